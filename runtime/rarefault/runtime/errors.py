@@ -1,0 +1,79 @@
+"""The errors that a person sees: one clear sentence each, naming the file, key or topic and the mend.
+
+::
+
+    RarefaultError                 exit code 1
+    ├── UsageError                 exit code 2
+    │   ├── ConfigError            a configuration file; all of its problems at once
+    │   └── MissingExtraError      a command whose optional dependencies are not installed
+    ├── HistoryError               what the trainer reads
+    ├── ModelFileError             a model file that is damaged, foreign, or made for something else
+    ├── ParityError                an exported graph that does not compute what the checkpoint computes
+    └── BrokerError                the MQTT broker refused what was asked of it
+"""
+
+from collections.abc import Sequence
+
+
+class RarefaultError(Exception):
+    """Base of all errors that rarefault raises on purpose; the command line prints its text and no traceback."""
+
+    exit_code = 1
+
+
+class UsageError(RarefaultError):
+    """The command was called in a way that cannot work."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A configuration that cannot be used.
+
+    Attributes:
+        source: the file (or other origin) of the configuration.
+        problems: every problem found, each starting with the full path of its key.
+    """
+
+    def __init__(self, source: str, problems: Sequence[str]) -> None:
+        self.source = source
+        self.problems = list(problems)
+        lines = "".join(f"\n  {problem}" for problem in self.problems)
+        super().__init__(f"{source}: {len(self.problems)} problem(s) in the configuration:{lines}")
+
+
+class MissingExtraError(UsageError):
+    """A command was called whose optional dependencies are not installed."""
+
+    def __init__(self, command: str, extra: str, module: str) -> None:
+        self.command, self.extra, self.module = command, extra, module
+        super().__init__(
+            f"'rarefault {command}' needs the extra [{extra}], which is not installed here (no module {module!r}): "
+            f"pip install 'rarefault[{extra}]'"
+        )
+
+
+class HistoryError(RarefaultError):
+    """History or fault log that cannot be read or learnt from."""
+
+
+class ModelFileError(RarefaultError):
+    """A model file that is no rarefault model, is damaged, or does not fit what it is asked to do."""
+
+
+class ParityError(RarefaultError):
+    """Two computations that must agree do not.
+
+    Attributes:
+        what: the output that differs, and on which input.
+        measured: the largest absolute difference found.
+        allowed: the largest absolute difference allowed.
+    """
+
+    def __init__(self, what: str, measured: float, allowed: float) -> None:
+        self.what, self.measured, self.allowed = what, measured, allowed
+        super().__init__(f"{what}: differs by {measured:.3g}, allowed {allowed:.3g}")
+
+
+class BrokerError(RarefaultError):
+    """The MQTT broker refused a connection, a subscription or a message for a reason that waiting will not mend."""

@@ -1,0 +1,149 @@
+"""The manifest: all that a model file says of itself, kept as JSON in the ONNX metadata under the key ``rarefault``."""
+
+import math
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+#: Version of the manifest's form. A reader refuses any other.
+MANIFEST_VERSION = 1
+#: Key of the manifest in the ONNX file's ``metadata_props``.
+METADATA_KEY = "rarefault"
+#: The class that is no fault; always the first.
+NORMAL = "normal"
+#: The verdict where no class is probable enough.
+UNKNOWN = "unknown"
+#: The alarm state of a device without a whole window of recent telemetry.
+NO_DATA = "no data"
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class GridSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The time grid: how irregular samples become fixed bins. All in seconds."""
+
+    period_s: Annotated[float, msgspec.Meta(ge=0.001)] = 900.0
+    """Width of a bin; bins are aligned to the epoch. Whole milliseconds."""
+    max_hold_s: NotNegative = 2700.0
+    """How long an empty cell repeats the last value before it is missing (NaN)."""
+    allowed_lateness_s: NotNegative = 0.0
+    """How long after its end a bin stays open for out-of-order samples, in the device's own time."""
+    max_gap_s: Positive = 7200.0
+    """A longer stretch without any sample resets the device: nothing held, empty window, zero state."""
+
+    def __post_init__(self) -> None:
+        for name in ("period_s", "max_hold_s", "allowed_lateness_s", "max_gap_s"):
+            value = getattr(self, name)
+            if not math.isfinite(value) or value > 1e9:
+                raise ValueError(f"{name} must be finite and at most 1e9 s, got {value}")
+        if abs(self.period_s * 1000 - round(self.period_s * 1000)) > 1e-6:
+            raise ValueError(f"period_s must be a whole number of milliseconds, got {self.period_s}")
+        if self.max_gap_s < self.period_s:
+            raise ValueError(f"max_gap_s ({self.max_gap_s:g}) must be at least period_s ({self.period_s:g})")
+
+    @property
+    def period_ms(self) -> int:
+        """Width of a bin in milliseconds."""
+        return round(self.period_s * 1000)
+
+    @property
+    def lateness_ms(self) -> int:
+        """Allowed lateness in milliseconds."""
+        return round(self.allowed_lateness_s * 1000)
+
+    @property
+    def hold_bins(self) -> int:
+        """Number of bins after its own in which a value is still held."""
+        return round(self.max_hold_s * 1000) // self.period_ms
+
+    @property
+    def gap_bins(self) -> int:
+        """Largest distance in bins between two occupied bins of one segment."""
+        return round(self.max_gap_s * 1000) // self.period_ms
+
+
+class WindowSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The window: one step of the outer sequence. In bins."""
+
+    length: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 16
+    """Bins in a window."""
+    stride: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 2
+    """Bins between the ends of two windows; a window is due where ``(end_bin + 1) % stride == 0``."""
+
+
+class DecisionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """From log-probabilities to a verdict and an alarm; see :mod:`rarefault.runtime.decision` for the rule."""
+
+    training_prior: tuple[Positive, ...]
+    """Class shares that the weighted, under-sampled loss made the model learn, [K]."""
+    true_prior: tuple[Positive, ...]
+    """Class shares of the training history itself, [K]."""
+    thresholds: tuple[Positive, ...]
+    """Per class: the verdict is the class with the largest ``posterior / threshold``, [K]."""
+    temperature: Positive = 1.0
+    """Log-probabilities are divided by it before the priors are corrected."""
+    unknown_below: Share = 0.0
+    """The verdict is ``unknown`` where the largest posterior is below this."""
+    raise_threshold: Share = 0.5
+    """An alarm is raised when its class's score is at least this for ``on_delay_s``."""
+    clear_threshold: Share = 0.3
+    """An alarm is cleared when its class's score is below this for ``off_delay_s``."""
+    on_delay_s: NotNegative = 0.0
+    off_delay_s: NotNegative = 0.0
+
+    def __post_init__(self) -> None:
+        if self.clear_threshold > self.raise_threshold:
+            raise ValueError(
+                f"clear_threshold ({self.clear_threshold:g}) must not exceed raise_threshold ({self.raise_threshold:g})"
+            )
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """All that a model file says of itself."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    channels: tuple[str, ...]
+    """Names of the C channels, in the order of the model's input."""
+    classes: tuple[str, ...]
+    """Names of the K classes; the first is ``normal``."""
+    grid: GridSpec
+    window: WindowSpec
+    state_size: Count
+    """Size S of the carried state of one device."""
+    decision: DecisionSpec
+    counters: tuple[str, ...] = ()
+    """Channels that only ever increase (an energy meter); the model sees their increase per bin."""
+    precision: Literal["float32", "int8"] = "float32"
+    training: dict[str, Any] = {}
+    """Where the model comes from: configuration, data fingerprint, scores. For people; nothing depends on it."""
+    quantisation: dict[str, Any] | None = None
+    """For int8: the measured change in decisions and scores."""
+    version: Literal[1] = MANIFEST_VERSION
+
+    def __post_init__(self) -> None:
+        for what, names in (("channels", self.channels), ("classes", self.classes)):
+            if len(set(names)) != len(names):
+                raise ValueError(f"{what} must be different from each other, got {list(names)}")
+        if not self.channels:
+            raise ValueError("channels must not be empty")
+        if len(self.classes) < 2 or self.classes[0] != NORMAL:
+            raise ValueError(f"classes must be '{NORMAL}' and at least one fault, got {list(self.classes)}")
+        if reserved := {UNKNOWN, NO_DATA} & set(self.classes):
+            raise ValueError(f"class name {reserved.pop()!r} is reserved")
+        if missing := set(self.counters) - set(self.channels):
+            raise ValueError(f"counters must be channels, but {sorted(missing)} are not")
+        for what in ("training_prior", "true_prior", "thresholds"):
+            if len(getattr(self.decision, what)) != len(self.classes):
+                raise ValueError(f"decision.{what} must have one value per class ({len(self.classes)})")
+
+    def to_json(self) -> str:
+        """The manifest as JSON text."""
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Manifest":
+        """Read a manifest; ``msgspec.ValidationError`` or ``msgspec.DecodeError`` where it is not one."""
+        return msgspec.json.decode(text, type=cls)

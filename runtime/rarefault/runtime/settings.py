@@ -1,0 +1,114 @@
+"""TOML files to frozen, typed settings; every problem of a file is reported at once."""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from rarefault.runtime.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def load_toml(path: Path, type_: type[T]) -> T:
+    """Read a TOML file into a ``msgspec.Struct`` type.
+
+    Raises:
+        ConfigError: the file cannot be read, is not TOML, or has unknown keys, wrong types or impossible values.
+    """
+    return from_mapping(read_toml(path), type_, str(path))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file into plain values; ConfigError where that fails."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(str(path), ["the file does not exist"]) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            str(path), [f"the file is not UTF-8 text: {error.reason} at byte {error.start}"]
+        ) from None
+    except OSError as error:
+        raise ConfigError(str(path), [f"the file cannot be read: {error.strerror}"]) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(str(path), [f"not valid TOML: {error}"]) from None
+
+
+def from_mapping(data: Mapping[str, Any], type_: type[T], source: str) -> T:
+    """Convert plain values into ``type_``, collecting all problems before refusing.
+
+    Raises:
+        ConfigError: with every problem, each named by the full path of its key.
+    """
+    problems = _problems(data, type_, "")
+    if not problems:
+        try:
+            return msgspec.convert(data, type_)
+        except msgspec.ValidationError as error:
+            problems = [_sentence(error, "")]
+    raise ConfigError(source, problems)
+
+
+def _problems(value: Any, type_: Any, path: str) -> list[str]:
+    """All problems of ``value`` as a ``type_``, looking into nested structs key by key."""
+    struct = _struct_of(value, type_)
+    if struct is None or not isinstance(value, Mapping):
+        return _leaf_problem(value, type_, path)
+    hints = get_type_hints(struct, include_extras=True)
+    fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
+    tag_field = struct.__struct_config__.tag_field
+    found: list[str] = []
+    for key, item in value.items():
+        at = f"{path}.{key}" if path else str(key)
+        if key in fields:
+            found += _problems(item, hints[fields[key].name], at)
+        elif key != tag_field:
+            near = difflib.get_close_matches(str(key), list(fields), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(sorted(fields))}"
+            found.append(f"{at}: unknown key{hint}")
+    for key, field in fields.items():
+        if field.required and key not in value:
+            found.append(f"{f'{path}.{key}' if path else key}: required, but missing")
+    # Only a struct whose parts are all sound is built, so that checks across keys (__post_init__) run last.
+    return found or _leaf_problem(value, struct, path)
+
+
+def _leaf_problem(value: Any, type_: Any, path: str) -> list[str]:
+    try:
+        msgspec.convert(value, type_)
+    except msgspec.ValidationError as error:
+        return [_sentence(error, path, value)]
+    return []
+
+
+def _struct_of(value: Any, type_: Any) -> type[msgspec.Struct] | None:
+    """The struct that ``value`` is meant to be: ``type_`` itself, or the member of a tagged union that its tag names."""
+    origin = get_origin(type_)
+    if origin is not None and hasattr(type_, "__metadata__"):
+        type_ = get_args(type_)[0]
+        origin = get_origin(type_)
+    members = get_args(type_) if origin is not None else (type_,)
+    structs = [m for m in members if isinstance(m, type) and issubclass(m, msgspec.Struct)]
+    if not structs or not isinstance(value, Mapping):
+        return None
+    if len(structs) == 1:
+        return structs[0]
+    for struct in structs:
+        config = struct.__struct_config__
+        if config.tag_field is not None and value.get(config.tag_field) == config.tag:
+            return struct
+    return None
+
+
+def _sentence(error: msgspec.ValidationError, path: str, value: Any = ...) -> str:
+    """msgspec's message, with the key's full path in front and the value that was found behind."""
+    text, _, where = str(error).partition(" - at `$")
+    inner = where.rstrip("`").lstrip(".")
+    at = ".".join(part for part in (path, inner) if part)
+    text = text[:1].lower() + text[1:]
+    got = f", got {value!r}" if isinstance(value, (bool, int, float, str)) and "got" not in text else ""
+    return f"{at}: {text}{got}" if at else f"{text}{got}"
