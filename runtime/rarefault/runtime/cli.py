@@ -93,9 +93,7 @@ def _load(entry: EntryPoint) -> Command:
     return cast(Command, entry.load())
 
 
-def _add(
-    subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, command: Command
-) -> None:
+def _add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, command: Command) -> None:
     parser = subparsers.add_parser(
         name,
         help=command.HELP,

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 #: Version of the manifest's form. A reader refuses any other.
-MANIFEST_VERSION = 1
+MANIFEST_VERSION: Literal[1] = 1
 #: Key of the manifest in the ONNX file's ``metadata_props``.
 METADATA_KEY = "rarefault"
 #: The class that is no fault; always the first.

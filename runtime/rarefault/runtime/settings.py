@@ -29,9 +29,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise ConfigError(str(path), ["the file does not exist"]) from None
     except UnicodeDecodeError as error:
-        raise ConfigError(
-            str(path), [f"the file is not UTF-8 text: {error.reason} at byte {error.start}"]
-        ) from None
+        raise ConfigError(str(path), [f"the file is not UTF-8 text: {error.reason} at byte {error.start}"]) from None
     except OSError as error:
         raise ConfigError(str(path), [f"the file cannot be read: {error.strerror}"]) from None
     except tomllib.TOMLDecodeError as error:
@@ -86,7 +84,7 @@ def _leaf_problem(value: Any, type_: Any, path: str) -> list[str]:
 
 
 def _struct_of(value: Any, type_: Any) -> type[msgspec.Struct] | None:
-    """The struct that ``value`` is meant to be: ``type_`` itself, or the member of a tagged union that its tag names."""
+    """The struct that ``value`` is meant to be: ``type_``, or the member of a tagged union that its tag names."""
     origin = get_origin(type_)
     if origin is not None and hasattr(type_, "__metadata__"):
         type_ = get_args(type_)[0]

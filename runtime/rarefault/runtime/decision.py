@@ -1,0 +1,140 @@
+"""The decision: log-probabilities to a verdict and a debounced alarm.
+
+The loss of the trainer is weighted and its majority classes are under-sampled, so the model learns another prior than
+the machines have. With ``T`` the temperature, the posterior of class ``c`` is corrected for both::
+
+    posterior_c  ∝  exp(log_prob_c / T) * true_prior_c / training_prior_c
+
+(Saerens, Latinne and Decaestecker, "Adjusting the outputs of a classifier to new a priori probabilities", 2002, eq. 4;
+temperature scaling as in Guo et al., "On calibration of modern neural networks", 2017.)
+
+Missing a rare fault costs more than a false alarm, so each class has a threshold; the score::
+
+    score_c  ∝  posterior_c / threshold_c          (sum 1)
+
+decides: the verdict is the class with the largest score, or ``unknown`` where no posterior reaches ``unknown_below``.
+
+The alarm is what a person sees. A fault's alarm is raised when it is the verdict with a score of at least
+``raise_threshold`` for ``on_delay_s``, and stays until its score has been below ``clear_threshold`` for
+``off_delay_s``, or until another fault is raised.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rarefault.runtime.engine import rounds
+from rarefault.runtime.grid import Bool, Float32, Float64, Int32, Int64
+from rarefault.runtime.manifest import DecisionSpec
+
+#: Alarm state of a device whose present segment has no window yet.
+STATE_NO_DATA = -1
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmChange:
+    """One change of one device's alarm state.
+
+    Attributes:
+        device: slot of the device.
+        state: index of the class, K for ``unknown``, -1 for ``no data``.
+        since_ms: end of the first window that spoke for the new state.
+        end_ms: end of the window that brought the change.
+        probability: posterior of the new state's class (of the most probable class for ``unknown``).
+    """
+
+    device: int
+    state: int
+    since_ms: int
+    end_ms: int
+    probability: float
+
+
+class Decision:
+    """Applies a :class:`DecisionSpec`; keeps the alarm state of every device."""
+
+    def __init__(self, spec: DecisionSpec) -> None:
+        self.spec = spec
+        self.n_classes = len(spec.thresholds)
+        self._shift = np.log(np.asarray(spec.true_prior)) - np.log(np.asarray(spec.training_prior))
+        self._thresholds = np.asarray(spec.thresholds, np.float64)
+        self._alarm = np.empty(0, np.int64)
+        self._candidate = np.empty(0, np.int64)
+        self._since_ms = np.empty(0, np.int64)
+
+    def posterior(self, log_prob: NDArray[np.floating]) -> Float64:
+        """Calibrated class probabilities under the true prior, [W, K]."""
+        z = np.asarray(log_prob, np.float64) / self.spec.temperature + self._shift
+        z -= z.max(axis=1, keepdims=True)
+        p = np.exp(z)
+        p /= p.sum(axis=1, keepdims=True)
+        return p
+
+    def score(self, posterior: Float64) -> Float64:
+        """Posterior over threshold, scaled to sum 1, [W, K]."""
+        ratio = posterior / self._thresholds
+        ratio /= ratio.sum(axis=1, keepdims=True)
+        return ratio
+
+    def verdict(self, posterior: Float64, score: Float64) -> Int64:
+        """Index of the verdict's class, K for ``unknown``, [W]."""
+        unknown = posterior.max(axis=1) < self.spec.unknown_below
+        return np.where(unknown, self.n_classes, score.argmax(axis=1))
+
+    def judge(
+        self, device: Int32, end_ms: Int64, fresh: Bool, log_prob: Float32
+    ) -> tuple[Float64, Int64, list[AlarmChange]]:
+        """Posterior, verdict and the alarm changes of windows sorted by device, then by time."""
+        posterior = self.posterior(log_prob)
+        score = self.score(posterior)
+        verdict = self.verdict(posterior, score)
+        changes: list[AlarmChange] = []
+        if len(device):
+            self._allocate(int(device.max()) + 1)
+        for turn in rounds(device):
+            changes += self._turn(device[turn], end_ms[turn], fresh[turn], posterior[turn], score[turn], verdict[turn])
+        return posterior, verdict, changes
+
+    def _turn(
+        self, device: Int32, end_ms: Int64, fresh: Bool, posterior: Float64, score: Float64, verdict: Int64
+    ) -> list[AlarmChange]:
+        """Advance the alarms of different devices by one window each."""
+        k, spec = self.n_classes, self.spec
+        row = np.arange(len(device))
+        alarm = np.where(fresh, STATE_NO_DATA, self._alarm[device])
+        candidate = np.where(fresh, STATE_NO_DATA, self._candidate[device])
+
+        raised = (verdict > 0) & (verdict < k) & (score[row, np.minimum(verdict, k - 1)] >= spec.raise_threshold)
+        standing = (alarm > 0) & (alarm < k)
+        kept = standing & (score[row, np.clip(alarm, 0, k - 1)] >= spec.clear_threshold)
+        wanted = np.where(raised, verdict, np.where(kept, alarm, np.where(verdict == k, k, 0)))
+
+        since_ms = np.where(wanted == candidate, self._since_ms[device], end_ms)
+        # A device of which nothing is known yet is normal at once; only faults and doubts must last.
+        calm_delay_ms = np.where(alarm == STATE_NO_DATA, 0, round(spec.off_delay_s * 1000))
+        delay_ms = np.where(wanted == 0, calm_delay_ms, round(spec.on_delay_s * 1000))
+        change = (wanted != alarm) & (end_ms - since_ms >= delay_ms)
+
+        self._alarm[device] = np.where(change, wanted, alarm)
+        self._candidate[device] = wanted
+        self._since_ms[device] = since_ms
+        best = posterior.max(axis=1)
+        return [
+            AlarmChange(
+                int(device[i]),
+                int(wanted[i]),
+                int(since_ms[i]),
+                int(end_ms[i]),
+                float(best[i] if wanted[i] == k else posterior[i, wanted[i]]),
+            )
+            for i in np.flatnonzero(change)
+        ]
+
+    def _allocate(self, needed: int) -> None:
+        have = len(self._alarm)
+        if needed > have:
+            more = max(needed, 2 * have, 16) - have
+            self._alarm = np.concatenate((self._alarm, np.full(more, STATE_NO_DATA)))
+            self._candidate = np.concatenate((self._candidate, np.full(more, STATE_NO_DATA)))
+            self._since_ms = np.concatenate((self._since_ms, np.zeros(more, np.int64)))

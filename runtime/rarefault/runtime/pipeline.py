@@ -1,0 +1,110 @@
+"""Samples to verdicts: grid, streams, engine and decision in a row.
+
+The daemon pushes a few messages at a time, the trainer a whole recording; both get the same verdicts, because this is
+the only way from samples to verdicts that there is.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rarefault.runtime.decision import STATE_NO_DATA, AlarmChange, Decision
+from rarefault.runtime.engine import Engine, Step
+from rarefault.runtime.grid import Float32, Float64, Grid, Int32, Int64
+from rarefault.runtime.manifest import NO_DATA, UNKNOWN, Manifest
+from rarefault.runtime.streams import Streams
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """Verdicts sorted by device slot, then by time.
+
+    Attributes:
+        device: slot of the device, [W].
+        end_ms: end of the window, milliseconds since the epoch, [W].
+        log_prob: what the model said, [W, K].
+        posterior: calibrated probabilities under the true prior, [W, K].
+        fault: index of the verdict's class, K for ``unknown``, [W].
+        alarms: changes of alarm states, in order of time for each device.
+    """
+
+    device: Int32
+    end_ms: Int64
+    log_prob: Float32
+    posterior: Float64
+    fault: Int64
+    alarms: list[AlarmChange]
+
+    def __len__(self) -> int:
+        return len(self.end_ms)
+
+
+class Pipeline:
+    """Grid, streams, engine and decision of one model, for any number of devices.
+
+    Args:
+        manifest: of the model.
+        step: the model itself.
+        model_id: names the model in verdicts; see :func:`rarefault.runtime.model_file.load_model`.
+    """
+
+    def __init__(self, manifest: Manifest, step: Step, model_id: str) -> None:
+        self.manifest = manifest
+        self.model_id = model_id
+        self.devices: list[str] = []
+        self.grid = Grid(
+            manifest.grid, len(manifest.channels), [name in manifest.counters for name in manifest.channels]
+        )
+        self.streams = Streams(manifest.window, len(manifest.channels))
+        self.engine = Engine(step, manifest.state_size, len(manifest.classes))
+        self.decision = Decision(manifest.decision)
+        self._slots: dict[str, int] = {}
+
+    def slot(self, device: str) -> int:
+        """The slot of a device, given out at its first mention."""
+        slot = self._slots.get(device)
+        if slot is None:
+            slot = self._slots[device] = len(self.devices)
+            self.devices.append(device)
+        return slot
+
+    def push(self, device: ArrayLike, time_ms: ArrayLike, values: ArrayLike) -> Verdicts:
+        """Take samples in their order of arrival and return the verdicts that they bring about.
+
+        Args:
+            device: slots as given by :meth:`slot`, [M].
+            time_ms: milliseconds since the epoch, [M].
+            values: in the order of the manifest's channels, NaN = not reported, [M, C].
+        """
+        windows = self.streams.push(self.grid.push(device, time_ms, values))
+        end_ms = (windows.end_index + 1) * self.manifest.grid.period_ms
+        log_prob = self.engine.run(windows)
+        posterior, fault, alarms = self.decision.judge(windows.device, end_ms, windows.fresh, log_prob)
+        return Verdicts(windows.device, end_ms, log_prob, posterior, fault, alarms)
+
+    def state_name(self, state: int) -> str:
+        """Name of a verdict's or an alarm's class, ``unknown`` and ``no data`` included."""
+        if state == STATE_NO_DATA:
+            return NO_DATA
+        return UNKNOWN if state == len(self.manifest.classes) else self.manifest.classes[state]
+
+    def start_ms(self, end_ms: int) -> int:
+        """Start of the window that ends at ``end_ms``."""
+        return int(end_ms) - self.manifest.window.length * self.manifest.grid.period_ms
+
+
+def verdict_id(device: str, end_ms: int, model_id: str) -> str:
+    """Deterministic id of a verdict, so that a consumer can drop a repeated delivery (96 bits as hexadecimal)."""
+    text = f"{device}\0{int(end_ms)}\0{model_id}".encode()
+    return hashlib.blake2b(text, digest_size=12).hexdigest()
+
+
+def column_order(channels: tuple[str, ...], wanted: tuple[str, ...]) -> Int64:
+    """Columns of ``channels`` in the order of ``wanted``; ValueError names what is missing."""
+    missing = [name for name in wanted if name not in channels]
+    if missing:
+        raise ValueError(f"channels missing: {', '.join(missing)}")
+    place = {name: i for i, name in enumerate(channels)}
+    return np.asarray([place[name] for name in wanted], np.int64)
