@@ -67,7 +67,7 @@ class Decision:
         """Calibrated class probabilities under the true prior, [W, K]."""
         z = np.asarray(log_prob, np.float64) / self.spec.temperature + self._shift
         z -= z.max(axis=1, keepdims=True)
-        p = np.exp(z)
+        p: Float64 = np.exp(z)
         p /= p.sum(axis=1, keepdims=True)
         return p
 

@@ -208,10 +208,10 @@ class Grid:
         previous = np.where(first, self._occupied[rows.device], np.r_[NEVER, rows.index[:-1]])
         reset = (previous == NEVER) | (rows.index - previous > self.spec.gap_bins)
         fill = np.where(reset, 0, rows.index - previous - 1)
-        at = np.cumsum(fill + 1) - 1  # where each occupied bin stands among the emitted ones
+        at: Int64 = np.cumsum(fill + 1) - 1  # where each occupied bin stands among the emitted ones
         n = int(at[-1]) + 1
         owner = np.repeat(np.arange(len(at)), fill + 1)
-        index: Int64 = rows.index[owner] - (at[owner] - np.arange(n))
+        index: Int64 = rows.index[owner] + np.arange(n, dtype=np.int64) - at[owner]
         device = rows.device[owner]
         starts = np.zeros(n, bool)
         starts[at[reset]] = True

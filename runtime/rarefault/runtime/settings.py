@@ -106,7 +106,7 @@ def _sentence(error: msgspec.ValidationError, path: str, value: Any = ...) -> st
     """msgspec's message, with the key's full path in front and the value that was found behind."""
     text, _, where = str(error).partition(" - at `$")
     inner = where.rstrip("`").lstrip(".")
-    at = ".".join(part for part in (path, inner) if part)
+    at = ".".join(part for part in (path, inner) if part).replace(".[", "[")
     text = text[:1].lower() + text[1:]
     got = f", got {value!r}" if isinstance(value, (bool, int, float, str)) and "got" not in text else ""
     return f"{at}: {text}{got}" if at else f"{text}{got}"

@@ -1,0 +1,117 @@
+"""The decision rule: prior correction, thresholds, unknown, hysteresis."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rarefault.runtime.decision import Decision
+from rarefault.runtime.manifest import DecisionSpec
+
+MINUTE_MS = 60_000
+
+
+def spec(**changes: object) -> DecisionSpec:
+    base: dict[str, object] = {
+        "training_prior": (0.5, 0.5),
+        "true_prior": (0.5, 0.5),
+        "thresholds": (1.0, 1.0),
+    }
+    return DecisionSpec(**{**base, **changes})  # type: ignore[arg-type]
+
+
+def fault_log_prob(p: float) -> np.ndarray:
+    return np.log(np.array([[1 - p, p]], np.float32))
+
+
+def states(decision: Decision, probabilities: list[float]) -> list[tuple[int, int, int]]:
+    """(minute, state, since minute) of every alarm change when the fault's probability runs through the list."""
+    changes = []
+    for minute, p in enumerate(probabilities):
+        *_, found = decision.judge(
+            np.array([0], np.int32),
+            np.array([minute * MINUTE_MS]),
+            np.array([minute == 0]),
+            fault_log_prob(p),
+        )
+        changes += [(c.end_ms // MINUTE_MS, c.state, c.since_ms // MINUTE_MS) for c in found]
+    return changes
+
+
+def test_prior_correction_is_bayes_rule() -> None:
+    """A model that learnt equal priors is brought to the true ones by the ratio of the priors."""
+    decision = Decision(spec(true_prior=(0.99, 0.01)))
+    posterior = decision.posterior(fault_log_prob(0.9))
+    expected = 0.9 * 0.01 / (0.9 * 0.01 + 0.1 * 0.99)
+    assert posterior[0, 1] == pytest.approx(expected, rel=1e-6)
+
+
+def test_temperature_softens_before_the_priors() -> None:
+    """A temperature of 2 takes the square root of the odds."""
+    posterior = Decision(spec(temperature=2.0)).posterior(fault_log_prob(0.8))
+    assert posterior[0, 1] / posterior[0, 0] == pytest.approx(2.0, rel=1e-5)
+
+
+def test_a_low_threshold_lets_a_rare_class_win() -> None:
+    """With threshold 0.1 a fault is the verdict from a ninth of the odds on."""
+    decision = Decision(spec(thresholds=(1.0, 0.1)))
+    posterior = decision.posterior(np.concatenate([fault_log_prob(0.08), fault_log_prob(0.12)]))
+    assert decision.verdict(posterior, decision.score(posterior)).tolist() == [0, 1]
+
+
+def test_unknown_where_no_class_is_probable() -> None:
+    """Below ``unknown_below`` the verdict is K, whatever the scores say."""
+    decision = Decision(spec(unknown_below=0.7))
+    posterior = decision.posterior(np.concatenate([fault_log_prob(0.6), fault_log_prob(0.9)]))
+    assert decision.verdict(posterior, decision.score(posterior)).tolist() == [2, 1]
+
+
+def test_alarm_waits_for_the_on_delay() -> None:
+    """A flicker shorter than ``on_delay_s`` raises nothing; a lasting fault does, and says since when."""
+    decision = Decision(spec(on_delay_s=120, raise_threshold=0.5, clear_threshold=0.5))
+    found = states(decision, [0.1, 0.9, 0.1, 0.9, 0.9, 0.9, 0.9])
+    assert found == [(0, 0, 0), (5, 1, 3)]
+
+
+def test_alarm_stands_between_the_two_thresholds() -> None:
+    """Between clear and raise threshold a standing alarm stays and a new one does not come."""
+    decision = Decision(spec(raise_threshold=0.7, clear_threshold=0.3))
+    found = states(decision, [0.6, 0.8, 0.4, 0.35, 0.2, 0.6])
+    assert found == [(0, 0, 0), (1, 1, 1), (4, 0, 4)]
+
+
+def test_alarm_clears_after_the_off_delay() -> None:
+    """Clearing takes ``off_delay_s`` of low scores in a row."""
+    decision = Decision(spec(off_delay_s=120, raise_threshold=0.5, clear_threshold=0.5))
+    found = states(decision, [0.9, 0.1, 0.9, 0.1, 0.1, 0.1, 0.1])
+    assert found == [(0, 1, 0), (5, 0, 3)]
+
+
+def test_a_reset_device_starts_without_an_alarm() -> None:
+    """The first window of a new segment speaks for itself: the alarm from before the gap does not stand on."""
+    decision = Decision(spec(raise_threshold=0.7, clear_threshold=0.3))
+    arguments = (np.array([0], np.int32), np.array([0]))
+    decision.judge(*arguments, np.array([True]), fault_log_prob(0.9))
+    *_, changes = decision.judge(*arguments, np.array([True]), fault_log_prob(0.5))
+    assert [c.state for c in changes] == [0]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.floats(0.01, 0.99), st.booleans()), min_size=1, max_size=30),
+    st.integers(1, 29),
+)
+def test_bulk_and_incremental_alarms_are_the_same(windows: list[tuple[int, float, bool]], at: int) -> None:
+    """Alarm changes do not depend on how the windows are cut into calls."""
+    windows.sort(key=lambda w: w[0])
+    device = np.array([w[0] for w in windows], np.int32)
+    end_ms = np.arange(len(windows)) * MINUTE_MS
+    fresh = np.array([w[2] for w in windows])
+    log_prob = np.concatenate([fault_log_prob(w[1]) for w in windows])
+    rule = spec(on_delay_s=60, off_delay_s=60, raise_threshold=0.6, clear_threshold=0.4)
+    whole = Decision(rule).judge(device, end_ms, fresh, log_prob)[2]
+    pieces = Decision(rule)
+    cut = []
+    for part in (slice(0, at), slice(at, None)):
+        cut += pieces.judge(device[part], end_ms[part], fresh[part], log_prob[part])[2]
+    by_device = [sorted(found, key=lambda c: (c.device, c.end_ms)) for found in (whole, cut)]
+    assert by_device[0] == by_device[1]

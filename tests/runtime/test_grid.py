@@ -1,0 +1,207 @@
+"""The grid against a plain one-sample-at-a-time reading of its rules."""
+
+import itertools
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rarefault.runtime.grid import Bins, Grid
+from rarefault.runtime.manifest import GridSpec, WindowSpec
+from rarefault.runtime.streams import Streams, Windows
+
+NAN = math.nan
+
+
+@dataclass
+class PlainDevice:
+    """The rules of the grid for one device, written as simply as they can be."""
+
+    spec: GridSpec
+    counters: list[bool]
+    newest: int | None = None
+    open: dict[int, list[tuple[int, float]]] = field(default_factory=dict)
+    occupied: int | None = None
+    held: list[tuple[int, float] | None] = field(default_factory=list)
+    meter: list[tuple[int, float] | None] = field(default_factory=list)
+    late: int = 0
+    bins: list[tuple[int, list[float], bool]] = field(default_factory=list)
+
+    def push(self, time: int, values: list[float]) -> None:
+        period, lateness = self.spec.period_ms, self.spec.lateness_ms
+        index = time // period
+        if self.newest is not None and (index + 1) * period + lateness <= self.newest:
+            self.late += 1
+        else:
+            cells = self.open.setdefault(index, [(-1, NAN)] * len(values))
+            for c, value in enumerate(values):
+                if not math.isnan(value) and time >= cells[c][0]:
+                    cells[c] = (time, value)
+        self.newest = max(time, self.newest if self.newest is not None else time)
+        for b in sorted(self.open):
+            if (b + 1) * period + lateness <= self.newest:
+                self.close(b, [value for _, value in self.open.pop(b)])
+
+    def close(self, index: int, values: list[float]) -> None:
+        n = len(values)
+        reset = self.occupied is None or index - self.occupied > self.spec.gap_bins
+        if reset:
+            self.held, self.meter = [None] * n, [None] * n
+        else:
+            assert self.occupied is not None
+            for empty in range(self.occupied + 1, index):
+                self.emit(empty, [NAN] * n, reset=False)
+        for c in range(n):
+            if self.counters[c] and not math.isnan(values[c]):
+                before, self.meter[c] = self.meter[c], (index, values[c])
+                increase = values[c] - before[1] if before else NAN
+                values[c] = increase / (index - before[0]) if before and increase > 0 else NAN
+        self.occupied = index
+        self.emit(index, values, reset=reset)
+
+    def emit(self, index: int, values: list[float], *, reset: bool) -> None:
+        row = []
+        for c, value in enumerate(values):
+            if not math.isnan(value):
+                self.held[c] = (index, value)
+            last = self.held[c]
+            row.append(last[1] if last and index - last[0] <= self.spec.hold_bins else NAN)
+        self.bins.append((index, row, reset))
+
+
+specs = st.builds(
+    lambda period, hold, late, gap: GridSpec(
+        period_s=period, max_hold_s=hold, allowed_lateness_s=late, max_gap_s=max(gap, period)
+    ),
+    st.sampled_from([1.0, 7.0, 10.0]),
+    st.sampled_from([0.0, 5.0, 25.0, 60.0]),
+    st.sampled_from([0.0, 3.0, 25.0]),
+    st.sampled_from([10.0, 30.0, 80.0]),
+)
+values = st.one_of(st.just(NAN), st.integers(-5, 5).map(float))
+sample = st.tuples(st.integers(0, 2), st.integers(0, 200_000), st.lists(values, min_size=3, max_size=3))
+
+
+@st.composite
+def recordings(draw: st.DrawFn) -> list[tuple[int, int, list[float]]]:
+    """Samples mostly in order, with jitter, duplicates, gaps and stragglers."""
+    picked = draw(st.lists(sample, max_size=60))
+    if draw(st.booleans()):
+        jitter = draw(st.sampled_from([0, 4_000, 30_000]))
+        picked.sort(key=lambda s: s[1] + (s[1] * 7919) % (jitter + 1))
+    repeats = draw(st.lists(st.integers(0, max(len(picked) - 1, 0)), max_size=5)) if picked else []
+    for r in repeats:
+        picked.insert(r, picked[r])
+    return picked
+
+
+def push(grid: Grid, part: list[tuple[int, int, list[float]]]) -> Bins:
+    return grid.push([s[0] for s in part], [s[1] for s in part], np.array([s[2] for s in part]).reshape(-1, 3))
+
+
+def cut(items: list[tuple[int, int, list[float]]], cuts: list[int]) -> list[list[tuple[int, int, list[float]]]]:
+    edges = [0, *sorted(c % (len(items) + 1) for c in cuts), len(items)]
+    return [items[a:b] for a, b in itertools.pairwise(edges)]
+
+
+def per_device(pushed: list[Bins], device: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    mine = [(b.index[b.device == device], b.values[b.device == device], b.reset[b.device == device]) for b in pushed]
+    return tuple(np.concatenate(parts) for parts in zip(*mine, strict=True))  # type: ignore[return-value]
+
+
+@settings(max_examples=300)
+@given(specs, recordings(), st.lists(st.integers(0, 100), max_size=8))
+def test_any_cutting_into_pushes_gives_what_the_rules_say(
+    spec: GridSpec, recording: list[tuple[int, int, list[float]]], cuts: list[int]
+) -> None:
+    """Bulk, piecewise and sample by sample, the grid emits the very bins of the plain reading."""
+    counters = [False, False, True]
+    plain = [PlainDevice(spec, counters) for _ in range(3)]
+    for device, time, row in recording:
+        plain[device].push(time, list(row))
+    for parts in ([recording], cut(recording, cuts), [[s] for s in recording]):
+        grid = Grid(spec, 3, counters)
+        pushed = [push(grid, part) for part in parts] or [push(grid, [])]
+        assert grid.late == sum(d.late for d in plain)
+        assert grid.accepted + grid.late == len(recording)
+        for device, want in enumerate(plain):
+            index, value, reset = per_device(pushed, device)
+            assert index.tolist() == [b[0] for b in want.bins]
+            assert reset.tolist() == [b[2] for b in want.bins]
+            expected = np.array([b[1] for b in want.bins], np.float32).reshape(-1, 3)
+            np.testing.assert_array_equal(value, expected)
+
+
+def stitch(pushed: list[Windows], device: int) -> tuple[list[int], list[bool], np.ndarray]:
+    ends: list[int] = []
+    fresh: list[bool] = []
+    cuts = []
+    for windows in pushed:
+        mine = np.flatnonzero(windows.device == device)
+        ends += windows.end_index[mine].tolist()
+        fresh += windows.fresh[mine].tolist()
+        cuts.append(windows.gather(mine))
+    return ends, fresh, np.concatenate(cuts)
+
+
+@settings(max_examples=200)
+@given(specs, recordings(), st.lists(st.integers(0, 100), max_size=8), st.integers(1, 5), st.integers(1, 4))
+def test_bulk_and_incremental_windows_are_the_same(
+    spec: GridSpec, recording: list[tuple[int, int, list[float]]], cuts: list[int], length: int, stride: int
+) -> None:
+    """The windows of a recording do not depend on how it was cut into pushes, and are those of the plain reading."""
+    plain = [PlainDevice(spec, [False] * 3) for _ in range(3)]
+    for device, time, row in recording:
+        plain[device].push(time, list(row))
+    for parts in ([recording], cut(recording, cuts), [[s] for s in recording]):
+        grid, streams = Grid(spec, 3), Streams(WindowSpec(length=length, stride=stride), 3)
+        pushed = [streams.push(push(grid, part)) for part in parts] or [streams.push(push(grid, []))]
+        for device, want in enumerate(plain):
+            ends, fresh, cuts_ = stitch(pushed, device)
+            expected: list[tuple[int, bool, list[list[float]]]] = []
+            segment: list[list[float]] = []
+            first = True
+            for index, row, reset in want.bins:
+                if reset:
+                    segment, first = [], True
+                segment.append(row)
+                if len(segment) >= length and (index + 1) % stride == 0:
+                    expected.append((index, first, segment[-length:]))
+                    first = False
+            assert ends == [e[0] for e in expected]
+            assert fresh == [e[1] for e in expected]
+            np.testing.assert_array_equal(cuts_, np.array([e[2] for e in expected], np.float32).reshape(-1, length, 3))
+
+
+def test_late_samples_are_counted_and_change_nothing() -> None:
+    """A sample of a closed bin is dropped, one within the allowed lateness is placed right."""
+    spec = GridSpec(period_s=10, max_hold_s=0, allowed_lateness_s=10, max_gap_s=100)
+    grid = Grid(spec, 1)
+    bins = grid.push([0] * 5, [1_000, 12_000, 5_000, 31_000, 2_000], [[1.0], [2.0], [3.0], [4.0], [9.0]])
+    assert grid.late == 1
+    assert bins.index.tolist() == [0, 1]
+    assert bins.values.ravel().tolist() == [3.0, 2.0]
+
+
+def test_a_far_jump_in_time_costs_no_memory() -> None:
+    """A device whose clock jumps by decades gets a reset, not millions of empty bins."""
+    grid = Grid(GridSpec(period_s=1, max_hold_s=5, max_gap_s=60), 2)
+    bins = grid.push([0, 0, 0], [1_000, 2_000_000_000_000, 2_000_000_002_000], np.ones((3, 2)))
+    assert bins.index.tolist() == [1, 2_000_000_000]
+    assert bins.reset.tolist() == [True, True]
+
+
+@pytest.mark.parametrize("time_ms", [-1, 1 << 42])
+def test_times_outside_the_range_are_refused(time_ms: int) -> None:
+    """The caller must reject such times before; the grid says so instead of going wrong silently."""
+    with pytest.raises(ValueError, match="outside 1970 to 2109"):
+        Grid(GridSpec(), 1).push([0], [time_ms], [[1.0]])
+
+
+def test_samples_that_do_not_fit_are_refused() -> None:
+    """Arrays of different lengths or channels are an error of the caller."""
+    with pytest.raises(ValueError, match="samples do not fit"):
+        Grid(GridSpec(), 2).push([0], [0], [[1.0]])
