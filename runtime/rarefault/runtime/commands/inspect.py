@@ -1,0 +1,146 @@
+"""``rarefault inspect``: what a model file says of itself, and what a verdict costs on this machine."""
+
+import argparse
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from rarefault.runtime.manifest import Manifest
+from rarefault.runtime.model_file import LoadedModel, load_model
+from rarefault.runtime.results import add_json_argument, write_json
+
+HELP = "print what a model file says of itself, and what a verdict costs on this machine"
+EXTRA = None
+EPILOG = """examples:
+  rarefault inspect plant.onnx
+  rarefault inspect plant.onnx --threads 2 --json plant.json
+"""
+
+#: Devices due together for which the cost of a verdict is measured.
+BATCHES = (1, 64)
+#: How long each batch is measured, seconds.
+MEASURE_S = 0.4
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("model", type=Path, help="a file written by 'rarefault export'")
+    parser.add_argument("--threads", type=thread_count, default=1, help="threads of ONNX Runtime (default: 1)")
+    add_json_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Load the file, measure it and print what was found."""
+    model = load_model(args.model, threads=args.threads)
+    cost_us = {n: verdict_cost_us(model, n) for n in BATCHES}
+    if args.json is not None:
+        write_json(args.json, _result(model, args.threads, cost_us))
+    if str(args.json) != "-":
+        print(model.path)
+        for title, text in _rows(model, args.threads, cost_us):
+            print(f"  {title:<10} {text}")
+    return 0
+
+
+def verdict_cost_us(model: LoadedModel, n_due: int) -> float:
+    """Median time of one step over ``n_due`` devices, per verdict, in microseconds."""
+    manifest = model.manifest
+    rng = np.random.default_rng(0)
+    window = rng.normal(size=(n_due, manifest.window.length, len(manifest.channels))).astype(np.float32)
+    state = np.zeros((n_due, manifest.state_size), np.float32)
+    _, state = model.step(window, state)  # the first call allocates
+    taken: list[float] = []
+    end = time.perf_counter() + MEASURE_S
+    while len(taken) < 5 or time.perf_counter() < end:
+        start = time.perf_counter()
+        _, state = model.step(window, state)
+        taken.append(time.perf_counter() - start)
+    return float(np.median(taken)) / n_due * 1e6
+
+
+def thread_count(text: str) -> int:
+    threads = int(text)
+    if threads < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {threads}")
+    return threads
+
+
+def _result(model: LoadedModel, threads: int, cost_us: dict[int, float]) -> dict[str, Any]:
+    return {
+        "path": model.path,
+        "model": model.model_id,
+        "size_bytes": model.size_bytes,
+        "threads": threads,
+        "verdict_cost_us": {f"n{n}": round(cost, 1) for n, cost in cost_us.items()},
+        "manifest": msgspec.to_builtins(model.manifest),
+    }
+
+
+def _rows(model: LoadedModel, threads: int, cost_us: dict[int, float]) -> Iterator[tuple[str, str]]:
+    """The lines to print: a title (empty where the one before goes on) and a text."""
+    manifest = model.manifest
+    grid, window, decision = manifest.grid, manifest.window, manifest.decision
+    parameters = manifest.training.get("parameters")
+    counted = f", {parameters:,} parameters" if isinstance(parameters, int) else ""
+    yield "model", model.model_id
+    yield "file", f"{model.size_bytes / 1e6:.2f} MB, {manifest.precision}{counted}"
+    yield (
+        "grid",
+        f"bins of {grid.period_s:g} s, values held {grid.max_hold_s:g} s, "
+        f"lateness allowed {grid.allowed_lateness_s:g} s, reset after a gap of {grid.max_gap_s:g} s",
+    )
+    yield (
+        "window",
+        f"{window.length} bins ({_duration(window.length * grid.period_s)}), "
+        f"a verdict every {window.stride} bins ({_duration(window.stride * grid.period_s)})",
+    )
+    yield "state", f"{manifest.state_size} values ({manifest.state_size * 4 / 1024:.1f} KiB) carried per device"
+    yield "channels", f"{len(manifest.channels)}: {', '.join(manifest.channels)}"
+    if manifest.counters:
+        yield "counters", f"{', '.join(manifest.counters)} (the model sees their increase per bin)"
+    yield from _class_table(manifest)
+    yield "decision", f"temperature {decision.temperature:.3g}, unknown below {decision.unknown_below:g}"
+    yield (
+        "alarm",
+        f"raised at {decision.raise_threshold:g} for {decision.on_delay_s:g} s, "
+        f"cleared below {decision.clear_threshold:g} for {decision.off_delay_s:g} s",
+    )
+    yield from _free_form("training", {k: v for k, v in manifest.training.items() if k != "parameters"})
+    yield from _free_form("int8", manifest.quantisation or {})
+    costs = ", ".join(f"{cost:,.0f} us per verdict at N = {n}" for n, cost in cost_us.items())
+    yield "cost", f"{costs} ({threads} thread{'s' if threads > 1 else ''}, this machine)"
+
+
+def _class_table(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    decision = manifest.decision
+    width = max(len(name) for name in (*manifest.classes, "class"))
+    yield "classes", f"{'class':<{width}}  true prior  training prior  threshold"
+    columns = zip(manifest.classes, decision.true_prior, decision.training_prior, decision.thresholds, strict=True)
+    for name, true, trained, threshold in columns:
+        yield "", f"{name:<{width}}  {true:>10.4f}  {trained:>14.4f}  {threshold:>9.3g}"
+
+
+def _free_form(title: str, entries: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Free-form entries of the manifest, one a line, nested ones with dotted keys."""
+    for i, (key, value) in enumerate(_flat(entries, "")):
+        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+        yield title if i == 0 else "", f"{key}: {shown}"
+
+
+def _flat(entries: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in entries.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:g} {unit}"
+    return f"{seconds:g} s"
