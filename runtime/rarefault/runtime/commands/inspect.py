@@ -88,27 +88,18 @@ def _rows(model: LoadedModel, threads: int, cost_us: dict[int, float]) -> Iterat
     counted = f", {parameters:,} parameters" if isinstance(parameters, int) else ""
     yield "model", model.model_id
     yield "file", f"{model.size_bytes / 1e6:.2f} MB, {manifest.precision}{counted}"
-    yield (
-        "grid",
-        f"bins of {grid.period_s:g} s, values held {grid.max_hold_s:g} s, "
-        f"lateness allowed {grid.allowed_lateness_s:g} s, reset after a gap of {grid.max_gap_s:g} s",
-    )
-    yield (
-        "window",
-        f"{window.length} bins ({_duration(window.length * grid.period_s)}), "
-        f"a verdict every {window.stride} bins ({_duration(window.stride * grid.period_s)})",
-    )
+    yield "grid", f"bins of {_duration(grid.period_s)}, values held {_duration(grid.max_hold_s)}"
+    yield "", f"{_duration(grid.allowed_lateness_s)} of lateness allowed, a gap over {_duration(grid.max_gap_s)} resets"
+    yield "window", f"{window.length} bins ({_duration(window.length * grid.period_s)})"
+    yield "verdict", f"every {window.stride} bins ({_duration(window.stride * grid.period_s)})"
     yield "state", f"{manifest.state_size} values ({manifest.state_size * 4 / 1024:.1f} KiB) carried per device"
     yield "channels", f"{len(manifest.channels)}: {', '.join(manifest.channels)}"
     if manifest.counters:
         yield "counters", f"{', '.join(manifest.counters)} (the model sees their increase per bin)"
     yield from _class_table(manifest)
     yield "decision", f"temperature {decision.temperature:.3g}, unknown below {decision.unknown_below:g}"
-    yield (
-        "alarm",
-        f"raised at {decision.raise_threshold:g} for {decision.on_delay_s:g} s, "
-        f"cleared below {decision.clear_threshold:g} for {decision.off_delay_s:g} s",
-    )
+    yield "alarm", f"raised at a score of {decision.raise_threshold:g} for {_duration(decision.on_delay_s)}"
+    yield "", f"cleared below {decision.clear_threshold:g} for {_duration(decision.off_delay_s)}"
     yield from _free_form("training", {k: v for k, v in manifest.training.items() if k != "parameters"})
     yield from _free_form("int8", manifest.quantisation or {})
     costs = ", ".join(f"{cost:,.0f} us per verdict at N = {n}" for n, cost in cost_us.items())
