@@ -1,0 +1,100 @@
+"""The ``[data]`` section: which history to read, and how."""
+
+import zoneinfo
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+
+#: Which of several events that are active at one time gives the label; see ``labels.label_bins``.
+Overlap = Literal["rarest", "file order"]
+
+#: An instant: ISO 8601 with a time zone, as a TOML date-time or as text.
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+
+Name = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class Phm2015Config(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="format", tag="phm2015"
+):
+    """A folder of ``plant_Na.csv`` (sensors), ``plant_Nb.csv`` (energy) and ``plant_Nc.csv`` (fault log).
+
+    Attributes:
+        path: the folder, relative to the configuration file.
+        plants: the plants N to read; every complete one (with all three files) by default.
+        time_shift_s: added to start and end of every event, seconds; the challenge's fault logs run one hour behind
+            its sensor files.
+        overlap: which of several active events gives the label.
+        start: samples before it are left out; by default none.
+        end: samples at or after it are left out; by default none.
+    """
+
+    path: Name
+    plants: tuple[Annotated[int, msgspec.Meta(ge=0)], ...] = ()
+    time_shift_s: float = 3600.0
+    overlap: Overlap = "rarest"
+    start: Instant | None = None
+    end: Instant | None = None
+
+    def __post_init__(self) -> None:
+        _check_span(self.start, self.end)
+
+
+class TableConfig(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="format", tag="table"
+):
+    """CSV (with a header line) or Parquet files in long form: device, time, channels, and perhaps a label.
+
+    Attributes:
+        samples: files or glob patterns, relative to the configuration file.
+        events: CSV or Parquet file with the columns device, start, end, fault; none by default.
+        device_column: column with the device's name; "" names each device after its file.
+        time_column: ISO 8601, epoch seconds or epoch milliseconds.
+        label_column: column whose runs of one value become events; none by default.
+        time_zone: IANA name of the zone that times without an offset are in; without it such times are refused.
+        channels: the columns to read as channels; by default every other column that holds numbers.
+        counters: channels that only increase (meters); the grid takes their increase per bin.
+        faults: the known faults, in the order of the classes; by default all that occur, by name.
+        normal: labels and fault names that mean no fault.
+        overlap: which of several active events gives the label.
+        start: samples before it are left out; by default none.
+        end: samples at or after it are left out; by default none.
+    """
+
+    samples: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1)]
+    events: str = ""
+    device_column: str = "device"
+    time_column: Name = "time"
+    label_column: str = ""
+    time_zone: str = ""
+    channels: tuple[Name, ...] = ()
+    counters: tuple[Name, ...] = ()
+    faults: tuple[Name, ...] = ()
+    normal: tuple[str, ...] = ("normal", "0")
+    overlap: Overlap = "rarest"
+    start: Instant | None = None
+    end: Instant | None = None
+
+    def __post_init__(self) -> None:
+        _check_span(self.start, self.end)
+        _check_zone(self.time_zone)
+        if both := sorted(set(self.faults) & {*self.normal, "normal"}):
+            raise ValueError(f"faults and normal both name {', '.join(both)}")
+
+
+DataConfig = Phm2015Config | TableConfig
+
+
+def _check_span(start: datetime | None, end: datetime | None) -> None:
+    if start is not None and end is not None and end <= start:
+        raise ValueError(f"end must be after start, got start {start.isoformat()} and end {end.isoformat()}")
+
+
+def _check_zone(name: str) -> None:
+    if name in {"", "UTC"}:
+        return
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"time_zone: no time zone {name!r} is known; write it like 'Europe/Zurich' or 'UTC'") from None

@@ -1,0 +1,102 @@
+"""A history in memory: samples and events of many devices, as arrays."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rarefault.train.history.config import Overlap
+from rarefault.train.history.notes import ReadNotes
+
+Int32 = NDArray[np.int32]
+Int64 = NDArray[np.int64]
+Float64 = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+
+#: The class of everything that is no fault; always class 0.
+NORMAL = "normal"
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """Intervals of the fault log, in the order of the log (V events).
+
+    Attributes:
+        device: index into the history's devices, [V].
+        start_ms: milliseconds since the epoch, [V].
+        end_ms: not before the start, [V].
+        fault: index into the history's classes, never 0 (normal), [V].
+    """
+
+    device: Int32
+    start_ms: Int64
+    end_ms: Int64
+    fault: Int32
+
+    def __len__(self) -> int:
+        return len(self.fault)
+
+    @classmethod
+    def none(cls) -> Self:
+        """No events."""
+        return cls(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int32))
+
+
+@dataclass(frozen=True)
+class History:
+    """Samples of N devices, sorted by time (those of equal times in the order of their files), and their events.
+
+    Attributes:
+        devices: names; an index into them is a device's slot.
+        channels: names, [C].
+        classes: ``"normal"`` and the faults that occur, [K].
+        counters: the channels that only increase.
+        device: slot of each sample's device, [M].
+        time_ms: milliseconds since the epoch, [M].
+        values: channel values in physical units, NaN = not in this sample, [M, C].
+        events: the fault log.
+        overlap: which of several active events gives the label.
+        notes: what was wrong in the files.
+        fingerprint: sha256 of what was read, in hexadecimal; a selection keeps that of the whole.
+    """
+
+    devices: tuple[str, ...]
+    channels: tuple[str, ...]
+    classes: tuple[str, ...]
+    counters: tuple[str, ...]
+    device: Int32
+    time_ms: Int64
+    values: Float64
+    events: Events
+    overlap: Overlap
+    notes: ReadNotes
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.time_ms)
+
+    @property
+    def counter_mask(self) -> Bool:
+        """Which channels are counters, [C]."""
+        return np.isin(np.array(self.channels, dtype=str), np.array(self.counters, dtype=str))
+
+    def select(self, mask: Bool) -> "History":
+        """The samples where ``mask`` [M] is true, with the same devices, channels, classes and events."""
+        return replace(self, device=self.device[mask], time_ms=self.time_ms[mask], values=self.values[mask])
+
+
+def fingerprint(
+    devices: tuple[str, ...],
+    channels: tuple[str, ...],
+    classes: tuple[str, ...],
+    arrays: tuple[Int32 | Int64 | Float64, ...],
+) -> str:
+    """sha256 over names and array contents, in hexadecimal."""
+    digest = hashlib.sha256()
+    digest.update("\x1e".join("\x1f".join(names) for names in (devices, channels, classes)).encode())
+    for array in arrays:
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()

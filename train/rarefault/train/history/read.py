@@ -1,0 +1,35 @@
+"""Reading a history, whatever its format."""
+
+from pathlib import Path
+
+from rarefault.runtime.errors import HistoryError
+from rarefault.train.history.config import DataConfig, Phm2015Config
+from rarefault.train.history.data import History
+
+
+def read_history(config: DataConfig, base: Path, *, strict: bool = False, allow_incomplete: bool = False) -> History:
+    """Read the history that a ``[data]`` section names.
+
+    Args:
+        config: the section.
+        base: folder that its paths are relative to (the configuration file's).
+        strict: refuse bad lines, duplicates, unordered times, unknown faults and the like instead of counting them.
+        allow_incomplete: accept a history without samples (a fault log alone) or without a fault log, which can be
+            described but not learnt from.
+
+    Raises:
+        HistoryError: a file or a column is missing, nothing is in it, or ``strict`` found problems.
+    """
+    # The readers import polars; configuration and arrays do not.
+    if isinstance(config, Phm2015Config):
+        from rarefault.train.history.phm2015 import read_phm2015
+
+        history = read_phm2015(config, base, allow_incomplete=allow_incomplete)
+    else:
+        from rarefault.train.history.table import read_table
+
+        history = read_table(config, base)
+    if strict and (problems := history.notes.problems()):
+        found = "".join(f"\n  {note}" for note in problems)
+        raise HistoryError(f"strict reading found {len(problems)} kind(s) of problems:{found}")
+    return history
