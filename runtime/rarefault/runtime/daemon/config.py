@@ -1,0 +1,231 @@
+"""Configuration of the daemon: one TOML file, frozen, unknown keys refused."""
+
+import math
+import os
+import re
+import socket
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from rarefault.runtime.daemon.topics import Template, topic_level_problem
+from rarefault.runtime.errors import ConfigError
+from rarefault.runtime.settings import load_toml
+
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+DEFAULT_PORT = 1883
+
+
+def split_url(url: str) -> tuple[str, int]:
+    """Host and port of ``mqtt://host:port``; ValueError where it is anything else."""
+    example = "; write it like mqtt://broker.local:1883"
+    parts = urlsplit(url)
+    if parts.scheme != "mqtt":
+        raise ValueError(f"url {url!r} does not begin with mqtt://{example}")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("url must not hold a user or a password; use broker.username and broker.password_file")
+    try:
+        port = parts.port
+    except ValueError:
+        raise ValueError(f"url {url!r} has a port that is no number from 1 to 65535{example}") from None
+    if not parts.hostname or port == 0 or parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ValueError(f"url {url!r} is not a host and a port{example}")
+    return parts.hostname, port or DEFAULT_PORT
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of the sections; none may hold a key that is not known."""
+
+
+class ModelConfig(Section, frozen=True):
+    """``[model]``: what says the verdicts."""
+
+    path: Annotated[str, msgspec.Meta(min_length=1)]
+    """The ONNX file; relative to the configuration file."""
+    threads: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
+    """Threads of ONNX Runtime."""
+
+
+class BrokerConfig(Section, frozen=True):
+    """``[broker]``: the MQTT broker and the session with it."""
+
+    url: str = "mqtt://localhost:1883"
+    protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    """``auto`` speaks MQTT 5 and falls back to 3.1.1 where the broker does not know it."""
+    client_id: str = ""
+    """Names the session that the broker keeps while the daemon is away; by default ``rarefault-`` and the runtime."""
+    username: str = ""
+    password_file: str = ""
+    """File whose first line is the password; relative to the configuration file."""
+    password_env: str = ""
+    """Environment variable that holds the password."""
+    keepalive_s: Annotated[int, msgspec.Meta(ge=5, le=65535)] = 60
+    connect_timeout_s: Annotated[float, msgspec.Meta(gt=0, le=300)] = 5.0
+    """How long a connection may take, and how long the broker may take to answer it."""
+    session_expiry_s: Annotated[int, msgspec.Meta(ge=0, le=4_294_967_295)] = 7 * 86400
+    """MQTT 5: how long the broker keeps the session of a daemon that is away; 4294967295 is for ever."""
+    reconnect_min_s: Seconds = 1.0
+    reconnect_max_s: Seconds = 60.0
+
+    def __post_init__(self) -> None:
+        split_url(self.url)
+        if self.reconnect_min_s > self.reconnect_max_s or not math.isfinite(self.reconnect_max_s):
+            raise ValueError(
+                f"reconnect_min_s ({self.reconnect_min_s:g}) must not exceed reconnect_max_s ({self.reconnect_max_s:g})"
+            )
+        if self.password_file and self.password_env:
+            raise ValueError("give the password in password_file or in password_env, not in both")
+        if (self.password_file or self.password_env) and not self.username:
+            raise ValueError("a password needs a username")
+        if len(self.client_id.encode()) > 65535 or not (self.client_id.isprintable()):
+            raise ValueError("client_id must be printable text of at most 65535 bytes")
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the broker."""
+        return split_url(self.url)
+
+
+class TelemetryConfig(Section, frozen=True):
+    """``[telemetry]``: where the samples come from and what they look like."""
+
+    topic: str = "telemetry/{device}"
+    """Levels may be fixed text, ``+`` (any) or hold ``{device}`` (the device's name)."""
+    qos: Literal[0, 1] = 1
+    device: str = ""
+    """Path of the device's name in the message, for topics without ``{device}``."""
+    time: str = "time"
+    """Path of the sample's time in the message."""
+    values: str = "values"
+    """Path of the object of channel values in the message; empty where they are the message itself."""
+    fields: dict[str, str] = {}
+    """Foreign name, or path into nested objects such as ``sensors.inlet.value``, to channel."""
+    max_payload_bytes: Count = 1 << 20
+    max_batch: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10_000
+    """Largest number of samples in a JSON array."""
+    max_future_s: Annotated[float, msgspec.Meta(ge=0)] = 300.0
+    """A sample may be this much ahead of the daemon's clock."""
+    max_age_s: Seconds = 7 * 86400.0
+    """A sample may be this old; ``inf`` for the replay of history."""
+
+    def __post_init__(self) -> None:
+        has_device = Template(self.topic).has_device
+        if not has_device and not self.device:
+            raise ValueError(
+                f"topic {self.topic!r} has no {{device}}; write it where the device's name stands, such as "
+                "telemetry/{device}, or name the message's key for it in telemetry.device"
+            )
+        if has_device and self.device:
+            raise ValueError("the device's name is in the topic's {device} or in telemetry.device, not in both")
+        if not self.time:
+            raise ValueError("time must be the path of a key")
+        for name, value in (("max_future_s", self.max_future_s), ("max_age_s", self.max_age_s)):
+            if math.isnan(value):
+                raise ValueError(f"{name} must be a number")
+
+
+class PublishConfig(Section, frozen=True):
+    """``[publish]``: where the verdicts go."""
+
+    prefix: str = "rarefault"
+    """Topics are ``{prefix}/{device}/verdict``, ``{prefix}/{device}/alarm`` and ``{prefix}/{runtime}/status``."""
+    runtime: str = ""
+    """Name of this daemon; by default the host's name."""
+    qos: Literal[0, 1] = 1
+
+    def __post_init__(self) -> None:
+        for level in self.prefix.split("/"):
+            if problem := topic_level_problem(level):
+                raise ValueError(f"prefix {self.prefix!r}: {problem}")
+        if self.runtime and (problem := topic_level_problem(self.runtime)):
+            raise ValueError(f"runtime {self.runtime!r}: {problem}")
+
+    @property
+    def runtime_name(self) -> str:
+        """Name of this daemon in topics."""
+        return self.runtime or re.sub(r"[^A-Za-z0-9._-]", "_", socket.gethostname()) or "runtime"
+
+
+class LimitsConfig(Section, frozen=True):
+    """``[limits]``: how much the daemon keeps; none of its queues grows beyond."""
+
+    max_devices: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1000
+    outbox_messages: Count = 10_000
+    """Verdicts and alarms that wait for the broker's confirmation."""
+    pending_messages: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 1000
+    """Telemetry messages that are received and not yet acknowledged."""
+
+
+class MetricsConfig(Section, frozen=True):
+    """``[metrics]``: the page for Prometheus."""
+
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0
+    """0 is off."""
+    host: str = "127.0.0.1"
+
+
+class LogConfig(Section, frozen=True):
+    """``[log]``: what is said on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
+class DaemonConfig(Section, frozen=True):
+    """The whole file."""
+
+    model: ModelConfig
+    broker: BrokerConfig = BrokerConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
+    publish: PublishConfig = PublishConfig()
+    limits: LimitsConfig = LimitsConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    log: LogConfig = LogConfig()
+
+    def __post_init__(self) -> None:
+        template = Template(self.telemetry.topic)
+        for leaf in ("verdict", "alarm", "status"):
+            if template.matches(own := f"{self.publish.prefix}/x/{leaf}"):
+                raise ValueError(
+                    f"telemetry.topic {self.telemetry.topic!r} also matches what the daemon publishes, such as "
+                    f"{own!r}; change publish.prefix or telemetry.topic"
+                )
+
+    @property
+    def client_id(self) -> str:
+        """Names the session at the broker."""
+        return self.broker.client_id or f"rarefault-{self.publish.runtime_name}"
+
+
+def load_config(path: Path) -> DaemonConfig:
+    """Read the daemon's configuration; ConfigError with all of its problems."""
+    return load_toml(path, DaemonConfig)
+
+
+def read_password(broker: BrokerConfig, source: Path) -> str | None:
+    """The password that the configuration file ``source`` points to, or None where it names none.
+
+    Raises:
+        ConfigError: the file or the environment variable that should hold it is missing.
+    """
+    if broker.password_env:
+        if broker.password_env not in os.environ:
+            raise ConfigError(
+                str(source), [f"broker.password_env: the environment variable {broker.password_env} is not set"]
+            )
+        return os.environ[broker.password_env]
+    if not broker.password_file:
+        return None
+    path = source.parent / broker.password_file
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ConfigError(str(source), [f"broker.password_file: {path} cannot be read: {error.strerror}"]) from None
+    except UnicodeDecodeError:
+        raise ConfigError(str(source), [f"broker.password_file: {path} is not UTF-8 text"]) from None
+    if not lines or not lines[0]:
+        raise ConfigError(str(source), [f"broker.password_file: the first line of {path} is empty"])
+    return lines[0]

@@ -1,0 +1,124 @@
+"""Rejections: telemetry that cannot be used is counted by reason and said in the log at a bounded rate."""
+
+import logging
+import time
+from collections.abc import Callable
+from enum import StrEnum
+
+log = logging.getLogger(__name__)
+
+#: Each reason is written to the log at most this often.
+LOG_INTERVAL_S = 10.0
+#: Longest piece of foreign text in a log line.
+MAX_QUOTE = 80
+
+
+class Reason(StrEnum):
+    """Why telemetry was not used."""
+
+    NOT_UTF8 = "not_utf8"
+    NOT_JSON = "not_json"
+    TOO_LARGE = "too_large"
+    WRONG_SHAPE = "wrong_shape"
+    BAD_VALUE = "bad_value"
+    BAD_TIME = "bad_time"
+    TOO_OLD = "too_old"
+    TOO_NEW = "too_new"
+    UNKNOWN_TOPIC = "unknown_topic"
+    BAD_DEVICE = "bad_device"
+    TOO_MANY_DEVICES = "too_many_devices"
+    NO_KNOWN_CHANNEL = "no_known_channel"
+
+
+#: What to do about it.
+MEND = {
+    Reason.NOT_UTF8: "send JSON in UTF-8",
+    Reason.NOT_JSON: "send one JSON object, or an array of them",
+    Reason.TOO_LARGE: "send smaller messages, or raise telemetry.max_payload_bytes or telemetry.max_batch",
+    Reason.WRONG_SHAPE: 'send {"time": ..., "values": {channel: number}}, or set telemetry.time and telemetry.values',
+    Reason.BAD_VALUE: "send finite numbers, and leave out (or send null for) what was not measured",
+    Reason.BAD_TIME: "send ISO 8601 with a time zone, or epoch seconds or milliseconds",
+    Reason.TOO_OLD: "check the sender's clock, or raise telemetry.max_age_s",
+    Reason.TOO_NEW: "check the sender's clock and this machine's, or raise telemetry.max_future_s",
+    Reason.UNKNOWN_TOPIC: "change telemetry.topic; if the subscription is that of an earlier configuration, choose "
+    "another broker.client_id",
+    Reason.BAD_DEVICE: "a device's name must have 1 to 128 printable characters and no '/', '+' or '#'",
+    Reason.TOO_MANY_DEVICES: "raise limits.max_devices, or narrow telemetry.topic",
+    Reason.NO_KNOWN_CHANNEL: "name channels as the model does ('rarefault inspect' lists them) or map them in "
+    "[telemetry.fields]",
+}
+
+
+class RejectionError(Exception):
+    """One sample or message that cannot be used; never leaves the codec."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        self.reason, self.detail = reason, detail
+        super().__init__(reason, detail)
+
+
+class Rejections:
+    """Counts rejected messages and samples, and says so.
+
+    Attributes:
+        counts: rejected so far, by reason.
+        unknown_channels: values of channels that the model does not have, ignored so far.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.counts = dict.fromkeys(Reason, 0)
+        self.unknown_channels = 0
+        self._clock = clock
+        self._said_at: dict[str, float] = {}
+        self._unsaid: dict[str, int] = {}
+
+    def add(self, topic: str, error: RejectionError) -> None:
+        """Count one rejection."""
+        self.counts[error.reason] += 1
+        if self._may_say(error.reason):
+            log.warning(
+                "rejected telemetry on %s (%s): %s; %s%s",
+                quote(topic),
+                error.reason,
+                error.detail,
+                MEND[error.reason],
+                self._more(error.reason),
+            )
+
+    def add_unknown_channels(self, topic: str, count: int, example: str) -> None:
+        """Count values that are ignored because the model has no such channel."""
+        self.unknown_channels += count
+        if self._may_say("unknown_channel"):
+            log.info(
+                "telemetry on %s names channels that the model does not have, such as %s (ignored)%s",
+                quote(topic),
+                quote(example),
+                self._more("unknown_channel"),
+            )
+
+    def _may_say(self, key: str) -> bool:
+        now = self._clock()
+        if now - self._said_at.get(key, -LOG_INTERVAL_S) < LOG_INTERVAL_S:
+            self._unsaid[key] = self._unsaid.get(key, 0) + 1
+            return False
+        self._said_at[key] = now
+        return True
+
+    def _more(self, key: str) -> str:
+        unsaid = self._unsaid.pop(key, 0)
+        return f" [and {unsaid} more since the last such line]" if unsaid else ""
+
+
+def quote(value: object) -> str:
+    """A foreign value for a log line: one line, printable, of bounded length."""
+    if isinstance(value, str):
+        return ascii(value) if len(value) <= MAX_QUOTE else ascii(value[:MAX_QUOTE]) + "..."
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return "an array"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int) and value.bit_length() > 64:
+        return f"an integer of {value.bit_length()} bits"
+    return repr(value)
