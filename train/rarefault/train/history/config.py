@@ -52,6 +52,7 @@ class TableConfig(
         device_column: column with the device's name; "" names each device after its file.
         time_column: ISO 8601, epoch seconds or epoch milliseconds.
         label_column: column whose runs of one value become events; none by default.
+        separator: what stands between the fields of a CSV file.
         time_zone: IANA name of the zone that times without an offset are in; without it such times are refused.
         channels: the columns to read as channels; by default every other column that holds numbers.
         counters: channels that only increase (meters); the grid takes their increase per bin.
@@ -67,6 +68,7 @@ class TableConfig(
     device_column: str = "device"
     time_column: Name = "time"
     label_column: str = ""
+    separator: Literal[",", ";", "\t", "|"] = ","
     time_zone: str = ""
     channels: tuple[Name, ...] = ()
     counters: tuple[Name, ...] = ()

@@ -98,5 +98,5 @@ def fingerprint(
     digest.update("\x1e".join("\x1f".join(names) for names in (devices, channels, classes)).encode())
     for array in arrays:
         digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

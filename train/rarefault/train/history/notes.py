@@ -3,13 +3,28 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+# The kinds: what was found, and what was done about it.
+BAD_LINES = "bad lines, skipped"
+BAD_CELLS = "cells that are no finite number, taken as missing"
+DUPLICATES = "duplicate rows, dropped"
+CONFLICTS = "rows that contradict an earlier row of the same device and time, the later one counts"
+UNORDERED = "rows out of time order, sorted"
+AMBIGUOUS_TIMES = "local times that occurred twice when the clocks were set back, taken as the earlier"
+UNKNOWN_FAULTS = "events with an unknown fault code, dropped"
+UNKNOWN_LABELS = "samples with an unknown label, taken as normal"
+REVERSED_EVENTS = "events that end before they start, dropped"
+FOREIGN_EVENTS = "events of devices without samples, dropped"
+REPEATED_EVENTS = "events that repeat another one, kept"
+TEXT_COLUMNS = "columns without any number, left out"
+NORMAL_EVENTS = "events that name no fault, left out"
+
 
 @dataclass(slots=True)
 class Note:
     """One kind of finding.
 
     Attributes:
-        kind: what was found and what was done about it, such as ``"duplicate rows dropped"``.
+        kind: what was found and what was done about it, such as ``"duplicate rows, dropped"``.
         count: how often.
         example: the first one, with its file and line where it has one.
         problem: whether ``strict`` reading refuses it; False for a mere remark.

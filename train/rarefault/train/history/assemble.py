@@ -1,0 +1,169 @@
+"""From the pieces that readers cut out of files to one history: ordered in time, without duplicates."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rarefault.runtime.times import TIME_LIMIT_MS
+from rarefault.train.history.data import Bool, Float64, Int32, Int64
+from rarefault.train.history.lines import line_text, place
+from rarefault.train.history.notes import CONFLICTS, DUPLICATES, UNORDERED, ReadNotes
+
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+
+
+@dataclass(slots=True)
+class Piece:
+    """Samples (m of them) that stand together in a file and report the same channels (c of them).
+
+    Attributes:
+        device: index into the devices, [m].
+        time_ms: milliseconds since the epoch, [m].
+        channels: names of the reported channels, [c].
+        values: physical units, NaN = not reported, [m, c].
+        path: the file.
+        line: number of each sample's line in it, [m].
+        stream: what is written in time order within the file, such as one component; "" is each device by itself.
+    """
+
+    device: Int32
+    time_ms: Int64
+    channels: Sequence[str]
+    values: Float64
+    path: Path
+    line: Int64
+    stream: str = ""
+
+    def __len__(self) -> int:
+        return len(self.time_ms)
+
+    def select(self, mask: Bool) -> "Piece":
+        """The samples where ``mask`` [m] is true."""
+        if mask.all():
+            return self
+        return Piece(
+            self.device[mask],
+            self.time_ms[mask],
+            self.channels,
+            self.values[mask],
+            self.path,
+            self.line[mask],
+            self.stream,
+        )
+
+
+def assemble(pieces: list[Piece], channels: Sequence[str], notes: ReadNotes) -> tuple[Int32, Int64, Float64]:
+    """Device [M], time [M] and values [M, C] of all pieces, sorted by time (stable); duplicates are dropped.
+
+    ``pieces`` is emptied on the way, so that its memory serves the result.
+    """
+    _note_unordered(pieces, notes)
+    offsets = np.cumsum([0, *(len(piece) for piece in pieces)])
+    device = np.concatenate([piece.device for piece in pieces]) if pieces else np.empty(0, np.int32)
+    time_ms = np.concatenate([piece.time_ms for piece in pieces]) if pieces else np.empty(0, np.int64)
+    origin = [(piece.path, piece.line) for piece in pieces]
+    order = np.argsort(time_ms, kind="stable")
+    position = np.empty_like(order)
+    position[order] = np.arange(len(order))
+    column = {name: i for i, name in enumerate(channels)}
+    values = np.full((len(order), len(channels)), np.nan)
+    for i in range(len(pieces)):
+        piece, rows = pieces[i], position[offsets[i] : offsets[i + 1]]
+        values[rows[:, None], [column[name] for name in piece.channels]] = piece.values
+        piece.values = np.empty((0, 0))
+    pieces.clear()
+    device, time_ms = device[order], time_ms[order]
+
+    def example(row: int) -> str:
+        source = int(order[row])
+        i = int(np.searchsorted(offsets, source, "right")) - 1
+        path, line = origin[i]
+        return _place(path, int(line[source - offsets[i]]))
+
+    repeated, contradicting = find_repeats(device, time_ms, values)
+    if len(contradicting):
+        notes.add(CONFLICTS, len(contradicting), example(int(contradicting[0])))
+    if len(repeated):
+        notes.add(DUPLICATES, len(repeated), example(int(repeated[0])))
+        keep = np.ones(len(order), bool)
+        keep[repeated] = False
+        device, time_ms, values = device[keep], time_ms[keep], values[keep]
+    return device, time_ms, values
+
+
+def find_repeats(device: Int32, time_ms: Int64, values: Float64) -> tuple[Int64, Int64]:
+    """Rows (sorted by number) that equal an earlier row, and rows that contradict an earlier one in some channel.
+
+    Only rows of one device and time are compared; a channel that one of them does not report is no contradiction.
+    """
+    none = np.empty(0, np.int64)
+    if not len(time_ms):
+        return none, none
+    by_key = np.lexsort((device, time_ms))
+    same = (np.diff(time_ms[by_key]) == 0) & (np.diff(device[by_key]) == 0)
+    shared = np.r_[same, False] | np.r_[False, same]
+    rows = by_key[shared]
+    if not len(rows):
+        return none, none
+    group = np.cumsum(np.r_[True, ~same])[shared]
+    digest = _row_digest(values, rows)
+    by_digest = np.lexsort((digest, group))
+    twin = (np.diff(group[by_digest]) == 0) & (np.diff(digest[by_digest]) == 0)
+    later, earlier = rows[by_digest[1:][twin]], rows[by_digest[:-1][twin]]
+    bits = values.view(np.int64)
+    repeated = later[(bits[later] == bits[earlier]).all(axis=1)]
+
+    left = ~np.isin(rows, repeated)
+    rows, group = rows[left], group[left]
+    begin = np.flatnonzero(np.r_[True, np.diff(group) != 0])
+    begin_of = np.repeat(begin, np.diff(np.r_[begin, len(rows)]))
+    contradicting = np.zeros(len(rows), bool)
+    for channel in range(values.shape[1]):
+        value = values[rows, channel]
+        last = np.maximum.accumulate(np.where(np.isnan(value), -1, np.arange(len(rows))))
+        previous = np.r_[-1, last[:-1]]
+        known = previous >= begin_of
+        contradicting |= known & ~np.isnan(value) & (value != value[np.maximum(previous, 0)])
+    return np.sort(repeated), np.sort(rows[contradicting])
+
+
+def _row_digest(values: Float64, rows: Int64) -> NDArray[np.uint64]:
+    """One number per row; equal rows have equal numbers."""
+    digest = np.zeros(len(rows), np.uint64)
+    with np.errstate(over="ignore"):
+        for channel in range(values.shape[1]):
+            digest = (digest ^ values[rows, channel].view(np.uint64)) * _MIX
+            digest ^= digest >> np.uint64(29)
+    return digest
+
+
+def _note_unordered(pieces: Iterable[Piece], notes: ReadNotes) -> None:
+    """Count the rows that are older than one before them in their stream of their file."""
+    newest: dict[tuple[Path, str], Int64] = {}
+    for piece in pieces:
+        if not len(piece):
+            continue
+        key = (piece.path, piece.stream)
+        before = newest.get(key, np.empty(0, np.int64))
+        top = int(piece.device.max()) + 1
+        if top > len(before):
+            before = np.r_[before, np.full(top - len(before), -1)]
+        order = np.argsort(piece.device, kind="stable")
+        device, time = piece.device[order].astype(np.int64), piece.time_ms[order]
+        first = np.r_[True, np.diff(device) != 0]
+        # One running maximum serves all devices: each is lifted above the ones before it.
+        lift = device * TIME_LIMIT_MS
+        running = np.maximum.accumulate(np.maximum(time, np.where(first, before[device], -1)) + lift) - lift
+        late = order[time < running]
+        last = np.r_[first[1:], True]
+        before[device[last]] = running[last]
+        newest[key] = before
+        if len(late):
+            notes.add(UNORDERED, len(late), _place(piece.path, int(piece.line[late.min()])))
+
+
+def _place(path: Path, line: int) -> str:
+    return place(path, line, "" if path.suffix.lower() == ".parquet" else line_text(path, line))

@@ -1,0 +1,141 @@
+"""The last steps of every reader: span, fault classes, fingerprint."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import numpy as np
+
+from rarefault.runtime.times import format_ms
+from rarefault.train.history.assemble import Piece, assemble
+from rarefault.train.history.config import DataConfig
+from rarefault.train.history.data import NORMAL, Bool, Events, History, Int32, Int64, fingerprint
+from rarefault.train.history.lines import Block
+from rarefault.train.history.notes import REPEATED_EVENTS, REVERSED_EVENTS, ReadNotes
+
+
+@dataclass(slots=True)
+class EventPiece:
+    """Events (v of them) that stand together in a log.
+
+    Attributes:
+        device: index into the devices, [v].
+        start_ms: milliseconds since the epoch, [v].
+        end_ms: milliseconds since the epoch, [v].
+        fault: index into the faults met so far, [v].
+    """
+
+    device: Int32
+    start_ms: Int64
+    end_ms: Int64
+    fault: Int32
+
+
+@dataclass(slots=True)
+class Draft:
+    """What a reader has collected.
+
+    Attributes:
+        pieces: the samples, in the order of the files.
+        events: the fault log, in the order of the files.
+        notes: what was wrong.
+    """
+
+    pieces: list[Piece] = field(default_factory=list)
+    events: list[EventPiece] = field(default_factory=list)
+    notes: ReadNotes = field(default_factory=ReadNotes)
+
+
+def refuse_reversed(block: Block, start_ms: Int64, end_ms: Int64, notes: ReadNotes) -> Bool:
+    """Count the block's events that end before they start; which of them are left, [m]."""
+    reversed_ = block.good & (end_ms < start_ms)
+    if reversed_.any():
+        notes.add(REVERSED_EVENTS, int(reversed_.sum()), block.quote(int(np.flatnonzero(reversed_)[0])))
+    return block.good & ~reversed_
+
+
+def finish(
+    config: DataConfig,
+    draft: Draft,
+    *,
+    devices: list[str],
+    channels: list[str],
+    counters: list[str],
+    faults: list[str],
+    fault_order: list[str],
+) -> History:
+    """Put a draft together.
+
+    Args:
+        config: start, end and the rule for overlaps.
+        draft: samples and events.
+        devices: names by index, as the draft numbers them; those of the history are in this order.
+        channels: names in their order.
+        counters: those of the channels that only increase.
+        faults: names by index, as the draft numbers them.
+        fault_order: all of them in the order of the classes; those that do not occur are left out.
+    """
+    start_ms, end_ms = _ms(config.start), _ms(config.end)
+    if start_ms is not None or end_ms is not None:
+        low, high = start_ms or 0, end_ms if end_ms is not None else np.iinfo(np.int64).max
+        draft.pieces = [piece.select((piece.time_ms >= low) & (piece.time_ms < high)) for piece in draft.pieces]
+    device, time_ms, values = assemble(draft.pieces, channels, draft.notes)
+    log = _concatenate(draft.events)
+    inside = np.ones(len(log), bool)
+    if start_ms is not None:
+        inside &= log.end_ms >= start_ms
+    if end_ms is not None:
+        inside &= log.start_ms < end_ms
+    kept = Events(log.device[inside], log.start_ms[inside], log.end_ms[inside], log.fault[inside])
+    occurring = {faults[code] for code in np.unique(kept.fault).tolist()}
+    classes = (NORMAL, *(name for name in fault_order if name in occurring))
+    class_of = np.array([classes.index(name) if name in occurring else 0 for name in faults], np.int32)
+    events = Events(kept.device, kept.start_ms, kept.end_ms, class_of[kept.fault] if len(kept) else kept.fault)
+    _note_repeated(events, devices, classes, draft.notes)
+    return History(
+        devices=tuple(devices),
+        channels=tuple(channels),
+        classes=classes,
+        counters=tuple(counters),
+        device=device,
+        time_ms=time_ms,
+        values=values,
+        events=events,
+        overlap=config.overlap,
+        notes=draft.notes,
+        fingerprint=fingerprint(
+            tuple(devices),
+            tuple(channels),
+            classes,
+            (device, time_ms, values, events.device, events.start_ms, events.end_ms, events.fault),
+        ),
+    )
+
+
+def _ms(moment: datetime | None) -> int | None:
+    return None if moment is None else round(moment.timestamp() * 1000)
+
+
+def _concatenate(pieces: list[EventPiece]) -> Events:
+    if not pieces:
+        return Events.none()
+    return Events(
+        np.concatenate([piece.device for piece in pieces]),
+        np.concatenate([piece.start_ms for piece in pieces]),
+        np.concatenate([piece.end_ms for piece in pieces]),
+        np.concatenate([piece.fault for piece in pieces]),
+    )
+
+
+def _note_repeated(events: Events, devices: list[str], classes: tuple[str, ...], notes: ReadNotes) -> None:
+    columns = (events.fault, events.end_ms, events.start_ms, events.device)
+    order = np.lexsort(columns)
+    twin = np.ones(max(len(order) - 1, 0), bool)
+    for column in columns:
+        twin &= np.diff(column[order]) == 0
+    if twin.any():
+        row = int(order[1:][twin].min())
+        example = (
+            f"{devices[events.device[row]]} {classes[events.fault[row]]} "
+            f"{format_ms(int(events.start_ms[row]))} to {format_ms(int(events.end_ms[row]))}"
+        )
+        notes.add(REPEATED_EVENTS, int(twin.sum()), example, problem=False)

@@ -1,0 +1,50 @@
+"""A label per sample to events: each run of one label over a device's samples."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from rarefault.train.history.data import Int32, Int64
+from rarefault.train.history.finish import EventPiece
+
+#: What a label can say instead of a fault's number: no fault; nothing, so that the run goes on.
+NO_FAULT, SILENT = -1, -2
+
+
+@dataclass(slots=True)
+class Labels:
+    """Labels of samples that stand together in a file (m of them).
+
+    Attributes:
+        device: index into the devices, [m].
+        time_ms: milliseconds since the epoch, [m].
+        label: number of each label's name, [m].
+    """
+
+    device: Int32
+    time_ms: Int64
+    label: Int32
+
+
+def label_runs(pieces: list[Labels], names: list[str], fault_of: Callable[[str], int]) -> EventPiece:
+    """Events from the first to the last sample of each run of one fault.
+
+    Args:
+        pieces: the labels of all samples, in the order of the files.
+        names: of the labels, by number.
+        fault_of: the number of a label's fault, or ``NO_FAULT`` or ``SILENT``.
+    """
+    device = np.concatenate([piece.device for piece in pieces])
+    time_ms = np.concatenate([piece.time_ms for piece in pieces])
+    label = np.concatenate([piece.label for piece in pieces])
+    fault = np.array([fault_of(name) for name in names], np.int32)[label]
+    order = np.lexsort((time_ms, device))
+    order = order[fault[order] != SILENT]
+    device, time_ms, fault = device[order], time_ms[order], fault[order]
+    change = (np.diff(device) != 0) | (np.diff(fault) != 0)
+    first = np.flatnonzero(np.r_[len(order) > 0, change]) if len(order) else np.empty(0, np.int64)
+    last = np.r_[first[1:], len(order)] - 1 if len(order) else first
+    run = fault[first] >= 0
+    first, last = first[run], last[run]
+    return EventPiece(device[first], time_ms[first], time_ms[last], fault[first])
