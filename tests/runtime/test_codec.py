@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from rarefault.runtime.daemon.codec import LARGEST_VALUE, Codec, column_tree
 from rarefault.runtime.daemon.config import TelemetryConfig
-from rarefault.runtime.daemon.rejections import LOG_INTERVAL_S, Reason, Rejections
+from rarefault.runtime.daemon.rejections import Reason, Rejections
 from rarefault.runtime.daemon.rows import Rows
+from rarefault.runtime.daemon.sampled_log import INTERVAL_S
 from rarefault.runtime.errors import ConfigError
 
 CHANNELS = ("c1.S1", "c1.S2", "z1.E1")
@@ -242,7 +243,7 @@ def test_the_log_is_written_at_a_bounded_rate(caplog: pytest.LogCaptureFixture) 
         reader.read(b"nonsense")
         reader.read(sample(time="never"))
     assert len(caplog.records) == 2
-    reader.now_s = LOG_INTERVAL_S
+    reader.now_s = INTERVAL_S
     reader.read(b"nonsense")
     assert "[and 99 more since the last such line]" in caplog.records[-1].message
     assert reader.rejected == {"not_json": 101, "bad_time": 100}

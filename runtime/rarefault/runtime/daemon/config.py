@@ -104,7 +104,7 @@ class TelemetryConfig(Section, frozen=True):
     fields: dict[str, str] = {}
     """Foreign name, or path into nested objects such as ``sensors.inlet.value``, to channel."""
     max_payload_bytes: Count = 1 << 20
-    max_batch: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10_000
+    max_batch: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 10_000
     """Largest number of samples in a JSON array."""
     max_future_s: Annotated[float, msgspec.Meta(ge=0)] = 300.0
     """A sample may be this much ahead of the daemon's clock."""

@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable
 from enum import StrEnum
 
+from rarefault.runtime.daemon.sampled_log import SampledLog
+
 log = logging.getLogger(__name__)
 
-#: Each reason is written to the log at most this often.
-LOG_INTERVAL_S = 10.0
 #: Longest piece of foreign text in a log line.
 MAX_QUOTE = 80
 
@@ -68,45 +68,32 @@ class Rejections:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.counts = dict.fromkeys(Reason, 0)
         self.unknown_channels = 0
-        self._clock = clock
-        self._said_at: dict[str, float] = {}
-        self._unsaid: dict[str, int] = {}
+        self._log = SampledLog(log, clock)
 
     def add(self, topic: str, error: RejectionError) -> None:
         """Count one rejection."""
-        self.counts[error.reason] += 1
-        if self._may_say(error.reason):
-            log.warning(
-                "rejected telemetry on %s (%s): %s; %s%s",
-                quote(topic),
-                error.reason,
-                error.detail,
-                MEND[error.reason],
-                self._more(error.reason),
-            )
+        reason = error.reason
+        self.counts[reason] += 1
+        self._log.say(
+            reason,
+            logging.WARNING,
+            "rejected telemetry on %s (%s): %s; %s",
+            quote(topic),
+            reason,
+            error.detail,
+            MEND[reason],
+        )
 
-    def add_unknown_channels(self, topic: str, count: int, example: str) -> None:
+    def add_unknown_channels(self, device: str, count: int, example: str) -> None:
         """Count values that are ignored because the model has no such channel."""
         self.unknown_channels += count
-        if self._may_say("unknown_channel"):
-            log.info(
-                "telemetry on %s names channels that the model does not have, such as %s (ignored)%s",
-                quote(topic),
-                quote(example),
-                self._more("unknown_channel"),
-            )
-
-    def _may_say(self, key: str) -> bool:
-        now = self._clock()
-        if now - self._said_at.get(key, -LOG_INTERVAL_S) < LOG_INTERVAL_S:
-            self._unsaid[key] = self._unsaid.get(key, 0) + 1
-            return False
-        self._said_at[key] = now
-        return True
-
-    def _more(self, key: str) -> str:
-        unsaid = self._unsaid.pop(key, 0)
-        return f" [and {unsaid} more since the last such line]" if unsaid else ""
+        self._log.say(
+            "unknown_channel",
+            logging.INFO,
+            "telemetry of %s names channels that the model does not have, such as %s (ignored)",
+            quote(device),
+            quote(example),
+        )
 
 
 def quote(value: object) -> str:

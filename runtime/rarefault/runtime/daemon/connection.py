@@ -1,0 +1,278 @@
+"""One connection to the broker, from CONNECT to its end.
+
+paho-mqtt speaks the protocol; this module keeps everything bounded and in one thread. A new connection is a new paho
+client, so that nothing but what the broker and the outbox keep goes on from one connection to the next.
+"""
+
+import select
+import socket
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from rarefault.runtime.daemon.config import BrokerConfig
+
+PROTOCOLS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
+#: Most messages of ours that may await the broker's confirmation; MQTT 5 brokers may ask for fewer.
+IN_FLIGHT = 100
+#: The reason that stands for a broker which does not know the protocol.
+UNSUPPORTED_PROTOCOL = "Unsupported protocol version"
+
+
+class Message(NamedTuple):
+    """A telemetry message."""
+
+    topic: str
+    payload: bytes
+    arrived_ms: int
+    """Milliseconds since the epoch."""
+    retained: bool
+    qos: int
+    mid: int
+    connection: int
+    """Number of the connection that brought it; it can only be acknowledged on that one."""
+
+
+class Confirmation(NamedTuple):
+    """The broker's answer to a message of ours."""
+
+    mid: int
+    refused: str | None
+    """Why the broker did not take it, or None where it did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who connects."""
+
+    client_id: str
+    password: str | None
+    will_topic: str
+    will_payload: bytes
+    receive_maximum: int
+    """Most telemetry messages that the broker may send before it has the acknowledgement of the first."""
+
+
+class Connection:
+    """One connection.
+
+    Args:
+        number: of the connection; marks its messages.
+        config: of the broker.
+        identity: who connects.
+        protocol: ``5`` or ``3.1.1``.
+        answer_s: how long the broker may take to accept the connection.
+
+    Attributes:
+        accepted: whether the broker has accepted the connection.
+        up: whether it has, and the connection has not ended.
+        session_present: whether the broker kept the session of before.
+        refused: why the broker did not accept the connection, if so.
+        ended: why the connection ended, None while it has not.
+        subscribed: QoS that was granted, or why the subscription was refused; None before the answer.
+        messages: received and not yet taken.
+        confirmations: received and not yet taken.
+        dropped: QoS 0 messages that were dropped because nobody took them in time.
+    """
+
+    def __init__(self, number: int, config: BrokerConfig, identity: Identity, protocol: str, answer_s: float) -> None:
+        self.number = number
+        self.protocol = protocol
+        self.up = False
+        self.accepted = False
+        self.session_present = False
+        self.refused: str | None = None
+        self.ended: str | None = None
+        self.subscribed: int | str | None = None
+        self.messages: deque[Message] = deque()
+        self.confirmations: list[Confirmation] = []
+        self.dropped = 0
+        self.opened_at = 0.0
+        self._window = IN_FLIGHT
+        self._in_flight: set[int] = set()
+        self._readable = select.poll()
+        self._limit = identity.receive_maximum
+        self._answer_s = answer_s
+        self._config = config
+        self._identity = identity
+        self._client = self._new_client()
+
+    def _new_client(self) -> mqtt.Client:
+        five = self.protocol == "5"
+        client = mqtt.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=self._identity.client_id,
+            clean_session=None if five else False,
+            protocol=PROTOCOLS[self.protocol],
+            reconnect_on_failure=False,
+            manual_ack=True,
+        )
+        client.connect_timeout = self._config.connect_timeout_s
+        client.max_inflight_messages = 0  # paho's own queue stays empty; the window below is ours
+        if self._config.username:
+            client.username_pw_set(self._config.username, self._identity.password)
+        client.will_set(self._identity.will_topic, self._identity.will_payload, qos=1, retain=True)
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_subscribe = self._on_subscribe
+        client.on_message = self._on_message
+        client.on_publish = self._on_publish
+        return client
+
+    def open(self) -> None:
+        """Connect and send CONNECT; the answer comes with :meth:`serve`. OSError where the broker is not there."""
+        host, port = self._config.address
+        self.opened_at = time.monotonic()
+        if self.protocol == "5":
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties.SessionExpiryInterval = self._config.session_expiry_s
+            properties.ReceiveMaximum = self._identity.receive_maximum
+            self._client.connect(host, port, self._config.keepalive_s, clean_start=False, properties=properties)
+        else:
+            self._client.connect(host, port, self._config.keepalive_s)
+        sock = self._client.socket()
+        if isinstance(sock, socket.socket):
+            # Acknowledgements and verdicts are small; none should wait for the next.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._readable.register(sock.fileno(), select.POLLIN)
+
+    def serve(self, timeout_s: float, wake: socket.socket, *, hold: bool) -> None:
+        """Wait for the broker or for ``wake``, then read and write what there is.
+
+        Args:
+            timeout_s: longest wait.
+            wake: ends the wait when it becomes readable.
+            hold: nobody takes messages at present. Confirmations come on the same connection, so it is read all the
+                same: messages of QoS 1 are kept, of which there are no more than the broker may send
+                unacknowledged, and those of QoS 0 beyond the limit are dropped.
+        """
+        if self.ended is not None:
+            return
+        ready = self._wait(timeout_s, wake)
+        if ready & (select.POLLIN | select.POLLHUP | select.POLLERR):
+            self._read(hold=hold)
+        if self.ended is None and self._client.want_write():
+            self._client.loop_write()
+        if self.ended is None:
+            self._client.loop_misc()
+        if self.ended is None and not self.up and time.monotonic() - self.opened_at > self._answer_s:
+            self.abandon(f"no answer within {self._answer_s:g} s")
+
+    def _wait(self, timeout_s: float, wake: socket.socket) -> int:
+        sock = self._client.socket()
+        if sock is None:
+            return 0
+        poller = select.poll()
+        poller.register(sock.fileno(), select.POLLIN | (select.POLLOUT if self._client.want_write() else 0))
+        poller.register(wake.fileno(), select.POLLIN)
+        return dict(poller.poll(timeout_s * 1000)).get(sock.fileno(), 0)
+
+    def _read(self, *, hold: bool) -> None:
+        """Read packets until there are none, or as many messages as may be pending."""
+        packets = 0
+        while True:
+            self._client.loop_read()
+            packets += 1
+            if self.ended is not None or self._client.socket() is None:
+                return
+            if packets >= self._limit or (len(self.messages) >= self._limit and not hold):
+                return
+            if not self._readable.poll(0):
+                return
+
+    @property
+    def window(self) -> int:
+        """Number of messages that may be published now."""
+        return self._window - len(self._in_flight) if self.up else 0
+
+    def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> int:
+        """Publish while :attr:`window` > 0 and return the id that its confirmation will have."""
+        info = self._client.publish(topic, payload, qos, retain)
+        # At QoS 0 it is confirmed as soon as the socket has taken it, which may have happened by now.
+        if info.rc == mqtt.MQTT_ERR_SUCCESS and not info.is_published():
+            self._in_flight.add(info.mid)
+        return info.mid
+
+    def subscribe(self, topic_filter: str, qos: int) -> None:
+        """Ask for the telemetry; the answer will be in :attr:`subscribed`."""
+        self.subscribed = None
+        self._client.subscribe(topic_filter, qos)
+
+    def acknowledge(self, message: Message) -> None:
+        """Tell the broker that a message has been processed."""
+        if self.up and message.qos > 0 and message.connection == self.number:
+            self._client.ack(message.mid, message.qos)
+
+    def disconnect(self) -> None:
+        """Leave in good order, so that the broker does not publish the last will."""
+        self._client.disconnect()
+
+    def abandon(self, reason: str) -> None:
+        """Drop the connection; the broker will publish the last will."""
+        self.up = False
+        if self.ended is None:
+            self.ended = reason
+        sock = self._client.socket()
+        if sock is not None:
+            sock.close()
+
+    def _on_connect(
+        self,
+        _client: mqtt.Client,
+        _data: Any,
+        flags: mqtt.ConnectFlags,
+        reason: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        if reason.is_failure:
+            self.refused = str(reason)
+            return
+        self.up = self.accepted = True
+        self.session_present = flags.session_present
+        # One place is kept for the status.
+        self._window = max(1, min(IN_FLIGHT, getattr(properties, "ReceiveMaximum", IN_FLIGHT)) - 1)
+
+    def _on_disconnect(
+        self,
+        _client: mqtt.Client,
+        _data: Any,
+        flags: mqtt.DisconnectFlags,
+        reason: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        self.up = False
+        if self.ended is None:
+            by_broker = flags.is_disconnect_packet_from_server
+            self.ended = f"the broker ended the connection: {reason}" if by_broker else "the connection was lost"
+
+    def _on_subscribe(
+        self, _client: mqtt.Client, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Properties
+    ) -> None:
+        (reason,) = reasons
+        self.subscribed = str(reason) if reason.is_failure else reason.value
+
+    def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
+        if message.qos == 0 and len(self.messages) >= self._limit:
+            self.dropped += 1
+            return
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            topic = ""  # fits no template
+        arrived_ms = time.time_ns() // 1_000_000
+        self.messages.append(
+            Message(topic, bytes(message.payload), arrived_ms, message.retain, message.qos, message.mid, self.number)
+        )
+
+    def _on_publish(
+        self, _client: mqtt.Client, _data: Any, mid: int, reason: ReasonCode, _properties: Properties
+    ) -> None:
+        self._in_flight.discard(mid)
+        self.confirmations.append(Confirmation(mid, str(reason) if reason.is_failure else None))

@@ -1,0 +1,305 @@
+"""Link: the session with the broker, across connections.
+
+Keeps one connection at a time and makes a new one with growing, jittered delays when it is lost. Telemetry is
+acknowledged only when the caller says so; the broker keeps what is not. Everything happens in :meth:`Link.poll`, in the
+caller's thread.
+"""
+
+import logging
+import random
+import socket
+import time
+from collections import deque
+from typing import NamedTuple
+
+from rarefault.runtime.daemon.config import DaemonConfig
+from rarefault.runtime.daemon.connection import UNSUPPORTED_PROTOCOL, Confirmation, Connection, Identity, Message
+from rarefault.runtime.daemon.topics import Template
+from rarefault.runtime.errors import BrokerError
+
+log = logging.getLogger(__name__)
+
+ONLINE, OFFLINE = b"online", b"offline"
+#: How long a broker may take to answer MQTT 5 before 3.1.1 is tried; some of old wait for more, and never answer.
+AUTO_ANSWER_S = 2.0
+#: A connection that lasted this long ends the growth of the delays.
+STABLE_S = 10.0
+
+#: Refusals that waiting does not mend, and what does.
+PERMANENT = {
+    "Not authorized": "check broker.username and the password",
+    "Bad user name or password": "check broker.username and the password",
+    "Bad authentication method": "check broker.username and the password",
+    "Banned": "ask the broker's administrator",
+    "Client identifier not valid": "choose another broker.client_id",
+    "Retain not supported": "the broker must allow retained messages",
+    "QoS not supported": "the broker must allow QoS 1",
+    UNSUPPORTED_PROTOCOL: 'set broker.protocol = "auto"',
+}
+
+
+class Received(NamedTuple):
+    """What one poll brought."""
+
+    messages: list[Message]
+    confirmations: list[Confirmation]
+
+
+class Link:
+    """The session with the broker.
+
+    Args:
+        config: of the daemon.
+        password: of ``config.broker.username``, if there is one.
+
+    Attributes:
+        connections: number of connections that the broker has accepted so far.
+    """
+
+    def __init__(self, config: DaemonConfig, password: str | None) -> None:
+        self.connections = 0
+        self._config = config
+        self._status_topic = f"{config.publish.prefix}/{config.publish.runtime_name}/status"
+        self._identity = Identity(
+            config.client_id, password, self._status_topic, OFFLINE, config.limits.pending_messages
+        )
+        self._subscription = Template(config.telemetry.topic).subscription
+        self._protocols = deque(["5", "3.1.1"] if config.broker.protocol == "auto" else [config.broker.protocol])
+        self._connection: Connection | None = None
+        self._attempts = 0  # since the last stable connection
+        self._short_lived = 0  # accepted connections in a row that were lost at once
+        self._next_attempt_at = 0.0
+        self._ever_subscribed = False
+        self._settled = False  # whether the present connection has been told of and subscribed
+        self._left_over: deque[Message] = deque()  # of connections that have ended
+        self._dropped = 0
+        self._wake_read, self._wake_write = socket.socketpair()
+        self._wake_read.setblocking(False)
+        self._wake_write.setblocking(False)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker has accepted the present connection."""
+        return self._connection is not None and self._connection.up
+
+    @property
+    def protocol(self) -> str:
+        """MQTT version of the present or the next connection."""
+        return self._protocols[0]
+
+    @property
+    def dropped(self) -> int:
+        """Telemetry of QoS 0 that was dropped because it could not be processed in time."""
+        return self._dropped + (self._connection.dropped if self._connection is not None else 0)
+
+    @property
+    def window(self) -> int:
+        """Number of messages that may be published now."""
+        return self._connection.window if self._connection is not None and self._settled else 0
+
+    def poll(self, timeout_s: float, *, hold: bool = False) -> Received:
+        """Connect where that is due, wait for the broker, and return what came.
+
+        Args:
+            timeout_s: longest wait.
+            hold: keep the messages back; confirmations come all the same.
+
+        Raises:
+            BrokerError: the first connection was refused for a reason that waiting does not mend.
+        """
+        if self._connection is None and time.monotonic() >= self._next_attempt_at:
+            self._connect()
+        connection = self._connection
+        if connection is None:
+            self._sleep(min(timeout_s, max(0.0, self._next_attempt_at - time.monotonic())))
+        else:
+            waiting = bool(self._left_over or connection.messages) and not hold
+            connection.serve(0.0 if waiting else timeout_s, self._wake_read, hold=hold)
+            if connection.up:
+                self._settle(connection)
+            if connection.ended is not None:
+                self._end(connection)
+        self._drain_wake()
+        return self._take(connection, hold=hold)
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool) -> int:
+        """Publish while :attr:`window` > 0 and return the id that its confirmation will have."""
+        assert self._connection is not None
+        return self._connection.publish(topic, payload, qos=self._config.publish.qos, retain=retain)
+
+    def acknowledge(self, messages: list[Message]) -> None:
+        """Tell the broker that messages have been processed, so that it forgets them.
+
+        Those of a connection that has ended cannot be acknowledged; the broker sends them again.
+        """
+        if self._connection is not None:
+            for message in messages:
+                self._connection.acknowledge(message)
+
+    def wake(self) -> None:
+        """End a wait at once; may be called from a signal handler or another thread."""
+        try:
+            self._wake_write.send(b"\0")
+        except BlockingIOError:
+            return  # full of wake-ups already
+
+    def close(self, timeout_s: float) -> None:
+        """Say ``offline``, leave, and give back the sockets. What was not acknowledged stays with the broker."""
+        connection = self._connection
+        if connection is not None and connection.up:
+            mid = connection.publish(self._status_topic, OFFLINE, qos=1, retain=True)
+            deadline = time.monotonic() + timeout_s
+            while connection.up and all(c.mid != mid for c in connection.confirmations):
+                if (left := deadline - time.monotonic()) <= 0:
+                    break
+                connection.serve(left, self._wake_read, hold=True)
+                self._drain_wake()
+            if connection.up:
+                connection.disconnect()
+        if connection is not None:
+            connection.abandon("the daemon stopped")
+            self._connection = None
+        self._wake_read.close()
+        self._wake_write.close()
+
+    def _connect(self) -> None:
+        url = self._config.broker.url
+        answer_s = self._config.broker.connect_timeout_s
+        if len(self._protocols) > 1 and self.protocol == "5":
+            answer_s = min(answer_s, AUTO_ANSWER_S)
+        connection = Connection(self.connections + 1, self._config.broker, self._identity, self.protocol, answer_s)
+        try:
+            connection.open()
+        except OSError as error:
+            delay_s = self._retry_later()
+            log.warning("broker %s cannot be reached (%s); trying again in %.1f s", url, _reason(error), delay_s)
+        else:
+            self._connection, self._settled = connection, False
+
+    def _settle(self, connection: Connection) -> None:
+        """Say ``online`` and subscribe, as soon as the broker has accepted the connection."""
+        if not self._settled:
+            self._settled = True
+            self.connections += 1
+            log.info(
+                "connected to broker %s over MQTT %s as %s (%s session)",
+                self._config.broker.url,
+                connection.protocol,
+                self._config.client_id,
+                "resumed its" if connection.session_present else "new",
+            )
+            if connection.session_present:
+                # What the broker has no acknowledgement of comes again; without a session it would not.
+                self._left_over = deque(message for message in self._left_over if message.qos == 0)
+            connection.publish(self._status_topic, ONLINE, qos=1, retain=True)
+            # A session remembers its subscription, but the first connection may follow a change of the configuration.
+            if not connection.session_present or not self._ever_subscribed:
+                connection.subscribe(self._subscription, self._config.telemetry.qos)
+        if isinstance(connection.subscribed, str):
+            self._subscription_refused(connection, connection.subscribed)
+        elif connection.subscribed is not None:
+            if connection.subscribed < self._config.telemetry.qos:
+                log.warning(
+                    "broker %s grants QoS %d only for %s; telemetry may be lost while the daemon is away",
+                    self._config.broker.url,
+                    connection.subscribed,
+                    self._subscription,
+                )
+            self._ever_subscribed = True
+            connection.subscribed = None
+
+    def _subscription_refused(self, connection: Connection, reason: str) -> None:
+        sentence = (
+            f"broker {self._config.broker.url} refuses the subscription to {self._subscription} ({reason}); "
+            f"allow {self._who} to read it, or change telemetry.topic"
+        )
+        if not self._ever_subscribed:
+            raise BrokerError(sentence)
+        log.error("%s", sentence)
+        connection.abandon("the subscription was refused")
+
+    def _end(self, connection: Connection) -> None:
+        """The connection ended: find out why, and when to try again."""
+        self._connection = None
+        self._left_over.extend(connection.messages)
+        connection.messages.clear()
+        self._dropped += connection.dropped
+        url = self._config.broker.url
+        if connection.accepted:
+            stable = time.monotonic() - connection.opened_at > STABLE_S
+            self._short_lived = 0 if stable else self._short_lived + 1
+            if stable:
+                self._attempts = 0
+            delay_s = self._retry_later()
+            # Brokers end the older of two connections with one id, and not all of them say why.
+            taken_over = "Session taken over" in str(connection.ended) or self._short_lived >= 3
+            hint = (
+                f"; if another client uses the id {self._config.client_id}, give each its own broker.client_id"
+                if taken_over
+                else ""
+            )
+            log.warning("broker %s: %s%s; trying again in %.1f s", url, connection.ended, hint, delay_s)
+            return
+        # Brokers of old refuse MQTT 5 with a word, or just hang up.
+        if len(self._protocols) > 1 and connection.refused in (None, UNSUPPORTED_PROTOCOL):
+            self._protocols.rotate()
+            if self.protocol == "3.1.1":
+                log.info("broker %s does not answer MQTT 5; trying 3.1.1", url)
+                self._next_attempt_at = 0.0
+                return
+        mend = PERMANENT.get(connection.refused or "")
+        if connection.refused is None and self.protocol == "5" and len(self._protocols) == 1:
+            connection.ended = f'{connection.ended} (a broker without MQTT 5 needs broker.protocol = "auto")'
+        sentence = f"broker {url} refuses the connection of {self._who}: {connection.refused or connection.ended}"
+        if mend is not None and self.connections == 0:
+            raise BrokerError(f"{sentence}; {mend}")
+        delay_s = self._retry_later()
+        log.warning("%s%s; trying again in %.1f s", sentence, f"; {mend}" if mend else "", delay_s)
+
+    @property
+    def _who(self) -> str:
+        user = self._config.broker.username
+        return f"user {user!r}" if user else f"client {self._config.client_id!r} (no user name)"
+
+    def _retry_later(self) -> float:
+        """Set the time of the next attempt; the delay doubles up to the maximum, with jitter against stampedes."""
+        broker = self._config.broker
+        # The exponent is bounded, as 2.0 ** 1024 is not a number.
+        longest_s = min(broker.reconnect_max_s, broker.reconnect_min_s * 2.0 ** min(self._attempts, 64))
+        delay_s = longest_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter is no secret
+        self._attempts += 1
+        self._next_attempt_at = time.monotonic() + delay_s
+        return delay_s
+
+    def _take(self, connection: Connection | None, *, hold: bool) -> Received:
+        confirmations: list[Confirmation] = []
+        messages: list[Message] = []
+        if connection is not None:
+            confirmations, connection.confirmations = connection.confirmations, []
+        if not hold:
+            messages += self._left_over
+            self._left_over.clear()
+            if connection is not None:
+                messages += connection.messages
+                connection.messages.clear()
+        return Received(messages, confirmations)
+
+    def _sleep(self, timeout_s: float) -> None:
+        self._wake_read.settimeout(timeout_s)
+        try:
+            self._wake_read.recv(1)
+        except (TimeoutError, BlockingIOError):
+            return
+        finally:
+            self._wake_read.setblocking(False)
+
+    def _drain_wake(self) -> None:
+        try:
+            while self._wake_read.recv(4096):
+                pass
+        except BlockingIOError:
+            return
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error) or type(error).__name__
