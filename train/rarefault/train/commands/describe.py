@@ -1,0 +1,188 @@
+"""``rarefault describe``: what is in a history, before anything is learnt from it."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rarefault.runtime.results import add_json_argument, write_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rarefault.train.history.summary import HistorySummary
+
+HELP = "print what is in a history: devices, channels, gaps, duplicates, events, class proportions"
+EXTRA = "train"
+EPILOG = """examples:
+  rarefault describe plant.toml
+  rarefault describe plant.toml --strict               refuse bad lines, duplicates, unordered times
+  rarefault describe plant.toml --period 300 --json plant.json
+
+The configuration is the one of 'rarefault train'; only [data], [grid] and [split] folds are used. A fault log without
+samples can be described, too.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("config", metavar="CONFIG.toml", type=Path, help="the configuration with the [data] section")
+    parser.add_argument("--strict", action="store_true", help="fail where the files have any problem")
+    parser.add_argument(
+        "--period", metavar="S", type=_period, help="width of the grid's bins, seconds (default: grid.period_s)"
+    )
+    add_json_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read the history and print its summary."""
+    import msgspec
+    from rich.console import Console
+
+    from rarefault.train.config import load_train_config
+    from rarefault.train.history import read_history
+    from rarefault.train.history.summary import summarise
+
+    config = load_train_config(args.config)
+    grid = config.grid
+    if args.period is not None:
+        # A gap may not be shorter than a bin, so that it grows along where it has to.
+        grid = msgspec.structs.replace(grid, period_s=args.period, max_gap_s=max(grid.max_gap_s, args.period))
+    console = Console(stderr=str(args.json) == "-")
+    with console.status("reading the history"):
+        history = read_history(config.data, args.config.parent, strict=args.strict, allow_incomplete=True)
+        start, end = (None if t is None else round(t.timestamp() * 1000) for t in (config.data.start, config.data.end))
+        summary = summarise(history, grid, span_ms=(start, end), folds=config.split.folds)
+    print_summary(console, summary)
+    if args.json is not None:
+        write_json(args.json, summary)
+    return 0
+
+
+def print_summary(console: "Console", summary: "HistorySummary") -> None:
+    """Print the tables."""
+    _print_devices(console, summary)
+    if summary.channels:
+        _print_channels(console, summary)
+    _print_classes(console, summary)
+    if summary.notes:
+        _print_notes(console, summary)
+    for finding in summary.findings:
+        console.print(f"note: {finding}", style="yellow", markup=False)
+    console.print(f"fingerprint {summary.fingerprint}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_devices(console: "Console", summary: "HistorySummary") -> None:
+    from rich.table import Table
+
+    table = Table(title=f"{len(summary.devices)} device(s), {summary.samples:,} samples", title_justify="left")
+    table.add_column("device")
+    for name in ("samples", "first", "last", "longest gap", "from", f"gaps > {duration(summary.max_gap_s)}", "bins"):
+        table.add_column(name, justify="right")
+    for device in summary.devices:
+        table.add_row(
+            _plain(device.name),
+            f"{device.samples:,}",
+            _minute(device.start),
+            _minute(device.end),
+            duration(device.longest_gap_s),
+            _minute(device.longest_gap_start),
+            f"{device.gaps:,}",
+            f"{device.bins:,}",
+        )
+    console.print(table)
+
+
+def _print_channels(console: "Console", summary: "HistorySummary") -> None:
+    from rich.table import Table
+
+    table = Table(title=f"{len(summary.channels)} channels", title_justify="left")
+    table.add_column("channel")
+    for name in ("samples", "min", "mean", "max", "last", "longest gap", "missing bins"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    for channel in summary.channels:
+        remarks = [word for word in ("counter" if channel.counter else "", channel.finding) if word]
+        table.add_row(
+            _plain(channel.name),
+            f"{channel.samples:,}",
+            _number(channel.minimum),
+            _number(channel.mean),
+            _number(channel.maximum),
+            _minute(channel.last),
+            duration(channel.longest_gap_s),
+            percent(channel.missing),
+            ", ".join(remarks),
+        )
+    console.print(table)
+
+
+def _print_classes(console: "Console", summary: "HistorySummary") -> None:
+    from rich.table import Table
+
+    title = f"{summary.events:,} events"
+    if summary.overlapping is not None:
+        title += f", {percent(summary.overlapping, 0)} overlap another (label: {summary.overlap})"
+    table = Table(title=f"{title}; classes on a grid of {duration(summary.period_s)}", title_justify="left")
+    table.add_column("class")
+    for name in ("events", "total", "median", "overlapping", "bins", "proportion"):
+        table.add_column(name, justify="right")
+    for item in summary.classes:
+        table.add_row(
+            _plain(item.name),
+            f"{item.events:,}" if item.events else "",
+            duration(item.total_s) if item.events else "",
+            duration(item.median_s),
+            percent(item.overlapping, 0),
+            f"{item.bins:,}",
+            percent(item.proportion),
+        )
+    console.print(table)
+
+
+def _print_notes(console: "Console", summary: "HistorySummary") -> None:
+    from rich.table import Table
+
+    table = Table(title="found in the files", title_justify="left")
+    table.add_column("count", justify="right")
+    table.add_column("what")
+    table.add_column("first example", overflow="fold")
+    for note in summary.notes:
+        table.add_row(f"{note.count:,}", note.kind, _plain(note.example))
+    console.print(table)
+
+
+def duration(seconds: float | None) -> str:
+    """Such as ``12.8 d``, ``45 min``; "" for None."""
+    if seconds is None:
+        return ""
+    for unit, size in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}" if seconds < 1000 * size else f"{seconds / size:,.0f} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def percent(share: float | None, decimals: int = 2) -> str:
+    """Such as ``4.83 %``; "" for None."""
+    return "" if share is None else f"{100 * share:.{decimals}f} %"
+
+
+def _plain(text: str) -> str:
+    """Text from the files as it is, not as Rich markup."""
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _minute(time: str | None) -> str:
+    return "" if time is None else time[:16].replace("T", " ")
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.5g}"
+
+
+def _period(text: str) -> float:
+    period = float(text)
+    if not period >= 0.001 or abs(period * 1000 - round(period * 1000)) > 1e-6:
+        raise argparse.ArgumentTypeError(f"must be a whole number of milliseconds, at least 0.001 s, got {text}")
+    return period
