@@ -1,0 +1,85 @@
+"""The class of each bin, against a plain reading of the rule."""
+
+import hypothesis.strategies as st
+import numpy as np
+from hypothesis import given, settings
+
+from rarefault.train.history import Events, History, ReadNotes, label_bins
+from rarefault.train.history.config import Overlap
+
+PERIOD_MS = 1000
+CLASSES = ("normal", "a", "b", "c")
+
+event = st.tuples(st.integers(0, 1), st.integers(0, 20_000), st.integers(0, 6_000), st.integers(1, 3))
+
+
+def history_of(events: list[tuple[int, int, int, int]], overlap: Overlap = "rarest") -> History:
+    """A fault log of two devices: (device, start, duration, fault), milliseconds."""
+    device, start, duration, fault = np.array(events, np.int64).reshape(-1, 4).T
+    return History(
+        devices=("one", "two"),
+        channels=(),
+        classes=CLASSES,
+        counters=(),
+        device=np.empty(0, np.int32),
+        time_ms=np.empty(0, np.int64),
+        values=np.empty((0, 0)),
+        events=Events(device.astype(np.int32), start, start + duration, fault.astype(np.int32)),
+        overlap=overlap,
+        notes=ReadNotes(),
+        fingerprint="",
+    )
+
+
+def plain_label(history: History, device: int, index: int) -> int:
+    """The rule, one event after the other."""
+    events, label = history.events, 0
+    best: tuple[int, int] | None = None
+    for row in range(len(events)):
+        start, end = (int((t[row] + PERIOD_MS / 2) // PERIOD_MS) for t in (events.start_ms, events.end_ms))
+        if events.device[row] != device or not start <= index + 1 <= end:
+            continue
+        fault = int(events.fault[row])
+        same = events.fault == fault
+        total = int((events.end_ms - events.start_ms)[same].sum())
+        rank = (row, 0) if history.overlap == "file order" else (-total, fault)
+        if best is None or rank >= best:
+            label, best = fault, rank
+    return label
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(event, max_size=8), st.sampled_from(["rarest", "file order"]), st.randoms(use_true_random=False))
+def test_labels_follow_the_rule(events: list[tuple[int, int, int, int]], overlap: Overlap, random: object) -> None:
+    """For random events, overlaps included, every bin has the class that the rule gives it, in any order of bins."""
+    history = history_of(events, overlap)
+    device = np.repeat([0, 1], 30)
+    index = np.tile(np.arange(30), 2)
+    order = np.arange(60)
+    random.shuffle(order)  # type: ignore[attr-defined]
+    labels = label_bins(history, device[order], index[order], PERIOD_MS)
+    assert labels.tolist() == [plain_label(history, device[i], index[i]) for i in order]
+
+
+def test_the_rare_fault_wins() -> None:
+    """Where a short-lived class and a common one overlap, the default keeps the rare one, file order the later row."""
+    events = [(0, 4_000, 1_000, 2), (0, 0, 20_000, 1)]
+    bins = np.arange(20)
+    rarest = label_bins(history_of(events), np.zeros(20, int), bins, PERIOD_MS)
+    assert rarest[[3, 4]].tolist() == [2, 2]
+    assert np.bincount(rarest, minlength=3).tolist() == [0, 18, 2]
+    in_order = label_bins(history_of(events, "file order"), np.zeros(20, int), bins, PERIOD_MS)
+    assert set(in_order.tolist()) == {1}
+
+
+def test_the_state_at_the_end_of_the_bin_counts() -> None:
+    """An event from 10 s to 12 s labels the bins that end at 10, 11 and 12 s; an event of no length labels one."""
+    labels = label_bins(history_of([(0, 10_000, 2_000, 1)]), np.zeros(20, int), np.arange(20), PERIOD_MS)
+    assert np.flatnonzero(labels).tolist() == [9, 10, 11]
+    labels = label_bins(history_of([(0, 10_400, 0, 1)]), np.zeros(20, int), np.arange(20), PERIOD_MS)
+    assert np.flatnonzero(labels).tolist() == [9]
+
+
+def test_a_history_without_events_is_normal() -> None:
+    """Without events every bin is class 0."""
+    assert label_bins(history_of([]), np.zeros(3, int), np.arange(3), PERIOD_MS).tolist() == [0, 0, 0]
