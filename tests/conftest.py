@@ -13,6 +13,8 @@ from pathlib import Path
 import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 #: How long a test waits for what must happen, seconds; generous, because machines are shared.
 PATIENCE_S = 20.0
@@ -50,7 +52,7 @@ class Mosquitto:
         self._process: subprocess.Popen[bytes] | None = None
         config = folder / "mosquitto.conf"
         config.write_text(
-            f"listener {self.port} 127.0.0.1\nuser root\npersistence true\npersistence_location {folder}/\n{settings}\n"
+            f"listener {self.port} 127.0.0.1\nuser root\nset_tcp_nodelay true\npersistence true\npersistence_location {folder}/\n{settings}\n"
         )
         self._command = [program, "-c", str(config)]
 
@@ -76,18 +78,25 @@ class Mosquitto:
 
 
 class Peer:
-    """Another client of the broker: sends, and keeps all that it receives."""
+    """Another client of the broker: sends, and keeps all that it receives.
 
-    def __init__(self, port: int, *, username: str = "", password: str = "") -> None:
+    With the name of a ``session``, the broker keeps what arrives while it is away.
+    """
+
+    def __init__(self, port: int, *, session: str = "") -> None:
         self.messages: list[mqtt.MQTTMessage] = []
         self._subscribed: set[int] = set()
         self._arrived = threading.Condition()
-        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=session, protocol=MQTTProtocolVersion.MQTTv5)
         self._client.on_message = self._on_message
         self._client.on_subscribe = lambda _client, _data, mid, *_: self._subscribed.add(mid)
-        if username:
-            self._client.username_pw_set(username, password)
-        self._client.connect("127.0.0.1", port)
+        self._client.reconnect_delay_set(1, 1)
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = 3600 if session else 0
+        self._client.connect("127.0.0.1", port, clean_start=not session, properties=properties)
+        sock = self._client.socket()
+        assert isinstance(sock, socket.socket)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._client.loop_start()
 
     def _on_message(self, _client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
@@ -150,11 +159,11 @@ def mosquitto(start_mosquitto: Callable[[str], Mosquitto]) -> Mosquitto:
 
 @pytest.fixture
 def new_peer() -> Iterator[Callable[..., Peer]]:
-    """Connects clients that look on: ``new_peer(port)``."""
+    """Connects clients that look on: ``new_peer(port, session="")``."""
     peers: list[Peer] = []
 
-    def connect(port: int, *, username: str = "", password: str = "") -> Peer:
-        peers.append(Peer(port, username=username, password=password))
+    def connect(port: int, *, session: str = "") -> Peer:
+        peers.append(Peer(port, session=session))
         return peers[-1]
 
     yield connect

@@ -1,0 +1,56 @@
+"""``rarefault run``: the daemon."""
+
+import argparse
+from pathlib import Path
+
+HELP = "serve a model: telemetry in over MQTT, verdicts and alarms out"
+EXTRA: str | None = None
+EPILOG = """\
+A configuration needs no more than the model; all else has defaults:
+
+  [model]
+  path = "plant.onnx"                # written by 'rarefault export'; relative to this file
+
+  [broker]
+  url = "mqtt://localhost:1883"
+  # username = "edge"
+  # password_file = "mqtt.password"  # or password_env = "MQTT_PASSWORD"
+
+  [telemetry]
+  topic = "telemetry/{device}"       # {"time": "2011-03-01T12:00:03Z", "values": {"c1.S1": 759}}
+  # [telemetry.fields]               # foreign names, and paths into nested objects, to channels
+  # "sensors.inlet.value" = "c1.S1"
+
+  [publish]
+  prefix = "rarefault"               # rarefault/{device}/verdict, rarefault/{device}/alarm
+
+examples:
+  rarefault run edge.toml --check    # is all in order? then exit
+  rarefault run edge.toml            # until SIGTERM or Ctrl-C
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("config", type=Path, metavar="CONFIG.toml", help="the daemon's configuration")
+    parser.add_argument("--check", action="store_true", help="check the configuration and the model, then exit")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until a signal comes, or check only."""
+    from rarefault.runtime.daemon.codec import column_tree
+    from rarefault.runtime.daemon.config import load_config, read_password
+    from rarefault.runtime.daemon.logs import set_up_logging
+    from rarefault.runtime.daemon.service import Service
+    from rarefault.runtime.model_file import load_model
+
+    config = load_config(args.config)
+    password = read_password(config.broker, args.config)
+    model = load_model(args.config.parent / config.model.path, config.model.threads)
+    if args.check:
+        column_tree(model.manifest.channels, config.telemetry.fields, str(args.config))
+        print(f"{args.config}: in order; model {model.model_id}, broker {config.broker.url} (not asked)")
+        return 0
+    set_up_logging(config.log)
+    Service(config, model, password, str(args.config)).run()
+    return 0

@@ -1,0 +1,80 @@
+"""What the daemon publishes: verdicts and alarms as JSON."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from rarefault.runtime.decision import AlarmChange
+from rarefault.runtime.pipeline import Pipeline, Verdicts, verdict_id
+from rarefault.runtime.times import format_ms
+
+
+class VerdictPayload(msgspec.Struct, frozen=True):
+    """The class of one window of one device. Times are ISO 8601 in UTC."""
+
+    id: str
+    """The same at every delivery, so that a consumer can drop a repeated one."""
+    device: str
+    start: str
+    """Start of the window."""
+    end: str
+    """End of the window."""
+    fault: str
+    """A class of the model, or ``unknown``."""
+    probability: float
+    """Of that class; of the most probable one for ``unknown``."""
+    probabilities: dict[str, float]
+    model: str
+    time: str
+    """When the verdict was made."""
+
+
+class AlarmPayload(msgspec.Struct, frozen=True):
+    """A new alarm state of one device."""
+
+    id: str
+    device: str
+    state: str
+    """A class of the model, ``unknown`` or ``no data``."""
+    since: str
+    """End of the first window that spoke for the state."""
+    probability: float
+    model: str
+
+
+def verdict_payloads(verdicts: Verdicts, pipeline: Pipeline, made_ms: int) -> Iterator[VerdictPayload]:
+    """The verdicts of one push, in their order."""
+    classes = pipeline.manifest.classes
+    made = format_ms(made_ms)
+    for slot, end_ms, fault, posterior in zip(
+        verdicts.device.tolist(),
+        verdicts.end_ms.tolist(),
+        verdicts.fault.tolist(),
+        verdicts.posterior.tolist(),
+        strict=True,
+    ):
+        device = pipeline.devices[slot]
+        yield VerdictPayload(
+            id=verdict_id(device, end_ms, pipeline.model_id),
+            device=device,
+            start=format_ms(pipeline.start_ms(end_ms)),
+            end=format_ms(end_ms),
+            fault=pipeline.state_name(fault),
+            probability=posterior[fault] if fault < len(classes) else max(posterior),
+            probabilities=dict(zip(classes, posterior, strict=True)),
+            model=pipeline.model_id,
+            time=made,
+        )
+
+
+def alarm_payload(change: AlarmChange, pipeline: Pipeline) -> AlarmPayload:
+    """One change of an alarm state."""
+    device = pipeline.devices[change.device]
+    return AlarmPayload(
+        id=verdict_id(device, change.end_ms, pipeline.model_id),
+        device=device,
+        state=pipeline.state_name(change.state),
+        since=format_ms(change.since_ms),
+        probability=change.probability,
+        model=pipeline.model_id,
+    )

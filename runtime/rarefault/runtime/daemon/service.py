@@ -1,0 +1,248 @@
+"""The daemon: telemetry in, verdicts out.
+
+One thread does everything, turn by turn. A turn takes what has arrived (link), reads it (codec), brings it to verdicts
+(pipeline), keeps these until the broker has confirmed them (outbox), and only then acknowledges what it took.
+"""
+
+import logging
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import msgspec
+
+from rarefault.runtime import __version__
+from rarefault.runtime.daemon.codec import Codec, column_tree
+from rarefault.runtime.daemon.config import DaemonConfig
+from rarefault.runtime.daemon.connection import Confirmation, Message
+from rarefault.runtime.daemon.link import Link
+from rarefault.runtime.daemon.metrics import Counts, MetricsPage
+from rarefault.runtime.daemon.outbox import MemoryOutbox, Outbox
+from rarefault.runtime.daemon.payloads import alarm_payload, verdict_payloads
+from rarefault.runtime.daemon.rejections import Rejections
+from rarefault.runtime.daemon.rows import Rows
+from rarefault.runtime.daemon.sampled_log import SampledLog
+from rarefault.runtime.model_file import LoadedModel
+from rarefault.runtime.pipeline import Pipeline, Verdicts
+
+log = logging.getLogger(__name__)
+
+#: Longest wait of a turn in which nothing happens.
+IDLE_S = 1.0
+#: How long a stop may wait for the broker's confirmations, and again for its answer to the farewell.
+FAREWELL_S = 5.0
+#: A full outbox of which the broker confirms nothing for so long does not hold up telemetry any more.
+STALL_S = 30.0
+
+
+class Service:
+    """The daemon.
+
+    Args:
+        config: its configuration.
+        model: what says the verdicts.
+        password: of ``config.broker.username``, if there is one.
+        source: names the configuration in errors.
+
+    Raises:
+        ConfigError: ``[telemetry.fields]`` does not fit the model.
+    """
+
+    def __init__(self, config: DaemonConfig, model: LoadedModel, password: str | None, source: str) -> None:
+        self.config = config
+        self.model = model
+        self.pipeline = Pipeline(model.manifest, model.step, model.model_id)
+        self.rejections = Rejections()
+        channels = model.manifest.channels
+        self.codec = Codec(
+            config.telemetry,
+            column_tree(channels, config.telemetry.fields, source),
+            self.pipeline.slot,
+            config.limits.max_devices,
+            self.rejections,
+        )
+        self.rows = Rows(2 * max(config.telemetry.max_batch, config.limits.pending_messages), len(channels))
+        self.outbox: Outbox = MemoryOutbox(config.limits.outbox_messages)
+        self.link = Link(config, password)
+        self.metrics = MetricsPage(config.metrics, Counts(self.counts, model.model_id))
+        self.messages = 0
+        self.refused = 0
+        self.verdicts: Counter[str] = Counter()
+        self.alarm_changes: Counter[str] = Counter()
+        self._source = source
+        self._sampled_log = SampledLog(log)
+        self._encoder = msgspec.json.Encoder()
+        self._stopping = False
+        self._signal = ""
+        self._connection = 0
+        self._progress_at = time.monotonic()
+        self._stalled = False
+
+    def run(self) -> None:
+        """Serve until :meth:`stop`, SIGTERM or SIGINT.
+
+        Raises:
+            BrokerError: the broker's first answer was a refusal that waiting does not mend.
+            ConfigError: the port of the metrics cannot be had.
+        """
+        with self._signals_stop():
+            try:
+                self._startup()
+                self._main_loop()
+            finally:
+                self._shutdown()
+
+    def stop(self) -> None:
+        """End :meth:`run` soon; may be called from a signal handler or another thread."""
+        self._stopping = True
+        self.link.wake()
+
+    def _startup(self) -> None:
+        self.metrics.open(self._source)
+        log.info(
+            "rarefault %s with model %s (%d channels; %s): telemetry from %s at %s, verdicts to %s/{device}/verdict",
+            __version__,
+            self.model.model_id,
+            len(self.model.manifest.channels),
+            ", ".join(self.model.manifest.classes),
+            self.config.telemetry.topic,
+            self.config.broker.url,
+            self.config.publish.prefix,
+        )
+
+    def _main_loop(self) -> None:
+        while not self._stopping:
+            self._turn(IDLE_S)
+        log.info("stopping (%s)", self._signal or "asked to")
+
+    def _turn(self, timeout_s: float) -> None:
+        """Wait for the broker, process what has come, and acknowledge it."""
+        received = self.link.poll(timeout_s, hold=self._hold())
+        begin = time.perf_counter()
+        self._note_confirmations(received.confirmations)
+        if received.messages:
+            self._take(received.messages)
+        self._send()
+        if received.messages:
+            self.link.acknowledge(received.messages)
+            self.metrics.turn_seconds.observe(time.perf_counter() - begin)
+
+    def _shutdown(self) -> None:
+        deadline = time.monotonic() + FAREWELL_S
+        while len(self.outbox) and self.link.connected and time.monotonic() < deadline:
+            self._send()
+            self._note_confirmations(self.link.poll(0.1, hold=True).confirmations)
+        self.link.close(FAREWELL_S)
+        self.metrics.close()
+        if len(self.outbox):
+            log.warning("stopped with %d verdicts and alarms that the broker has not confirmed", len(self.outbox))
+        log.info("stopped after %d messages, %d verdicts", self.messages, self.verdicts.total())
+
+    def _take(self, messages: list[Message]) -> None:
+        """Bring messages to verdicts; when this returns, all that must not be lost is kept elsewhere."""
+        self.messages += len(messages)
+        for message in messages:
+            if self.rows.free < self.config.telemetry.max_batch:
+                self._judge()
+            self.codec.decode(message.topic, message.payload, message.arrived_ms, self.rows, retained=message.retained)
+        self._judge()
+
+    def _judge(self) -> None:
+        """Bring the collected samples to verdicts and put these into the outbox."""
+        if len(self.rows):
+            self._put(self.pipeline.push(self.rows.device, self.rows.time_ms, self.rows.values))
+            self.rows.clear()
+
+    def _put(self, verdicts: Verdicts) -> None:
+        prefix = self.config.publish.prefix
+        for verdict in verdict_payloads(verdicts, self.pipeline, time.time_ns() // 1_000_000):
+            self.verdicts[verdict.fault] += 1
+            self.outbox.put(f"{prefix}/{verdict.device}/verdict", self._encoder.encode(verdict), retain=False)
+        for change in verdicts.alarms:
+            alarm = alarm_payload(change, self.pipeline)
+            self.alarm_changes[alarm.state] += 1
+            log.debug("%s: %s since %s (probability %.2f)", alarm.device, alarm.state, alarm.since, alarm.probability)
+            self.outbox.put(f"{prefix}/{alarm.device}/alarm", self._encoder.encode(alarm), retain=True)
+
+    def _send(self) -> None:
+        """Send from the outbox what the broker takes now."""
+        if self._connection != self.link.connections:
+            self._connection = self.link.connections
+            self.outbox.resend()
+        while self.link.window > 0 and (entry := self.outbox.next()) is not None:
+            self.outbox.sent(entry.key, self.link.publish(entry.topic, entry.payload, retain=entry.retain))
+
+    def _note_confirmations(self, confirmations: list[Confirmation]) -> None:
+        for mid, refused in confirmations:
+            self.outbox.confirm(mid)
+            if refused is not None:
+                self.refused += 1
+                self._sampled_log.say(
+                    "refused",
+                    logging.ERROR,
+                    "the broker refuses what is published below %s/ (%s): allow user %r to write there",
+                    self.config.publish.prefix,
+                    refused,
+                    self.config.broker.username,
+                )
+        if confirmations or not self.outbox.full or not self.link.connected:
+            self._progress_at = time.monotonic()
+
+    def _hold(self) -> bool:
+        """Whether telemetry must wait, unacknowledged, because its verdicts would find no room."""
+        if not self.outbox.full:
+            self._stalled = False
+            return False
+        stalled = time.monotonic() - self._progress_at > STALL_S
+        if stalled and not self._stalled:
+            log.error(
+                "the broker has confirmed nothing for %.0f s and %d verdicts wait (limits.outbox_messages); "
+                "the oldest are dropped for new ones",
+                STALL_S,
+                len(self.outbox),
+            )
+        self._stalled = stalled
+        return not stalled
+
+    def counts(self) -> dict[str, float | dict[str, int]]:
+        """The numbers behind the metrics, by name."""
+        return {
+            "rarefault_connected": float(self.link.connected),
+            "rarefault_connections_total": self.link.connections,
+            "rarefault_messages_total": self.messages,
+            "rarefault_messages_dropped_total": self.link.dropped,
+            "rarefault_samples_total": self.codec.samples,
+            "rarefault_samples_late_total": self.pipeline.grid.late,
+            "rarefault_rejected_total": {str(reason): n for reason, n in self.rejections.counts.items()},
+            "rarefault_unknown_channels_total": self.rejections.unknown_channels,
+            "rarefault_devices": self.codec.devices,
+            "rarefault_verdicts_total": {name: self.verdicts[name] for name in self.model.manifest.classes}
+            | dict(self.verdicts),
+            "rarefault_alarm_changes_total": dict(self.alarm_changes),
+            "rarefault_outbox_messages": len(self.outbox),
+            "rarefault_outbox_dropped_total": self.outbox.dropped,
+            "rarefault_refused_total": self.refused,
+        }
+
+    @contextmanager
+    def _signals_stop(self) -> Iterator[None]:
+        """SIGTERM and SIGINT stop the daemon; what they did before is restored afterwards."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # only the main thread may capture signals
+            return
+
+        def handle(number: int, _frame: FrameType | None) -> None:
+            # No logging here: the signal may have come in the middle of it.
+            self._signal = signal.Signals(number).name
+            self.stop()
+
+        before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
