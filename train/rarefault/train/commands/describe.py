@@ -8,6 +8,7 @@ from rarefault.runtime.results import add_json_argument, write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from rarefault.train.history.summary import HistorySummary
 
@@ -66,15 +67,15 @@ def print_summary(console: "Console", summary: "HistorySummary") -> None:
     _print_classes(console, summary)
     if summary.notes:
         _print_notes(console, summary)
+    console.print()
     for finding in summary.findings:
         console.print(f"note: {finding}", style="yellow", markup=False)
     console.print(f"fingerprint {summary.fingerprint}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_devices(console: "Console", summary: "HistorySummary") -> None:
-    from rich.table import Table
-
-    table = Table(title=f"{len(summary.devices)} device(s), {summary.samples:,} samples", title_justify="left")
+    console.print(f"{len(summary.devices)} device(s), {summary.samples:,} samples")
+    table = _table()
     table.add_column("device")
     for name in ("samples", "first", "last", "longest gap", "from", f"gaps > {duration(summary.max_gap_s)}", "bins"):
         table.add_column(name, justify="right")
@@ -93,11 +94,10 @@ def _print_devices(console: "Console", summary: "HistorySummary") -> None:
 
 
 def _print_channels(console: "Console", summary: "HistorySummary") -> None:
-    from rich.table import Table
-
-    table = Table(title=f"{len(summary.channels)} channels", title_justify="left")
+    console.print(f"\n{len(summary.channels)} channels")
+    table = _table()
     table.add_column("channel")
-    for name in ("samples", "min", "mean", "max", "last", "longest gap", "missing bins"):
+    for name in ("samples", "min", "mean", "max", "last", "longest gap", "missing"):
         table.add_column(name, justify="right")
     table.add_column("")
     for channel in summary.channels:
@@ -108,7 +108,7 @@ def _print_channels(console: "Console", summary: "HistorySummary") -> None:
             _number(channel.minimum),
             _number(channel.mean),
             _number(channel.maximum),
-            _minute(channel.last),
+            "" if channel.last is None else channel.last[:10],
             duration(channel.longest_gap_s),
             percent(channel.missing),
             ", ".join(remarks),
@@ -117,12 +117,11 @@ def _print_channels(console: "Console", summary: "HistorySummary") -> None:
 
 
 def _print_classes(console: "Console", summary: "HistorySummary") -> None:
-    from rich.table import Table
-
     title = f"{summary.events:,} events"
     if summary.overlapping is not None:
         title += f", {percent(summary.overlapping, 0)} overlap another (label: {summary.overlap})"
-    table = Table(title=f"{title}; classes on a grid of {duration(summary.period_s)}", title_justify="left")
+    console.print(f"\n{title}; classes on a grid of {duration(summary.period_s)}", soft_wrap=True)
+    table = _table()
     table.add_column("class")
     for name in ("events", "total", "median", "overlapping", "bins", "proportion"):
         table.add_column(name, justify="right")
@@ -140,15 +139,21 @@ def _print_classes(console: "Console", summary: "HistorySummary") -> None:
 
 
 def _print_notes(console: "Console", summary: "HistorySummary") -> None:
-    from rich.table import Table
-
-    table = Table(title="found in the files", title_justify="left")
+    console.print("\nfound in the files")
+    table = _table()
     table.add_column("count", justify="right")
     table.add_column("what")
     table.add_column("first example", overflow="fold")
     for note in summary.notes:
         table.add_row(f"{note.count:,}", note.kind, _plain(note.example))
     console.print(table)
+
+
+def _table() -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
 
 
 def duration(seconds: float | None) -> str:
