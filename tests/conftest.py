@@ -51,9 +51,9 @@ class Mosquitto:
         self.url = f"mqtt://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
         config = folder / "mosquitto.conf"
-        config.write_text(
-            f"listener {self.port} 127.0.0.1\nuser root\nset_tcp_nodelay true\npersistence true\npersistence_location {folder}/\n{settings}\n"
-        )
+        # Without TCP_NODELAY every other small message would wait for the TCP acknowledgement of the one before.
+        common = f"user root\nset_tcp_nodelay true\npersistence true\npersistence_location {folder}/"
+        config.write_text(f"listener {self.port} 127.0.0.1\n{common}\n{settings}\n")
         self._command = [program, "-c", str(config)]
 
     def start(self) -> None:
