@@ -101,7 +101,10 @@ def test_json_result(plant: Path) -> None:
     assert any(text.startswith("channel none is never reported") for text in result["findings"])
     assert any(text.startswith("channel same is constant (7)") for text in result["findings"])
     assert any(text.startswith("class worn labels no bin of the grid") for text in result["findings"])
-    assert any(text.startswith("class leak has 2 event(s), fewer than the 5 folds") for text in result["findings"])
+    assert any(
+        text.startswith("class leak has 2 event(s) or blocks of long events, fewer than the 5 folds")
+        for text in result["findings"]
+    )
 
 
 def test_tables(plant: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ EPILOG = """examples:
   rarefault describe plant.toml --strict               refuse bad lines, duplicates, unordered times
   rarefault describe plant.toml --period 300 --json plant.json
 
-The configuration is the one of 'rarefault train'; only [data], [grid] and [split] folds are used. A fault log without
+The configuration is the one of 'rarefault train'; only [data], [grid] and [split] are used. A fault log without
 samples can be described, too.
 """
 
@@ -44,7 +44,8 @@ def run(args: argparse.Namespace) -> int:
     from rarefault.train.history.summary import summarise
 
     config = load_train_config(args.config)
-    grid = config.grid
+    grid, split = config.grid, config.split
+    block_s = split.block_s if split.by == "time" else None
     if args.period is not None:
         # A gap may not be shorter than a bin, so that it grows along where it has to.
         grid = msgspec.structs.replace(grid, period_s=args.period, max_gap_s=max(grid.max_gap_s, args.period))
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     with console.status("reading the history"):
         history = read_history(config.data, args.config.parent, strict=args.strict, allow_incomplete=True)
         start, end = (None if t is None else round(t.timestamp() * 1000) for t in (config.data.start, config.data.end))
-        summary = summarise(history, grid, span_ms=(start, end), folds=config.split.folds)
+        summary = summarise(history, grid, span_ms=(start, end), folds=split.folds, block_s=block_s)
     print_summary(console, summary)
     if args.json is not None:
         write_json(args.json, summary)

@@ -94,6 +94,7 @@ def summarise(
     *,
     span_ms: tuple[int | None, int | None] = (None, None),
     folds: int = 0,
+    block_s: float | None = None,
 ) -> HistorySummary:
     """Describe a history.
 
@@ -101,7 +102,8 @@ def summarise(
         history: may be a fault log alone.
         grid: period, hold and gap.
         span_ms: first and end of the bins of devices without samples; by default the span of their events.
-        folds: a class with fewer events is pointed out; 0 asks for none.
+        folds: a class that a split cannot deal to as many parts is pointed out; 0 asks for none.
+        block_s: the split's blocks of time, into which longer events are cut; None where it is by device.
     """
     counted = _count(history, grid, span_ms)
     classes = _classes(history, counted.classes)
@@ -119,7 +121,7 @@ def summarise(
         channels=channels,
         classes=classes,
         notes=[NoteSummary(kind=note.kind, count=note.count, example=note.example) for note in history.notes],
-        findings=_findings(history, channels, classes, folds),
+        findings=_findings(history, channels, classes, folds, block_s),
     )
 
 
@@ -268,7 +270,9 @@ def _classes(history: History, bins: Int64) -> list[ClassSummary]:
     return summaries
 
 
-def _findings(history: History, channels: list[ChannelSummary], classes: list[ClassSummary], folds: int) -> list[str]:
+def _findings(
+    history: History, channels: list[ChannelSummary], classes: list[ClassSummary], folds: int, block_s: float | None
+) -> list[str]:
     """What stands in the way of training, one sentence each."""
     found = []
     if not len(history):
@@ -279,10 +283,16 @@ def _findings(history: History, channels: list[ChannelSummary], classes: list[Cl
         if channel.finding:
             value = "" if channel.minimum is None else f" ({channel.minimum:g})"
             found.append(f"channel {channel.name} is {channel.finding}{value}: it carries no information")
-    for fault in classes[1:]:
-        if 0 < fault.events < folds:
+    for number, fault in enumerate(classes[1:], 1):
+        own = history.events.fault == number
+        if block_s is None:
+            dealt, unit = len(np.unique(history.events.device[own])), "device(s)"
+        else:
+            duration_s = (history.events.end_ms - history.events.start_ms)[own] / 1000
+            dealt, unit = int(np.maximum(duration_s // block_s, 1).sum()), "event(s) or blocks of long events"
+        if dealt < folds:
             found.append(
-                f"class {fault.name} has {fault.events} event(s), fewer than the {folds} folds: "
+                f"class {fault.name} has {dealt} {unit}, fewer than the {folds} folds: "
                 "some parts of the split will lack it"
             )
         if fault.bins == 0:
