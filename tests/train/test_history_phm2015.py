@@ -169,6 +169,26 @@ def test_missing_files_are_named(plant: Path) -> None:
         read(plant / "empty")
 
 
+def test_a_history_without_samples_is_refused(plant: Path) -> None:
+    """Empty or unusable sensor files, or a span that holds nothing, end in a sentence and not in an empty training."""
+    with pytest.raises(HistoryError, match="there is no sample between start and end in what was read"):
+        read(plant, start=datetime(2012, 1, 1, tzinfo=UTC))
+    (plant / "plant_7a.csv").write_text("")
+    (plant / "plant_7b.csv").write_text("zone,time,E1,E2\n")
+    with pytest.raises(
+        HistoryError, match=r"there is no sample in what was read; 1 bad lines, skipped .*plant_7b.csv:1"
+    ):
+        read(plant)
+
+
+def test_windows_line_ends(plant: Path) -> None:
+    """Files with CRLF and a byte order mark read the same."""
+    before = read(plant).fingerprint
+    for path in plant.glob("*.csv"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert read(plant, strict=True).fingerprint == before
+
+
 def test_a_fault_log_alone_can_be_read_for_description(plant: Path) -> None:
     """With allow_incomplete a plant of which only the log is here has events and no samples."""
     (plant / "plant_7a.csv").unlink()

@@ -29,6 +29,10 @@ def read_history(config: DataConfig, base: Path, *, strict: bool = False, allow_
         from rarefault.train.history.table import read_table
 
         history = read_table(config, base)
+    if not len(history) and not allow_incomplete:
+        span = " between start and end" if config.start or config.end else ""
+        lost = f"; {history.notes}" if len(history.notes) else ""
+        raise HistoryError(f"data: there is no sample{span} in what was read{lost}")
     if strict and (problems := history.notes.problems()):
         found = "".join(f"\n  {note}" for note in problems)
         raise HistoryError(f"strict reading found {len(problems)} kind(s) of problems:{found}")
