@@ -1,0 +1,99 @@
+"""``rarefault evaluate``: honest scores of a run's checkpoint or of a model file, on the served path."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rarefault.runtime.errors import UsageError
+from rarefault.runtime.results import add_json_argument, write_json
+
+if TYPE_CHECKING:
+    from rarefault.runtime.engine import Step
+    from rarefault.runtime.manifest import Manifest
+    from rarefault.train.config import TrainConfig
+    from rarefault.train.history import History
+
+HELP = "score a run directory or a model file on a history"
+EXTRA = "train"
+EPILOG = """examples:
+  rarefault evaluate runs/plant                                 the run's own held-out test blocks
+  rarefault evaluate runs/plant --part validation
+  rarefault evaluate plant.onnx --data plant.toml               the test blocks of that configuration
+  rarefault evaluate plant.onnx --data history/ --part all      a folder in the form of PHM 2015, all of it
+
+Only blocks that training did not see say anything about new data; 'all' and 'train' are for looking, and say so.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("model", metavar="RUN|MODEL.onnx", type=Path, help="a run directory or an exported model")
+    parser.add_argument("--data", metavar="CONFIG.toml|FOLDER", type=Path, help="the history (default: the run's own)")
+    parser.add_argument(
+        "--part", choices=("test", "validation", "train", "all"), default="test", help="blocks of the split"
+    )
+    parser.add_argument("--strict", action="store_true", help="fail where the history has any problem")
+    parser.add_argument("--report", metavar="FILE.html", type=Path, help="also write a report to look at")
+    add_json_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate."""
+    from rich.console import Console
+
+    from rarefault.train.commands.train import print_scores
+    from rarefault.train.evaluate import evaluate
+    from rarefault.train.metrics import to_plain
+    from rarefault.train.report import write_evaluation
+
+    console = Console(stderr=str(args.json) == "-")
+    with console.status("reading model and history"):
+        manifest, step, model_id, own = _load(args.model)
+        history = _history(args, own)
+    with console.status(f"evaluating {len(history)} samples of {len(history.devices)} device(s)"):
+        evaluation = evaluate(history, manifest, step, model_id)
+    scores = to_plain(evaluation.scores)
+    seen = " - the model has SEEN these blocks" if args.part in {"train", "all"} else ""
+    print_scores(console, scores, f"{model_id}: {args.part} blocks{seen}")
+    if args.report is not None:
+        write_evaluation(args.report, evaluation, manifest, f"{model_id}, {args.part} blocks{seen}")
+        console.print(f"report  {args.report}", highlight=False)
+    if args.json is not None:
+        write_json(args.json, {"model": model_id, "part": args.part, "history": history.fingerprint, **scores})
+    return 0
+
+
+def _load(path: Path) -> "tuple[Manifest, Step, str, TrainConfig | None]":
+    """Manifest, step and id of a run directory or a model file, and the run's configuration."""
+    if path.is_dir():
+        from rarefault.train.run_directory import RunDirectory
+        from rarefault.train.step import TorchStep
+
+        run_directory = RunDirectory(path)
+        manifest = run_directory.load_manifest()
+        return manifest, TorchStep(run_directory.load_model()), manifest.name, run_directory.load_config()
+    from rarefault.runtime.model_file import load_model
+
+    model = load_model(path)
+    return model.manifest, model.step, model.model_id, None
+
+
+def _history(args: argparse.Namespace, own: "TrainConfig | None") -> "History":
+    from rarefault.train.config import load_train_config
+    from rarefault.train.history import Phm2015Config, read_history
+    from rarefault.train.split import split_history
+
+    if args.data is not None and args.data.is_dir():
+        if args.part != "all":
+            raise UsageError(f"--data {args.data} is a folder without a split: add --part all, or name a CONFIG.toml")
+        return read_history(Phm2015Config(path=str(args.data.resolve())), Path(), strict=args.strict)
+    if args.data is not None:
+        config, base = load_train_config(args.data), args.data.parent
+    elif own is not None:
+        config, base = own, Path()
+    else:
+        raise UsageError(f"{args.model} is a model file: say with --data on which history to evaluate it")
+    history = read_history(config.data, base, strict=args.strict)
+    if args.part == "all":
+        return history
+    return split_history(history, config.split, config.grid.period_ms).select(history, args.part)

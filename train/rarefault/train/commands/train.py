@@ -1,0 +1,127 @@
+"""``rarefault train``: history and fault log to a calibrated, evaluated model."""
+
+import argparse
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rarefault.runtime.errors import UsageError
+from rarefault.runtime.results import add_json_argument, write_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+HELP = "train, calibrate and evaluate a model; leaves a run directory"
+EXTRA = "train"
+EPILOG = """examples:
+  rarefault train plant.toml
+  rarefault train plant.toml --out runs/plant-a1 --set recipe.alpha=1.0 --set training.epochs=60
+  rarefault train plant.toml --out runs/plant-a1 --resume      go on after an interruption
+
+A minimal configuration:
+
+  [data]
+  format = "phm2015"
+  path = "history/"
+
+The run directory holds metrics.json, report.html and the checkpoint for 'rarefault export'.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("config", metavar="CONFIG.toml", type=Path, help="the configuration")
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, help="the run directory (default: runs/NAME, then runs/NAME-2)"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with an unfinished training in DIR")
+    parser.add_argument("--strict", action="store_true", help="fail where the history has any problem")
+    parser.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], help="replace a value of the configuration (TOML)"
+    )
+    add_json_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train."""
+    from rich.console import Console
+
+    from rarefault.train.config import load_train_config
+    from rarefault.train.progress import TrainingProgress
+    from rarefault.train.training import train
+
+    config = load_train_config(args.config, parse_changes(args.set))
+    if args.resume and args.out is None:
+        raise UsageError("--resume needs --out DIR, the folder of the unfinished training")
+    name = config.training.name or "".join(c if c.isalnum() or c in "._-" else "-" for c in args.config.stem)
+    out = args.out or _free_folder(Path("runs"), name)
+    console = Console(stderr=str(args.json) == "-")
+    with TrainingProgress(console, config.training.epochs) as progress:
+        result = train(
+            config,
+            args.config.parent,
+            out,
+            name=name,
+            resume=args.resume,
+            strict=args.strict,
+            observer=progress.observer(),
+        )
+    print_scores(console, result.metrics["test"], f"held-out test blocks of {name}")
+    console.print(f"run directory  {out}", highlight=False)
+    console.print(f"report         {out / 'report.html'}", highlight=False)
+    console.print(f"next           rarefault export {out} -o {name}.onnx", highlight=False)
+    if args.json is not None:
+        write_json(args.json, {"run": str(out), **result.metrics})
+    return 0
+
+
+def parse_changes(pairs: list[str]) -> dict[str, Any]:
+    """``KEY=VALUE`` words, the value as TOML (a bare word is text)."""
+    changes = {}
+    for pair in pairs:
+        key, sign, text = pair.partition("=")
+        if not sign or not key:
+            raise UsageError(f"--set {pair}: write it like --set recipe.alpha=0.5")
+        try:
+            changes[key] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            changes[key] = text
+    return changes
+
+
+def print_scores(console: "Console", scores: dict[str, Any], title: str) -> None:
+    """The scores of one part as a table, rare classes as visible as common ones."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    table.add_column("class")
+    for column in ("windows", "recall", "precision", "F1", "AP", "events seen"):
+        table.add_column(column, justify="right")
+    for name, row in scores["classes"].items():
+        seen = [event["detected"] for event in scores["events"] if event["fault"] == name]
+        table.add_row(
+            name,
+            str(row["support"]),
+            *(_share(row[key]) for key in ("recall", "precision", "f1", "average_precision")),
+            f"{sum(seen)}/{len(seen)}" if seen else "-",
+        )
+    console.print(table)
+    console.print(
+        f"macro-F1 {scores['macro_f1']:.3f} (always-normal {scores['always_normal_macro_f1']:.3f}) · balanced accuracy "
+        f"{scores['balanced_accuracy']:.3f} · calibration error {scores['calibration_error']:.3f} · false alarms "
+        f"{scores['false_alarms_per_device_day']:.2f} per device and day",
+        highlight=False,
+    )
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _free_folder(parent: Path, name: str) -> Path:
+    folder = parent / name
+    number = 2
+    while folder.exists():
+        folder = parent / f"{name}-{number}"
+        number += 1
+    return folder

@@ -1,0 +1,146 @@
+"""The trainer's configuration: one TOML file whose only required section is ``[data]``."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import tomli_w
+
+from rarefault.runtime.manifest import Count, GridSpec, NotNegative, Positive, Share, WindowSpec
+from rarefault.runtime.settings import from_mapping, read_toml
+from rarefault.train.history.config import DataConfig
+from rarefault.train.model import PRESETS, ModelSpec
+from rarefault.train.split import SplitConfig, check_blocks
+
+LayerSizes = tuple[Annotated[int, msgspec.Meta(ge=1, le=4096)], Annotated[int, msgspec.Meta(ge=1, le=4096)]]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of the sections; none may hold a key that is not known."""
+
+
+class ModelConfig(Section, frozen=True):
+    """``[model]``: a preset, and what of it is changed."""
+
+    preset: Literal["small", "reference"] = "small"
+    filters: Count | None = None
+    kernel: Count | None = None
+    inner: LayerSizes | None = None
+    """Hidden sizes of the two inner LSTM layers, over the bins of a window."""
+    outer: LayerSizes | None = None
+    """Hidden sizes of the two outer LSTM layers, over the windows."""
+    dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] | None = None
+    """Share of the filters dropped after each convolution while training."""
+    clip: Positive | None = None
+    """Normalised values are clipped to plus and minus this."""
+    missing_indicator: bool | None = None
+    """Whether the first convolution also sees which values are missing."""
+
+    def spec(self) -> ModelSpec:
+        """The preset with the changes."""
+        changes = {k: v for k, v in msgspec.structs.asdict(self).items() if k != "preset" and v is not None}
+        return msgspec.structs.replace(PRESETS[self.preset], **changes)
+
+
+class RecipeConfig(Section, frozen=True):
+    """``[recipe]``: what is done about the imbalance."""
+
+    alpha: Annotated[float, msgspec.Meta(ge=0, le=2)] = 1.0
+    """Class weights are ``n_c ** -alpha``: 0 is no weighting, 1 the classic ``1 / n_c``."""
+    max_weight: Annotated[float, msgspec.Meta(ge=1)] = 20.0
+    """No class weighs more than this many times the mean sample."""
+    sampler: Literal["under", "smote", "none"] = "under"
+    normal_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.33
+    """Part of the normal sequences that each random subset holds."""
+    subsets: Annotated[int, msgspec.Meta(ge=1, le=100)] = 5
+    """Number of random subsets; each epoch trains on one of them and all faulty sequences."""
+
+
+class TrainingConfig(Section, frozen=True):
+    """``[training]``: the optimisation."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] | None = None
+    """Name of the model; by default that of the configuration file."""
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**31)] = 0
+    epochs: Count = 40
+    patience: Count = 15
+    """Epochs without a better validation score before training stops."""
+    batch_size: Count = 64
+    """Sequences in a step of the optimiser."""
+    sequence_length: Count = 16
+    """Windows in a training sequence, T."""
+    passes: Positive = 2.0
+    """How often an epoch sees each window on average; sequences start anywhere and overlap."""
+    learning_rate: Positive = 6e-3
+    """Peak of the one-cycle schedule."""
+    clip_norm: Positive = 1.0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
+    """Threads of torch on the processor; 0 leaves it to torch."""
+
+
+class DecisionConfig(Section, frozen=True):
+    """``[decision]``: how probabilities become verdicts and alarms."""
+
+    objective: Literal["macro_f1", "posterior"] = "macro_f1"
+    """Thresholds that maximise macro-F1 on the validation blocks, or none (the largest posterior decides)."""
+    unknown_below: Share = 0.0
+    raise_threshold: Share = 0.5
+    clear_threshold: Share = 0.3
+    on_delay_s: NotNegative = 0.0
+    off_delay_s: NotNegative = 0.0
+
+
+class TrainConfig(Section, frozen=True):
+    """The whole file."""
+
+    data: DataConfig
+    grid: GridSpec = GridSpec()
+    window: WindowSpec = WindowSpec()
+    split: SplitConfig = SplitConfig()
+    model: ModelConfig = ModelConfig()
+    recipe: RecipeConfig = RecipeConfig()
+    training: TrainingConfig = TrainingConfig()
+    decision: DecisionConfig = DecisionConfig()
+
+    def __post_init__(self) -> None:
+        check_blocks(self.split, self.grid, self.window)
+        spec = self.model.spec()
+        if self.window.length <= 2 * (spec.kernel - 1):
+            raise ValueError(
+                f"window.length ({self.window.length}) must exceed 2 * (model.kernel - 1) = {2 * (spec.kernel - 1)}, "
+                "or nothing is left of the window after the two convolutions"
+            )
+        if self.decision.clear_threshold > self.decision.raise_threshold:
+            raise ValueError("decision.clear_threshold must not exceed decision.raise_threshold")
+
+
+def load_train_config(path: Path, changes: dict[str, Any] | None = None) -> TrainConfig:
+    """Read a configuration file.
+
+    Args:
+        path: TOML file; paths in its ``[data]`` are relative to its folder.
+        changes: values that replace those of the file, by dotted key (``"recipe.alpha"``).
+
+    Raises:
+        ConfigError: with every problem that the file has.
+    """
+    data = read_toml(path)
+    for key, value in (changes or {}).items():
+        *sections, last = key.split(".")
+        at = data
+        for section in sections:
+            at = at.setdefault(section, {})
+        at[last] = value
+    return from_mapping(data, TrainConfig, str(path))
+
+
+def to_toml(config: TrainConfig) -> str:
+    """The configuration with all of its defaults, as TOML."""
+    return tomli_w.dumps(_without_none(msgspec.to_builtins(config, builtin_types=(bytes,))))
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_none(v) for k, v in value.items() if v is not None}
+    return value

@@ -1,0 +1,98 @@
+"""Evaluation on the served path: the history goes through the same pipeline as live telemetry."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from rarefault.runtime.engine import Step
+from rarefault.runtime.errors import HistoryError
+from rarefault.runtime.grid import Int64
+from rarefault.runtime.manifest import Manifest
+from rarefault.runtime.pipeline import Pipeline, Verdicts
+from rarefault.train.events import score_events
+from rarefault.train.history import History, label_bins
+from rarefault.train.metrics import Scores, score_windows
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Verdicts on a history and what they are worth.
+
+    Attributes:
+        history: what was evaluated; device slots of the verdicts are indices into its devices.
+        label: class of each verdict's window in the MODEL's classes, [W].
+        verdicts: of the pipeline.
+        scores: of the verdicts.
+    """
+
+    history: History
+    label: Int64
+    verdicts: Verdicts
+    scores: Scores
+
+
+def run_pipeline(history: History, manifest: Manifest, step: Step, model_id: str) -> Verdicts:
+    """Push a whole history through the served path.
+
+    Raises:
+        HistoryError: the history lacks channels of the model.
+    """
+    extra = sorted(set(history.channels) - set(manifest.channels))
+    missing = [name for name in manifest.channels if name not in history.channels]
+    if missing:
+        beside = f"; it has others that the model does not know: {', '.join(extra[:5])}" if extra else ""
+        raise HistoryError(
+            f"the history lacks {len(missing)} channel(s) of model {manifest.name!r}: {', '.join(missing[:10])}{beside}"
+        )
+    place = {name: i for i, name in enumerate(history.channels)}
+    columns = np.asarray([place[name] for name in manifest.channels])
+    pipeline = Pipeline(manifest, step, model_id)
+    slots = np.asarray([pipeline.slot(name) for name in history.devices])
+    values = history.values if list(columns) == list(range(len(place))) else history.values[:, columns]
+    return pipeline.push(slots[history.device], history.time_ms, values)
+
+
+def evaluate(history: History, manifest: Manifest, step: Step, model_id: str) -> Evaluation:
+    """Verdicts and scores of a history.
+
+    Args:
+        history: a part of a split, or any other.
+        manifest, step, model_id: of the model; see :class:`rarefault.runtime.pipeline.Pipeline`.
+
+    Raises:
+        HistoryError: it lacks channels, holds faults that the model does not know, or gives no window.
+    """
+    if unknown := [name for name in history.classes if name not in manifest.classes]:
+        raise HistoryError(
+            f"the history has faults that model {manifest.name!r} does not know: {', '.join(unknown)}; "
+            f"it knows {', '.join(manifest.classes[1:])}"
+        )
+    verdicts = run_pipeline(history, manifest, step, model_id)
+    if not len(verdicts):
+        raise HistoryError(
+            f"the history gives no window: model {manifest.name!r} needs {manifest.window.length} bins of "
+            f"{manifest.grid.period_s:g} s without a gap over {manifest.grid.max_gap_s:g} s"
+        )
+    period_ms = manifest.grid.period_ms
+    own = label_bins(history, verdicts.device, verdicts.end_ms // period_ms - 1, period_ms)
+    to_model = np.asarray([manifest.classes.index(name) for name in history.classes])
+    label = to_model[own]
+    scores = score_windows(label, verdicts.fault, verdicts.posterior, manifest.classes)
+    in_model_classes = _with_classes(history, to_model, manifest.classes)
+    scores = score_events(
+        scores,
+        in_model_classes,
+        verdicts.device,
+        verdicts.end_ms,
+        verdicts.fault,
+        verdicts.alarms,
+        period_ms,
+        manifest.window.stride,
+    )
+    return Evaluation(in_model_classes, label, verdicts, scores)
+
+
+def _with_classes(history: History, to_model: Int64, classes: tuple[str, ...]) -> History:
+    """The history with its events in the model's classes."""
+    events = replace(history.events, fault=to_model[history.events.fault].astype(np.int32))
+    return replace(history, classes=classes, events=events)

@@ -1,0 +1,204 @@
+"""The training loop: sequences through the network, validation on the served path, the best weights kept."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from sklearn.metrics import f1_score
+from torch import Tensor
+
+from rarefault.runtime.errors import RarefaultError
+from rarefault.runtime.grid import Float32
+from rarefault.train.config import TrainConfig
+from rarefault.train.epochs import epoch_source
+from rarefault.train.model import LRConvLSTM
+from rarefault.train.recipe import Subset, weighted_nll
+from rarefault.train.windows import LabelledWindows
+
+#: Windows that go through the network at once when a segment is served offline.
+SERVE_CHUNK = 512
+
+
+class Epoch(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the training curves."""
+
+    epoch: int
+    train_loss: float
+    validation_loss: float
+    """Unweighted negative log-likelihood per window."""
+    validation_macro_f1: float
+    learning_rate: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What training leaves: curves, the epoch whose weights are in the model, and the subsets that were drawn."""
+
+    curves: list[Epoch]
+    best_epoch: int
+    subsets: list[Subset]
+
+
+def fit(
+    model: LRConvLSTM,
+    train: LabelledWindows,
+    validation: LabelledWindows,
+    config: TrainConfig,
+    *,
+    digest: str,
+    resume_file: Path,
+    resume: bool = False,
+    on_epoch: Callable[[Epoch, bool], None] | None = None,
+) -> Fit:
+    """Train the model in place and leave the weights of the best epoch in it.
+
+    Args:
+        model: with its centre and scale set.
+        train, validation: windows of the parts.
+        config: recipe and training sections are used.
+        digest: of configuration and data; a resume file with another one is refused.
+        resume_file: written after every epoch, removed at the end.
+        resume: go on from ``resume_file`` if it is there.
+        on_epoch: told of every epoch and whether it is the best so far.
+
+    Raises:
+        RarefaultError: the loss is no longer a number, or the resume file belongs to another configuration.
+    """
+    training = config.training
+    device = next(model.parameters()).device
+    epochs = epoch_source(train, model, config)
+    optimizer = torch.optim.Adam(model.parameters(), lr=training.learning_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, training.learning_rate, total_steps=training.epochs * epochs.steps
+    )
+    keeper = _Keeper(resume_file, model, optimizer, schedule, digest)
+    curves, best = keeper.load() if resume else ([], _Best())
+
+    for number in range(len(curves), training.epochs):
+        if number - best.epoch >= training.patience:
+            break
+        started = time.perf_counter()
+        torch.manual_seed(training.seed * 1_000_003 + number)  # an interrupted run goes on with the same draws
+        model.train()
+        losses = []
+        for x, target, weights in epochs.batches(number):
+            log_prob, _ = model(x.to(device))
+            loss = weighted_nll(log_prob, target.to(device), weights.to(device))
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm)
+            optimizer.step()
+            schedule.step()
+            losses.append(loss.item())
+        if not math.isfinite(sum(losses)):
+            raise RarefaultError(
+                f"the loss is no longer a number in epoch {number + 1}: lower training.learning_rate or "
+                "recipe.max_weight, or look for absurd values in the history with 'rarefault describe'"
+            )
+        validation_loss, score = validate(model, validation)
+        curves.append(
+            Epoch(
+                epoch=number + 1,
+                train_loss=float(np.mean(losses)),
+                validation_loss=validation_loss,
+                validation_macro_f1=score,
+                learning_rate=float(schedule.get_last_lr()[0]),
+                seconds=time.perf_counter() - started,
+            )
+        )
+        better = score > best.score
+        if better:
+            best = _Best(number, score, {k: v.detach().clone() for k, v in model.state_dict().items()})
+        keeper.save(curves, best)
+        if on_epoch is not None:
+            on_epoch(curves[-1], better)
+    model.load_state_dict(best.weights)
+    resume_file.unlink(missing_ok=True)
+    return Fit(curves, best.epoch + 1, epochs.subsets)
+
+
+def validate(model: LRConvLSTM, windows: LabelledWindows) -> tuple[float, float]:
+    """Negative log-likelihood per window and macro-F1 over the classes present, on the served path."""
+    log_prob = serve(model, windows)
+    nll = -log_prob[np.arange(len(windows)), windows.label].mean(dtype=np.float64)
+    present = np.unique(windows.label)
+    score = f1_score(windows.label, log_prob.argmax(axis=1), labels=present, average="macro", zero_division=0)
+    return float(nll), float(score)
+
+
+@torch.inference_mode()
+def serve(model: LRConvLSTM, windows: LabelledWindows) -> Float32:
+    """Log-probabilities of all windows with the state carried through each segment, as in service, [W, K]."""
+    model.eval()
+    device = next(model.parameters()).device
+    rows = windows.rows().to(device)
+    out = torch.empty(len(windows), model.n_classes)
+    for first, stop in windows.segments():
+        state: Tensor | None = None
+        for a in range(first, stop, SERVE_CHUNK):
+            b = min(a + SERVE_CHUNK, stop)
+            log_prob, state = model(rows[windows.row_index(np.arange(a, b)).to(device)].unsqueeze(0), state)
+            out[a:b] = log_prob[0].cpu()
+    return out.numpy()
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The torch device for ``auto``, ``cpu`` or ``cuda``; RarefaultError where there is no such one."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise RarefaultError("training.device is 'cuda', but torch finds no CUDA device here; use 'auto' or 'cpu'")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+@dataclass(frozen=True)
+class _Best:
+    """The best epoch so far."""
+
+    epoch: int = -1
+    score: float = -1.0
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+
+class _Keeper:
+    """Keeps all that an interrupted training needs to go on, in one file that is always whole."""
+
+    def __init__(
+        self,
+        path: Path,
+        model: LRConvLSTM,
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.OneCycleLR,
+        digest: str,
+    ) -> None:
+        self._path, self._digest = path, digest
+        self._parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "schedule": schedule}
+
+    def save(self, curves: list[Epoch], best: _Best) -> None:
+        state: dict[str, Any] = {name: part.state_dict() for name, part in self._parts.items()}
+        state |= {
+            "digest": self._digest,
+            "curves": msgspec.to_builtins(curves),
+            "best": {"epoch": best.epoch, "score": best.score, "weights": best.weights},
+        }
+        fresh = self._path.with_suffix(".tmp")
+        torch.save(state, fresh)
+        fresh.replace(self._path)
+
+    def load(self) -> tuple[list[Epoch], _Best]:
+        if not self._path.exists():
+            return [], _Best()
+        state = torch.load(self._path, weights_only=True)
+        if state["digest"] != self._digest:
+            raise RarefaultError(
+                f"{self._path}: left by a training with another configuration or data; train without --resume, "
+                "or into another folder"
+            )
+        for name, part in self._parts.items():
+            part.load_state_dict(state[name])
+        return msgspec.convert(state["curves"], list[Epoch]), _Best(**state["best"])

@@ -1,0 +1,125 @@
+"""LR-ConvLSTM: long-term recurrent convolutional LSTM, sequence to sequence.
+
+Convolutions along time find patterns inside a window, an inner LSTM reads them bin by bin, an outer LSTM carries what
+it has seen from window to window. Shapes: B sequences, T windows, L bins, C channels, F filters, K classes, N devices
+due, S carried state.
+"""
+
+from typing import Annotated, NamedTuple
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from rarefault.runtime.manifest import Count, Positive
+
+
+class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Sizes of the network."""
+
+    filters: Count
+    kernel: Count
+    inner: tuple[int, int]
+    outer: tuple[int, int]
+    dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)]
+    clip: Positive
+    missing_indicator: bool
+
+
+#: ``reference`` has the sizes of the design; ``small`` trains in about a minute on two cores.
+PRESETS = {
+    "reference": ModelSpec(
+        filters=8, kernel=5, inner=(256, 64), outer=(512, 128), dropout=0.3, clip=5.0, missing_indicator=True
+    ),
+    "small": ModelSpec(
+        filters=8, kernel=5, inner=(32, 16), outer=(64, 32), dropout=0.3, clip=5.0, missing_indicator=True
+    ),
+}
+
+
+class StepOutput(NamedTuple):
+    """Log-probabilities and the state to carry on."""
+
+    log_prob: Tensor
+    state: Tensor
+
+
+class LRConvLSTM(nn.Module):
+    """The network, with its preprocessing inside: it takes raw physical units, NaN where a value is missing.
+
+    Args:
+        spec: sizes.
+        n_channels: C.
+        n_classes: K.
+        window_length: L.
+    """
+
+    center: Tensor
+    scale: Tensor
+
+    def __init__(self, spec: ModelSpec, n_channels: int, n_classes: int, window_length: int) -> None:
+        super().__init__()
+        left = window_length - 2 * (spec.kernel - 1)
+        if left < 1:
+            raise ValueError(f"a window of {window_length} bins is too short for two kernels of {spec.kernel}")
+        self.spec = spec
+        self.n_channels, self.n_classes, self.window_length = n_channels, n_classes, window_length
+        self.register_buffer("center", torch.zeros(n_channels))
+        self.register_buffer("scale", torch.ones(n_channels))
+        planes = 2 if spec.missing_indicator else 1
+        self.conv1 = nn.Conv2d(planes, spec.filters, (spec.kernel, 1))
+        self.norm1 = nn.BatchNorm2d(spec.filters)
+        self.conv2 = nn.Conv2d(spec.filters, spec.filters, (spec.kernel, 1))
+        self.norm2 = nn.BatchNorm2d(spec.filters)
+        self.drop = nn.Dropout2d(spec.dropout)
+        self.inner1 = nn.LSTM(spec.filters * n_channels, spec.inner[0], batch_first=True)
+        self.inner2 = nn.LSTM(spec.inner[0], spec.inner[1], batch_first=True)
+        self.outer1 = nn.LSTM(spec.inner[1] * left, spec.outer[0], batch_first=True)
+        self.outer2 = nn.LSTM(spec.outer[0], spec.outer[1], batch_first=True)
+        self.head = nn.Linear(spec.outer[1], n_classes)
+
+    @property
+    def state_size(self) -> int:
+        """Size S of the carried state: hidden and cell values of both outer layers."""
+        return 2 * sum(self.spec.outer)
+
+    def preprocess(self, window_NLC: Tensor) -> Tensor:
+        """Normalise, clip, and fill what is missing with the mean: [N, L, C] to planes [N, P, L, C]."""
+        missing = torch.isnan(window_NLC)
+        z = ((window_NLC - self.center) / self.scale).clamp(-self.spec.clip, self.spec.clip)
+        z = torch.where(missing, torch.zeros_like(z), z)
+        if not self.spec.missing_indicator:
+            return z.unsqueeze(1)
+        return torch.stack((z, missing.to(z.dtype)), dim=1)
+
+    def encode(self, window_NLC: Tensor) -> Tensor:
+        """What the inner part makes of each window by itself: [N, L, C] to [N, 64 (L - 8)] at reference sizes."""
+        x = self.preprocess(window_NLC)
+        x = self.drop(torch.relu(self.norm1(self.conv1(x))))
+        x = self.drop(torch.relu(self.norm2(self.conv2(x))))
+        x = x.transpose(1, 2).flatten(2)  # [N, L - 8, F C]
+        x, _ = self.inner1(x)
+        x, _ = self.inner2(x)
+        encoded: Tensor = x.flatten(1)
+        return encoded
+
+    def forward(self, x_BTLC: Tensor, state_BS: Tensor | None = None) -> StepOutput:
+        """Sequences of windows in raw units to log-probabilities [B, T, K] and the state after them [B, S]."""
+        batch, steps = x_BTLC.shape[:2]
+        if state_BS is None:
+            state_BS = x_BTLC.new_zeros(batch, self.state_size)
+        encoded = self.encode(x_BTLC.flatten(0, 1)).unflatten(0, (batch, steps))
+        return self._outer(encoded, state_BS)
+
+    def step(self, window_NLC: Tensor, state_NS: Tensor) -> StepOutput:
+        """One window of each device that is due: log-probabilities [N, K] and the next state [N, S]."""
+        log_prob, state = self._outer(self.encode(window_NLC).unsqueeze(1), state_NS)
+        return StepOutput(log_prob.squeeze(1), state)
+
+    def _outer(self, encoded_BTE: Tensor, state_BS: Tensor) -> StepOutput:
+        a, b = self.spec.outer
+        h1, c1, h2, c2 = (part.unsqueeze(0).contiguous() for part in state_BS.split((a, a, b, b), dim=1))
+        y, (h1, c1) = self.outer1(encoded_BTE, (h1, c1))
+        y, (h2, c2) = self.outer2(y, (h2, c2))
+        log_prob = torch.log_softmax(self.head(y), dim=-1)
+        return StepOutput(log_prob, torch.cat((h1, c1, h2, c2), dim=2).squeeze(0))

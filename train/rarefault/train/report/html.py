@@ -1,0 +1,84 @@
+"""The report as one HTML file without any outside resource."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from rarefault.runtime import __version__
+from rarefault.runtime.manifest import UNKNOWN, Manifest
+from rarefault.runtime.times import format_ms
+from rarefault.train.evaluate import Evaluation
+from rarefault.train.metrics import to_plain
+from rarefault.train.report import plots
+
+if TYPE_CHECKING:
+    from rarefault.train.run_directory import RunDirectory
+
+#: Time lines and event rows shown; a fleet of thousands would make a page that no browser opens.
+MOST_DEVICES, MOST_EVENTS = 24, 300
+
+
+def write_report(run: "RunDirectory", test: Evaluation) -> None:
+    """Write ``report.html`` of a finished run."""
+    manifest = run.load_manifest()
+    metrics = run.load_json(run.metrics)
+    curves = run.load_json(run.curves)
+    extra = {
+        "notes": metrics["notes"],
+        "balance": plots.class_balance(metrics["windows"]),
+        "curves": plots.curves(curves, metrics["best_epoch"]),
+        "epochs": metrics["epochs"],
+        "best_epoch": metrics["best_epoch"],
+        "seconds": metrics["seconds"],
+        "config": run.config.read_text(encoding="utf-8"),
+        "data": run.load_json(run.data),
+    }
+    _write(run.report, test, manifest, f"{manifest.name}: held-out test blocks", extra)
+
+
+def write_evaluation(path: Path, evaluation: Evaluation, manifest: Manifest, title: str) -> None:
+    """Write the report of an evaluation on some other history."""
+    _write(path, evaluation, manifest, title, {})
+
+
+def _write(path: Path, evaluation: Evaluation, manifest: Manifest, title: str, extra: dict[str, Any]) -> None:
+    classes = manifest.classes
+    verdicts, label = evaluation.verdicts, evaluation.label
+    environment = Environment(
+        loader=PackageLoader("rarefault.train.report", "."), autoescape=True, undefined=StrictUndefined
+    )
+    environment.filters["share"] = lambda value: "–" if value is None else f"{value:.3f}"
+    environment.filters["time"] = lambda ms: format_ms(ms)[:16].replace("T", " ")
+    named = [*classes, UNKNOWN] if (verdicts.fault == len(classes)).any() else list(classes)
+    page = environment.get_template("report.html.j2").render(
+        title=title,
+        version=__version__,
+        manifest=manifest,
+        scores=to_plain(evaluation.scores),
+        legend=[(name, plots.colour(c) if c < len(classes) else "#000") for c, name in enumerate(named)],
+        confusion=plots.confusion(evaluation.scores.confusion, classes),
+        precision_recall=plots.precision_recall(label, verdicts.posterior, classes),
+        reliability=plots.reliability(label, verdicts.posterior),
+        time_lines=_time_lines(evaluation, manifest),
+        n_devices=len(np.unique(verdicts.device)),
+        most_events=MOST_EVENTS,
+        extra=extra,
+    )
+    path.write_text(page, encoding="utf-8")
+
+
+def _time_lines(evaluation: Evaluation, manifest: Manifest) -> list[tuple[str, str]]:
+    """Device and its time line; those with the most faulty windows first."""
+    verdicts, label = evaluation.verdicts, evaluation.label
+    span_ms = manifest.window.stride * manifest.grid.period_ms
+    slots = np.unique(verdicts.device)
+    faulty = np.bincount(verdicts.device, label > 0, minlength=int(slots.max()) + 1)[slots]
+    chosen = slots[np.argsort(-faulty, kind="stable")][:MOST_DEVICES]
+    lines = []
+    for slot in chosen:
+        mine = verdicts.device == slot
+        svg = plots.time_line(verdicts.end_ms[mine], label[mine], verdicts.fault[mine], manifest.classes, span_ms)
+        lines.append((evaluation.history.devices[slot], svg))
+    return lines

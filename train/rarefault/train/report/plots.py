@@ -1,0 +1,158 @@
+"""The plots of a report, as inline SVG."""
+
+import io
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.colors import ListedColormap
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
+from sklearn.metrics import precision_recall_curve
+
+from rarefault.runtime.grid import Float64, Int64
+from rarefault.train.metrics import CALIBRATION_BINS
+
+#: Normal is grey; faults have the colours of Okabe and Ito, which colour-blind people can tell apart.
+COLOURS = ("#c8ccd4", "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#f0e442", "#7a5195", "#444444")
+
+_STYLE: Any = {
+    "font.size": 9,
+    "font.family": "sans-serif",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e3e6eb",
+    "axes.axisbelow": True,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "rarefault",
+    "figure.facecolor": "white",
+}
+
+
+def colour(c: int) -> str:
+    """Colour of a class."""
+    return COLOURS[0] if c == 0 else COLOURS[1 + (c - 1) % (len(COLOURS) - 1)]
+
+
+def _svg(figure: Figure) -> str:
+    out = io.StringIO()
+    figure.savefig(out, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": "rarefault"})
+    text = out.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Any]:
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(width, height))
+        return figure, figure.subplots()
+
+
+def class_balance(windows: dict[str, dict[str, int]]) -> str:
+    """Share of each class in each part, on a logarithmic axis: the rare ones must be seen."""
+    with mpl.rc_context(_STYLE):
+        figure, ax = _figure(7.2, 2.8)
+        names = list(next(iter(windows.values())))
+        x = np.arange(len(names))
+        for i, (part, counts) in enumerate(windows.items()):
+            total = max(sum(counts.values()), 1)
+            share = [100 * counts[name] / total for name in names]
+            ax.bar(x + (i - 1) * 0.27, share, 0.25, label=part, color=("#3b4252", "#88a0c4", "#d08770")[i])
+        ax.set_yscale("log")
+        ax.set_xticks(x, names)
+        ax.set_ylabel("% of windows")
+        ax.legend(frameon=False, ncols=3)
+        return _svg(figure)
+
+
+def confusion(counts: list[list[int]], classes: tuple[str, ...]) -> str:
+    """Confusion matrix, coloured by the share of each row."""
+    with mpl.rc_context({**_STYLE, "axes.grid": False}):
+        table = np.asarray(counts)
+        columns = [*classes, "unknown"][: table.shape[1]]
+        figure, ax = _figure(1.4 + 0.62 * len(columns), 0.9 + 0.48 * len(classes))
+        share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+        ax.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        for i, j in np.ndindex(*table.shape):
+            if table[i, j]:
+                dark = share[i, j] > 0.55
+                ax.text(j, i, f"{table[i, j]}", ha="center", va="center", color="white" if dark else "#222")
+        ax.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
+        ax.set_yticks(range(len(classes)), classes)
+        ax.set_xlabel("verdict")
+        ax.set_ylabel("truth")
+        return _svg(figure)
+
+
+def precision_recall(label: Int64, posterior: Float64, classes: tuple[str, ...]) -> str:
+    """Precision over recall, one curve per class that occurs."""
+    with mpl.rc_context(_STYLE):
+        figure, ax = _figure(4.4, 3.4)
+        for c, name in enumerate(classes):
+            if (label == c).any():
+                precision, recall, _ = precision_recall_curve(label == c, posterior[:, c])
+                ax.step(recall, precision, where="post", label=name, color=colour(c), lw=1.6)
+        ax.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.03))
+        ax.legend(frameon=False, fontsize=8)
+        return _svg(figure)
+
+
+def reliability(label: Int64, posterior: Float64) -> str:
+    """How often the most probable class is right, over its probability."""
+    with mpl.rc_context(_STYLE):
+        figure, ax = _figure(3.4, 3.4)
+        top, right = posterior.max(axis=1), posterior.argmax(axis=1) == label
+        number = np.minimum((top * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+        n = np.bincount(number, minlength=CALIBRATION_BINS)
+        some = n > 0
+        x = np.bincount(number, top, CALIBRATION_BINS)[some] / n[some]
+        y = np.bincount(number, right, CALIBRATION_BINS)[some] / n[some]
+        ax.plot([0, 1], [0, 1], color="#999", lw=1, ls="--")
+        ax.scatter(x, y, s=10 + 120 * n[some] / n.max(), color="#0072b2", alpha=0.8, zorder=3)
+        ax.set(xlabel="probability", ylabel="share right", xlim=(0, 1.02), ylim=(0, 1.02))
+        return _svg(figure)
+
+
+def curves(epochs: list[dict[str, float]], best: int) -> str:
+    """Losses and validation score over the epochs."""
+    with mpl.rc_context(_STYLE):
+        figure, ax = _figure(7.2, 2.8)
+        x = [e["epoch"] for e in epochs]
+        ax.plot(x, [e["train_loss"] for e in epochs], color="#3b4252", label="training loss (weighted)")
+        ax.plot(x, [e["validation_loss"] for e in epochs], color="#d08770", label="validation loss")
+        ax.set(xlabel="epoch", ylabel="loss per window", ylim=(0, None))
+        twin = ax.twinx()
+        twin.plot(x, [e["validation_macro_f1"] for e in epochs], color="#0072b2", label="validation macro-F1")
+        twin.axvline(best, color="#0072b2", lw=0.8, ls=":")
+        twin.set(ylabel="macro-F1", ylim=(0, 1))
+        twin.grid(visible=False)
+        lines = ax.get_lines() + twin.get_lines()[:1]
+        ax.legend(lines, [str(line.get_label()) for line in lines], frameon=False, loc="upper center", ncols=3)
+        return _svg(figure)
+
+
+def time_line(end_ms: Int64, label: Int64, verdict: Int64, classes: tuple[str, ...], span_ms: int) -> str:
+    """Truth over verdict along time, for one device; white is time outside the judged blocks."""
+    with mpl.rc_context({**_STYLE, "axes.grid": False}):
+        figure, ax = _figure(11.0, 1.15)
+        slots = ((end_ms - end_ms[0]) // span_ms).astype(int)
+        bands = np.full((2, slots[-1] + 1), np.nan)
+        bands[0, slots] = label
+        bands[1, slots] = verdict
+        shades = [colour(c) for c in range(len(classes))] + ["#000000"]
+        edges = (end_ms[0] - span_ms + span_ms * np.arange(slots[-1] + 2)) / 86_400_000
+        ax.pcolormesh(
+            edges,
+            [0, 1, 2],
+            bands[::-1],
+            cmap=ListedColormap(shades),
+            vmin=-0.5,
+            vmax=len(classes) + 0.5,
+            rasterized=True,
+        )
+        ax.set_yticks([0.5, 1.5], ["verdict", "truth"])
+        ax.xaxis_date()
+        locator = AutoDateLocator()
+        ax.xaxis.set_major_locator(locator)
+        ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        return _svg(figure)

@@ -1,0 +1,214 @@
+"""Honest splits: by blocks of time or by device, never by windows.
+
+Time is cut at multiples of the block length. A cut is moved to the nearest instant, at most half a block away, at which
+no event that is shorter than a block is active, and left out where there is none: whole events never straddle. Events
+longer than a block cannot be kept whole; they are counted and said.
+
+A part (train, validation, test) is the samples of its blocks. Blocks are longer than the grid's ``max_gap_s``, so a
+foreign block between two of a part's own is a gap that resets the device: no window straddles a border, and the first
+verdict in a block comes a whole window after its border. That is the embargo of one window between labels of different
+parts.
+"""
+
+import itertools
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import msgspec
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
+
+from rarefault.runtime.errors import HistoryError
+from rarefault.runtime.grid import Bool, Int64
+from rarefault.runtime.manifest import GridSpec, WindowSpec
+from rarefault.runtime.times import format_ms
+from rarefault.train.history import History, label_bins
+
+Part = Literal["train", "validation", "test"]
+PARTS: tuple[Part, ...] = ("train", "validation", "test")
+
+
+class SplitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``[split]``: which samples train, which choose, which judge."""
+
+    by: Literal["time", "device"] = "time"
+    block_s: Annotated[float, msgspec.Meta(gt=0, le=1e9)] = 86400.0
+    """Length of a block of time."""
+    folds: Annotated[int, msgspec.Meta(ge=3, le=100)] = 5
+    test_fold: Annotated[int, msgspec.Meta(ge=0)] = 0
+    validation_fold: Annotated[int, msgspec.Meta(ge=0)] = 1
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**31)] = 0
+
+    def __post_init__(self) -> None:
+        for name in ("test_fold", "validation_fold"):
+            if getattr(self, name) >= self.folds:
+                raise ValueError(f"{name} must be below folds ({self.folds}), got {getattr(self, name)}")
+        if self.test_fold == self.validation_fold:
+            raise ValueError(f"test_fold and validation_fold must differ, both are {self.test_fold}")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A stretch of one device's time, [start_ms, end_ms), and the part that it belongs to."""
+
+    device: str
+    start_ms: int
+    end_ms: int
+    part: Part
+
+
+@dataclass(frozen=True)
+class Split:
+    """All blocks, in order of device and time, and what must be said about them."""
+
+    blocks: tuple[Block, ...]
+    notes: tuple[str, ...]
+
+    def mask(self, history: History, part: Part) -> Bool:
+        """Which samples are in the part, [M]."""
+        chosen = np.zeros(len(history), bool)
+        for slot, name in enumerate(history.devices):
+            mine = [block for block in self.blocks if block.device == name]
+            if not mine:
+                continue
+            rows = np.flatnonzero(history.device == slot)
+            at = np.searchsorted([block.start_ms for block in mine], history.time_ms[rows], "right") - 1
+            inside = (at >= 0) & (history.time_ms[rows] < np.array([block.end_ms for block in mine])[at])
+            chosen[rows] = inside & np.array([block.part == part for block in mine])[at]
+        return chosen
+
+    def select(self, history: History, part: Part) -> History:
+        """The samples of a part, with the whole history's devices, channels, classes and events."""
+        return history.select(self.mask(history, part))
+
+
+def check_blocks(split: SplitConfig, grid: GridSpec, window: WindowSpec) -> None:
+    """Raise ValueError where blocks are too short to keep the parts apart, or to hold a window."""
+    if split.by == "device":
+        return
+    if split.block_s <= grid.max_gap_s:
+        raise ValueError(
+            f"split.block_s ({split.block_s:g}) must exceed grid.max_gap_s ({grid.max_gap_s:g}), "
+            "or windows would reach over blocks of another part"
+        )
+    if split.block_s < 2 * window.length * grid.period_s:
+        raise ValueError(
+            f"split.block_s ({split.block_s:g}) must hold at least two windows "
+            f"(2 * window.length * grid.period_s = {2 * window.length * grid.period_s:g})"
+        )
+
+
+def split_history(history: History, config: SplitConfig, period_ms: int) -> Split:
+    """Cut the history into blocks and deal them to the parts, each fault as evenly as whole blocks allow.
+
+    Raises:
+        HistoryError: too few blocks or devices for the folds.
+    """
+    notes: list[str] = []
+    spans = _device_spans(history)
+    block_ms = round(config.block_s * 1000)
+    intervals: list[tuple[int, int, int]] = []
+    for slot, (start, end) in spans.items():
+        cuts = _cuts(history, slot, start, end, block_ms) if config.by == "time" else []
+        edges = [start, *cuts, end]
+        intervals += [(slot, a, b) for a, b in itertools.pairwise(edges)]
+    if config.by == "time":
+        long = int((history.events.end_ms - history.events.start_ms >= block_ms).sum())
+        if long:
+            notes.append(
+                f"{long} event(s) last longer than a block of {config.block_s / 86400:g} days and are cut at block "
+                "borders; each part sees other stretches of them"
+            )
+    if len(intervals) < config.folds:
+        what = "blocks" if config.by == "time" else "devices"
+        raise HistoryError(
+            f"the history has {len(intervals)} {what}, fewer than split.folds = {config.folds}: "
+            + ("shorten split.block_s, " if config.by == "time" else "split by time, ")
+            + "lower split.folds or bring more history"
+        )
+    fold = _deal(history, intervals, config, period_ms)
+    parts: dict[int, Part] = {config.test_fold: "test", config.validation_fold: "validation"}
+    blocks = tuple(
+        Block(history.devices[slot], start, end, parts.get(int(f), "train"))
+        for (slot, start, end), f in zip(intervals, fold, strict=True)
+    )
+    counts = np.bincount(history.events.fault, minlength=len(history.classes))
+    notes += [
+        f"class {history.classes[c]} has {counts[c]} event(s), fewer than the {config.folds} folds: "
+        "some parts hold none of it, and its scores there are left out, not counted as zero"
+        for c in range(1, len(history.classes))
+        if counts[c] < config.folds
+    ]
+    return Split(blocks, tuple(notes))
+
+
+def _device_spans(history: History) -> dict[int, tuple[int, int]]:
+    """First and one past last instant of each device that has samples."""
+    spans = {}
+    for slot in range(len(history.devices)):
+        times = history.time_ms[history.device == slot]
+        if len(times):
+            spans[slot] = (int(times[0]), int(times[-1]) + 1)
+    return spans
+
+
+def _cuts(history: History, slot: int, start: int, end: int, block_ms: int) -> list[int]:
+    """Instants strictly between start and end at which the device's time is cut."""
+    events = history.events
+    short = (events.device == slot) & (events.end_ms - events.start_ms < block_ms)
+    busy = _merge(events.start_ms[short], events.end_ms[short])
+    cuts: list[int] = []
+    for nominal in range((start // block_ms + 1) * block_ms, end, block_ms):
+        cut = _nearest_free(nominal, busy)
+        if abs(cut - nominal) <= block_ms // 2 and start < cut < end and (not cuts or cut > cuts[-1]):
+            cuts.append(cut)
+    # A stub at either end, shorter than half a block, joins its neighbour.
+    if cuts and cuts[0] - start < block_ms // 2:
+        cuts.pop(0)
+    if cuts and end - cuts[-1] < block_ms // 2:
+        cuts.pop()
+    return cuts
+
+
+def _merge(start_ms: Int64, end_ms: Int64) -> list[tuple[int, int]]:
+    """Overlapping intervals joined, in order."""
+    joined: list[tuple[int, int]] = []
+    for a, b in sorted(zip(start_ms.tolist(), end_ms.tolist(), strict=True)):
+        if joined and a <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], b))
+        else:
+            joined.append((a, b))
+    return joined
+
+
+def _nearest_free(nominal: int, busy: list[tuple[int, int]]) -> int:
+    """The instant nearest to ``nominal`` that no busy interval covers; of two equally near ones the earlier."""
+    for a, b in busy:
+        if a <= nominal <= b:
+            return a - 1 if nominal - a <= b - nominal else b + 1
+    return nominal
+
+
+def _deal(history: History, intervals: list[tuple[int, int, int]], config: SplitConfig, period_ms: int) -> Int64:
+    """Fold of each interval, stratified over the labels of its bins."""
+    bins = [np.arange(start // period_ms, (end - 1) // period_ms + 1) for _, start, end in intervals]
+    group = np.repeat(np.arange(len(intervals)), [len(b) for b in bins])
+    device = np.array([slot for slot, _, _ in intervals])[group]
+    label = label_bins(history, device, np.concatenate(bins), period_ms)
+    # Groups hold the classes unevenly, and some classes have fewer bins than folds: what scikit-learn would warn of is
+    # said, in the terms of the history, by the caller's notes. Such classes are dealt with normal.
+    counts = np.bincount(label, minlength=len(history.classes))
+    stratum = np.where(counts[label] >= config.folds, label, 0)
+    fold = np.zeros(len(intervals), np.int64)
+    splitter = StratifiedGroupKFold(config.folds, shuffle=True, random_state=config.seed)
+    for number, (_, held_out) in enumerate(splitter.split(label, stratum, group)):
+        fold[np.unique(group[held_out])] = number
+    return fold
+
+
+def describe_blocks(split: Split) -> list[dict[str, str]]:
+    """Blocks as plain values, for ``split.json``."""
+    return [
+        {"device": b.device, "start": format_ms(b.start_ms), "end": format_ms(b.end_ms), "part": b.part}
+        for b in split.blocks
+    ]

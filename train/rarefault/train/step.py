@@ -1,0 +1,22 @@
+"""The torch model as a step of the runtime's engine."""
+
+import torch
+
+from rarefault.runtime.grid import Float32
+from rarefault.train.model import LRConvLSTM
+
+
+class TorchStep:
+    """Runs :meth:`LRConvLSTM.step` on numpy arrays; implements :class:`rarefault.runtime.engine.Step`."""
+
+    def __init__(self, model: LRConvLSTM) -> None:
+        self._model = model.eval()
+        self._device = next(model.parameters()).device
+
+    @torch.inference_mode()
+    def __call__(self, window: Float32, state: Float32, /) -> tuple[Float32, Float32]:
+        """``window`` [N, L, C] and ``state`` [N, S] to ``log_prob`` [N, K] and the next state [N, S]."""
+        log_prob, next_state = self._model.step(
+            torch.from_numpy(window).to(self._device), torch.from_numpy(state).to(self._device)
+        )
+        return log_prob.cpu().numpy(), next_state.cpu().numpy()

@@ -1,0 +1,298 @@
+"""One training from start to end: read, split, fit, decide, evaluate, write the run directory."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+
+from rarefault.runtime import __version__
+from rarefault.runtime.errors import HistoryError, UsageError
+from rarefault.runtime.manifest import Manifest
+from rarefault.train.config import TrainConfig, to_toml
+from rarefault.train.decision_fit import fit_decision
+from rarefault.train.evaluate import Evaluation, evaluate
+from rarefault.train.fit import Epoch, Fit, choose_device, fit, serve
+from rarefault.train.history import History, read_history
+from rarefault.train.metrics import to_plain
+from rarefault.train.model import LRConvLSTM
+from rarefault.train.recipe import class_shares, effective_prior
+from rarefault.train.report import write_report
+from rarefault.train.run_directory import RunDirectory, reference_outputs
+from rarefault.train.split import PARTS, Split, describe_blocks, split_history
+from rarefault.train.step import TorchStep
+from rarefault.train.windows import LabelledWindows, channel_statistics, cut_windows
+
+
+@dataclass(frozen=True)
+class Observer:
+    """Whom training tells about its progress.
+
+    Attributes:
+        stage: called with a sentence when a stage begins.
+        epoch: called after each epoch, with whether it is the best so far.
+        note: called with everything that a person should know about the data.
+    """
+
+    stage: Callable[[str], None] = lambda _text: None
+    epoch: Callable[[Epoch, bool], None] = lambda _epoch, _best: None
+    note: Callable[[str], None] = lambda _text: None
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training made."""
+
+    run: RunDirectory
+    manifest: Manifest
+    model: LRConvLSTM
+    history: History
+    split: Split
+    test: Evaluation
+    metrics: dict[str, Any]
+
+
+def train(  # noqa: PLR0915 - a list of stages, to be read from top to bottom
+    config: TrainConfig,
+    base: Path,
+    out: Path,
+    *,
+    name: str = "model",
+    resume: bool = False,
+    strict: bool = False,
+    observer: Observer | None = None,
+) -> Training:
+    """Train a model and leave a run directory.
+
+    Args:
+        config: the configuration.
+        base: folder that the paths in ``[data]`` are relative to.
+        out: the run directory; made, and refused if it holds anything (but an unfinished run with ``resume``).
+        name: of the model, where the configuration gives none.
+        resume: go on with an unfinished run in ``out``.
+        strict: refuse a history with any finding.
+        observer: is told about progress.
+
+    Raises:
+        HistoryError: the history cannot be read or learnt from.
+        UsageError: ``out`` is taken.
+    """
+    tell = observer or Observer()
+    run = _open(out, resume=resume)
+    seconds: dict[str, float] = {}
+    clock = time.perf_counter()
+
+    def done(stage: str) -> None:
+        nonlocal clock
+        seconds[stage] = time.perf_counter() - clock
+        clock = time.perf_counter()
+
+    tell.stage("reading history")
+    config = msgspec.structs.replace(config, data=_absolute(config.data, base))
+    history = read_history(config.data, base, strict=strict)
+    notes = [str(note) for note in history.notes]
+    split = split_history(history, config.split, config.grid.period_ms)
+    parts = {part: cut_windows(split.select(history, part), config.grid, config.window) for part in PARTS}
+    notes += split.notes
+    _check_parts(history, parts)
+    done("read")
+
+    if config.training.threads:
+        torch.set_num_threads(config.training.threads)
+    torch.manual_seed(config.training.seed)
+    model = LRConvLSTM(config.model.spec(), len(history.channels), len(history.classes), config.window.length)
+    notes += _normalise(model, parts["train"], history.channels)
+    notes += _absent_classes(history, parts)
+    for note in notes:
+        tell.note(note)
+    run.save_config(config)
+
+    tell.stage("fitting")
+    model.to(choose_device(config.training.device))
+    digest = hashlib.sha256(f"{to_toml(config)}\0{history.fingerprint}".encode()).hexdigest()
+    fitted = fit(
+        model,
+        parts["train"],
+        parts["validation"],
+        config,
+        digest=digest,
+        resume_file=run.resume,
+        resume=resume,
+        on_epoch=tell.epoch,
+    )
+    model.cpu()
+    done("fit")
+
+    tell.stage("fitting the decision on the validation blocks")
+    k = len(history.classes)
+    decision = fit_decision(
+        serve(model, parts["validation"]),
+        parts["validation"].label,
+        history.classes,
+        effective_prior(fitted.subsets),
+        class_shares(parts["train"].label, k),
+        config.decision,
+    )
+    for note in decision.notes:
+        tell.note(note)
+    notes += decision.notes
+    manifest = Manifest(
+        name=config.training.name or name,
+        channels=history.channels,
+        classes=history.classes,
+        counters=history.counters,
+        grid=config.grid,
+        window=config.window,
+        state_size=model.state_size,
+        decision=decision.spec,
+    )
+
+    tell.stage("evaluating the held-out blocks on the served path")
+    step = TorchStep(model)
+    evaluations = {
+        part: evaluate(split.select(history, part), manifest, step, manifest.name) for part in ("validation", "test")
+    }
+    done("evaluate")
+    metrics = _metrics(evaluations, fitted, parts, history, notes, seconds)
+    manifest = msgspec.structs.replace(
+        manifest,
+        training={
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "rarefault": __version__,
+            "digest": digest,
+            "data": history.fingerprint,
+            "seed": config.training.seed,
+            "test": {
+                "macro_f1": metrics["test"]["macro_f1"],
+                "recall": {name: scores["recall"] for name, scores in metrics["test"]["classes"].items()},
+            },
+        },
+    )
+
+    tell.stage("writing the run directory")
+    run.save_model(model)
+    run.save_manifest(manifest)
+    run.save_reference(reference_outputs(model, parts["test"]))
+    run.save_json(run.data, _describe(history))
+    run.save_json(run.split, {"blocks": describe_blocks(split), "notes": list(split.notes)})
+    run.save_json(run.curves, msgspec.to_builtins(fitted.curves))
+    run.save_json(run.metrics, metrics)
+    write_report(run, evaluations["test"])
+    return Training(run, manifest, model, history, split, evaluations["test"], metrics)
+
+
+def _open(out: Path, *, resume: bool) -> RunDirectory:
+    run = RunDirectory(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        if not (resume and run.resume.exists()):
+            unfinished = "; an unfinished training is there: --resume goes on with it" if run.resume.exists() else ""
+            raise UsageError(f"{out} exists and is not empty: choose another --out or remove it{unfinished}")
+    elif resume:
+        raise UsageError(f"{out} holds no unfinished training to resume")
+    out.mkdir(parents=True, exist_ok=True)
+    return run
+
+
+def _absolute(data: Any, base: Path) -> Any:
+    """The data section with its paths made absolute, so that the run directory can be used from anywhere."""
+    here = base.resolve()
+    if hasattr(data, "path"):
+        return msgspec.structs.replace(data, path=str(here / data.path))
+    events = str(here / data.events) if data.events else ""
+    return msgspec.structs.replace(data, samples=tuple(str(here / pattern) for pattern in data.samples), events=events)
+
+
+def _check_parts(history: History, parts: dict[Any, LabelledWindows]) -> None:
+    if not len(history.events) or len(history.classes) < 2:
+        raise HistoryError(
+            "the history has no fault event, so there is nothing to learn: check the fault log, its devices, its time "
+            "zone and time shift with 'rarefault describe'"
+        )
+    for part, windows in parts.items():
+        if not len(windows):
+            raise HistoryError(
+                f"the {part} blocks give no window: raise split.block_s or grid.max_gap_s, or lower window.length"
+            )
+    if not parts["train"].label.any():
+        raise HistoryError(
+            "no window of the training blocks has a fault, so there is nothing to learn: the log's events may lie "
+            "outside the samples' time (see 'rarefault describe'), or all in the held-out blocks (change split.seed)"
+        )
+
+
+def _normalise(model: LRConvLSTM, windows: LabelledWindows, channels: tuple[str, ...]) -> list[str]:
+    """Set the model's centre and scale from the training bins; notes about channels that say nothing."""
+    center, scale, absent, constant = channel_statistics(windows.windows.rows)
+    model.center.copy_(torch.from_numpy(center))
+    model.scale.copy_(torch.from_numpy(scale))
+    notes = []
+    if absent:
+        names = ", ".join(channels[c] for c in absent)
+        notes.append(
+            f"channel(s) without any value in the training blocks: {names}; they stay inputs of the model, as always "
+            "missing, and carry no information"
+        )
+    if constant:
+        names = ", ".join(channels[c] for c in constant)
+        notes.append(
+            f"channel(s) that never change in the training blocks: {names}; they stay inputs of the model, centred and "
+            "not scaled, and carry no information"
+        )
+    return notes
+
+
+def _absent_classes(history: History, parts: dict[Any, LabelledWindows]) -> list[str]:
+    notes = []
+    for c, name in enumerate(history.classes):
+        without = [part for part in PARTS if not (parts[part].label == c).any()]
+        if not without:
+            continue
+        effect = "the model cannot learn it" if "train" in without else "it cannot be scored there"
+        notes.append(f"class {name} has no window in the {' and '.join(without)} blocks: {effect}")
+    return notes
+
+
+def _metrics(
+    evaluations: dict[Any, Evaluation],
+    fitted: Fit,
+    parts: dict[Any, LabelledWindows],
+    history: History,
+    notes: list[str],
+    seconds: dict[str, float],
+) -> dict[str, Any]:
+    balance = {
+        part: {
+            name: int(n)
+            for name, n in zip(history.classes, np.bincount(windows.label, minlength=len(history.classes)), strict=True)
+        }
+        for part, windows in parts.items()
+    }
+    return {
+        "test": to_plain(evaluations["test"].scores),
+        "validation": to_plain(evaluations["validation"].scores),
+        "windows": balance,
+        "epochs": len(fitted.curves),
+        "best_epoch": fitted.best_epoch,
+        "weights": {name: float(w) for name, w in zip(history.classes, fitted.subsets[0].weights, strict=True)},
+        "notes": notes,
+        "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
+    }
+
+
+def _describe(history: History) -> dict[str, Any]:
+    return {
+        "fingerprint": history.fingerprint,
+        "devices": list(history.devices),
+        "channels": list(history.channels),
+        "classes": list(history.classes),
+        "counters": list(history.counters),
+        "samples": len(history),
+        "events": len(history.events),
+        "notes": [str(note) for note in history.notes],
+    }

@@ -1,0 +1,80 @@
+"""From a part of the history to labelled windows, through the runtime's own grid and streams."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rarefault.runtime.grid import Float32, Grid, Int64
+from rarefault.runtime.manifest import GridSpec, WindowSpec
+from rarefault.runtime.streams import Streams, Windows
+from rarefault.train.history import History, label_bins
+
+
+@dataclass(frozen=True)
+class LabelledWindows:
+    """Windows of one part and the class of each one's last bin.
+
+    Attributes:
+        windows: in order of device, then time.
+        label: [W].
+        segment: number of the unbroken stretch that each window is in, [W].
+    """
+
+    windows: Windows
+    label: Int64
+    segment: Int64
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def rows(self) -> Tensor:
+        """The bins that all windows are cut from, [R, C]."""
+        return torch.from_numpy(self.windows.rows)
+
+    def row_index(self, select: Int64) -> Tensor:
+        """Rows of the selected windows, [..., L] for a selection [...]: windows are gathered, never copied."""
+        end = self.windows.end_row[select]
+        return torch.from_numpy(end[..., None] + np.arange(1 - self.windows.length, 1))
+
+    def segments(self) -> list[tuple[int, int]]:
+        """First and one past last window of each segment."""
+        starts = np.flatnonzero(self.windows.fresh)
+        ends = np.r_[starts[1:], len(self)]
+        return [(int(a), int(b)) for a, b in zip(starts, ends, strict=True)]
+
+
+def cut_windows(history: History, grid: GridSpec, window: WindowSpec) -> LabelledWindows:
+    """Push a history through grid and streams and label the windows."""
+    bins = Grid(grid, len(history.channels), history.counter_mask).push(history.device, history.time_ms, history.values)
+    windows = Streams(window, len(history.channels)).push(bins)
+    label = label_bins(history, windows.device, windows.end_index, grid.period_ms)
+    return LabelledWindows(windows, label, np.cumsum(windows.fresh))
+
+
+def channel_statistics(rows: Float32) -> tuple[Float32, Float32, list[int], list[int]]:
+    """Centre and scale of each channel over the training bins, and which channels say nothing.
+
+    Args:
+        rows: bins, NaN where missing, [R, C].
+
+    Returns:
+        Mean [C], standard deviation [C], channels that are always missing, channels that are constant. The first kind
+        gets centre 0 and scale 1, the second scale 1: they stay inputs of the model and carry no information.
+    """
+    known = ~np.isnan(rows)
+    count = known.sum(axis=0)
+    total = np.where(known, rows, 0.0).sum(axis=0, dtype=np.float64)
+    center = total / np.maximum(count, 1)
+    variance = np.where(known, (rows - center) ** 2, 0.0).sum(axis=0) / np.maximum(count, 1)
+    scale = np.sqrt(variance)
+    absent = count == 0
+    constant = ~absent & (scale <= 1e-6 * np.maximum(np.abs(center), 1e-6))
+    scale = np.where(absent | constant, 1.0, scale)
+    return (
+        center.astype(np.float32),
+        scale.astype(np.float32),
+        np.flatnonzero(absent).tolist(),
+        np.flatnonzero(constant).tolist(),
+    )
