@@ -1,0 +1,48 @@
+# The only list of tasks. Each target does its own set-up in $(VENV).
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.rarefault-ready
+MOSQUITTO := $(shell PATH="$$PATH:/usr/sbin:/usr/local/sbin" command -v mosquitto 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup mosquitto check test demo bench clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(STAMP) ## virtual environment with everything for development
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "rarefault needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+mosquitto: ## the MQTT broker that the tests start
+ifeq ($(MOSQUITTO),)
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mosquitto; \
+	else \
+	  echo "The tests need the MQTT broker Mosquitto, which is not installed here: sudo apt-get install mosquitto" >&2; \
+	  exit 1; \
+	fi
+endif
+
+check: setup ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: setup mosquitto ## all tests; those on real data need RAREFAULT_DATA
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+demo: setup ## everything on one machine: simulate, train, export, serve, compare
+	$(BIN)/rarefault demo $(DEMO_ARGS)
+
+bench: setup ## the measurements
+	$(BIN)/python benchmarks/footprint.py
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis demo runs dist

@@ -1,0 +1,97 @@
+"""What holds for the tree as a whole: namespace, direction of imports, light runtime, commands."""
+
+import ast
+import re
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PORTIONS = {"runtime": set(), "train": {"runtime"}, "export": {"runtime", "train"}}
+RUNTIME_LIBRARIES = {"msgspec", "numpy", "onnxruntime", "paho", "prometheus_client", "rarefault"}
+COMMANDS = sorted(entry_points(group="rarefault.commands"), key=lambda entry: entry.name)
+
+
+def modules(portion: str) -> list[Path]:
+    return sorted((ROOT / portion / "rarefault").rglob("*.py"))
+
+
+def imported(file: Path) -> set[str]:
+    """Full names of all that a file imports, anywhere in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module)
+    return names
+
+
+@pytest.mark.parametrize("portion", PORTIONS)
+def test_the_namespace_has_no_init(portion: str) -> None:
+    """One stray ``rarefault/__init__.py`` would hide the other two folders."""
+    assert not (ROOT / portion / "rarefault" / "__init__.py").exists()
+    assert (ROOT / portion / "rarefault" / portion / "py.typed").is_file()
+
+
+@pytest.mark.parametrize("portion", PORTIONS)
+def test_imports_point_one_way(portion: str) -> None:
+    """export -> train -> runtime, and never back."""
+    allowed = PORTIONS[portion] | {portion}
+    for file in modules(portion):
+        for name in imported(file):
+            parts = name.split(".")
+            assert parts[0] != "rarefault" or parts[1] in allowed, f"{file} imports {name}"
+
+
+def test_the_runtime_uses_its_base_dependencies_alone() -> None:
+    """The gateway has no torch, no onnx, no pandas, no rich."""
+    for file in modules("runtime"):
+        for name in imported(file):
+            top = name.split(".")[0]
+            assert top in RUNTIME_LIBRARIES or top in sys.stdlib_module_names, f"{file} imports {name}"
+
+
+def test_importing_the_whole_runtime_loads_nothing_heavy() -> None:
+    """Whatever the base dependencies themselves import, the heavy libraries are not among it."""
+    names = [
+        ".".join(file.relative_to(ROOT / "runtime").with_suffix("").parts).removesuffix(".__init__")
+        for file in modules("runtime")
+    ]
+    heavy = ("torch", "onnx", "pandas", "polars", "sklearn", "rich", "matplotlib")
+    code = f"import sys\nfor name in {names!r}: __import__(name)\nprint([m for m in {heavy!r} if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("entry", COMMANDS, ids=lambda entry: entry.name)
+def test_each_command_has_help_and_examples(entry: object) -> None:
+    """``rarefault COMMAND --help`` says what the command does and shows how it is called."""
+    name = entry.name  # type: ignore[attr-defined]
+    result = subprocess.run(
+        [sys.executable, "-m", "rarefault.runtime.cli", name, "--help"], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert "usage: rarefault" in result.stdout
+    assert f"rarefault {name} " in result.stdout.split("examples:")[1]
+
+
+def test_every_command_of_the_design_is_there() -> None:
+    """The list of commands is a contract."""
+    expected = ["demo", "describe", "evaluate", "export", "inspect", "replay", "run", "simulate", "train"]
+    assert [entry.name for entry in COMMANDS] == expected
+
+
+def test_no_tracked_file_names_a_folder_of_one_machine() -> None:
+    """The project works from any folder of any machine."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout")
+    pattern = re.compile(r"(?<![\w.])/(work|home/\w+|root)/\w")
+    for name in listed.stdout.splitlines():
+        file = ROOT / name
+        if file.suffix in {".py", ".md", ".toml", ".txt", ".j2", ".service"} and file.is_file():
+            assert not pattern.search(file.read_text(encoding="utf-8")), name
