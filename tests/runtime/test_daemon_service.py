@@ -18,8 +18,9 @@ import numpy as np
 import pytest
 
 from rarefault.runtime.daemon.config import DaemonConfig
+from rarefault.runtime.daemon.outbox import MemoryOutbox
 from rarefault.runtime.daemon.payloads import alarm_payload, verdict_payloads
-from rarefault.runtime.daemon.service import Service
+from rarefault.runtime.daemon.service import STALL_S, Service
 from rarefault.runtime.errors import ConfigError
 from rarefault.runtime.model_file import LoadedModel, load_model
 from rarefault.runtime.pipeline import Pipeline
@@ -350,16 +351,15 @@ def test_redelivered_messages_change_nothing(
             play(peer, part)
             target = begin + len(part)
             while service.codec.samples < target:
-                received = service.link.poll(0.05)
-                service._take(received.messages)
-                if received.messages and service.link._connection is not None and breaks < 5:
+                service._note_confirmations(service.link.poll(0.05))
+                taken = service._take()
+                service._send()
+                if taken and service.link._connection is not None and breaks < 5:
                     service.link._connection.abandon("broken before the acknowledgement")
                     breaks += 1
-                    target += len(received.messages)
+                    target += len(taken)
                 else:
-                    service._note_confirmations(received.confirmations)
-                    service.link.acknowledge(received.messages)
-                service._send()
+                    service.link.acknowledge(taken)
         while len(service.outbox):
             service._turn(0.05)
         assert breaks == 5
@@ -371,22 +371,62 @@ def test_redelivered_messages_change_nothing(
     assert_equal(verdicts_of(peer), expected)
 
 
-def test_a_full_outbox_holds_up_telemetry_and_loses_nothing(
+@pytest.mark.parametrize(("outbox", "pending"), [(4, 1), (60, 20)])
+def test_a_crowded_outbox_holds_up_telemetry_and_loses_nothing(
     mosquitto: "Mosquitto",
     peer: "Peer",
     serving: Serving,
     wait_until: Callable[..., None],
     recording: Messages,
     expected: "Expected",
+    outbox: int,
+    pending: int,
 ) -> None:
-    """With room for few verdicts, telemetry waits at the broker until these are confirmed; none is dropped."""
+    """With room for few verdicts, a backlog waits at the broker until these are confirmed; none is dropped."""
     peer.subscribe("rarefault/+/verdict")
-    with serving(mosquitto.url, limits={"outbox_messages": 4, "pending_messages": 1}) as service:
+    with serving(mosquitto.url) as service:
         online(peer, wait_until, service)
-        peer.publish_all("telemetry/plant_1", [p for topic, p in recording if topic.endswith("plant_1")])
-        wanted = {v["id"] for v in expected.values() if v["device"] == "plant_1"}
-        wait_until(lambda: {v["id"] for v in verdicts_of(peer)} >= wanted, "all verdicts")
+    for device in DEVICES:
+        peer.publish_all(f"telemetry/{device}", [p for topic, p in recording if topic.endswith(device)])
+    with serving(mosquitto.url, limits={"outbox_messages": outbox, "pending_messages": pending}) as service:
+        wait_until(lambda: len(verdicts_of(peer)) >= len(expected), "all verdicts")
     assert service.outbox.dropped == 0
+    assert_equal(verdicts_of(peer), expected)
+
+
+def test_a_broker_that_confirms_nothing_does_not_stop_the_daemon(
+    mosquitto: "Mosquitto",
+    peer: "Peer",
+    serving: Serving,
+    recording: Messages,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Where no confirmation comes, telemetry waits for a while, and then goes on at the cost of the oldest verdicts."""
+    with serving(mosquitto.url, start=False, limits={"outbox_messages": 8, "pending_messages": 1}) as service:
+        while not service.link._ever_subscribed:
+            service._turn(0.05)
+        play(peer, recording[:400])
+
+        def turn() -> None:
+            hold = service._hold()
+            service.link.poll(0.02, hold=hold)  # confirmations are let go: to the daemon none has come
+            taken = [] if hold else service._take()
+            service._send()
+            service.link.acknowledge(taken)
+
+        while not service.outbox.crowded:
+            turn()
+        before = service.codec.samples
+        for _ in range(5):
+            turn()
+        assert service.codec.samples == before
+        service._progress_at -= STALL_S + 1
+        while service.codec.samples < 400:
+            turn()
+        assert service.outbox.dropped > 0
+        assert len(service.outbox) <= 8 + len(DEVICES)
+        service.outbox = MemoryOutbox(1)  # nothing to wait for at the end
+    assert "the broker has confirmed nothing for 30 s while" in caplog.text
 
 
 def test_refused_verdicts_are_said(

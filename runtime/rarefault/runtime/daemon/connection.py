@@ -69,6 +69,7 @@ class Connection:
         identity: who connects.
         protocol: ``5`` or ``3.1.1``.
         answer_s: how long the broker may take to accept the connection.
+        messages: where telemetry is put; the caller takes it from there.
 
     Attributes:
         accepted: whether the broker has accepted the connection.
@@ -77,12 +78,19 @@ class Connection:
         refused: why the broker did not accept the connection, if so.
         ended: why the connection ended, None while it has not.
         subscribed: QoS that was granted, or why the subscription was refused; None before the answer.
-        messages: received and not yet taken.
         confirmations: received and not yet taken.
         dropped: QoS 0 messages that were dropped because nobody took them in time.
     """
 
-    def __init__(self, number: int, config: BrokerConfig, identity: Identity, protocol: str, answer_s: float) -> None:
+    def __init__(
+        self,
+        number: int,
+        config: BrokerConfig,
+        identity: Identity,
+        protocol: str,
+        answer_s: float,
+        messages: deque[Message],
+    ) -> None:
         self.number = number
         self.protocol = protocol
         self.up = False
@@ -91,7 +99,7 @@ class Connection:
         self.refused: str | None = None
         self.ended: str | None = None
         self.subscribed: int | str | None = None
-        self.messages: deque[Message] = deque()
+        self._messages = messages
         self.confirmations: list[Confirmation] = []
         self.dropped = 0
         self.opened_at = 0.0
@@ -182,7 +190,7 @@ class Connection:
             packets += 1
             if self.ended is not None or self._client.socket() is None:
                 return
-            if packets >= self._limit or (len(self.messages) >= self._limit and not hold):
+            if packets >= self._limit or (len(self._messages) >= self._limit and not hold):
                 return
             if not self._readable.poll(0):
                 return
@@ -259,7 +267,7 @@ class Connection:
         self.subscribed = str(reason) if reason.is_failure else reason.value
 
     def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
-        if message.qos == 0 and len(self.messages) >= self._limit:
+        if message.qos == 0 and len(self._messages) >= self._limit:
             self.dropped += 1
             return
         try:
@@ -267,7 +275,7 @@ class Connection:
         except UnicodeDecodeError:
             topic = ""  # fits no template
         arrived_ms = time.time_ns() // 1_000_000
-        self.messages.append(
+        self._messages.append(
             Message(topic, bytes(message.payload), arrived_ms, message.retain, message.qos, message.mid, self.number)
         )
 

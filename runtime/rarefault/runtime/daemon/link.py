@@ -10,7 +10,6 @@ import random
 import socket
 import time
 from collections import deque
-from typing import NamedTuple
 
 from rarefault.runtime.daemon.config import DaemonConfig
 from rarefault.runtime.daemon.connection import UNSUPPORTED_PROTOCOL, Confirmation, Connection, Identity, Message
@@ -36,13 +35,6 @@ PERMANENT = {
     "QoS not supported": "the broker must allow QoS 1",
     UNSUPPORTED_PROTOCOL: 'set broker.protocol = "auto"',
 }
-
-
-class Received(NamedTuple):
-    """What one poll brought."""
-
-    messages: list[Message]
-    confirmations: list[Confirmation]
 
 
 class Link:
@@ -71,7 +63,7 @@ class Link:
         self._next_attempt_at = 0.0
         self._ever_subscribed = False
         self._settled = False  # whether the present connection has been told of and subscribed
-        self._left_over: deque[Message] = deque()  # of connections that have ended
+        self._messages: deque[Message] = deque()  # received and not taken
         self._dropped = 0
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
@@ -97,12 +89,12 @@ class Link:
         """Number of messages that may be published now."""
         return self._connection.window if self._connection is not None and self._settled else 0
 
-    def poll(self, timeout_s: float, *, hold: bool = False) -> Received:
-        """Connect where that is due, wait for the broker, and return what came.
+    def poll(self, timeout_s: float, *, hold: bool = False) -> list[Confirmation]:
+        """Connect where that is due, wait for the broker, read what there is, and return the confirmations.
 
         Args:
-            timeout_s: longest wait.
-            hold: keep the messages back; confirmations come all the same.
+            timeout_s: longest wait; none where there are messages to take.
+            hold: messages will not be taken now; they wait, and confirmations come all the same.
 
         Raises:
             BrokerError: the first connection was refused for a reason that waiting does not mend.
@@ -113,14 +105,20 @@ class Link:
         if connection is None:
             self._sleep(min(timeout_s, max(0.0, self._next_attempt_at - time.monotonic())))
         else:
-            waiting = bool(self._left_over or connection.messages) and not hold
-            connection.serve(0.0 if waiting else timeout_s, self._wake_read, hold=hold)
+            connection.serve(0.0 if self._messages and not hold else timeout_s, self._wake_read, hold=hold)
             if connection.up:
                 self._settle(connection)
             if connection.ended is not None:
                 self._end(connection)
         self._drain_wake()
-        return self._take(connection, hold=hold)
+        if connection is None:
+            return []
+        confirmations, connection.confirmations = connection.confirmations, []
+        return confirmations
+
+    def next(self) -> Message | None:
+        """Take the oldest telemetry message, None where there is none."""
+        return self._messages.popleft() if self._messages else None
 
     def publish(self, topic: str, payload: bytes, *, retain: bool) -> int:
         """Publish while :attr:`window` > 0 and return the id that its confirmation will have."""
@@ -167,7 +165,9 @@ class Link:
         answer_s = self._config.broker.connect_timeout_s
         if len(self._protocols) > 1 and self.protocol == "5":
             answer_s = min(answer_s, AUTO_ANSWER_S)
-        connection = Connection(self.connections + 1, self._config.broker, self._identity, self.protocol, answer_s)
+        connection = Connection(
+            self.connections + 1, self._config.broker, self._identity, self.protocol, answer_s, self._messages
+        )
         try:
             connection.open()
         except OSError as error:
@@ -190,7 +190,11 @@ class Link:
             )
             if connection.session_present:
                 # What the broker has no acknowledgement of comes again; without a session it would not.
-                self._left_over = deque(message for message in self._left_over if message.qos == 0)
+                kept = [
+                    message for message in self._messages if message.connection == connection.number or not message.qos
+                ]
+                self._messages.clear()
+                self._messages.extend(kept)
             connection.publish(self._status_topic, ONLINE, qos=1, retain=True)
             # A session remembers its subscription, but the first connection may follow a change of the configuration.
             if not connection.session_present or not self._ever_subscribed:
@@ -221,8 +225,6 @@ class Link:
     def _end(self, connection: Connection) -> None:
         """The connection ended: find out why, and when to try again."""
         self._connection = None
-        self._left_over.extend(connection.messages)
-        connection.messages.clear()
         self._dropped += connection.dropped
         url = self._config.broker.url
         if connection.accepted:
@@ -270,19 +272,6 @@ class Link:
         self._attempts += 1
         self._next_attempt_at = time.monotonic() + delay_s
         return delay_s
-
-    def _take(self, connection: Connection | None, *, hold: bool) -> Received:
-        confirmations: list[Confirmation] = []
-        messages: list[Message] = []
-        if connection is not None:
-            confirmations, connection.confirmations = connection.confirmations, []
-        if not hold:
-            messages += self._left_over
-            self._left_over.clear()
-            if connection is not None:
-                messages += connection.messages
-                connection.messages.clear()
-        return Received(messages, confirmations)
 
     def _sleep(self, timeout_s: float) -> None:
         self._wake_read.settimeout(timeout_s)

@@ -39,8 +39,8 @@ class Outbox(Protocol):
         """Number of messages that are not confirmed."""
 
     @property
-    def full(self) -> bool:
-        """Whether the next message would cost another one."""
+    def crowded(self) -> bool:
+        """Whether no telemetry should be processed until messages have been confirmed."""
 
     def put(self, topic: str, payload: bytes, *, retain: bool) -> None:
         """Take a message."""
@@ -82,8 +82,13 @@ class MemoryOutbox:
         return len(self._entries)
 
     @property
+    def crowded(self) -> bool:
+        """Whether it is half full; the other half is room for what one turn may bring."""
+        return 2 * len(self._entries) >= self.capacity
+
+    @property
     def full(self) -> bool:
-        """Whether the next message would cost another one."""
+        """Whether the next message costs another one."""
         return len(self._entries) >= self.capacity
 
     def put(self, topic: str, payload: bytes, *, retain: bool) -> None:

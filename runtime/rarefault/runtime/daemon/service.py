@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 IDLE_S = 1.0
 #: How long a stop may wait for the broker's confirmations, and again for its answer to the farewell.
 FAREWELL_S = 5.0
-#: A full outbox of which the broker confirms nothing for so long does not hold up telemetry any more.
+#: A crowded outbox of which the broker confirms nothing for so long does not hold up telemetry any more.
 STALL_S = 30.0
 
 
@@ -121,41 +121,40 @@ class Service:
 
     def _turn(self, timeout_s: float) -> None:
         """Wait for the broker, process what has come, and acknowledge it."""
-        received = self.link.poll(timeout_s, hold=self._hold())
+        hold = self._hold()
+        self._note_confirmations(self.link.poll(timeout_s, hold=hold))
         begin = time.perf_counter()
-        self._note_confirmations(received.confirmations)
-        if received.messages:
-            self._take(received.messages)
+        messages = [] if hold else self._take()
         self._send()
-        if received.messages:
-            self.link.acknowledge(received.messages)
+        if messages:
+            self.link.acknowledge(messages)
             self.metrics.turn_seconds.observe(time.perf_counter() - begin)
 
     def _shutdown(self) -> None:
         deadline = time.monotonic() + FAREWELL_S
         while len(self.outbox) and self.link.connected and time.monotonic() < deadline:
             self._send()
-            self._note_confirmations(self.link.poll(0.1, hold=True).confirmations)
+            self._note_confirmations(self.link.poll(0.1, hold=True))
         self.link.close(FAREWELL_S)
         self.metrics.close()
         if len(self.outbox):
             log.warning("stopped with %d verdicts and alarms that the broker has not confirmed", len(self.outbox))
         log.info("stopped after %d messages, %d verdicts", self.messages, self.verdicts.total())
 
-    def _take(self, messages: list[Message]) -> None:
-        """Bring messages to verdicts; when this returns, all that must not be lost is kept elsewhere."""
-        self.messages += len(messages)
-        for message in messages:
-            if self.rows.free < self.config.telemetry.max_batch:
-                self._judge()
+    def _take(self) -> list[Message]:
+        """Bring messages to verdicts and return them; by then, all that must not be lost is kept in the outbox."""
+        taken: list[Message] = []
+        while len(taken) < self.config.limits.pending_messages and self.rows.free >= self.config.telemetry.max_batch:
+            message = self.link.next()
+            if message is None:
+                break
+            taken.append(message)
             self.codec.decode(message.topic, message.payload, message.arrived_ms, self.rows, retained=message.retained)
-        self._judge()
-
-    def _judge(self) -> None:
-        """Bring the collected samples to verdicts and put these into the outbox."""
+        self.messages += len(taken)
         if len(self.rows):
             self._put(self.pipeline.push(self.rows.device, self.rows.time_ms, self.rows.values))
             self.rows.clear()
+        return taken
 
     def _put(self, verdicts: Verdicts) -> None:
         prefix = self.config.publish.prefix
@@ -189,19 +188,19 @@ class Service:
                     refused,
                     self.config.broker.username,
                 )
-        if confirmations or not self.outbox.full or not self.link.connected:
+        if confirmations or not self.outbox.crowded or not self.link.connected:
             self._progress_at = time.monotonic()
 
     def _hold(self) -> bool:
-        """Whether telemetry must wait, unacknowledged, because its verdicts would find no room."""
-        if not self.outbox.full:
+        """Whether telemetry must wait, unacknowledged, because its verdicts might find no room."""
+        if not self.outbox.crowded:
             self._stalled = False
             return False
         stalled = time.monotonic() - self._progress_at > STALL_S
         if stalled and not self._stalled:
             log.error(
-                "the broker has confirmed nothing for %.0f s and %d verdicts wait (limits.outbox_messages); "
-                "the oldest are dropped for new ones",
+                "the broker has confirmed nothing for %.0f s while %d verdicts wait; telemetry is processed all the "
+                "same, and the oldest verdicts are dropped where limits.outbox_messages is reached",
                 STALL_S,
                 len(self.outbox),
             )
