@@ -1,0 +1,45 @@
+"""Scores, worked out by hand."""
+
+import numpy as np
+import pytest
+
+from rarefault.train.metrics import calibration_error, score_windows, to_plain
+
+CLASSES = ("normal", "a", "b")
+
+
+def test_scores_of_a_small_case() -> None:
+    """Per class precision, recall and F1; the absent class is null and left out of the macro figures."""
+    label = np.array([0, 0, 0, 0, 1, 1])
+    verdict = np.array([0, 0, 0, 1, 1, 0])
+    posterior = np.array([[0.8, 0.1, 0.1]] * 3 + [[0.3, 0.6, 0.1]] * 2 + [[0.5, 0.4, 0.1]])
+    scores = score_windows(label, verdict, posterior, CLASSES)
+    assert scores.classes["a"].precision == 0.5
+    assert scores.classes["a"].recall == 0.5
+    assert scores.classes["normal"].recall == 0.75
+    assert scores.classes["b"].f1 is None
+    assert scores.absent == ["b"]
+    assert scores.macro_f1 == pytest.approx((0.75 + 0.5) / 2)
+    assert scores.balanced_accuracy == pytest.approx((0.75 + 0.5) / 2)
+    assert scores.always_normal_macro_f1 == pytest.approx(0.8 / 2)
+    assert scores.confusion == [[3, 1, 0], [1, 1, 0], [0, 0, 0]]
+
+
+def test_unknown_is_a_column_of_its_own() -> None:
+    """A verdict ``unknown`` is never right, and stands beside the classes in the confusion matrix."""
+    posterior = np.full((2, 3), 1 / 3)
+    scores = score_windows(np.array([0, 1]), np.array([3, 1]), posterior, CLASSES)
+    assert scores.confusion == [[0, 0, 0, 1], [0, 1, 0, 0], [0, 0, 0, 0]]
+    assert scores.classes["normal"].recall == 0.0
+
+
+def test_calibration_error() -> None:
+    """Eight of ten right at 80 % is calibrated; at 60 % it is off by 0.2."""
+    label = np.array([0] * 8 + [1] * 2)
+    assert calibration_error(label, np.tile([0.8, 0.2], (10, 1))) == pytest.approx(0.0, abs=1e-9)
+    assert calibration_error(label, np.tile([0.6, 0.4], (10, 1))) == pytest.approx(0.2)
+
+
+def test_what_is_no_number_is_null() -> None:
+    """JSON has no NaN."""
+    assert to_plain({"a": [float("nan"), 1.0], "b": float("inf")}) == {"a": [None, 1.0], "b": None}

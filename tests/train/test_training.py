@@ -1,0 +1,190 @@
+"""Training from a TOML file to a run directory, on a small plant; and histories that cannot be learnt from."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from rarefault.runtime.cli import main
+from rarefault.runtime.errors import ConfigError, HistoryError, RarefaultError, UsageError
+from rarefault.train.config import TrainConfig, load_train_config, to_toml
+from rarefault.train.fit import Epoch
+from rarefault.train.run_directory import RunDirectory
+from rarefault.train.training import Observer, Training, train
+
+
+@pytest.fixture(scope="module")
+def trained(plant: Path, tmp_path_factory: pytest.TempPathFactory) -> Training:
+    """A finished training of the small plant."""
+    return train(load_train_config(plant), plant.parent, tmp_path_factory.mktemp("runs") / "a")
+
+
+def scores(training: Training) -> dict[str, object]:
+    return {part: training.metrics[part] for part in ("test", "validation")}
+
+
+def test_it_learns_both_faults(trained: Training) -> None:
+    """On held-out blocks the net sees both faults, the rare one too, and beats saying normal."""
+    test = trained.metrics["test"]
+    assert test["macro_f1"] > test["always_normal_macro_f1"] + 0.2
+    assert all(row["recall"] > 0.3 for row in test["classes"].values())
+    assert test["events_detected"] > 0
+
+
+def test_the_run_directory_is_complete_and_reads_back(trained: Training) -> None:
+    """Every file is there; checkpoint and manifest come back as they were; the reference outputs are reproduced."""
+    run = trained.run
+    names = {file.name for file in run.path.iterdir()}
+    assert names == {
+        "checkpoint.pt", "manifest.json", "config.toml", "data.json", "split.json", "metrics.json", "curves.json",
+        "reference.npz", "report.html",
+    }  # fmt: skip
+    assert run.load_manifest() == trained.manifest
+    assert run.load_config() == load_train_config(run.config)
+    reference = run.load_reference()
+    model = run.load_model()
+    import torch
+
+    with torch.inference_mode():
+        state = torch.zeros(reference.window.shape[1], model.state_size)
+        for window, log_prob in zip(reference.window, reference.log_prob, strict=True):
+            out, state = model.step(torch.from_numpy(window), state)
+            np.testing.assert_allclose(out.numpy(), log_prob, atol=1e-6)
+
+
+def test_the_report_needs_nothing_from_outside(trained: Training) -> None:
+    """One file, with its plots inside, that loads no script, style, font or picture from anywhere."""
+    page = trained.run.report.read_text(encoding="utf-8")
+    assert page.count("<svg") >= 6
+    for outside in ('src="http', 'href="http', "@import", "<script", "url(http"):
+        assert outside not in page.replace('xlink:href="#', "")
+
+
+def test_same_seed_same_metrics(plant: Path, trained: Training, tmp_path: Path) -> None:
+    """Data, configuration and seed decide every figure."""
+    again = train(load_train_config(plant), plant.parent, tmp_path / "b")
+    assert scores(again) == scores(trained)
+    other = train(load_train_config(plant, {"training.seed": 1}), plant.parent, tmp_path / "c")
+    assert scores(other) != scores(trained)
+
+
+def test_an_interrupted_training_goes_on_as_if_nothing_had_been(plant: Path, trained: Training, tmp_path: Path) -> None:
+    """Stopped in the sixth epoch and resumed, it gives the very metrics of the uninterrupted one."""
+    out = tmp_path / "run"
+
+    def interrupt(epoch: Epoch, best: bool) -> None:
+        if epoch.epoch == 6:
+            raise KeyboardInterrupt
+
+    config = load_train_config(plant)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, plant.parent, out, observer=Observer(epoch=interrupt))
+    with pytest.raises(UsageError, match="--resume goes on with it"):
+        train(config, plant.parent, out)
+    changed = load_train_config(plant, {"recipe.alpha": 0.5})
+    with pytest.raises(RarefaultError, match="another configuration"):
+        train(changed, plant.parent, out, resume=True)
+    with pytest.raises(RarefaultError, match="training there is unfinished"):
+        RunDirectory(out).load_model()
+    resumed = train(config, plant.parent, out, resume=True)
+    assert scores(resumed) == scores(trained)
+    assert not resumed.run.resume.exists()
+
+
+@pytest.mark.parametrize("sampler", ["smote", "none"])
+def test_other_samplers_train(plant: Path, tmp_path: Path, sampler: str) -> None:
+    """SMOTE and no sampling at all are options of the same recipe."""
+    config = load_train_config(plant, {"recipe.sampler": sampler, "training.epochs": 3})
+    result = train(config, plant.parent, tmp_path / "run")
+    assert result.metrics["epochs"] == 3
+
+
+def test_a_history_without_any_fault_is_refused(write_plant: Callable[..., Path], tmp_path: Path) -> None:
+    """There is nothing to learn from it, and the sentence says what to look at."""
+    config = write_plant(tmp_path, faults=())
+    with pytest.raises(HistoryError, match="no fault event, so there is nothing to learn"):
+        train(load_train_config(config), tmp_path, tmp_path / "run")
+
+
+def test_channels_that_say_nothing_are_kept_and_said(write_plant: Callable[..., Path], tmp_path: Path) -> None:
+    """A constant channel and one without any value stay inputs; the notes say so; the model trains."""
+    config = write_plant(tmp_path, days=6)
+    samples = tmp_path / "samples.csv"
+    header, *rows = samples.read_text(encoding="utf-8").splitlines()
+    text = "\n".join([header + ",lamp,broken", *(f"{row},7,{'1' if i == 0 else ''}" for i, row in enumerate(rows))])
+    samples.write_text(text + "\n", encoding="utf-8")
+    notes: list[str] = []
+    changes = {"training.epochs": 1, "split.seed": 2}
+    result = train(load_train_config(config, changes), tmp_path, tmp_path / "run", observer=Observer(note=notes.append))
+    assert any("never change in the training blocks: lamp" in note for note in notes)
+    assert any("broken" in note for note in notes)
+    assert "lamp" in result.manifest.channels
+    assert result.metrics["notes"] == notes
+
+
+def test_a_class_with_fewer_events_than_folds_is_said(write_plant: Callable[..., Path], tmp_path: Path) -> None:
+    """It is trained on where it can be; where it has no window its scores are null."""
+    config = write_plant(tmp_path, days=6)
+    with (tmp_path / "events.csv").open("a", encoding="utf-8") as log:
+        log.write("d0,1704070800000,1704074400000,leak\n")
+    result = train(load_train_config(config, {"training.epochs": 1}), tmp_path, tmp_path / "run")
+    assert any("class leak has 1 event(s), fewer than the 5 folds" in note for note in result.metrics["notes"])
+    leak = [result.metrics[part]["classes"]["leak"] for part in ("test", "validation")]
+    assert any(row["support"] == 0 and row["recall"] is None for row in leak)
+
+
+def test_the_resolved_configuration_reads_back(plant: Path) -> None:
+    """Written with all defaults and read again, it is the same configuration."""
+    config = load_train_config(plant)
+    copy = plant.parent / "copy.toml"
+    copy.write_text(to_toml(config), encoding="utf-8")
+    assert load_train_config(copy) == config
+    assert isinstance(config, TrainConfig)
+    assert msgspec.structs.fields(config)
+
+
+def test_all_problems_of_a_configuration_at_once(tmp_path: Path) -> None:
+    """Unknown keys and impossible values come together, with their full paths."""
+    file = tmp_path / "bad.toml"
+    file.write_text(
+        '[data]\nformat = "phm2015"\npath = "x"\nplant = [1]\n[recipe]\nalpha = -1\n[training]\nlr = 1\n',
+        encoding="utf-8",
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_train_config(file)
+    text = "\n".join(caught.value.problems)
+    assert "data.plant: unknown key; did you mean 'plants'?" in text
+    assert "recipe.alpha" in text
+    assert "training.lr: unknown key" in text
+
+
+def test_the_commands(plant: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``train`` and ``evaluate`` print scores, write JSON, and agree with each other."""
+    out, result, scored = tmp_path / "run", tmp_path / "train.json", tmp_path / "evaluate.json"
+    words = ["train", str(plant), "--out", str(out), "--set", "training.epochs=4", "--json", str(result)]
+    assert main(words) == 0
+    assert main(["evaluate", str(out), "--json", str(scored), "--report", str(tmp_path / "r.html")]) == 0
+    assert json.loads(scored.read_text())["macro_f1"] == json.loads(result.read_text())["test"]["macro_f1"]
+    assert "macro-F1" in capsys.readouterr().out
+    assert (tmp_path / "r.html").stat().st_size > 10_000
+    assert main(["train", str(plant), "--out", str(out)]) == 2
+    assert "exists and is not empty" in capsys.readouterr().err
+
+
+def test_evaluation_refuses_a_history_with_other_channels(
+    trained: Training, write_plant: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The missing channel is named, and the one that is there instead."""
+    config = write_plant(tmp_path, days=6)
+    samples = tmp_path / "samples.csv"
+    samples.write_text(samples.read_text(encoding="utf-8").replace("flow", "flux", 1), encoding="utf-8")
+    assert main(["evaluate", str(trained.run.path), "--data", str(config), "--part", "all"]) == 1
+    error = capsys.readouterr().err
+    assert "lacks 1 channel(s)" in error
+    assert "flow" in error
+    assert "flux" in error
+    shutil.rmtree(tmp_path)
