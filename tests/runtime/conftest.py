@@ -1,13 +1,34 @@
-"""Fixtures of the runtime: a small real model, made without torch."""
+"""Fixtures of the runtime: a small real model, made without torch, and the daemon's parts around it."""
 
+import asyncio
+import json
+import math
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from rarefault.runtime.daemon.config import DaemonConfig
+from rarefault.runtime.daemon.connection import Confirmation, Message
+from rarefault.runtime.daemon.link import Link
+from rarefault.runtime.daemon.payloads import alarm_payload, verdict_payloads
+from rarefault.runtime.daemon.service import Service
 from rarefault.runtime.manifest import METADATA_KEY, DecisionSpec, GridSpec, Manifest, WindowSpec
+from rarefault.runtime.model_file import LoadedModel, load_model
+from rarefault.runtime.pipeline import Pipeline
+from rarefault.runtime.times import format_ms, parse_time_ms
+
+if TYPE_CHECKING:
+    from tests.conftest import Peer
 
 MANIFEST = Manifest(
     name="tiny",
@@ -70,3 +91,228 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "tiny.onnx"
     onnx.save(model, path)
     return path
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port of the loopback that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Driven:
+    """A link and what it has brought so far."""
+
+    def __init__(self, config: DaemonConfig, password: str | None = None) -> None:
+        self.link = Link(config, password)
+        self.messages: list[Message] = []
+        self.confirmations: list[Confirmation] = []
+
+    def until(self, condition: Callable[[], object], *, hold: bool = False, patience_s: float = 20) -> None:
+        deadline = time.monotonic() + patience_s
+        while not condition():
+            assert time.monotonic() < deadline, "waited in vain"
+            self.poll(hold=hold)
+
+    def poll(self, timeout_s: float = 0.05, *, hold: bool = False) -> None:
+        self.confirmations += self.link.poll(timeout_s, hold=hold)
+        while not hold and (message := self.link.next()) is not None:
+            self.messages.append(message)
+
+    def connect(self) -> "Driven":
+        """Connect and subscribe."""
+        self.until(lambda: self.link._ever_subscribed and self.link.connected)
+        return self
+
+    @property
+    def payloads(self) -> list[bytes]:
+        return [message.payload for message in self.messages]
+
+
+def settings(url: str, *, protocol: str = "auto", pending: int = 1000, qos: int = 1, **broker: Any) -> DaemonConfig:
+    return msgspec.convert(
+        {
+            "model": {"path": "unused.onnx"},
+            "broker": {"url": url, "protocol": protocol, "reconnect_min_s": 0.05, "reconnect_max_s": 0.2} | broker,
+            "publish": {"runtime": "edge"},
+            "telemetry": {"qos": qos},
+            "limits": {"pending_messages": pending},
+        },
+        DaemonConfig,
+    )
+
+
+@pytest.fixture
+def new_link() -> Iterator[Callable[..., Driven]]:
+    """Makes links that are closed after the test."""
+    made: list[Driven] = []
+
+    def make(url: str, password: str | None = None, **options: Any) -> Driven:
+        made.append(Driven(settings(url, **options), password))
+        return made[-1]
+
+    yield make
+    for driven in made:
+        driven.link.close(5)
+
+
+@contextmanager
+def running_amqtt(port: int, plugins: dict[str, Any]) -> Iterator[None]:
+    """The broker amqtt in a thread of its own."""
+    from amqtt.broker import Broker  # type: ignore[import-not-found, unused-ignore]
+
+    loop = asyncio.new_event_loop()
+    config = {
+        "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}},
+        "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}} | plugins,
+    }
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    async def start() -> Any:
+        broker = Broker(config)
+        await broker.start()
+        return broker
+
+    broker = asyncio.run_coroutine_threadsafe(start(), loop).result(20)
+
+    async def stop() -> None:
+        await broker.shutdown()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+    try:
+        yield
+    finally:
+        asyncio.run_coroutine_threadsafe(stop(), loop).result(20)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@pytest.fixture
+def start_amqtt(free_port: int) -> Iterator[Callable[..., str]]:
+    """Starts an embedded broker that speaks MQTT 3.1.1 only, with plugins of the test's own; gives its URL."""
+    with ExitStack() as stack:
+
+        def start(**plugins: Any) -> str:
+            stack.enter_context(running_amqtt(free_port, plugins))
+            return f"mqtt://127.0.0.1:{free_port}"
+
+        yield start
+
+
+class Recording:
+    """Telemetry of three devices in order of time, and its verdicts from one push of all of it.
+
+    Attributes:
+        messages: topics and payloads, with partial updates, gaps and samples out of order.
+        expected: verdicts by id.
+        alarms: alarms in order for each device.
+    """
+
+    devices = ("plant_1", "plant_2", "plant_3")
+
+    def __init__(self, model: LoadedModel) -> None:
+        rng = np.random.default_rng(11)
+        begin_ms, n = parse_time_ms("2011-03-01T12:00:00Z"), 250
+        rows = []
+        for device in self.devices:
+            at = np.cumsum(rng.choice([3.0, 9.0, 11.0, 25.0, 200.0], n, p=[0.3, 0.3, 0.3, 0.09, 0.01]))
+            energy = np.cumsum(rng.random(n))
+            for t, e in zip(at + rng.uniform(-9, 0, n), energy, strict=True):
+                values = {"c1.S1": rng.normal(), "c1.S2": float(rng.normal()) * 3, "z1.E1": e}
+                kept = {name: value for name, value in values.items() if rng.random() < 0.8}
+                rows.append((begin_ms + round(t * 1000), device, kept or {"c1.S1": 0.5}))
+        rows.sort(key=lambda row: row[0])
+        self.messages = [
+            (f"telemetry/{device}", json.dumps({"time": format_ms(time_ms), "values": values}).encode())
+            for time_ms, device, values in rows
+        ]
+        pipeline = Pipeline(model.manifest, model.step, model.model_id)
+        verdicts = pipeline.push(
+            [pipeline.slot(device) for _, device, _ in rows],
+            [time_ms for time_ms, _, _ in rows],
+            [[values.get(name, math.nan) for name in model.manifest.channels] for _, _, values in rows],
+        )
+        self.expected: dict[str, dict[str, Any]] = {
+            v.id: msgspec.to_builtins(v) for v in verdict_payloads(verdicts, pipeline, 0)
+        }
+        self.alarms = [msgspec.to_builtins(alarm_payload(change, pipeline)) for change in verdicts.alarms]
+        assert len(self.expected) > 200
+        assert {v["fault"] for v in self.expected.values()} == {"normal", "fault_1", "fault_2", "unknown"}
+
+    def play(self, peer: "Peer", part: slice = slice(None)) -> None:
+        """Publish messages in their order."""
+        for topic, payload in self.messages[part]:
+            peer.publish(topic, payload)
+
+    def verdicts_at(self, peer: "Peer") -> list[dict[str, Any]]:
+        """All verdicts that the peer has received."""
+        return [json.loads(p) for device in self.devices for p in peer.payloads(f"rarefault/{device}/verdict")]
+
+    def assert_equal(self, live: list[dict[str, Any]]) -> None:
+        """The live verdicts are the expected ones, one for one."""
+        assert {v["id"] for v in live} == set(self.expected)
+        inexact = ("probability", "probabilities", "time")
+        for verdict in live:
+            offline = self.expected[verdict["id"]]
+            assert {k: v for k, v in verdict.items() if k not in inexact} == {
+                k: v for k, v in offline.items() if k not in inexact
+            }
+            for name, probability in offline["probabilities"].items():
+                assert math.log(verdict["probabilities"][name]) == pytest.approx(math.log(probability), abs=1e-5)
+            assert verdict["probability"] == pytest.approx(offline["probability"], rel=1e-5)
+
+
+@pytest.fixture(scope="session")
+def model(tiny_model: Path) -> LoadedModel:
+    """``tiny_model``, loaded."""
+    return load_model(tiny_model)
+
+
+@pytest.fixture(scope="session")
+def recording(model: LoadedModel) -> Recording:
+    """Telemetry and what the model says of it."""
+    return Recording(model)
+
+
+@pytest.fixture
+def serving(model: LoadedModel, wait_until: Callable[..., None]) -> Callable[..., Any]:
+    """Runs a service in a thread: ``with serving(url, **sections) as service``; with ``start=False``, only makes it."""
+
+    def config(url: str, sections: dict[str, dict[str, Any]]) -> DaemonConfig:
+        given: dict[str, dict[str, Any]] = {
+            "model": {"path": str(model.path)},
+            "broker": {"url": url, "reconnect_min_s": 0.1, "reconnect_max_s": 0.2},
+            "telemetry": {"max_age_s": math.inf},
+            "publish": {"runtime": "edge"},
+        }
+        merged = {name: given.get(name, {}) | sections.get(name, {}) for name in given | sections}
+        return msgspec.convert(merged, DaemonConfig)
+
+    @contextmanager
+    def serve(url: str, *, start: bool = True, **sections: dict[str, Any]) -> Iterator[Service]:
+        service = Service(config(url, sections), model, None, "edge.toml")
+        ended_well = threading.Event()
+
+        def run() -> None:
+            service.run()
+            ended_well.set()
+
+        thread = threading.Thread(target=run)
+        try:
+            if start:
+                thread.start()
+                wait_until(lambda: service.link._subscribed, "the daemon to subscribe")
+            yield service
+        finally:
+            service.stop()
+            if start:
+                thread.join()
+            else:
+                service._shutdown()
+        assert ended_well.is_set() or not start
+
+    return serve

@@ -75,6 +75,8 @@ def test_the_example_in_the_help_is_sound(write: Callable[[str], Path], capsys: 
         (MODEL + "[broker]\nurl = 'localhost:1883'", ["url 'localhost:1883' does not begin with mqtt://"]),
         (MODEL + "[broker]\nurl = 'mqtt://x:99999'", ["port that is no number from 1 to 65535"]),
         (MODEL + "[broker]\nurl = 'mqtt://x/path'", ["is not a host and a port; write it like mqtt://broker.local"]),
+        (MODEL + "[broker]\nurl = 'mqtt://[::1'", ["Invalid IPv6 URL; write it like"]),
+        (MODEL + f"[broker]\nurl = 'mqtt://{'x' * 64}.local'", ["has a host name that cannot be looked up"]),
         (MODEL + "[broker]\nurl = 'mqtt://me:secret@x'", ["use broker.username and broker.password_file"]),
         (MODEL + "[broker]\npassword = 'x'", ["broker.password: unknown key; did you mean 'password_"]),
         (MODEL + "[broker]\nprotocol = '4'", ["broker.protocol: invalid enum value '4'"]),

@@ -22,7 +22,10 @@ DEFAULT_PORT = 1883
 def split_url(url: str) -> tuple[str, int]:
     """Host and port of ``mqtt://host:port``; ValueError where it is anything else."""
     example = "; write it like mqtt://broker.local:1883"
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ValueError(f"url {url!r}: {error}{example}") from None
     if parts.scheme != "mqtt":
         raise ValueError(f"url {url!r} does not begin with mqtt://{example}")
     if parts.username is not None or parts.password is not None:
@@ -33,6 +36,10 @@ def split_url(url: str) -> tuple[str, int]:
         raise ValueError(f"url {url!r} has a port that is no number from 1 to 65535{example}") from None
     if not parts.hostname or port == 0 or parts.path not in ("", "/") or parts.query or parts.fragment:
         raise ValueError(f"url {url!r} is not a host and a port{example}")
+    try:
+        parts.hostname.encode("idna")
+    except UnicodeError:
+        raise ValueError(f"url {url!r} has a host name that cannot be looked up{example}") from None
     return parts.hostname, port or DEFAULT_PORT
 
 

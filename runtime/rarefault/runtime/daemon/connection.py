@@ -263,8 +263,10 @@ class Connection:
     def _on_subscribe(
         self, _client: mqtt.Client, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Properties
     ) -> None:
-        (reason,) = reasons
-        self.subscribed = str(reason) if reason.is_failure else reason.value
+        if len(reasons) != 1:
+            self.abandon("the broker's answer to the subscription is malformed")
+            return
+        self.subscribed = str(reasons[0]) if reasons[0].is_failure else reasons[0].value
 
     def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
         if message.qos == 0 and len(self._messages) >= self._limit:

@@ -58,10 +58,12 @@ class Link:
         self._subscription = Template(config.telemetry.topic).subscription
         self._protocols = deque(["5", "3.1.1"] if config.broker.protocol == "auto" else [config.broker.protocol])
         self._connection: Connection | None = None
+        self._number = 0  # of the present connection, accepted or not
         self._attempts = 0  # since the last stable connection
         self._short_lived = 0  # accepted connections in a row that were lost at once
         self._next_attempt_at = 0.0
         self._ever_subscribed = False
+        self._subscribed = False  # in the session that the broker keeps
         self._settled = False  # whether the present connection has been told of and subscribed
         self._messages: deque[Message] = deque()  # received and not taken
         self._dropped = 0
@@ -165,8 +167,9 @@ class Link:
         answer_s = self._config.broker.connect_timeout_s
         if len(self._protocols) > 1 and self.protocol == "5":
             answer_s = min(answer_s, AUTO_ANSWER_S)
+        self._number += 1
         connection = Connection(
-            self.connections + 1, self._config.broker, self._identity, self.protocol, answer_s, self._messages
+            self._number, self._config.broker, self._identity, self.protocol, answer_s, self._messages
         )
         try:
             connection.open()
@@ -195,10 +198,12 @@ class Link:
                 ]
                 self._messages.clear()
                 self._messages.extend(kept)
-            connection.publish(self._status_topic, ONLINE, qos=1, retain=True)
-            # A session remembers its subscription, but the first connection may follow a change of the configuration.
-            if not connection.session_present or not self._ever_subscribed:
+            # A session remembers its subscription, but that may be of an earlier configuration, or not have arrived.
+            self._subscribed = self._subscribed and connection.session_present
+            if not self._subscribed:
                 connection.subscribe(self._subscription, self._config.telemetry.qos)
+            # After the subscription, so that whoever waits for ``online`` may send telemetry at once.
+            connection.publish(self._status_topic, ONLINE, qos=1, retain=True)
         if isinstance(connection.subscribed, str):
             self._subscription_refused(connection, connection.subscribed)
         elif connection.subscribed is not None:
@@ -209,7 +214,7 @@ class Link:
                     connection.subscribed,
                     self._subscription,
                 )
-            self._ever_subscribed = True
+            self._ever_subscribed = self._subscribed = True
             connection.subscribed = None
 
     def _subscription_refused(self, connection: Connection, reason: str) -> None:
@@ -228,6 +233,7 @@ class Link:
         self._dropped += connection.dropped
         url = self._config.broker.url
         if connection.accepted:
+            self.connections += not self._settled  # accepted and ended at once
             stable = time.monotonic() - connection.opened_at > STABLE_S
             self._short_lived = 0 if stable else self._short_lived + 1
             if stable:
@@ -246,7 +252,7 @@ class Link:
         if len(self._protocols) > 1 and connection.refused in (None, UNSUPPORTED_PROTOCOL):
             self._protocols.rotate()
             if self.protocol == "3.1.1":
-                log.info("broker %s does not answer MQTT 5; trying 3.1.1", url)
+                log.info("broker %s does not speak MQTT 5; trying 3.1.1", url)
                 self._next_attempt_at = 0.0
                 return
         mend = PERMANENT.get(connection.refused or "")
