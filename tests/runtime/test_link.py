@@ -145,3 +145,5 @@ def test_wake_ends_a_wait(new_link: LinkFactory, free_port: int) -> None:
     assert time.monotonic() - begin < 30
     for _ in range(100_000):
         link.wake()  # never blocks
+    link.close(0)
+    link.wake()  # a second signal may come while the daemon stops

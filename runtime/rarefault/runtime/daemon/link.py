@@ -74,7 +74,8 @@ class Link:
     @property
     def connected(self) -> bool:
         """Whether the broker has accepted the present connection."""
-        return self._connection is not None and self._connection.up
+        connection = self._connection  # metrics are read from another thread
+        return connection is not None and connection.up
 
     @property
     def protocol(self) -> str:
@@ -84,7 +85,8 @@ class Link:
     @property
     def dropped(self) -> int:
         """Telemetry of QoS 0 that was dropped because it could not be processed in time."""
-        return self._dropped + (self._connection.dropped if self._connection is not None else 0)
+        connection = self._connection
+        return self._dropped + (connection.dropped if connection is not None else 0)
 
     @property
     def window(self) -> int:
@@ -137,11 +139,11 @@ class Link:
                 self._connection.acknowledge(message)
 
     def wake(self) -> None:
-        """End a wait at once; may be called from a signal handler or another thread."""
+        """End a wait at once; may be called from a signal handler or another thread, and after :meth:`close`."""
         try:
             self._wake_write.send(b"\0")
-        except BlockingIOError:
-            return  # full of wake-ups already
+        except OSError:
+            return  # full of wake-ups already, or closed
 
     def close(self, timeout_s: float) -> None:
         """Say ``offline``, leave, and give back the sockets. What was not acknowledged stays with the broker."""
