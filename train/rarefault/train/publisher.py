@@ -69,6 +69,7 @@ class Publisher:
                 event.set()
 
             client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=version)
+            client.max_inflight_messages_set(self._size)
             client.on_connect = on_connect
             client.on_disconnect = on_disconnect
             if self._login[0]:
@@ -80,7 +81,6 @@ class Publisher:
             client.loop_start()
             answered.wait(CONNECT_S)
             if answer and not answer[0].is_failure:
-                client.max_inflight_messages_set(self._size)
                 client.on_disconnect = self._on_disconnect
                 client.on_publish = self._on_publish
                 self._client = client

@@ -6,15 +6,18 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.colors import ListedColormap
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve
 
 from rarefault.runtime.grid import Float64, Int64
+from rarefault.runtime.times import format_ms
 from rarefault.train.metrics import CALIBRATION_BINS
 
 #: Normal is grey; faults have the colours of Okabe and Ito, which colour-blind people can tell apart.
 COLOURS = ("#c8ccd4", "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#f0e442", "#7a5195", "#444444")
+
+#: Windows in a row of a time line, and rows of one; what does not fit is in metrics.json.
+WINDOWS_A_ROW, MOST_ROWS = 420, 12
 
 _STYLE: Any = {
     "font.size": 9,
@@ -43,9 +46,8 @@ def _svg(figure: Figure) -> str:
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Any]:
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(width, height))
-        return figure, figure.subplots()
+    figure = Figure(figsize=(width, height))
+    return figure, figure.subplots()
 
 
 def class_balance(windows: dict[str, dict[str, int]]) -> str:
@@ -132,27 +134,31 @@ def curves(epochs: list[dict[str, float]], best: int) -> str:
 
 
 def time_line(end_ms: Int64, label: Int64, verdict: Int64, classes: tuple[str, ...], span_ms: int) -> str:
-    """Truth over verdict along time, for one device; white is time outside the judged blocks."""
-    with mpl.rc_context({**_STYLE, "axes.grid": False}):
-        figure, ax = _figure(11.0, 1.15)
-        slots = ((end_ms - end_ms[0]) // span_ms).astype(int)
-        bands = np.full((2, slots[-1] + 1), np.nan)
-        bands[0, slots] = label
-        bands[1, slots] = verdict
-        shades = [colour(c) for c in range(len(classes))] + ["#000000"]
-        edges = (end_ms[0] - span_ms + span_ms * np.arange(slots[-1] + 2)) / 86_400_000
-        ax.pcolormesh(
-            edges,
-            [0, 1, 2],
-            bands[::-1],
-            cmap=ListedColormap(shades),
-            vmin=-0.5,
-            vmax=len(classes) + 0.5,
-            rasterized=True,
-        )
-        ax.set_yticks([0.5, 1.5], ["verdict", "truth"])
-        ax.xaxis_date()
-        locator = AutoDateLocator()
-        ax.xaxis.set_major_locator(locator)
-        ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    """Truth over verdict of one device, window by window; time outside the judged blocks is left out.
+
+    Args:
+        end_ms, label, verdict: of the device's windows, in order of time, [W].
+        classes: names, [K].
+        span_ms: time between two windows; a longer distance is a break, drawn as a line with the date behind it.
+    """
+    n_rows = min(-(-len(end_ms) // WINDOWS_A_ROW), MOST_ROWS)
+    with mpl.rc_context({**_STYLE, "axes.grid": False, "axes.spines.left": False, "axes.spines.bottom": False}):
+        figure = Figure(figsize=(11.0, 0.35 + 0.72 * n_rows))
+        axes = figure.subplots(n_rows, 1, squeeze=False)[:, 0]
+        figure.subplots_adjust(hspace=0.75)
+        shades = ListedColormap([colour(c) for c in range(len(classes))] + ["#000000"])
+        for row, ax in enumerate(axes):
+            part = slice(row * WINDOWS_A_ROW, (row + 1) * WINDOWS_A_ROW)
+            bands = np.full((2, WINDOWS_A_ROW), np.nan)
+            n = len(end_ms[part])
+            bands[0, :n], bands[1, :n] = verdict[part], label[part]
+            ax.pcolormesh(bands, cmap=shades, vmin=-0.5, vmax=len(classes) + 0.5, rasterized=True)
+            ax.axhline(1, color="white", lw=1.5)
+            starts = np.flatnonzero(np.r_[True, np.diff(end_ms[part]) > span_ms])
+            for at in starts[1:]:
+                ax.axvline(at, color="white", lw=2.5)
+            ticks = [int(at) for i, at in enumerate(starts) if i == 0 or at - starts[i - 1] > WINDOWS_A_ROW // 16]
+            ax.set_xticks(ticks, [format_ms(int(end_ms[part][at]))[:10] for at in ticks], fontsize=7, ha="left")
+            ax.set_yticks([0.5, 1.5], ["verdict", "truth"], fontsize=8)
+            ax.tick_params(length=0)
         return _svg(figure)
