@@ -87,13 +87,26 @@ def test_alarm_clears_after_the_off_delay() -> None:
     assert found == [(0, 1, 0), (5, 0, 3)]
 
 
-def test_a_reset_device_starts_without_an_alarm() -> None:
-    """The first window of a new segment speaks for itself: the alarm from before the gap does not stand on."""
-    decision = Decision(spec(raise_threshold=0.7, clear_threshold=0.3))
-    arguments = (np.array([0], np.int32), np.array([0]))
-    decision.judge(*arguments, np.array([True]), fault_log_prob(0.9))
-    *_, changes = decision.judge(*arguments, np.array([True]), fault_log_prob(0.5))
-    assert [c.state for c in changes] == [0]
+def after_a_gap(rule: DecisionSpec, before: float, after: float) -> list[int]:
+    """States said by the first window after a gap, when an alarm for ``before`` stands."""
+    decision = Decision(rule)
+    arguments = (np.array([0], np.int32), np.array([0]), np.array([True]))
+    decision.judge(*arguments, fault_log_prob(before))
+    return [c.state for c in decision.judge(*arguments, fault_log_prob(after))[2]]
+
+
+def test_a_device_back_from_a_gap_starts_without_an_alarm() -> None:
+    """The first window of a segment speaks for itself; what stood before and is no longer true is taken back."""
+    rule = spec(raise_threshold=0.7, clear_threshold=0.3)
+    assert after_a_gap(rule, 0.9, 0.5) == [0]
+    assert after_a_gap(rule, 0.9, 0.9) == []
+    assert after_a_gap(rule, 0.1, 0.1) == []
+
+
+def test_a_device_back_in_doubt_has_no_data() -> None:
+    """While the on-delay runs nothing is known: neither the fault nor normal is claimed."""
+    rule = spec(raise_threshold=0.7, clear_threshold=0.3, on_delay_s=60)
+    assert after_a_gap(rule, 0.1, 0.9) == [-1]
 
 
 @given(

@@ -41,7 +41,7 @@ class AlarmChange:
         state: index of the class, K for ``unknown``, -1 for ``no data``.
         since_ms: end of the first window that spoke for the new state.
         end_ms: end of the window that brought the change.
-        probability: posterior of the new state's class (of the most probable class for ``unknown``).
+        probability: posterior of the new state's class (of the most probable class for ``unknown``, 0 for ``no data``).
     """
 
     device: int
@@ -60,6 +60,7 @@ class Decision:
         self._shift = np.log(np.asarray(spec.true_prior)) - np.log(np.asarray(spec.training_prior))
         self._thresholds = np.asarray(spec.thresholds, np.float64)
         self._alarm = np.empty(0, np.int64)
+        self._said = np.empty(0, np.int64)
         self._candidate = np.empty(0, np.int64)
         self._since_ms = np.empty(0, np.int64)
 
@@ -116,25 +117,29 @@ class Decision:
         delay_ms = np.where(wanted == 0, calm_delay_ms, round(spec.on_delay_s * 1000))
         change = (wanted != alarm) & (end_ms - since_ms >= delay_ms)
 
-        self._alarm[device] = np.where(change, wanted, alarm)
+        alarm = np.where(change, wanted, alarm)
+        self._alarm[device] = alarm
         self._candidate[device] = wanted
         self._since_ms[device] = since_ms
-        best = posterior.max(axis=1)
-        return [
-            AlarmChange(
-                int(device[i]),
-                int(wanted[i]),
-                int(since_ms[i]),
-                int(end_ms[i]),
-                float(best[i] if wanted[i] == k else posterior[i, wanted[i]]),
-            )
-            for i in np.flatnonzero(change)
-        ]
+        # Said is only what differs from what was said last: a device that comes back from a gap in the same state has
+        # nothing to say, one that comes back in doubt takes back what still stands.
+        said = np.flatnonzero(alarm != self._said[device])
+        self._said[device] = alarm
+        return [self._change(device[i], alarm[i], since_ms[i], end_ms[i], posterior[i]) for i in said]
+
+    def _change(
+        self, device: np.int32, state: np.int64, since_ms: np.int64, end_ms: np.int64, posterior: Float64
+    ) -> AlarmChange:
+        if state == STATE_NO_DATA:
+            return AlarmChange(int(device), STATE_NO_DATA, int(end_ms), int(end_ms), 0.0)
+        probability = posterior.max() if state == self.n_classes else posterior[state]
+        return AlarmChange(int(device), int(state), int(since_ms), int(end_ms), float(probability))
 
     def _allocate(self, needed: int) -> None:
         have = len(self._alarm)
         if needed > have:
             more = max(needed, 2 * have, 16) - have
             self._alarm = np.concatenate((self._alarm, np.full(more, STATE_NO_DATA)))
+            self._said = np.concatenate((self._said, np.full(more, STATE_NO_DATA)))
             self._candidate = np.concatenate((self._candidate, np.full(more, STATE_NO_DATA)))
             self._since_ms = np.concatenate((self._since_ms, np.zeros(more, np.int64)))

@@ -1,5 +1,6 @@
 """A publishing MQTT client with a bounded window: what plays history as live telemetry."""
 
+import socket
 import threading
 import time
 from types import TracebackType
@@ -70,6 +71,7 @@ class Publisher:
 
             client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=version)
             client.max_inflight_messages_set(self._size)
+            client.on_socket_open = _send_at_once
             client.on_connect = on_connect
             client.on_disconnect = on_disconnect
             if self._login[0]:
@@ -128,3 +130,8 @@ class Publisher:
     def _on_disconnect(self, *arguments: Any) -> None:
         self._lost = str(arguments[3])
         self._window.release()  # whoever waits shall see it
+
+
+def _send_at_once(_client: mqtt.Client, _data: Any, connection: Any) -> None:
+    """Without this, the kernel holds small messages back until the one before is confirmed (Nagle)."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -21,6 +21,7 @@ path = "{model}"
 
 [broker]
 url = "{url}"
+protocol = "3.1.1"     # all that the embedded broker speaks
 
 [telemetry]
 max_age_s = inf        # history is played
