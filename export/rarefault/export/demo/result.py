@@ -50,7 +50,8 @@ class DemoResult(msgspec.Struct, frozen=True, kw_only=True):
 
 def print_result(console: Console, result: DemoResult) -> None:
     """The summary for people; its last line is the one that counts."""
-    table = Table(title="held-out blocks, judged live over MQTT", title_justify="left", box=None, pad_edge=False)
+    console.print("\n[bold]held-out blocks, judged live over MQTT[/bold]", highlight=False)
+    table = Table(box=None, pad_edge=False)
     table.add_column("class")
     table.add_column("recall", justify="right")
     for name, recall in result.recall.items():
@@ -65,7 +66,7 @@ def print_result(console: Console, result: DemoResult) -> None:
         "telemetry": f"{result.messages} messages of {result.devices} device(s), {result.messages_per_s:.0f}/s",
         "latency": f"p50 {ms[0]} ms, p99 {ms[1]} ms with the broker kept busy",
         "seconds": ", ".join(f"{stage} {value:.1f}" for stage, value in result.seconds.items()),
-        "files": f"{result.out} (report.html, plant.onnx, daemon.toml, daemon.log)",
+        "files": f"{result.out}: run/report.html, plant.onnx, daemon.toml, daemon.log",
         "verdicts": f"{result.verdicts} live, {result.expected} offline",
     }.items():
         console.print(f"{name:16}{text}", highlight=False, soft_wrap=True)

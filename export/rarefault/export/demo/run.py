@@ -91,7 +91,7 @@ def run_demo(options: DemoOptions, console: Console) -> DemoResult:
         offline = evaluate(held_out, model.manifest, model.step, model.model_id)
     with clock.stage("serve", "5/5 playing the held-out blocks over MQTT to the daemon"):
         result = _serve(options, held_out, model, offline, console)
-    return msgspec.structs.replace(result, seconds={**clock.seconds, **result.seconds})
+    return msgspec.structs.replace(result, seconds={**result.seconds, **clock.seconds})
 
 
 def _train(options: DemoOptions, data: Path, console: Console) -> Training:
