@@ -1,0 +1,55 @@
+"""What is simulated."""
+
+from typing import Annotated
+
+import msgspec
+
+#: The six fault kinds and their causes, by code.
+FAULTS = {
+    1: "stuck valve",
+    2: "sensor drift",
+    3: "fouled heat exchanger",
+    4: "heating and cooling at once",
+    5: "supply too cold",
+    6: "lost communication",
+}
+
+Share = Annotated[float, msgspec.Meta(ge=0, le=0.5)]
+
+
+class Proportions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Share of time that each fault gives the label; the rest is normal.
+
+    The defaults are those of plant 1 of the PHM Society 2015 data challenge.
+    """
+
+    fault_1: Share = 0.0483
+    fault_2: Share = 0.0375
+    fault_3: Share = 0.0339
+    fault_4: Share = 0.0006
+    fault_5: Share = 0.0065
+    fault_6: Share = 0.1926
+
+    def __post_init__(self) -> None:
+        if sum(self.by_code().values()) > 0.6:
+            raise ValueError("the proportions of all faults must not exceed 0.6 together, or hardly a day stays normal")
+
+    def by_code(self) -> dict[int, float]:
+        """Share of each fault code."""
+        return {code: getattr(self, f"fault_{code}") for code in FAULTS}
+
+
+class SimulationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Plants, their size, and how long they are watched."""
+
+    plants: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 4
+    days: Annotated[int, msgspec.Meta(ge=5, le=3660)] = 120
+    components: Annotated[int, msgspec.Meta(ge=1, le=50)] = 3
+    """Cooling units of a plant, each with four sensors and four control references."""
+    zones: Annotated[int, msgspec.Meta(ge=1, le=20)] = 2
+    """Metered zones of a plant; unit ``i`` draws its power in zone ``i mod zones``."""
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**31)] = 0
+    period_s: Annotated[int, msgspec.Meta(ge=60, le=3600)] = 900
+    """Mean time between two samples of a component."""
+    start: Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\d$")] = "2024-01-01"
+    proportions: Proportions = msgspec.field(default_factory=Proportions)

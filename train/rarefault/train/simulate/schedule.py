@@ -1,0 +1,92 @@
+"""When which fault is where: events that add up to the wanted shares of time."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rarefault.runtime.grid import Int64
+from rarefault.train.simulate.config import SimulationConfig
+
+#: Typical duration of an event, seconds.
+MEAN_S = {1: 18_000, 2: 25_000, 3: 30_000, 4: 5_400, 5: 12_000, 6: 24_000}
+#: Fewest events of a fault that occurs at all, so that every block of a split can hold one.
+FEWEST = 5
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """All events, in order of fault (rarest first), then of time.
+
+    Attributes:
+        plant, component: which unit, from 0, [V].
+        start_s, end_s: seconds since the start of the simulation, [V].
+        fault: code, 1 to 6, [V].
+        share: share of time of each code as labelled (the rarer one wins), by code.
+    """
+
+    plant: Int64
+    component: Int64
+    start_s: Int64
+    end_s: Int64
+    fault: Int64
+    share: dict[int, float]
+
+
+def plan_events(config: SimulationConfig, rng: np.random.Generator) -> Schedule:
+    """Draw events until each fault labels its share of the bins.
+
+    The time of all plants is one line, cut into as many stretches as there are events, with one event in each: a rare
+    fault comes up all along the history. Labels are on the grid of ``period_s``: bins whose end is within the event,
+    both ends rounded, and the rarest of several faults wins, so faults are placed from the rarest on and only bins
+    that are still free count.
+    """
+    p = config.period_s
+    bins = config.days * 86_400 // p
+    taken = np.zeros((config.plants, bins + 1), np.int64)
+    rows: list[tuple[int, int, int, int, int]] = []
+    shares = config.proportions.by_code()
+    for code in sorted((c for c in shares if shares[c] > 0), key=lambda c: shares[c]):
+        wanted = round(shares[code] * config.plants * bins)
+        count = max(min(FEWEST, wanted), round(wanted * p / MEAN_S[code]))
+        stretch = config.plants * bins / max(count, 1)
+        got = tries = 0
+        order = rng.permutation(count)
+        while got < wanted and tries < 50 * count:
+            slot = order[tries % count]
+            # Rare faults share their few bins evenly; common ones vary.
+            typical = wanted / count
+            length = typical if typical * p < 2 * 3600 else typical * rng.lognormal(-0.18, 0.6)
+            size = int(np.clip(round(length), 1, wanted - got))
+            at = int((slot + rng.uniform(0.05, 0.75)) * stretch)
+            plant, first = divmod(at, bins)
+            tries += 1
+            last = min(first + size, bins - 1)
+            free = taken[plant, first + 1 : last + 1] == 0
+            if first < 8 or not free.any():
+                continue
+            # A bin's end is labelled from the rounded start to the rounded end, both inclusive.
+            start_s = (first + 1) * p + int(rng.integers(-p // 3, p // 3))
+            end_s = last * p + int(rng.integers(-p // 3, p // 3))
+            if end_s - start_s < p // 4:
+                end_s = start_s + p // 4
+            rows.append((plant, _component(rows, config, plant, start_s, end_s, rng), start_s, end_s, code))
+            taken[plant, first + 1 : last + 1][free] = code
+            got += int(free.sum())
+    table = np.array(rows, np.int64).reshape(-1, 5)
+    achieved = {code: float((taken == code).sum() / (config.plants * bins)) for code in shares}
+    plant_, component, start, end, fault = table.T
+    return Schedule(plant_, component, start, end, fault, achieved)
+
+
+def _component(
+    rows: list[tuple[int, int, int, int, int]],
+    config: SimulationConfig,
+    plant: int,
+    start_s: int,
+    end_s: int,
+    rng: np.random.Generator,
+) -> int:
+    """A component without another fault at that time, if there is one: lost samples would hide the other."""
+    busy = {row[1] for row in rows if row[0] == plant and row[2] <= end_s and row[3] >= start_s}
+    free = [c for c in range(config.components) if c not in busy]
+    return int(rng.choice(free or config.components))
