@@ -39,7 +39,7 @@ class Reference:
     """Outputs of the trained model on real windows, from a zero state.
 
     Attributes:
-        window: raw windows, [T, N, L, C].
+        window: raw windows, the second half of N being the first with holes, [T, N, L, C].
         log_prob: [T, N, K].
         state: after each step, [T, N, S].
     """
@@ -146,17 +146,28 @@ class RunDirectory:
 
 @torch.inference_mode()
 def reference_outputs(model: LRConvLSTM, windows: LabelledWindows) -> Reference:
-    """Run the model over the longest segments of real windows, from a zero state."""
+    """Run the model over the longest segments of real windows, as they are and with holes, from a zero state."""
     model.eval().cpu()
     longest = sorted(windows.segments(), key=lambda s: s[0] - s[1])[:REFERENCE_SEQUENCES]
     steps = min(REFERENCE_STEPS, *(b - a for a, b in longest)) if len(longest) > 1 else REFERENCE_STEPS
     steps = min(steps, longest[0][1] - longest[0][0])
     select = np.array([a for a, _ in longest])[None, :] + np.arange(steps)[:, None]
-    window = windows.windows.gather(select)
-    state = torch.zeros(len(longest), model.state_size)
+    real = windows.windows.gather(select)
+    # What depends on missing values must show in the outputs too, however complete the history is.
+    window = np.concatenate((real, with_holes(np.random.default_rng(0), real)), axis=1)
+    state = torch.zeros(window.shape[1], model.state_size)
     log_probs, states = [], []
     for row in torch.from_numpy(window):
         log_prob, state = model.step(row, state)
         log_probs.append(log_prob.numpy())
         states.append(state.numpy())
     return Reference(window, np.stack(log_probs), np.stack(states))
+
+
+def with_holes(rng: np.random.Generator, window: Float32) -> Float32:
+    """A copy of windows [T, N, L, C] in which values, channels and whole windows are missing (NaN)."""
+    steps, n, _, n_channels = window.shape
+    missing = rng.random(window.shape) < 0.1
+    missing |= rng.random((steps, n, 1, n_channels)) < 0.1
+    missing |= rng.random((steps, n, 1, 1)) < 0.05
+    return np.where(missing, np.float32(np.nan), window)

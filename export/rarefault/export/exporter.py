@@ -1,0 +1,202 @@
+"""From a run directory to one model file, which is left only if it computes what was trained."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx
+import torch
+
+from rarefault.export.graph import step_graph, with_manifest
+from rarefault.export.int8_effect import InCompany, Int8Limits, choose_judge, limit_checks, measure
+from rarefault.export.parity import Check, check_checkpoint, check_file, largest_difference, require
+from rarefault.export.quantize import METHOD, quantise
+from rarefault.runtime.errors import RarefaultError, UsageError
+from rarefault.runtime.manifest import Manifest
+from rarefault.runtime.model_file import LoadedModel, load_model
+from rarefault.train.model import LRConvLSTM
+from rarefault.train.run_directory import Reference, RunDirectory
+from rarefault.train.step import TorchStep
+
+#: What ``on_stage`` is told, in this order; the second part only for int8.
+STAGES = (
+    "reading the run",
+    "holding the checkpoint against its reference outputs",
+    "writing the graph",
+    "holding the file against the checkpoint",
+)
+INT8_STAGES = ("quantising", "judging held-out blocks in float32 and int8", "holding the int8 file against itself")
+
+
+@dataclass(frozen=True)
+class Export:
+    """What an export made.
+
+    Attributes:
+        model: the file, as the daemon loads it.
+        float32_bytes: size of the file in float32, whatever was written.
+        checks: every comparison that was made; all of them held.
+        seconds: taken by all of it.
+    """
+
+    model: LoadedModel
+    float32_bytes: int
+    checks: tuple[Check, ...]
+    seconds: float
+
+
+def export_run(
+    run: RunDirectory,
+    output: Path,
+    *,
+    int8: bool = False,
+    limits: Int8Limits | None = None,
+    on_stage: Callable[[str], None] = lambda _text: None,
+) -> Export:
+    """Export a finished run.
+
+    Args:
+        run: its directory.
+        output: the file to write; it appears whole or not at all, and an older one stays until then.
+        int8: quantise the LSTM layers.
+        limits: how much quantisation may change; the defaults where it is None.
+        on_stage: told what is being done: each of :data:`STAGES`, then of :data:`INT8_STAGES`.
+
+    Raises:
+        ParityError: checkpoint and reference outputs, or file and checkpoint, differ, or int8 changes too much.
+        RarefaultError: the run directory is unfinished or damaged.
+        UsageError: the file cannot be written there.
+    """
+    if not output.parent.is_dir():
+        raise UsageError(f"{output}: the folder {output.parent} does not exist; make it first")
+    if output.is_dir():
+        raise UsageError(f"{output} is a folder; name the file to write in it")
+    started = time.perf_counter()
+    with _one_thread():
+        written, float32_bytes, checks = _export(run, output, limits or Int8Limits() if int8 else None, on_stage)
+    return Export(written, float32_bytes, tuple(checks), time.perf_counter() - started)
+
+
+def _export(
+    run: RunDirectory, output: Path, limits: Int8Limits | None, on_stage: Callable[[str], None]
+) -> tuple[LoadedModel, int, list[Check]]:
+    """The file (int8 where there are limits to it), the size of the float32 one, and all checks made."""
+    on_stage(STAGES[0])
+    manifest, model, reference = _load(run)
+
+    on_stage(STAGES[1])
+    torch_step = TorchStep(model)
+    checks = check_checkpoint(torch_step, reference)
+    require(checks, f"{run.checkpoint} is not what was trained (restore it, or train again)")
+
+    on_stage(STAGES[2])
+    graph = step_graph(model)
+    with _scratch(output) as part:
+        written = _write(part, graph, manifest)
+        on_stage(STAGES[3])
+        checks += check_file(written.step, torch_step, model.center.numpy(), model.scale.numpy(), reference)
+        require(checks, f"{output} is not written, its graph does not compute what the checkpoint computes")
+        float32_bytes = written.size_bytes
+        if limits is not None:
+            written, more = _write_int8(part, graph, written, model, run, reference, limits, on_stage)
+            checks += more
+        part.replace(output)
+    return replace(written, path=output), float32_bytes, checks
+
+
+def _load(run: RunDirectory) -> tuple[Manifest, LRConvLSTM, Reference]:
+    """The manifest to write, the network, and its reference outputs.
+
+    Raises:
+        RarefaultError: they do not belong together.
+    """
+    manifest, model, reference = run.load_manifest(), run.load_model(), run.load_reference()
+    sizes = {
+        "channels": (len(manifest.channels), model.n_channels, reference.window.shape[3]),
+        "classes": (len(manifest.classes), model.n_classes, reference.log_prob.shape[2]),
+        "bins in a window": (manifest.window.length, model.window_length, reference.window.shape[2]),
+        "carried values": (manifest.state_size, model.state_size, reference.state.shape[2]),
+    }
+    for what, found in sizes.items():
+        if len(set(found)) > 1:
+            raise RarefaultError(
+                f"{run.path}: manifest, checkpoint and reference outputs have {found[0]}, {found[1]} and {found[2]} "
+                f"{what}; they are not of one training: train again"
+            )
+    training = {**manifest.training, "parameters": sum(p.numel() for p in model.parameters())}
+    return msgspec.structs.replace(manifest, training=training), model, reference
+
+
+def _write_int8(
+    part: Path,
+    graph: onnx.ModelProto,
+    exact: LoadedModel,
+    model: LRConvLSTM,
+    run: RunDirectory,
+    reference: Reference,
+    limits: Int8Limits,
+    on_stage: Callable[[str], None],
+) -> tuple[LoadedModel, list[Check]]:
+    """Quantise, measure what that changes, and write it with the measurements in its manifest."""
+    on_stage(INT8_STAGES[0])
+    quantised = quantise(graph)
+    manifest = msgspec.structs.replace(exact.manifest, precision="int8")
+    draft = _write(part, quantised, manifest)
+
+    on_stage(INT8_STAGES[1])
+    judge, material = choose_judge(run, manifest, reference)
+    company = InCompany(
+        draft.step, model.center.numpy(), model.scale.numpy(), manifest.window.length, manifest.state_size
+    )
+    effect = measure(judge, exact.step, draft.step, company)
+    checks = limit_checks(effect, limits)
+    require(checks, "no file is written, int8 changes too much (export float32, or raise the limits)")
+
+    on_stage(INT8_STAGES[2])
+    quantisation = {"method": METHOD, "measured on": material, **effect, "limits": msgspec.to_builtins(limits)}
+    final = _write(part, quantised, msgspec.structs.replace(manifest, quantisation=quantisation))
+    # The measurements could only be written into the file after it was measured: it must not have changed by that.
+    zero = np.zeros(reference.state.shape[1:], np.float32)
+    window = reference.window[-1]
+    same = largest_difference(draft.step(window, zero)[0], final.step(window, zero)[0])
+    checks.append(Check("log_prob", "int8 as written vs as measured", same, 0.0))
+    require(checks, "no file is written, two copies of the int8 graph compute different things")
+    return final, checks
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Torch on one thread: on a busy machine, threads that wait for each other make its small steps 60 times slower."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _scratch(output: Path) -> Iterator[Path]:
+    """A path beside the output, gone at the end, whatever happens."""
+    part = output.with_name(f".{output.name}.{os.getpid()}.part")
+    try:
+        yield part
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _write(path: Path, graph: onnx.ModelProto, manifest: Manifest) -> LoadedModel:
+    """Write a model file through to the disk and load it as the daemon does."""
+    try:
+        with path.open("wb") as file:
+            file.write(with_manifest(graph, manifest))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise UsageError(f"{path.parent}: the model file cannot be written there: {error.strerror}") from None
+    return load_model(path)

@@ -1,0 +1,183 @@
+"""What quantisation changes: verdicts, alarms and macro-F1 on blocks that training did not see.
+
+Dynamic int8 scales activations over the whole batch, so that an int8 verdict also depends on which other devices are
+due with it. That effect is measured like the first, by serving the same blocks once more in the company of 63 other
+devices, some of them wild.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import cycle
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from rarefault.export.parity import Check, largest_difference, random_sequence, run_sequence
+from rarefault.runtime.decision import AlarmChange, Decision
+from rarefault.runtime.engine import Step
+from rarefault.runtime.errors import RarefaultError
+from rarefault.runtime.grid import Float32, Int64
+from rarefault.runtime.manifest import Manifest, Share
+from rarefault.runtime.times import parse_time_ms
+from rarefault.train.evaluate import evaluate
+from rarefault.train.history import History, read_history
+from rarefault.train.run_directory import Reference, RunDirectory
+from rarefault.train.split import Block, Split
+
+#: Devices that share each batch where the dependence on company is measured.
+COMPANY = 63
+
+
+class Int8Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """How much quantisation may change before an export is refused."""
+
+    changed: Share = 0.02
+    """Share of the verdicts that differ from float32's, or from int8's own in other company."""
+    macro_f1_loss: Share = 0.02
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a step says of the blocks.
+
+    Attributes:
+        log_prob: [W, K].
+        fault: verdicts, [W].
+        alarms: every change as (device, state, end of the window in milliseconds).
+        macro_f1: None where labels are not at hand.
+    """
+
+    log_prob: Float32
+    fault: Int64
+    alarms: frozenset[tuple[int, int, int]]
+    macro_f1: float | None
+
+
+#: Serves the blocks with a step.
+Judge = Callable[[Step], Judged]
+
+
+def choose_judge(run: RunDirectory, manifest: Manifest, reference: Reference) -> tuple[Judge, str]:
+    """The best material at hand to judge with, and what it is.
+
+    The run's held-out test blocks, if its history can still be read and is what was trained on; else the real windows
+    of the reference outputs, which carry no labels.
+    """
+    try:
+        history = _held_out(run)
+    except RarefaultError as error:
+        reason = str(error).splitlines()[0]
+        return (lambda step: _judge_reference(step, manifest, reference)), f"reference windows of the run ({reason})"
+    return (lambda step: _judge_history(step, manifest, history)), "held-out test blocks of the run"
+
+
+def measure(judge: Judge, exact: Step, quantised: Step, company: Step) -> dict[str, Any]:
+    """The effects of quantisation and of company, as they are written into the manifest.
+
+    Args:
+        judge: serves the blocks with a step.
+        exact: the float32 file.
+        quantised: the int8 file.
+        company: the int8 file with other devices in each batch.
+    """
+    wanted, got, crowded = judge(exact), judge(quantised), judge(company)
+    return {
+        "verdicts": len(wanted.fault),
+        **_difference(wanted, got),
+        "macro_f1": {"float32": wanted.macro_f1, "int8": got.macro_f1},
+        "company": {"devices": COMPANY, **_difference(got, crowded), "macro_f1": crowded.macro_f1},
+    }
+
+
+def limit_checks(effect: dict[str, Any], limits: Int8Limits) -> list[Check]:
+    """The limits held against what :func:`measure` found."""
+    checks = [
+        Check("share of verdicts", "int8 vs float32", effect["changed"], limits.changed),
+        Check(
+            "share of verdicts",
+            f"int8 among {COMPANY} others vs alone",
+            effect["company"]["changed"],
+            limits.changed,
+        ),
+    ]
+    exact, quantised = effect["macro_f1"]["float32"], effect["macro_f1"]["int8"]
+    if exact is not None and quantised is not None:
+        loss = max(0.0, exact - quantised)
+        checks.append(Check("loss of macro-F1", "int8 vs float32", loss, limits.macro_f1_loss))
+    return checks
+
+
+class InCompany:
+    """A step whose every batch is shared with the same other devices; implements :class:`Step`.
+
+    Args:
+        step: the model.
+        center, scale: of the channels; the others' telemetry is drawn around them, [C].
+        length: bins in a window.
+        state_size: S.
+    """
+
+    def __init__(self, step: Step, center: Float32, scale: Float32, length: int, state_size: int) -> None:
+        self._step = step
+        self._windows = cycle(random_sequence(np.random.default_rng(1), COMPANY, length, center, scale))
+        self._state = np.zeros((COMPANY, state_size), np.float32)
+
+    def __call__(self, window: Float32, state: Float32, /) -> tuple[Float32, Float32]:
+        """Like the step itself, for the devices that are asked about."""
+        n = len(window)
+        log_prob, next_state = self._step(
+            np.concatenate((window, next(self._windows))), np.concatenate((state, self._state))
+        )
+        self._state = next_state[n:]
+        return log_prob[:n], next_state[:n]
+
+
+def _difference(wanted: Judged, got: Judged) -> dict[str, Any]:
+    return {
+        "changed": float((wanted.fault != got.fault).mean()),
+        "log_prob_difference": largest_difference(wanted.log_prob, got.log_prob),
+        "alarm_changes": {
+            "before": len(wanted.alarms),
+            "after": len(got.alarms),
+            "different": len(wanted.alarms ^ got.alarms),
+        },
+    }
+
+
+def _held_out(run: RunDirectory) -> History:
+    """The test blocks of a run's history.
+
+    Raises:
+        RarefaultError: the history cannot be read, or is not what the run was trained on.
+    """
+    history = read_history(run.load_config().data, run.path)
+    if history.fingerprint != run.load_json(run.data)["fingerprint"]:
+        raise RarefaultError("the history has changed since training")
+    blocks = tuple(
+        Block(b["device"], parse_time_ms(b["start"]), parse_time_ms(b["end"]), b["part"])
+        for b in run.load_json(run.split)["blocks"]
+    )
+    return Split(blocks, ()).select(history, "test")
+
+
+def _judge_history(step: Step, manifest: Manifest, history: History) -> Judged:
+    found = evaluate(history, manifest, step, manifest.name)
+    verdicts = found.verdicts
+    return Judged(verdicts.log_prob, verdicts.fault, _alarms(verdicts.alarms), found.scores.macro_f1)
+
+
+def _judge_reference(step: Step, manifest: Manifest, reference: Reference) -> Judged:
+    steps, n = reference.window.shape[:2]
+    zero = np.zeros((n, manifest.state_size), np.float32)
+    log_prob, _ = run_sequence(step, reference.window, zero)
+    log_prob = np.ascontiguousarray(log_prob.swapaxes(0, 1).reshape(n * steps, -1))  # by device, then by time
+    device = np.repeat(np.arange(n, dtype=np.int32), steps)
+    turn = np.tile(np.arange(steps), n)
+    end_ms = turn * manifest.window.stride * manifest.grid.period_ms
+    _, fault, alarms = Decision(manifest.decision).judge(device, end_ms, turn == 0, log_prob)
+    return Judged(log_prob, fault, _alarms(alarms), None)
+
+
+def _alarms(changes: list[AlarmChange]) -> frozenset[tuple[int, int, int]]:
+    return frozenset((change.device, change.state, change.end_ms) for change in changes)

@@ -1,0 +1,136 @@
+"""Parity: what is served must compute what was trained, output by output.
+
+Two steps (see :class:`rarefault.runtime.engine.Step`) are run side by side, each carrying its own state, and the
+largest difference of every output is held against what is allowed. The same comparison proves the checkpoint against
+the reference outputs of its training, and the exported file against the checkpoint.
+
+Shapes: T windows, N devices due, L bins, C channels, K classes, S carried state.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rarefault.runtime.engine import Step
+from rarefault.runtime.errors import ParityError
+from rarefault.runtime.grid import Float32, Float64
+from rarefault.train.run_directory import Reference, with_holes
+
+#: Largest difference allowed in a log-probability, and in a carried value (relative to it where it exceeds 1).
+ALLOWED = 1e-5
+#: Devices due together in the random sequences.
+BATCHES = (1, 7, 64)
+#: Windows in a random sequence; the state is carried over all of them.
+STEPS = 24
+
+#: Log-probabilities [T, N, K] and the state after each step [T, N, S].
+Outputs = tuple[Float32, Float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One comparison that was made.
+
+    Attributes:
+        of: what was compared; of a step the output's name.
+        between: the two sides, and the input on which they were compared.
+        measured: the largest difference found.
+        allowed: the largest difference allowed.
+    """
+
+    of: str
+    between: str
+    measured: float
+    allowed: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the difference is allowed; one that is no number never is."""
+        return self.measured <= self.allowed
+
+
+def require(checks: Sequence[Check], refusal: str) -> None:
+    """Raise ParityError, beginning with ``refusal``, for the worst of the checks that do not hold."""
+    failed = [check for check in checks if not check.holds]
+    if failed:
+        worst = max(failed, key=lambda check: check.measured)
+        raise ParityError(f"{refusal}: {worst.of}, {worst.between}", worst.measured, worst.allowed)
+
+
+def check_checkpoint(step: Step, reference: Reference) -> list[Check]:
+    """Whether a checkpoint still computes what it computed at the end of its training."""
+    n, size = reference.state.shape[1:]
+    got = run_sequence(step, reference.window, np.zeros((n, size), np.float32))
+    return _compare("checkpoint vs its training", (reference.log_prob, reference.state), got)
+
+
+def check_file(file: Step, torch: Step, center: Float32, scale: Float32, reference: Reference) -> list[Check]:
+    """Whether an exported file computes what the checkpoint computes, alone and in any company.
+
+    Args:
+        file: the step of the file as the daemon loads it.
+        torch: the step of the checkpoint.
+        center, scale: of the checkpoint's channels; random telemetry is drawn around them, [C].
+        reference: real windows, some with holes.
+    """
+    rng = np.random.default_rng(0)
+    length, size = reference.window.shape[2], reference.state.shape[2]
+    sequences = {f"random, N = {n}": random_sequence(rng, n, length, center, scale) for n in BATCHES}
+    sequences[f"real, N = {reference.window.shape[1]}"] = reference.window
+    checks: list[Check] = []
+    for name, windows in sequences.items():
+        zero = np.zeros((windows.shape[1], size), np.float32)
+        expected, got = run_sequence(torch, windows, zero), run_sequence(file, windows, zero)
+        checks += _compare(f"file vs checkpoint, {name}", expected, got)
+    alone, together = alone_and_together(file, size, sequences[f"random, N = {BATCHES[-1]}"])
+    return [*checks, *_compare(f"file, {BATCHES[-1]} together vs each alone", alone, together)]
+
+
+def random_sequence(
+    rng: np.random.Generator, n: int, length: int, center: Float32, scale: Float32, steps: int = STEPS
+) -> Float32:
+    """Random raw windows [T, N, L, C] that visit what telemetry can bring.
+
+    Around ``center`` [C] in multiples of ``scale`` [C]: quiet and wild devices (the latter are clipped), readings of a
+    broken sensor, and what :func:`rarefault.train.run_directory.with_holes` takes away.
+    """
+    shape = (steps, n, length, len(center))
+    spread = rng.choice([0.1, 1.0, 30.0], size=(1, n, 1, 1), p=[0.3, 0.6, 0.1])
+    x = center + scale * spread * rng.normal(size=shape)
+    x[rng.random(shape) < 0.001] = 1e30
+    return with_holes(rng, x.astype(np.float32))
+
+
+def run_sequence(step: Step, window_TNLC: Float32, state_NS: Float32) -> Outputs:
+    """Carry the state over a sequence and keep all outputs."""
+    log_probs, states = [], []
+    state = state_NS
+    for window in window_TNLC:
+        log_prob, state = step(window, state)
+        log_probs.append(log_prob)
+        states.append(state)
+    return np.stack(log_probs), np.stack(states)
+
+
+def alone_and_together(step: Step, state_size: int, window_TNLC: Float32) -> tuple[Outputs, Outputs]:
+    """The outputs of a sequence with each device in a batch of its own, and with all in one batch."""
+    zero = np.zeros((window_TNLC.shape[1], state_size), np.float32)
+    alone = [run_sequence(step, window_TNLC[:, i : i + 1], zero[i : i + 1]) for i in range(len(zero))]
+    joined = (np.concatenate([out[0] for out in alone], axis=1), np.concatenate([out[1] for out in alone], axis=1))
+    return joined, run_sequence(step, window_TNLC, zero)
+
+
+def largest_difference(expected: Float32 | Float64, got: Float32 | Float64) -> float:
+    """The largest absolute difference, infinite where one of both is not a number."""
+    difference = np.abs(np.asarray(got, np.float64) - expected)
+    return float(np.where(np.isnan(difference), np.inf, difference).max(initial=0.0))
+
+
+def _compare(what: str, expected: Outputs, got: Outputs) -> list[Check]:
+    # A cell value may grow with its sequence; its rounding errors grow with it.
+    size = np.maximum(1.0, np.abs(expected[1]))
+    return [
+        Check("log_prob", what, largest_difference(expected[0], got[0]), ALLOWED),
+        Check("next_state", what, largest_difference(expected[1] / size, got[1] / size), ALLOWED),
+    ]

@@ -1,0 +1,91 @@
+"""Make a tiny run directory and model file with the real exporter: ``python tests/make_tiny_model.py FOLDER``.
+
+The network is an LR-ConvLSTM like any other, only small (4 channels, 3 classes, windows of 6 bins) and not trained: its
+weights are drawn from a fixed seed. Tests of the daemon start from the file, so that they need no torch.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rarefault.export.exporter import export_run
+from rarefault.runtime.grid import Bins
+from rarefault.runtime.manifest import DecisionSpec, GridSpec, Manifest, WindowSpec
+from rarefault.runtime.streams import Streams
+from rarefault.train.model import LRConvLSTM, ModelSpec
+from rarefault.train.run_directory import RunDirectory, reference_outputs
+from rarefault.train.windows import LabelledWindows
+
+CHANNELS = ("c1.S1", "c1.S2", "c1.R1", "z1.E1")
+CLASSES = ("normal", "fault_1", "fault_2")
+WINDOW = WindowSpec(length=6, stride=2)
+CENTER, SCALE = np.array([700, 650, 720, 3], np.float32), np.array([20, 15, 10, 1], np.float32)
+
+
+def make_model() -> LRConvLSTM:
+    """The network; weights are large enough that its verdicts differ from window to window."""
+    torch.manual_seed(0)
+    spec = ModelSpec(filters=4, kernel=3, inner=(6, 5), outer=(8, 4), dropout=0.3, clip=5.0, missing_indicator=True)
+    model = LRConvLSTM(spec, len(CHANNELS), len(CLASSES), WINDOW.length)
+    model.center.copy_(torch.from_numpy(CENTER))
+    model.scale.copy_(torch.from_numpy(SCALE))
+    with torch.no_grad():
+        for norm in (model.norm1, model.norm2):
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            norm.running_mean.normal_(0, 0.2)
+            norm.running_var.uniform_(0.5, 2.0)
+            norm.weight.uniform_(0.5, 1.5)
+            norm.bias.uniform_(0.0, 0.5)
+        for layer in (model.inner1, model.inner2, model.outer1, model.outer2, model.head):
+            for weight in layer.parameters():
+                weight.mul_(2.5)
+    return model.eval()
+
+
+def make_manifest(model: LRConvLSTM) -> Manifest:
+    """A manifest that fits the network."""
+    return Manifest(
+        name="tiny",
+        channels=CHANNELS,
+        counters=("z1.E1",),
+        classes=CLASSES,
+        grid=GridSpec(period_s=60, max_hold_s=120, allowed_lateness_s=0, max_gap_s=600),
+        window=WINDOW,
+        state_size=model.state_size,
+        decision=DecisionSpec(
+            training_prior=(0.4, 0.3, 0.3), true_prior=(0.8, 0.15, 0.05), thresholds=(0.8, 0.15, 0.05)
+        ),
+        training={"created": "2026-01-01T00:00:00+00:00"},
+    )
+
+
+def make_windows() -> LabelledWindows:
+    """Windows of three devices that wander, as the grid and the streams would cut them."""
+    rng = np.random.default_rng(0)
+    n_devices, n_bins = 3, 60
+    walk = np.cumsum(rng.normal(scale=0.5, size=(n_devices, n_bins, len(CHANNELS))), axis=1)
+    values = (CENTER + SCALE * walk).reshape(-1, len(CHANNELS)).astype(np.float32)
+    index = np.tile(np.arange(n_bins), n_devices)
+    device = np.repeat(np.arange(n_devices, dtype=np.int32), n_bins)
+    windows = Streams(WINDOW, len(CHANNELS)).push(Bins(device, index, values, index == 0))
+    return LabelledWindows(windows, np.zeros(len(windows), np.int64), np.cumsum(windows.fresh))
+
+
+def make(folder: Path) -> Path:
+    """Write ``FOLDER/run`` and ``FOLDER/tiny.onnx``; returns the model file."""
+    run = RunDirectory(folder / "run")
+    run.path.mkdir(parents=True)
+    model = make_model()
+    run.save_model(model)
+    run.save_manifest(make_manifest(model))
+    run.save_reference(reference_outputs(model, make_windows()))
+    return export_run(run, folder / "tiny.onnx").model.path
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    print(make(Path(sys.argv[1])))
