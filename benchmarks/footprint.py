@@ -44,7 +44,7 @@ def main() -> int:
         }
     print(f"installed without extras  {result['installed_mb']:.0f} MB  (largest: {result['largest_mb']})")
     print(
-        f"import of the daemon      {result['import_s']:.2f} s   (of it onnxruntime {result['onnxruntime_import_s']:.2f} s)"
+        f"import of the daemon      {result['import_s']:.2f} s   (onnxruntime: {result['onnxruntime_import_s']:.2f} s)"
     )
     print(f"rarefault --version       {result['help_s']:.2f} s")
     if args.json:
