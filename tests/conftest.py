@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +28,15 @@ def data_dir() -> Path:
     if not value:
         pytest.skip("RAREFAULT_DATA is not set: no real data here")
     return Path(value)
+
+
+@pytest.fixture(scope="session")
+def tiny_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny run directory ``run`` and the file ``tiny.onnx`` that the real exporter made of it."""
+    folder = tmp_path_factory.mktemp("tiny")
+    script = Path(__file__).with_name("make_tiny_model.py")
+    subprocess.run([sys.executable, "-W", "error", str(script), str(folder)], check=True, stdout=subprocess.DEVNULL)
+    return folder
 
 
 def wait_until(condition: Callable[[], object], what: str) -> None:
