@@ -1,9 +1,12 @@
 """The wheel on a gateway: installed without extras into an empty virtual environment."""
 
+import json
 import subprocess
 import sys
+import time
 import venv
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,12 +55,36 @@ def test_the_missing_extra_is_named(gateway: Path, command: tuple[str, ...], ext
     assert f"pip install 'rarefault[{extra}]'" in result.stderr
 
 
-def test_the_daemon_runs_there(gateway: Path, tiny_model: Path, tmp_path: Path) -> None:
-    """``rarefault run --check`` loads a model; what is wrong with a configuration is said."""
+def test_the_daemon_runs_there(gateway: Path, tiny_export: Path, tmp_path: Path, mosquitto: Any, peer: Any) -> None:
+    """``rarefault run`` serves a model: telemetry in, verdicts out, a clean stop."""
     config = tmp_path / "daemon.toml"
-    config.write_text(f'[model]\npath = "{tiny_model}"\n', encoding="utf-8")
-    result = call(gateway, "run", str(config), "--check")
-    assert result.returncode == 0, result.stderr
+    config.write_text(
+        f'[model]\npath = "{tiny_export / "tiny.onnx"}"\n[broker]\nurl = "{mosquitto.url}"\n'
+        '[publish]\nruntime = "gateway"\n',
+        encoding="utf-8",
+    )
+    check = call(gateway, "run", str(config), "--check")
+    assert check.returncode == 0, check.stderr
+    peer.subscribe("rarefault/#")
+    process = subprocess.Popen([gateway / "rarefault", "run", config], stderr=subprocess.PIPE, text=True)
+    try:
+        peer.wait_for("rarefault/gateway/status")
+        begin = time.time() // 60 * 60 - 3600
+        for minute in range(20):
+            sample = {"time": begin + 60 * minute, "values": {"c1.S1": 700 + minute, "c1.S2": 650}}
+            peer.publish("telemetry/pump", json.dumps(sample))
+        verdict = json.loads(peer.wait_for("rarefault/pump/verdict", 5)[0])
+        assert verdict["device"] == "pump"
+        assert sum(verdict["probabilities"].values()) == pytest.approx(1.0)
+    finally:
+        process.terminate()
+        _, log = process.communicate(timeout=30)
+    assert process.returncode == 0, log
+    assert peer.wait_for("rarefault/gateway/status", 2)[-1] == b"offline"
+
+
+def test_a_missing_configuration_is_named(gateway: Path, tmp_path: Path) -> None:
+    """Exit code 2 and the file."""
     missing = call(gateway, "run", str(tmp_path / "missing.toml"))
     assert missing.returncode == 2
     assert "missing.toml" in missing.stderr
