@@ -17,7 +17,8 @@ from rarefault.runtime.errors import ParityError
 from rarefault.runtime.grid import Float32, Float64
 from rarefault.train.run_directory import Reference, with_holes
 
-#: Largest difference allowed in a log-probability, and in a carried value (relative to it where it exceeds 1).
+#: Largest difference allowed in a log-probability or a carried value. Rounding errors grow with what is rounded: in
+#: proportion more is allowed for carried values over 1, and for log-probabilities below -16 (probabilities below 1e-7).
 ALLOWED = 1e-5
 #: Devices due together in the random sequences.
 BATCHES = (1, 7, 64)
@@ -128,9 +129,8 @@ def largest_difference(expected: Float32 | Float64, got: Float32 | Float64) -> f
 
 
 def _compare(what: str, expected: Outputs, got: Outputs) -> list[Check]:
-    # A cell value may grow with its sequence; its rounding errors grow with it.
-    size = np.maximum(1.0, np.abs(expected[1]))
+    sizes = np.maximum(1.0, np.abs(expected[0]) / 16), np.maximum(1.0, np.abs(expected[1]))
     return [
-        Check("log_prob", what, largest_difference(expected[0], got[0]), ALLOWED),
-        Check("next_state", what, largest_difference(expected[1] / size, got[1] / size), ALLOWED),
+        Check(of, what, largest_difference(a / size, b / size), ALLOWED)
+        for of, a, b, size in zip(("log_prob", "next_state"), expected, got, sizes, strict=True)
     ]

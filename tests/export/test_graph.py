@@ -1,0 +1,108 @@
+"""The step graph: what is in it, and that it computes what the network computes."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from rarefault.export.graph import step_graph, with_manifest
+from rarefault.export.parity import check_file, random_sequence, run_sequence
+from rarefault.runtime.manifest import METADATA_KEY, DecisionSpec, GridSpec, Manifest, WindowSpec
+from rarefault.runtime.model_file import load_model
+from rarefault.train.model import PRESETS, LRConvLSTM, ModelSpec
+from rarefault.train.run_directory import Reference, RunDirectory
+from rarefault.train.step import TorchStep
+
+SPECS = {
+    "with indicator": ModelSpec(
+        filters=3, kernel=3, inner=(6, 5), outer=(8, 4), dropout=0.5, clip=2.0, missing_indicator=True
+    ),
+    "without indicator": ModelSpec(
+        filters=2, kernel=2, inner=(3, 7), outer=(4, 9), dropout=0.0, clip=5.0, missing_indicator=False
+    ),
+    "one filter, kernel of one": ModelSpec(
+        filters=1, kernel=1, inner=(1, 1), outer=(1, 1), dropout=0.0, clip=1.0, missing_indicator=False
+    ),
+}
+
+
+def network(spec: ModelSpec, n_channels: int = 3, n_classes: int = 4, length: int = 7) -> LRConvLSTM:
+    """A network that has learnt something: its normalisations are not the initial ones."""
+    torch.manual_seed(1)
+    model = LRConvLSTM(spec, n_channels, n_classes, length)
+    model.center.uniform_(-100, 100)
+    model.scale.uniform_(0.1, 10)
+    model.train()
+    for _ in range(3):
+        model(model.center + model.scale * torch.randn(8, 4, length, n_channels))
+    return model.eval()
+
+
+def manifest_of(model: LRConvLSTM) -> Manifest:
+    """A manifest that fits a network."""
+    k = model.n_classes
+    return Manifest(
+        name="net",
+        channels=tuple(f"x{i}" for i in range(model.n_channels)),
+        classes=("normal", *(f"fault_{i}" for i in range(1, k))),
+        grid=GridSpec(),
+        window=WindowSpec(length=model.window_length, stride=1),
+        state_size=model.state_size,
+        decision=DecisionSpec(training_prior=(1 / k,) * k, true_prior=(1 / k,) * k, thresholds=(1 / k,) * k),
+    )
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_the_graph_computes_what_the_network_computes(spec: ModelSpec, tmp_path: Path) -> None:
+    """Whatever the sizes, with and without the plane of missing values, file and network agree on every output."""
+    model = network(spec)
+    path = tmp_path / "net.onnx"
+    path.write_bytes(with_manifest(step_graph(model), manifest_of(model)))
+    step = TorchStep(model)
+    center, scale = model.center.numpy(), model.scale.numpy()
+    windows = random_sequence(np.random.default_rng(5), 4, model.window_length, center, scale)
+    reference = Reference(windows, *run_sequence(step, windows, np.zeros((4, model.state_size), np.float32)))
+    checks = check_file(load_model(path).step, step, center, scale, reference)
+    assert len(checks) == 10
+    assert all(check.holds for check in checks), checks
+
+
+def test_the_lstm_weights_are_constants_of_the_graph() -> None:
+    """Four LSTM nodes, each with its weights and biases as initializers and nothing computed before them."""
+    graph = step_graph(network(PRESETS["small"], length=16)).graph
+    constants = {tensor.name for tensor in graph.initializer}
+    layers = [node for node in graph.node if node.op_type == "LSTM"]
+    assert len(layers) == 4
+    assert all(set(node.input[1:4]) <= constants for node in layers)
+    assert sum(Counter(node.op_type for node in graph.node).values()) < 45
+
+
+def test_a_batch_of_any_size(run: RunDirectory) -> None:
+    """The number of devices is free in every input and output."""
+    model = run.load_model()
+    graph = step_graph(model)
+    assert [value.type.tensor_type.shape.dim[0].dim_param for value in (*graph.graph.input, *graph.graph.output)] == [
+        "N"
+    ] * 4
+
+
+def test_the_file_describes_itself(tiny_export: Path) -> None:
+    """Manifest, producer and a sentence for people are in the file; the number of parameters is in the manifest."""
+    model = onnx.load(tiny_export / "tiny.onnx")
+    assert model.producer_name == "rarefault"
+    assert "4 channels, 3 classes" in model.doc_string
+    texts = {entry.key: entry.value for entry in model.metadata_props}
+    manifest = Manifest.from_json(texts[METADATA_KEY])
+    run = RunDirectory(tiny_export / "run")
+    network = run.load_model()
+    assert manifest.training.pop("parameters") == sum(p.numel() for p in network.parameters())
+    assert manifest == run.load_manifest()
+
+
+def test_the_same_checkpoint_gives_the_same_bytes(run: RunDirectory) -> None:
+    """The model's id is a digest of the file, so a second export must not make another model of it."""
+    first = with_manifest(step_graph(run.load_model()), run.load_manifest())
+    assert with_manifest(step_graph(run.load_model()), run.load_manifest()) == first
