@@ -135,6 +135,14 @@ class Decision:
         probability = posterior.max() if state == self.n_classes else posterior[state]
         return AlarmChange(int(device), int(state), int(since_ms), int(end_ms), float(probability))
 
+    def state(self) -> Int64:
+        """The alarms of all devices, [4, devices]."""
+        return np.stack((self._alarm, self._said, self._candidate, self._since_ms))
+
+    def restore(self, state: Int64) -> None:
+        """Go on from what :meth:`state` gave."""
+        self._alarm, self._said, self._candidate, self._since_ms = state.copy()
+
     def _allocate(self, needed: int) -> None:
         have = len(self._alarm)
         if needed > have:

@@ -50,6 +50,16 @@ class Engine:
                 log_prob[batch], self._state[device] = self._step(windows.gather(batch), state)
         return log_prob
 
+    def state(self) -> Float32:
+        """The carried states of all devices, [devices, S]."""
+        return self._state
+
+    def restore(self, state: Float32) -> None:
+        """Go on from what :meth:`state` gave; ValueError where it is of another model."""
+        if state.shape[1:] != self._state.shape[1:]:
+            raise ValueError(f"a carried state of {state.shape[1:]} is not one of {self._state.shape[1:]}")
+        self._state = state.copy()
+
     def _allocate(self, needed: int) -> None:
         have, size = self._state.shape
         if needed > have:

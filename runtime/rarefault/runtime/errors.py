@@ -9,7 +9,8 @@
     ├── HistoryError               what the trainer reads
     ├── ModelFileError             a model file that is damaged, foreign, or made for something else
     ├── ParityError                an exported graph that does not compute what the checkpoint computes
-    └── BrokerError                the MQTT broker refused what was asked of it
+    ├── BrokerError                the MQTT broker refused what was asked of it
+    └── JournalError               the daemon's journal cannot be read or written
 """
 
 from collections.abc import Sequence
@@ -77,3 +78,7 @@ class ParityError(RarefaultError):
 
 class BrokerError(RarefaultError):
     """The MQTT broker refused a connection, a subscription or a message for a reason that waiting will not mend."""
+
+
+class JournalError(RarefaultError):
+    """The journal cannot be read or written: a full disk, a damaged file, another daemon's, another model's."""

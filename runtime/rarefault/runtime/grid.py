@@ -33,6 +33,19 @@ Bool = NDArray[np.bool_]
 #: Stands for "no bin yet" and "no time yet"; smaller than any real one.
 NEVER = -1
 
+#: What a grid remembers of each device.
+_REMEMBERED = (
+    "_newest_ms",
+    "_occupied",
+    "_held",
+    "_held_bin",
+    "_meter",
+    "_meter_bin",
+    "_open_bin",
+    "_open_value",
+    "_open_time",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Bins:
@@ -123,6 +136,22 @@ class Grid:
     _open_bin: Int64
     _open_value: Float64
     _open_time: Int64
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All that the grid remembers of its devices, as arrays."""
+        arrays = {name: getattr(self, name) for name in _REMEMBERED}
+        return arrays | {"counts": np.array([self.accepted, self.late])}
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        """Go on from what :meth:`state` of a grid with the same settings gave; ValueError where they differ."""
+        capacity = len(state["_newest_ms"])
+        self._capacity = 0
+        self._allocate(capacity)
+        for name in _REMEMBERED:
+            if state[name].shape != getattr(self, name).shape:
+                raise ValueError(f"a grid's {name} has shape {state[name].shape}, not {getattr(self, name).shape}")
+            setattr(self, name, state[name].copy())
+        self.accepted, self.late = state["counts"].tolist()
 
     def push(self, device: ArrayLike, time_ms: ArrayLike, values: ArrayLike) -> Bins:
         """Take samples in their order of arrival and return the bins that they close.

@@ -5,6 +5,8 @@ the only way from samples to verdicts that there is.
 """
 
 import hashlib
+import io
+import zipfile
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,6 +85,36 @@ class Pipeline:
         log_prob = self.engine.run(windows)
         posterior, fault, alarms = self.decision.judge(windows.device, end_ms, windows.fresh, log_prob)
         return Verdicts(windows.device, end_ms, log_prob, posterior, fault, alarms)
+
+    def snapshot(self) -> bytes:
+        """All that the pipeline remembers, to go on from with :meth:`restore`; contains no code."""
+        arrays = {f"grid.{name}": value for name, value in self.grid.state().items()}
+        arrays |= {f"streams.{name}": value for name, value in self.streams.state().items()}
+        arrays |= {"engine": self.engine.state(), "decision": self.decision.state()}
+        arrays["devices"] = np.array(self.devices, dtype=np.str_)
+        out = io.BytesIO()
+        np.savez(out, allow_pickle=False, **arrays)
+        return out.getvalue()
+
+    def restore(self, snapshot: bytes) -> None:
+        """Go on from a snapshot of a pipeline with the same model.
+
+        Raises:
+            ValueError: it is damaged, or of another model.
+        """
+        try:
+            with np.load(io.BytesIO(snapshot), allow_pickle=False) as found:
+                arrays = {name: found[name] for name in found.files}
+            self.grid.restore({k.removeprefix("grid."): v for k, v in arrays.items() if k.startswith("grid.")})
+            self.streams.restore({k.removeprefix("streams."): v for k, v in arrays.items() if k.startswith("streams.")})
+            self.engine.restore(arrays["engine"])
+            self.decision.restore(arrays["decision"])
+            devices = [str(name) for name in arrays["devices"]]
+        except (OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+            raise ValueError(f"not a snapshot of a pipeline: {error}") from error
+        self.devices[:] = devices
+        self._slots.clear()
+        self._slots |= {name: slot for slot, name in enumerate(devices)}
 
     def state_name(self, state: int) -> str:
         """Name of a verdict's or an alarm's class, ``unknown`` and ``no data`` included."""

@@ -1,9 +1,10 @@
 """Streams: the window of recent bins of every device, and which windows are due."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from rarefault.runtime.grid import Bins, Bool, Float32, Int32, Int64
 from rarefault.runtime.manifest import WindowSpec
@@ -52,6 +53,16 @@ class Streams:
         self._tail = np.empty((0, window.length - 1, n_channels), np.float32)
         self._count = np.empty(0, np.int64)  # bins of the present segment, at most L
         self._served = np.empty(0, bool)  # whether the present segment has had a window
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All that the streams remember of their devices, as arrays."""
+        return {"tail": self._tail, "count": self._count, "served": self._served}
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        """Go on from what :meth:`state` of streams with the same settings gave; ValueError where they differ."""
+        if state["tail"].shape[1:] != self._tail.shape[1:]:
+            raise ValueError(f"a window of {state['tail'].shape[1:]} is not one of {self._tail.shape[1:]}")
+        self._tail, self._count, self._served = (state[name].copy() for name in ("tail", "count", "served"))
 
     def push(self, bins: Bins) -> Windows:
         """Take closed bins (sorted by device, then index) and return the windows that they make due."""

@@ -62,6 +62,10 @@ class Codec:
         self._max_future_ms = config.max_future_s * 1000
         self._max_age_ms = config.max_age_s * 1000
 
+    def know(self, devices: Sequence[str]) -> None:
+        """Take over the devices that have a slot already."""
+        self._slots = {name: slot for slot, name in enumerate(devices)}
+
     @property
     def devices(self) -> int:
         """Number of devices seen."""

@@ -166,6 +166,21 @@ class LimitsConfig(Section, frozen=True):
     """Telemetry messages that are received and not yet acknowledged."""
 
 
+class JournalConfig(Section, frozen=True):
+    """``[journal]``: what survives the daemon."""
+
+    path: str = ""
+    """The file, relative to the configuration file; empty keeps everything in memory only."""
+    sync: Literal["full", "normal"] = "full"
+    """``full`` survives a power failure, ``normal`` a killed process."""
+    snapshot_s: Seconds = 60.0
+    """Time between two snapshots of the devices' memory; a restart processes again what came after the last."""
+    keep_days: Seconds = 30.0
+    """Samples older than this are deleted."""
+    max_bytes: Annotated[int, msgspec.Meta(ge=1 << 20)] = 1 << 30
+    """The oldest samples beyond this size are deleted."""
+
+
 class MetricsConfig(Section, frozen=True):
     """``[metrics]``: the page for Prometheus."""
 
@@ -189,6 +204,7 @@ class DaemonConfig(Section, frozen=True):
     telemetry: TelemetryConfig = TelemetryConfig()
     publish: PublishConfig = PublishConfig()
     limits: LimitsConfig = LimitsConfig()
+    journal: JournalConfig = JournalConfig()
     metrics: MetricsConfig = MetricsConfig()
     log: LogConfig = LogConfig()
 

@@ -124,6 +124,10 @@ class Link:
         """Take the oldest telemetry message, None where there is none."""
         return self._messages.popleft() if self._messages else None
 
+    def give_back(self, messages: list[Message]) -> None:
+        """Put messages back that could not be kept, to be taken again."""
+        self._messages.extendleft(reversed(messages))
+
     def publish(self, topic: str, payload: bytes, *, retain: bool) -> int:
         """Publish while :attr:`window` > 0 and return the id that its confirmation will have."""
         assert self._connection is not None

@@ -61,6 +61,7 @@ HELP = {
     "rarefault_outbox_messages": "Verdicts and alarms that wait for the broker's confirmation.",
     "rarefault_outbox_dropped_total": "Verdicts given up because the outbox was full.",
     "rarefault_refused_total": "Verdicts and alarms that the broker refused.",
+    "rarefault_journal_failures_total": "Turns that the journal could not keep.",
 }
 LABELS = {
     "rarefault_rejected_total": "reason",

@@ -100,11 +100,13 @@ class MemoryOutbox:
             return
         if self.full and topic in self._latest:
             self._drop(self._latest[topic])
-        self._last_key += 1
-        entry = Entry(self._last_key, topic, payload, retain)
+        self._keep(Entry(self._last_key + 1, topic, payload, retain))
+
+    def _keep(self, entry: Entry) -> None:
+        self._last_key = entry.key
         self._entries[entry.key] = entry
-        if retain:
-            self._latest[topic] = entry.key
+        if entry.retain:
+            self._latest[entry.topic] = entry.key
         else:
             self._verdicts[entry.key] = None
         self._unsent[entry.key] = None

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 import msgspec
@@ -19,6 +20,7 @@ from rarefault.runtime import __version__
 from rarefault.runtime.daemon.codec import Codec, column_tree
 from rarefault.runtime.daemon.config import DaemonConfig
 from rarefault.runtime.daemon.connection import Confirmation, Message
+from rarefault.runtime.daemon.keeper import Keeper
 from rarefault.runtime.daemon.link import Link
 from rarefault.runtime.daemon.metrics import Counts, MetricsPage
 from rarefault.runtime.daemon.outbox import MemoryOutbox, Outbox
@@ -55,18 +57,19 @@ class Service:
     def __init__(self, config: DaemonConfig, model: LoadedModel, password: str | None, source: str) -> None:
         self.config = config
         self.model = model
-        self.pipeline = Pipeline(model.manifest, model.step, model.model_id)
+        self._keeper: Keeper | None = None
+        self._pipeline = self._new_pipeline()
         self.rejections = Rejections()
         channels = model.manifest.channels
         self.codec = Codec(
             config.telemetry,
             column_tree(channels, config.telemetry.fields, source),
-            self.pipeline.slot,
+            self._slot,
             config.limits.max_devices,
             self.rejections,
         )
         self.rows = Rows(2 * max(config.telemetry.max_batch, config.limits.pending_messages), len(channels))
-        self.outbox: Outbox = MemoryOutbox(config.limits.outbox_messages)
+        self._outbox = MemoryOutbox(config.limits.outbox_messages)
         self.link = Link(config, password)
         self.metrics = MetricsPage(config.metrics, Counts(self.counts, model.model_id))
         self.messages = 0
@@ -81,6 +84,22 @@ class Service:
         self._connection = 0
         self._progress_at = time.monotonic()
         self._stalled = False
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """What brings samples to verdicts."""
+        return self._keeper.pipeline if self._keeper is not None else self._pipeline
+
+    @property
+    def outbox(self) -> Outbox:
+        """What waits for the broker's confirmation."""
+        return self._keeper.outbox if self._keeper is not None else self._outbox
+
+    def _slot(self, device: str) -> int:
+        return self.pipeline.slot(device)  # of the present pipeline, which a failed turn replaces
+
+    def _new_pipeline(self) -> Pipeline:
+        return Pipeline(self.model.manifest, self.model.step, self.model.model_id)
 
     def run(self) -> None:
         """Serve until :meth:`stop`, SIGTERM or SIGINT.
@@ -102,6 +121,11 @@ class Service:
         self.link.wake()
 
     def _startup(self) -> None:
+        if self.config.journal.path:
+            base = Path(self._source).parent
+            capacity = self.config.limits.outbox_messages
+            self._keeper = Keeper(self.config.journal, base, self._new_pipeline, capacity)
+            self.codec.know(self.pipeline.devices)
         self.metrics.open(self._source)
         log.info(
             "rarefault %s with model %s (%d channels; %s): telemetry from %s at %s, verdicts to %s/{device}/verdict",
@@ -138,7 +162,10 @@ class Service:
         self.link.close(FAREWELL_S)
         self.metrics.close()
         if len(self.outbox):
-            log.warning("stopped with %d verdicts and alarms that the broker has not confirmed", len(self.outbox))
+            where = "the journal keeps them" if self._keeper is not None else "they are lost"
+            log.warning("stopped with %d verdicts and alarms not confirmed by the broker; %s", len(self.outbox), where)
+        if self._keeper is not None:
+            self._keeper.close()
         log.info("stopped after %d messages, %d verdicts", self.messages, self.verdicts.total())
 
     def _take(self) -> list[Message]:
@@ -151,10 +178,24 @@ class Service:
             taken.append(message)
             self.codec.decode(message.topic, message.payload, message.arrived_ms, self.rows, retained=message.retained)
         self.messages += len(taken)
-        if len(self.rows):
+        if self._process():
+            return taken
+        self.messages -= len(taken)
+        self.link.give_back(taken)
+        return []
+
+    def _process(self) -> bool:
+        """Bring the samples that were read to verdicts; False where they could not be kept."""
+        kept = True
+        if self._keeper is not None:
+            if len(self.rows) or self._keeper.outbox.settled:
+                kept = self._keeper.turn(self.rows, self._put)
+                if not kept:
+                    self.codec.know(self.pipeline.devices)
+        elif len(self.rows):
             self._put(self.pipeline.push(self.rows.device, self.rows.time_ms, self.rows.values))
-            self.rows.clear()
-        return taken
+        self.rows.clear()
+        return kept
 
     def _put(self, verdicts: Verdicts) -> None:
         prefix = self.config.publish.prefix
@@ -192,7 +233,9 @@ class Service:
             self._progress_at = time.monotonic()
 
     def _hold(self) -> bool:
-        """Whether telemetry must wait, unacknowledged, because its verdicts might find no room."""
+        """Whether telemetry must wait, unacknowledged, because it or its verdicts might find no room."""
+        if self._keeper is not None and self._keeper.waiting:
+            return True
         if not self.outbox.crowded:
             self._stalled = False
             return False
@@ -225,6 +268,7 @@ class Service:
             "rarefault_outbox_messages": len(self.outbox),
             "rarefault_outbox_dropped_total": self.outbox.dropped,
             "rarefault_refused_total": self.refused,
+            "rarefault_journal_failures_total": self._keeper.failures if self._keeper is not None else 0,
         }
 
     @contextmanager
