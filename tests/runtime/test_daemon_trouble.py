@@ -120,7 +120,7 @@ def test_a_broker_that_confirms_nothing_does_not_stop_the_daemon(
             turn()
         assert service.outbox.dropped > 0
         assert len(service.outbox) <= 8 + len(recording.devices)
-        service.outbox = MemoryOutbox(1)  # nothing to wait for at the end
+        service._outbox = MemoryOutbox(1)  # nothing to wait for at the end
     assert "the broker has confirmed nothing for 30 s while" in caplog.text
 
 
