@@ -29,7 +29,6 @@ from rarefault.train.split import PARTS, Split, describe_blocks, split_history
 from rarefault.train.step import TorchStep
 from rarefault.train.windows import LabelledWindows, channel_statistics, cut_windows
 
-
 #: Networks with fewer parameters train as fast on one thread as on two, and much faster where cores are shared.
 SMALL_PARAMETERS = 1_000_000
 
