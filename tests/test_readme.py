@@ -16,7 +16,10 @@ from rarefault.train.history import Phm2015Config, TableConfig
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 #: Section headings and the configuration that stands below each.
-REFERENCES = {"Configuration of the trainer": TrainConfig, "Configuration of the daemon": DaemonConfig}
+REFERENCES: dict[str, type[msgspec.Struct]] = {
+    "Configuration of the trainer": TrainConfig,
+    "Configuration of the daemon": DaemonConfig,
+}
 
 
 def section(title: str) -> str:
@@ -29,8 +32,8 @@ def test_the_examples_load() -> None:
         re.sub(r"^   ", "", block, flags=re.MULTILINE) for block in re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
     ]
     assert len(blocks) == 2
-    for block, type_ in zip(blocks, (TrainConfig, DaemonConfig), strict=True):
-        from_mapping(tomllib.loads(block), type_, "README.md")
+    from_mapping(tomllib.loads(blocks[0]), TrainConfig, "README.md")
+    from_mapping(tomllib.loads(blocks[1]), DaemonConfig, "README.md")
 
 
 @pytest.mark.parametrize("title", REFERENCES)

@@ -76,7 +76,7 @@ class TrainingConfig(Section, frozen=True):
     clip_norm: Positive = 1.0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
-    """Threads of torch on the processor; 0 leaves it to torch."""
+    """Threads of torch on the processor; 0 takes one for small networks and leaves it to torch for others."""
 
 
 class DecisionConfig(Section, frozen=True):

@@ -63,10 +63,10 @@ def verdict_cost_us(model: LoadedModel, n_due: int) -> float:
 
 
 def thread_count(text: str) -> int:
-    threads = int(text)
-    if threads < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {threads}")
-    return threads
+    """A number of threads as an argument."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text!r}")
+    return int(text)
 
 
 def _result(model: LoadedModel, threads: int, cost_us: dict[int, float]) -> dict[str, Any]:
