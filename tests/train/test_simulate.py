@@ -152,6 +152,7 @@ def test_impossible_wishes_are_refused(tmp_path: Path, capsys: pytest.CaptureFix
         (["--proportion", "fault_1=0.9"], "proportions.fault_1"),
         (["--proportion", "fault_1=x"], "write it like"),
         (["--plants", "0"], "plants"),
+        (["--start", "2024-13-45"], "start must be a day"),
     ):
         assert main(["simulate", str(tmp_path / "x"), *words]) == 2
         assert sentence in capsys.readouterr().err

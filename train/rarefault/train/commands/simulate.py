@@ -1,7 +1,7 @@
 """``rarefault simulate``: plants with rare faults, as files."""
 
 import argparse
-import shutil
+import tempfile
 from pathlib import Path
 
 from rarefault.runtime.errors import UsageError
@@ -42,6 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Simulate."""
+    import msgspec
     from rich.console import Console
     from rich.progress import Progress
     from rich.table import Table
@@ -51,18 +52,28 @@ def run(args: argparse.Namespace) -> int:
     values = read_toml(args.config) if args.config is not None else {}
     names = ("plants", "days", "components", "zones", "seed", "start")
     values |= {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    source = str(args.config or "the command line")
+    from_mapping(values, SimulationConfig, source)  # so that what is below can rely on the file's form
     for pair in args.proportion:
         fault, _, share = pair.partition("=")
         try:
             values.setdefault("proportions", {})[fault] = float(share)
         except ValueError:
             raise UsageError(f"--proportion {pair}: write it like --proportion fault_4=0.01") from None
-    config = from_mapping(values, SimulationConfig, str(args.config or "the command line"))
-    _make_room(args.out, force=args.force)
+    config = from_mapping(values, SimulationConfig, source)
+    _check_room(args.out, force=args.force)
     console = Console(stderr=str(args.json) == "-")
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task(f"{config.plants} plants, {config.days} days", total=1.0)
-        summary = simulate(config, args.out, lambda share: bar.update(task, completed=share))
+        with tempfile.TemporaryDirectory(prefix=f"{args.out.name}.", dir=_parent(args.out)) as fresh:
+            summary = simulate(config, Path(fresh), lambda share: bar.update(task, completed=share))
+            # What was there goes only when what replaces it is whole.
+            args.out.mkdir(exist_ok=True)
+            for old in args.out.iterdir():
+                old.unlink()
+            for new in Path(fresh).iterdir():
+                new.replace(args.out / new.name)
+    summary = msgspec.structs.replace(summary, folder=str(args.out))
     table = Table(box=None, pad_edge=False)
     table.add_column("class")
     table.add_column("share of time", justify="right")
@@ -80,7 +91,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _make_room(folder: Path, *, force: bool) -> None:
+def _parent(folder: Path) -> Path:
+    """The folder that it is in, made if it is not there."""
+    parent = folder.resolve().parent
+    parent.mkdir(parents=True, exist_ok=True)
+    return parent
+
+
+def _check_room(folder: Path, *, force: bool) -> None:
+    """Refuse a folder that holds anything but simulated plants that may be replaced."""
     if not folder.exists():
         return
     there = list(folder.iterdir()) if folder.is_dir() else [folder]
@@ -90,5 +109,3 @@ def _make_room(folder: Path, *, force: bool) -> None:
         )
     if strange := [file.name for file in there if not file.match("plant_*[abc].csv")]:
         raise UsageError(f"{folder} holds {strange[0]!r}, which is no simulated plant: --force does not remove it")
-    if there:
-        shutil.rmtree(folder)

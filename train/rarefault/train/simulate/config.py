@@ -1,5 +1,6 @@
 """What is simulated."""
 
+from datetime import date
 from typing import Annotated
 
 import msgspec
@@ -53,3 +54,9 @@ class SimulationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """Mean time between two samples of a component."""
     start: Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\d$")] = "2024-01-01"
     proportions: Proportions = msgspec.field(default_factory=Proportions)
+
+    def __post_init__(self) -> None:
+        try:
+            date.fromisoformat(self.start)
+        except ValueError:
+            raise ValueError(f"start must be a day such as 2024-01-31, got {self.start!r}") from None

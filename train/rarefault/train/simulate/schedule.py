@@ -44,6 +44,7 @@ def plan_events(config: SimulationConfig, rng: np.random.Generator) -> Schedule:
     bins = config.days * 86_400 // p
     taken = np.zeros((config.plants, bins + 1), np.int64)
     rows: list[tuple[int, int, int, int, int]] = []
+    busy: list[list[tuple[int, int, int]]] = [[] for _ in range(config.plants)]  # component, start, end
     shares = config.proportions.by_code()
     for code in sorted((c for c in shares if shares[c] > 0), key=lambda c: shares[c]):
         wanted = round(shares[code] * config.plants * bins)
@@ -69,7 +70,9 @@ def plan_events(config: SimulationConfig, rng: np.random.Generator) -> Schedule:
             end_s = last * p + int(rng.integers(-p // 3, p // 3))
             if end_s - start_s < p // 4:
                 end_s = start_s + p // 4
-            rows.append((plant, _component(rows, config, plant, start_s, end_s, rng), start_s, end_s, code))
+            unit = _component(busy[plant], config.components, start_s, end_s, rng)
+            busy[plant].append((unit, start_s, end_s))
+            rows.append((plant, unit, start_s, end_s, code))
             taken[plant, first + 1 : last + 1][free] = code
             got += int(free.sum())
     table = np.array(rows, np.int64).reshape(-1, 5)
@@ -79,14 +82,8 @@ def plan_events(config: SimulationConfig, rng: np.random.Generator) -> Schedule:
 
 
 def _component(
-    rows: list[tuple[int, int, int, int, int]],
-    config: SimulationConfig,
-    plant: int,
-    start_s: int,
-    end_s: int,
-    rng: np.random.Generator,
+    busy: list[tuple[int, int, int]], components: int, start_s: int, end_s: int, rng: np.random.Generator
 ) -> int:
     """A component without another fault at that time, if there is one: lost samples would hide the other."""
-    busy = {row[1] for row in rows if row[0] == plant and row[2] <= end_s and row[3] >= start_s}
-    free = [c for c in range(config.components) if c not in busy]
-    return int(rng.choice(free or config.components))
+    taken = {component for component, start, end in busy if start <= end_s and end >= start_s}
+    return int(rng.choice([c for c in range(components) if c not in taken] or components))
