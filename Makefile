@@ -42,7 +42,9 @@ demo: setup ## everything on one machine: simulate, train, export, serve, compar
 	$(BIN)/rarefault demo $(DEMO_ARGS)
 
 bench: setup ## the measurements
-	$(BIN)/python benchmarks/footprint.py
+	$(BIN)/python benchmarks/footprint.py --json benchmarks/results/footprint.json
+	@if [ -n "$$RAREFAULT_DATA" ]; then $(BIN)/python benchmarks/recipe.py; \
+	  else echo "RAREFAULT_DATA is not set: the recipe is not measured"; fi
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis demo runs dist
