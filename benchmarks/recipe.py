@@ -1,6 +1,6 @@
 """What the imbalance recipe is worth: the same blocks of plant 31 with it, without weights, and plain.
 
-Needs ``RAREFAULT_DATA`` with ``phm2015/plant_31*.csv``. Trains every row with every seed (about a minute each on one core)
+Needs ``RAREFAULT_DATA`` with ``phm2015/plant_31*.csv``. Trains every row with every seed (about a minute each)
 and writes ``benchmarks/results/recipe.json``: ``commit``, ``machine`` and ``rows`` of
 ``{method, seed, macro_f1, balanced_accuracy, calibration_error, false_alarms_per_device_day, recall, ...}``.
 """
@@ -38,7 +38,7 @@ def main() -> int:
     if not folder:
         sys.exit("RAREFAULT_DATA is not set: it names the folder that holds phm2015/plant_31a.csv")
     data = {"format": "phm2015", "path": str(Path(folder, "phm2015").resolve()), "plants": [31]}
-    rows = []
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="rarefault-recipe-") as runs:
         for seed in range(args.seeds):
             for method, recipe in METHODS.items():
