@@ -6,7 +6,7 @@ import pytest
 from rarefault.runtime.engine import Engine, rounds
 from rarefault.runtime.grid import Float32
 from rarefault.runtime.manifest import DecisionSpec, GridSpec, Manifest, WindowSpec
-from rarefault.runtime.pipeline import Pipeline, column_order, verdict_id
+from rarefault.runtime.pipeline import Pipeline, verdict_id
 from rarefault.runtime.streams import Windows
 
 MANIFEST = Manifest(
@@ -100,10 +100,3 @@ def test_verdict_ids_differ_by_device_time_and_model() -> None:
     ids = {verdict_id(d, t, m) for d in ("a", "b") for t in (0, 1000) for m in ("x@1", "x@2")}
     assert len(ids) == 8
     assert verdict_id("a", 0, "x@1") in ids
-
-
-def test_columns_are_ordered_by_name() -> None:
-    """A recording may have its channels in any order, but not lack one."""
-    assert column_order(("b", "x", "a"), ("a", "b")).tolist() == [2, 0]
-    with pytest.raises(ValueError, match="channels missing: c"):
-        column_order(("a",), ("a", "c"))

@@ -261,25 +261,10 @@ class Grid:
         if not len(columns):
             return
         reading = value[:, columns]
-        before, before_bin = _previous(
-            reading,
-            index,
-            boundary,
-            starts,
-            self._meter[device][:, columns],
-            self._meter_bin[device][:, columns],
-            inclusive=False,
-        )
+        carried = (self._meter[device][:, columns], self._meter_bin[device][:, columns])
+        before, before_bin = _previous(reading, index, boundary, starts, *carried, inclusive=False)
+        latest, latest_bin = _previous(reading, index, boundary, starts, *carried, inclusive=True)
         last = np.r_[device[1:] != device[:-1], True]
-        latest, latest_bin = _previous(
-            reading,
-            index,
-            boundary,
-            starts,
-            self._meter[device][:, columns],
-            self._meter_bin[device][:, columns],
-            inclusive=True,
-        )
         increase = reading - before
         with np.errstate(invalid="ignore"):
             value[:, columns] = np.where(increase > 0, increase / (index[:, None] - before_bin), np.nan)

@@ -131,12 +131,3 @@ def verdict_id(device: str, end_ms: int, model_id: str) -> str:
     """Deterministic id of a verdict, so that a consumer can drop a repeated delivery (96 bits as hexadecimal)."""
     text = f"{device}\0{int(end_ms)}\0{model_id}".encode()
     return hashlib.blake2b(text, digest_size=12).hexdigest()
-
-
-def column_order(channels: tuple[str, ...], wanted: tuple[str, ...]) -> Int64:
-    """Columns of ``channels`` in the order of ``wanted``; ValueError names what is missing."""
-    missing = [name for name in wanted if name not in channels]
-    if missing:
-        raise ValueError(f"channels missing: {', '.join(missing)}")
-    place = {name: i for i, name in enumerate(channels)}
-    return np.asarray([place[name] for name in wanted], np.int64)
