@@ -108,7 +108,7 @@ def test_long_events_and_rare_classes_are_said() -> None:
     whole = history([(0, 10, 60 * 48, 1), (0, 100, 60, 2)])
     split = split_history(whole, SplitConfig(block_s=12 * 3600), GRID.period_ms)
     assert any("1 event(s) last longer than a block" in note for note in split.notes)
-    assert any("class b has 1 event(s), fewer than the 5 folds" in note for note in split.notes)
+    assert any("fewer events than the 5 folds: a (1), b (1);" in note for note in split.notes)
 
 
 def test_too_few_blocks_are_refused() -> None:

@@ -132,7 +132,7 @@ def test_a_class_with_fewer_events_than_folds_is_said(write_plant: Callable[...,
     with (tmp_path / "events.csv").open("a", encoding="utf-8") as log:
         log.write("d0,1704070800000,1704074400000,leak\n")
     result = train(load_train_config(config, {"training.epochs": 1}), tmp_path, tmp_path / "run")
-    assert any("class leak has 1 event(s), fewer than the 5 folds" in note for note in result.metrics["notes"])
+    assert any("fewer events than the 5 folds: leak (1);" in note for note in result.metrics["notes"])
     leak = [result.metrics[part]["classes"]["leak"] for part in ("test", "validation")]
     assert any(row["support"] == 0 and row["recall"] is None for row in leak)
 

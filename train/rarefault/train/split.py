@@ -133,12 +133,12 @@ def split_history(history: History, config: SplitConfig, period_ms: int) -> Spli
         for (slot, start, end), f in zip(intervals, fold, strict=True)
     )
     counts = np.bincount(history.events.fault, minlength=len(history.classes))
-    notes += [
-        f"class {history.classes[c]} has {counts[c]} event(s), fewer than the {config.folds} folds: "
-        "some parts hold none of it, and its scores there are left out, not counted as zero"
-        for c in range(1, len(history.classes))
-        if counts[c] < config.folds
-    ]
+    few = [f"{name} ({n})" for name, n in zip(history.classes[1:], counts[1:], strict=True) if n < config.folds]
+    if few:
+        notes.append(
+            f"fewer events than the {config.folds} folds: {', '.join(few)}; some parts hold none of these, and their "
+            "scores there are left out, not counted as zero"
+        )
     return Split(blocks, tuple(notes))
 
 
