@@ -12,6 +12,7 @@ from rarefault.runtime.decision import Decision
 from rarefault.runtime.grid import Float32, Float64, Int64
 from rarefault.runtime.manifest import DecisionSpec
 from rarefault.train.config import DecisionConfig
+from rarefault.train.recipe import SMALLEST_PRIOR
 
 #: Range of the temperature.
 TEMPERATURES = (0.2, 5.0)
@@ -107,10 +108,16 @@ def fit_thresholds(posterior: Float64, label: Int64, true_prior: NDArray[np.floa
         verdict = (posterior / thresholds).argmax(axis=1)
         return float(f1_score(label, verdict, labels=present, average="macro", zero_division=0))
 
-    scores = [macro_f1(true_prior**beta) for beta in EXPONENTS]
+    # A class that training never saw has no share to go by: what little the net gives it must not be blown up.
+    seen = true_prior > 2 * SMALLEST_PRIOR
+
+    def by_share(beta: float) -> Float64:
+        return np.where(seen, true_prior**beta, 1.0)
+
+    scores = [macro_f1(by_share(beta)) for beta in EXPONENTS]
     # The middle of the best stretch is steadier than its first point.
     best = np.flatnonzero(np.isclose(scores, max(scores)))
-    thresholds = true_prior ** EXPONENTS[best[len(best) // 2]]
+    thresholds = by_share(EXPONENTS[best[len(best) // 2]])
     score = max(scores)
     for _ in range(2):
         for c in np.flatnonzero(counts >= MIN_WINDOWS):

@@ -37,7 +37,7 @@ class Publisher:
             raise UsageError(f"broker {url!r} is not a broker's address; write it like mqtt://localhost:1883")
         self._url = url
         self._login = (username, password)
-        self._window = threading.BoundedSemaphore(window)
+        self._window = threading.Semaphore(window)
         self._size = window
         self._lost: str | None = None
         self._client: mqtt.Client | None = None

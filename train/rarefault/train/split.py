@@ -171,10 +171,10 @@ def _cuts(history: History, slot: int, start: int, end: int, block_ms: int) -> l
 
 
 def _merge(start_ms: Int64, end_ms: Int64) -> list[tuple[int, int]]:
-    """Overlapping intervals joined, in order."""
+    """Intervals joined that overlap or leave no instant between them that is free, in order."""
     joined: list[tuple[int, int]] = []
     for a, b in sorted(zip(start_ms.tolist(), end_ms.tolist(), strict=True)):
-        if joined and a <= joined[-1][1]:
+        if joined and a <= joined[-1][1] + 2:
             joined[-1] = (joined[-1][0], max(joined[-1][1], b))
         else:
             joined.append((a, b))

@@ -56,16 +56,20 @@ def run(args: argparse.Namespace) -> int:
     name = config.training.name or "".join(c if c.isalnum() or c in "._-" else "-" for c in args.config.stem)
     out = args.out or _free_folder(Path("runs"), name)
     console = Console(stderr=str(args.json) == "-")
-    with TrainingProgress(console, config.training.epochs) as progress:
-        result = train(
-            config,
-            args.config.parent,
-            out,
-            name=name,
-            resume=args.resume,
-            strict=args.strict,
-            observer=progress.observer(),
-        )
+    try:
+        with TrainingProgress(console, config.training.epochs) as progress:
+            result = train(
+                config,
+                args.config.parent,
+                out,
+                name=name,
+                resume=args.resume,
+                strict=args.strict,
+                observer=progress.observer(),
+            )
+    except KeyboardInterrupt:
+        console.print(f"go on with  rarefault train {args.config} --out {out} --resume", highlight=False)
+        raise
     print_scores(console, result.metrics["test"], f"held-out test blocks of {name}")
     console.print(f"run directory  {out}", highlight=False)
     console.print(f"report         {out / 'report.html'}", highlight=False)
