@@ -50,6 +50,29 @@ def test_every_fault_comes_up_all_along(plants: tuple[Path, SimulationSummary]) 
         assert set(fifth) == {0, 1, 2, 3, 4}
 
 
+@pytest.mark.parametrize(("plants", "days"), [(1, 120), (2, 30)])
+def test_small_histories_have_five_events_too(plants: int, days: int) -> None:
+    """Where a fault's share is five bins or more, no long event takes the time of the others."""
+    for seed in range(20):
+        config = SimulationConfig(plants=plants, days=days, seed=seed)
+        schedule = plan_events(config, np.random.default_rng([seed, 0]))
+        for code, share in QUOTED.items():
+            wanted = round(share * plants * days * 96)
+            assert (schedule.fault == code).sum() >= min(5, wanted)
+            assert schedule.share[code] * plants * days * 96 == pytest.approx(wanted, abs=1)
+
+
+def test_the_week_is_that_of_the_calendar() -> None:
+    """A history that starts on a Saturday starts with two days that nobody comes."""
+    for start, empty in (("2024-01-01", {5, 6}), ("2024-01-06", {0, 1})):
+        config = SimulationConfig(plants=1, components=1, days=7, start=start)
+        steps = config.days * 86_400 // STEP_S
+        outdoor = weather(config, np.random.default_rng(0))
+        setpoint = run_plants(config, outdoor, np.zeros((7, steps, 1)), np.random.default_rng(1)).controls[0, :, 0]
+        noon = setpoint[12 * 12 :: 24 * 12]
+        assert set(np.flatnonzero(noon > noon.min() + 1).tolist()) == empty
+
+
 def test_the_files_have_the_form_of_the_challenge(plants: tuple[Path, SimulationSummary]) -> None:
     """Ten, four and three columns, no header, times to the second, integer sensors, a meter that only rises."""
     folder, summary = plants

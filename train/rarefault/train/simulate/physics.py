@@ -15,6 +15,7 @@ does in life.
 """
 
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 
@@ -102,7 +103,7 @@ def run_plants(config: SimulationConfig, outdoor: Float64, severity: Float64, rn
     sensors, controls = np.empty((4, steps, units)), np.empty((4, steps, units))
     power = np.empty((steps, units))
     hour = (np.arange(steps) * STEP_S / 3600)[:, None]
-    clock, weekday = (hour + shift) % 24, hour // 24 % 7 < 5
+    clock, weekday = (hour + shift) % 24, (hour // 24 + date.fromisoformat(config.start).weekday()) % 7 < 5
     occupied = ((clock >= 7) & (clock < 19) & weekday).astype(float)
     setpoints = comfort + np.where(occupied > 0, 0.0, 3.0)
     supply_setpoints = np.clip(15.0 - 0.15 * (outdoor - 20.0), 11.0, 16.0)

@@ -48,16 +48,18 @@ def plan_events(config: SimulationConfig, rng: np.random.Generator) -> Schedule:
     shares = config.proportions.by_code()
     for code in sorted((c for c in shares if shares[c] > 0), key=lambda c: shares[c]):
         wanted = round(shares[code] * config.plants * bins)
-        count = max(min(FEWEST, wanted), round(wanted * p / MEAN_S[code]))
+        fewest = min(FEWEST, wanted)
+        count = max(fewest, round(wanted * p / MEAN_S[code]))
         stretch = config.plants * bins / max(count, 1)
-        got = tries = 0
+        got = made = tries = 0
         order = rng.permutation(count)
         while got < wanted and tries < 50 * count:
             slot = order[tries % count]
             # Rare faults share their few bins evenly; common ones vary.
             typical = wanted / count
             length = typical if typical * p < 2 * 3600 else typical * rng.lognormal(-0.18, 0.6)
-            size = int(np.clip(round(length), 1, wanted - got))
+            # A long event leaves bins for the fewest that are to come.
+            size = int(np.clip(round(length), 1, wanted - got - max(0, fewest - 1 - made)))
             at = int((slot + rng.uniform(0.05, 0.75)) * stretch)
             plant, first = divmod(at, bins)
             tries += 1
@@ -75,6 +77,7 @@ def plan_events(config: SimulationConfig, rng: np.random.Generator) -> Schedule:
             rows.append((plant, unit, start_s, end_s, code))
             taken[plant, first + 1 : last + 1][free] = code
             got += int(free.sum())
+            made += 1
     table = np.array(rows, np.int64).reshape(-1, 5)
     achieved = {code: float((taken == code).sum() / (config.plants * bins)) for code in shares}
     plant_, component, start, end, fault = table.T
