@@ -22,6 +22,7 @@ from rarefault.runtime.daemon.connection import Confirmation, Message
 from rarefault.runtime.daemon.link import Link
 from rarefault.runtime.daemon.payloads import alarm_payload, verdict_payloads
 from rarefault.runtime.daemon.service import Service
+from rarefault.runtime.daemon.setup import Setup
 from rarefault.runtime.manifest import METADATA_KEY, DecisionSpec, GridSpec, Manifest, WindowSpec
 from rarefault.runtime.model_file import LoadedModel, load_model
 from rarefault.runtime.pipeline import Pipeline
@@ -279,7 +280,7 @@ def recording(model: LoadedModel) -> Recording:
 
 
 @pytest.fixture
-def serving(model: LoadedModel, wait_until: Callable[..., None]) -> Callable[..., Any]:
+def serving(model: LoadedModel, wait_until: Callable[..., None], tmp_path: Path) -> Callable[..., Any]:
     """Runs a service in a thread: ``with serving(url, **sections) as service``; with ``start=False``, only makes it."""
 
     def config(url: str, sections: dict[str, dict[str, Any]]) -> DaemonConfig:
@@ -294,7 +295,7 @@ def serving(model: LoadedModel, wait_until: Callable[..., None]) -> Callable[...
 
     @contextmanager
     def serve(url: str, *, start: bool = True, **sections: dict[str, Any]) -> Iterator[Service]:
-        service = Service(config(url, sections), model, None, "edge.toml")
+        service = Service(Setup(config(url, sections), model, None, tmp_path / "edge.toml"))
         ended_well = threading.Event()
 
         def run() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rarefault.runtime.daemon.codec import LARGEST_VALUE, Codec, column_tree
-from rarefault.runtime.daemon.config import TelemetryConfig
+from rarefault.runtime.daemon.config import LimitsConfig, TelemetryConfig
 from rarefault.runtime.daemon.rejections import Reason, Rejections
 from rarefault.runtime.daemon.rows import Rows
 from rarefault.runtime.daemon.sampled_log import INTERVAL_S
@@ -32,7 +32,7 @@ class Reader:
         self.devices: list[str] = []
         self.rejections = Rejections(clock=lambda: self.now_s)
         columns = column_tree(CHANNELS, config.fields, "test.toml")
-        self.codec = Codec(config, columns, self._slot, max_devices, self.rejections)
+        self.codec = Codec(config, columns, self._slot, LimitsConfig(max_devices=max_devices), self.rejections)
         self.rows = Rows(max(config.max_batch, 100), len(CHANNELS))
 
     def _slot(self, name: str) -> int:

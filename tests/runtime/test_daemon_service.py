@@ -135,7 +135,7 @@ def test_redelivered_messages_change_nothing(
                     target += len(taken)
                 else:
                     service.link.acknowledge(taken)
-        while len(service.outbox):
+        while len(service.keeper.outbox):
             service._turn(0.05)
         assert breaks == 5
         assert service.codec.samples > len(recording.messages)
@@ -164,5 +164,5 @@ def test_a_crowded_outbox_holds_up_telemetry_and_loses_nothing(
         peer.publish_all(f"telemetry/{device}", [p for topic, p in recording.messages if topic.endswith(device)])
     with serving(mosquitto.url, limits={"outbox_messages": outbox, "pending_messages": pending}) as service:
         wait_until(lambda: len(recording.verdicts_at(peer)) >= len(recording.expected), "all verdicts")
-    assert service.outbox.dropped == 0
+    assert service.keeper.outbox.dropped == 0
     recording.assert_equal(recording.verdicts_at(peer))

@@ -73,7 +73,7 @@ def test_bad_messages_do_not_disturb_the_good_ones(
 
 
 def metrics_page(service: Service) -> dict[str, float]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{service.config.metrics.port}/metrics") as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{service.setup.config.metrics.port}/metrics") as answer:
         lines = answer.read().decode().splitlines()
     return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines if not line.startswith("#")}
 
@@ -109,7 +109,7 @@ def test_a_broker_that_confirms_nothing_does_not_stop_the_daemon(
             service._send()
             service.link.acknowledge(taken)
 
-        while not service.outbox.crowded:
+        while not service.keeper.outbox.crowded:
             turn()
         before = service.codec.samples
         for _ in range(5):
@@ -118,9 +118,9 @@ def test_a_broker_that_confirms_nothing_does_not_stop_the_daemon(
         service._progress_at -= STALL_S + 1
         while service.codec.samples < 400:
             turn()
-        assert service.outbox.dropped > 0
-        assert len(service.outbox) <= 8 + len(recording.devices)
-        service._outbox = MemoryOutbox(1)  # nothing to wait for at the end
+        assert service.keeper.outbox.dropped > 0
+        assert len(service.keeper.outbox) <= 8 + len(recording.devices)
+        service.keeper.outbox = MemoryOutbox(1)  # nothing to wait for at the end
     assert "the broker has confirmed nothing for 30 s while" in caplog.text
 
 
@@ -139,7 +139,7 @@ def test_refused_verdicts_are_said(
     peer = new_peer(broker.port)
     with serving(broker.url) as service:
         recording.play(peer, slice(None, 60))
-        wait_until(lambda: service.refused > 3 and len(service.outbox) == 0, "refusals")
+        wait_until(lambda: service.refused > 3 and len(service.keeper.outbox) == 0, "refusals")
     assert "the broker refuses what is published below rarefault/ (Not authorized)" in caplog.text
     assert len([r for r in caplog.records if "refuses what is published" in r.message]) == 1
 
@@ -152,7 +152,7 @@ def test_a_stop_leaves_nothing_unconfirmed(
     with serving(mosquitto.url) as service:
         recording.play(peer, slice(None, 200))
         wait_until(lambda: service.verdicts.total() > 5, "verdicts")
-    assert len(service.outbox) == 0
+    assert len(service.keeper.outbox) == 0
     peer.wait_for("rarefault/edge/status", 2)
     assert peer.messages[-1].topic == "rarefault/edge/status"
     assert len(recording.verdicts_at(peer)) == service.verdicts.total()

@@ -17,8 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rarefault.runtime.daemon.journal import Journal, pack, unpack
+from rarefault.runtime.daemon.journal import Journal
 from rarefault.runtime.daemon.outbox import Entry
+from rarefault.runtime.daemon.records import pack, unpack
 from rarefault.runtime.errors import JournalError
 from rarefault.runtime.model_file import LoadedModel
 from rarefault.runtime.pipeline import Pipeline, verdict_id
@@ -99,9 +100,9 @@ def test_retention_keeps_what_a_restart_needs(tmp_path: Path) -> None:
         journal.append(*samples(100, turn), received_ms=1000 * turn)
         if turn == 7:
             journal.save_snapshot("m", b"state")
-    assert journal.forget_batches(before_ms=3000, most_bytes=1 << 30) == 3
+    assert journal.clean_up(before_ms=3000, most_bytes=1 << 30, most_rejected_bytes=0) == 3
     assert [b.seq for b in journal.batches()] == [4, 5, 6, 7, 8, 9, 10]
-    journal.forget_batches(before_ms=0, most_bytes=1)
+    journal.clean_up(before_ms=0, most_bytes=1, most_rejected_bytes=0)
     assert [b.seq for b in journal.batches()] == [9, 10]
     journal.close()
 
@@ -157,7 +158,7 @@ def test_a_full_disk_loses_nothing(
         fill = subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=512"], capture_output=True, check=False)
         assert b"No space left" in fill.stderr
         recording.play(peer, slice(300, None))
-        wait_until(lambda: service._keeper.failures >= 1, "the disk to be full")
+        wait_until(lambda: service.keeper.failures >= 1, "the disk to be full")
         filler.unlink()
         wait_until(lambda: len({v["id"] for v in recording.verdicts_at(peer)}) >= len(recording.expected), "verdicts")
         assert service.counts()["rarefault_journal_failures_total"] >= 1

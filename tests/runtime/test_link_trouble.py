@@ -177,7 +177,7 @@ def test_refused_subscription_is_said(start_amqtt: Callable[..., str], new_link:
     """A subscription that the broker refuses ends the start with the topic and the mend."""
     url = start_amqtt(**{"amqtt.plugins.topic_checking.TopicTabooPlugin": {}})
     driven = new_link(url, protocol="3.1.1")
-    driven.link._subscription = "prohibited"  # the one topic that the plugin of amqtt forbids
+    driven.link._filters = [("prohibited", 1)]  # the one topic that the plugin of amqtt forbids
     with pytest.raises(BrokerError, match=r"refuses the subscription to prohibited .*change telemetry\.topic"):
         driven.connect()
 

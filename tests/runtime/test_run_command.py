@@ -43,7 +43,7 @@ def test_check_of_a_sound_configuration(write: Callable[[str], Path], capsys: py
     assert main(["run", str(path), "--check"]) == 0
     out = capsys.readouterr().out
     assert out.startswith(f"{path}: in order; model tiny@")
-    assert "mqtt://localhost:1883 (not asked)" in out
+    assert "broker mqtt://localhost:1883 not asked" in out
 
 
 def test_the_example_in_the_help_is_sound(write: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,11 +95,16 @@ def test_the_example_in_the_help_is_sound(write: Callable[[str], Path], capsys: 
             ["telemetry: topic 'telemetry/all' has no {device}; write it"],
         ),
         (MODEL + "[telemetry]\ntopic = 'telemetry/#'", ["'#' is not allowed"]),
-        (MODEL + "[telemetry]\ndevice = 'id'", ["in the topic's {device} or in telemetry.device, not in both"]),
+        (MODEL + "[broker]\nca_file = 'ca.pem'", ["broker: ca_file can be given with mqtts:// only, but url is"]),
+        (MODEL + "[broker]\nurl = 'mqtts://x'\nkey_file = 'k'", ["certificate_file and key_file must be given both"]),
+        (
+            MODEL + "[broker]\nprotocol = '3.1.1'\n[telemetry]\nsender_property = 'client'",
+            ["telemetry.sender_property needs MQTT 5, but broker.protocol is 3.1.1"],
+        ),
         (MODEL + "[telemetry]\nmax_age_s = nan", ["max_age_s"]),
         (
             MODEL + "[telemetry]\ntopic = '+/{device}/verdict'",
-            ["also matches what the daemon publishes, such as 'rarefault/x/verdict'; change publish.prefix"],
+            ["also matches what the daemon uses itself, such as 'rarefault/x/verdict'; change publish.prefix"],
         ),
         (
             MODEL + "[telemetry.fields]\ntemp = 'c9.S9'",

@@ -28,8 +28,10 @@ from rarefault.runtime.engine import rounds
 from rarefault.runtime.grid import Bool, Float32, Float64, Int32, Int64
 from rarefault.runtime.manifest import DecisionSpec
 
-#: Alarm state of a device whose present segment has no window yet.
+#: Alarm state of a device whose present segment has no window yet, or that is silent.
 STATE_NO_DATA = -1
+#: Stands for a state that was said by a model with other classes.
+STATE_FOREIGN = -2
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class AlarmChange:
         since_ms: end of the first window that spoke for the new state.
         end_ms: end of the window that brought the change.
         probability: posterior of the new state's class (of the most probable class for ``unknown``, 0 for ``no data``).
+        silent: whether it is silence that brought the change; the two times are then those of the last sample.
     """
 
     device: int
@@ -49,6 +52,7 @@ class AlarmChange:
     since_ms: int
     end_ms: int
     probability: float
+    silent: bool = False
 
 
 class Decision:
@@ -134,6 +138,42 @@ class Decision:
             return AlarmChange(int(device), STATE_NO_DATA, int(end_ms), int(end_ms), 0.0)
         probability = posterior.max() if state == self.n_classes else posterior[state]
         return AlarmChange(int(device), int(state), int(since_ms), int(end_ms), float(probability))
+
+    def silence(self, device: Int64, newest_ms: Int64) -> list[AlarmChange]:
+        """Devices of which nothing has come for too long: nobody knows their state until they have a verdict again.
+
+        Args:
+            device: slots, each once, [D].
+            newest_ms: time of the last sample of each, [D].
+        """
+        if len(device):
+            self._allocate(int(device.max()) + 1)
+        told = np.flatnonzero(self._said[device] != STATE_NO_DATA)
+        self._alarm[device] = self._said[device] = self._candidate[device] = STATE_NO_DATA
+        return [
+            AlarmChange(int(device[i]), STATE_NO_DATA, int(newest_ms[i]), int(newest_ms[i]), 0.0, silent=True)
+            for i in told
+        ]
+
+    def said(self, devices: int) -> Int64:
+        """The state that was said last of the first ``devices`` slots, [devices]."""
+        self._allocate(devices)
+        return self._said[:devices].copy()
+
+    def take_over(self, said: Int64) -> None:
+        """Go on where another model's decision has said something: what differs from it will be said.
+
+        Args:
+            said: states by slot, in this model's classes; -2 for one that this model does not have, [D].
+        """
+        self._allocate(len(said))
+        self._said[: len(said)] = said
+
+    def forget(self, devices: Int64) -> None:
+        """Make slots as new."""
+        there = devices[devices < len(self._alarm)]
+        self._alarm[there] = self._said[there] = self._candidate[there] = STATE_NO_DATA
+        self._since_ms[there] = 0
 
     def state(self) -> Int64:
         """The alarms of all devices, [4, devices]."""

@@ -4,7 +4,7 @@ from typing import Protocol
 
 import numpy as np
 
-from rarefault.runtime.grid import Float32, Int32
+from rarefault.runtime.grid import Float32, Int32, Int64
 from rarefault.runtime.streams import Windows
 
 #: Windows in one call of the step; bounds the memory of a long recording in bulk.
@@ -59,6 +59,10 @@ class Engine:
         if state.shape[1:] != self._state.shape[1:]:
             raise ValueError(f"a carried state of {state.shape[1:]} is not one of {self._state.shape[1:]}")
         self._state = state.copy()
+
+    def forget(self, devices: Int64) -> None:
+        """Make slots as new."""
+        self._state[devices[devices < len(self._state)]] = 0.0
 
     def _allocate(self, needed: int) -> None:
         have, size = self._state.shape

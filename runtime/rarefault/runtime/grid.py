@@ -127,6 +127,10 @@ class Grid:
         grow("_open_time", (s, c), NEVER, np.int64)
         self._capacity = capacity
 
+    def _make_room(self, device: int) -> None:
+        if device >= self._capacity:
+            self._allocate(max(device + 1, 2 * self._capacity, 16))
+
     _newest_ms: Int64
     _occupied: Int64
     _held: Float64
@@ -153,6 +157,24 @@ class Grid:
             setattr(self, name, state[name].copy())
         self.accepted, self.late = state["counts"].tolist()
 
+    def newest_ms(self, devices: Int64) -> Int64:
+        """Largest time seen of each device, -1 where there is none, [D]."""
+        if len(devices):
+            self._make_room(int(devices.max()))
+        newest: Int64 = self._newest_ms[devices]
+        return newest
+
+    def forget(self, devices: Int64) -> None:
+        """Make slots as new; those of devices that will not come back, or not soon."""
+        there = devices[devices < self._capacity]
+        for name in _REMEMBERED:
+            getattr(self, name)[there] = np.nan if name in {"_held", "_meter", "_open_value"} else NEVER
+
+    def start_after(self, device: int, newest_ms: int) -> None:
+        """Begin a slot with a device that had a sample of that time once: what is older than its bin is late."""
+        self._make_room(device)
+        self._newest_ms[device] = newest_ms
+
     def push(self, device: ArrayLike, time_ms: ArrayLike, values: ArrayLike) -> Bins:
         """Take samples in their order of arrival and return the bins that they close.
 
@@ -172,8 +194,7 @@ class Grid:
             return self._no_bins()
         if times.min() < 0 or times.max() >= TIME_LIMIT_MS:
             raise ValueError("a sample's time is outside 1970 to 2109")
-        if (top := int(devices.max())) >= self._capacity:
-            self._allocate(max(top + 1, 2 * self._capacity, 16))
+        self._make_room(int(devices.max()))
         arrived = np.argsort(devices, kind="stable")
         devices, times, value = devices[arrived], times[arrived], value[arrived]
         on_time, touched = self._watermark(devices, times)

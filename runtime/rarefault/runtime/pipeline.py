@@ -7,6 +7,7 @@ the only way from samples to verdicts that there is.
 import hashlib
 import io
 import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +51,9 @@ class Pipeline:
         manifest: of the model.
         step: the model itself.
         model_id: names the model in verdicts; see :func:`rarefault.runtime.model_file.load_model`.
+
+    Attributes:
+        devices: names by slot; empty for a slot whose device was forgotten.
     """
 
     def __init__(self, manifest: Manifest, step: Step, model_id: str) -> None:
@@ -63,14 +67,54 @@ class Pipeline:
         self.engine = Engine(step, manifest.state_size, len(manifest.classes))
         self.decision = Decision(manifest.decision)
         self._slots: dict[str, int] = {}
+        self._free: list[int] = []  # slots of forgotten devices, the smallest last
 
     def slot(self, device: str) -> int:
         """The slot of a device, given out at its first mention."""
         slot = self._slots.get(device)
         if slot is None:
-            slot = self._slots[device] = len(self.devices)
-            self.devices.append(device)
+            if self._free:
+                slot = self._free.pop()
+                self.devices[slot] = device
+            else:
+                slot = len(self.devices)
+                self.devices.append(device)
+            self._slots[device] = slot
         return slot
+
+    def settle(self, devices: Sequence[str]) -> None:
+        """Give devices the slots that they have in another pipeline; this one must be empty.
+
+        Args:
+            devices: names by slot, empty for a free one.
+        """
+        self.devices[:] = devices
+        self._slots.clear()
+        self._slots |= {name: slot for slot, name in enumerate(devices) if name}
+        self._free = [slot for slot in reversed(range(len(devices))) if not devices[slot]]
+
+    @property
+    def slots(self) -> Mapping[str, int]:
+        """Slot of each device."""
+        return self._slots
+
+    def forget(self, slots: ArrayLike) -> None:
+        """Forget devices: their slots are as new and will be given to others."""
+        devices = np.asarray(slots, np.int64)
+        for part in (self.grid, self.streams, self.engine, self.decision):
+            part.forget(devices)
+        for slot in devices.tolist():
+            del self._slots[self.devices[slot]]
+            self.devices[slot] = ""
+        self._free = sorted(self._free + devices.tolist(), reverse=True)
+
+    def silence(self, slots: ArrayLike) -> list[AlarmChange]:
+        """Devices of which nothing has come for too long; the changes of alarms that follow.
+
+        Only what is said of them changes. Should they come back within the grid's ``max_gap``, their windows go on.
+        """
+        devices = np.asarray(slots, np.int64)
+        return self.decision.silence(devices, self.grid.newest_ms(devices))
 
     def push(self, device: ArrayLike, time_ms: ArrayLike, values: ArrayLike) -> Verdicts:
         """Take samples in their order of arrival and return the verdicts that they bring about.
@@ -112,9 +156,7 @@ class Pipeline:
             devices = [str(name) for name in arrays["devices"]]
         except (OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
             raise ValueError(f"not a snapshot of a pipeline: {error}") from error
-        self.devices[:] = devices
-        self._slots.clear()
-        self._slots |= {name: slot for slot, name in enumerate(devices)}
+        self.settle(devices)
 
     def state_name(self, state: int) -> str:
         """Name of a verdict's or an alarm's class, ``unknown`` and ``no data`` included."""

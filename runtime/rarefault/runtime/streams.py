@@ -64,6 +64,11 @@ class Streams:
             raise ValueError(f"a window of {state['tail'].shape[1:]} is not one of {self._tail.shape[1:]}")
         self._tail, self._count, self._served = (state[name].copy() for name in ("tail", "count", "served"))
 
+    def forget(self, devices: Int64) -> None:
+        """Make slots as new."""
+        there = devices[devices < len(self._count)]
+        self._tail[there], self._count[there], self._served[there] = np.nan, 0, False
+
     def push(self, bins: Bins) -> Windows:
         """Take closed bins (sorted by device, then index) and return the windows that they make due."""
         length, stride = self.window.length, self.window.stride

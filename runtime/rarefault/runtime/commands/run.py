@@ -38,19 +38,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal comes, or check only."""
-    from rarefault.runtime.daemon.codec import column_tree
-    from rarefault.runtime.daemon.config import load_config, read_password
     from rarefault.runtime.daemon.logs import set_up_logging
     from rarefault.runtime.daemon.service import Service
-    from rarefault.runtime.model_file import load_model
+    from rarefault.runtime.daemon.setup import load_setup
 
-    config = load_config(args.config)
-    password = read_password(config.broker, args.config)
-    model = load_model(args.config.parent / config.model.path, config.model.threads)
+    setup = load_setup(args.config)
     if args.check:
-        column_tree(model.manifest.channels, config.telemetry.fields, str(args.config))
-        print(f"{args.config}: in order; model {model.model_id}, broker {config.broker.url} (not asked)")
+        url = setup.config.broker.url
+        print(f"{args.config}: in order; model {setup.model.model_id}; broker {url} not asked, 'rarefault doctor' does")
         return 0
-    set_up_logging(config.log)
-    Service(config, model, password, str(args.config)).run()
+    set_up_logging(setup.config.log)
+    Service(setup, lambda: load_setup(args.config)).run()
     return 0

@@ -6,13 +6,14 @@ sample of an array does not take the good ones with it.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from rarefault.runtime.daemon.config import TelemetryConfig
+from rarefault.runtime.daemon.config import LimitsConfig, TelemetryConfig
+from rarefault.runtime.daemon.rates import Rates
 from rarefault.runtime.daemon.rejections import Reason, RejectionError, Rejections, quote
 from rarefault.runtime.daemon.rows import Rows
 from rarefault.runtime.daemon.topics import Template, topic_level_problem
@@ -33,7 +34,7 @@ class Codec:
         config: what messages look like.
         columns: where channels stand in a message; see :func:`column_tree`.
         slot: gives a device its slot.
-        max_devices: most devices that are given one.
+        limits: most devices that are given one, and how fast each may be.
         rejections: counts what cannot be used.
 
     Attributes:
@@ -45,7 +46,7 @@ class Codec:
         config: TelemetryConfig,
         columns: Columns,
         slot: Callable[[str], int],
-        max_devices: int,
+        limits: LimitsConfig,
         rejections: Rejections,
     ) -> None:
         self.rejections = rejections
@@ -55,23 +56,35 @@ class Codec:
         self._columns = columns
         self._slot_of = slot
         self._slots: dict[str, int] = {}
-        self._max_devices = max_devices
+        self._max_devices = limits.max_devices
+        self._rates = Rates(limits)
         self._decoder = msgspec.json.Decoder()
         # Beside the values, where these are the message itself.
         self._not_channels = {path.split(".")[0] for path in (config.time, config.device) if path and not config.values}
         self._max_future_ms = config.max_future_s * 1000
         self._max_age_ms = config.max_age_s * 1000
 
-    def know(self, devices: Sequence[str]) -> None:
+    def know(self, slots: Mapping[str, int]) -> None:
         """Take over the devices that have a slot already."""
-        self._slots = {name: slot for slot, name in enumerate(devices)}
+        gone = set(self._slots.values()) - set(slots.values())
+        self._rates.forget(gone)
+        self._slots = dict(slots)
 
     @property
     def devices(self) -> int:
-        """Number of devices seen."""
+        """Number of devices that have a slot."""
         return len(self._slots)
 
-    def decode(self, topic: str, payload: bytes, arrived_ms: int, rows: Rows, *, retained: bool = False) -> None:
+    def decode(
+        self,
+        topic: str,
+        payload: bytes,
+        arrived_ms: int,
+        rows: Rows,
+        *,
+        retained: bool = False,
+        sender: str | None = None,
+    ) -> None:
         """Append the samples of a message to ``rows``, which must have room for ``max_batch`` of them.
 
         Args:
@@ -80,18 +93,19 @@ class Codec:
             arrived_ms: when it arrived; the time of samples without one.
             rows: where the samples go.
             retained: whether the broker had kept the message, so that its time of arrival says nothing.
+            sender: who sent it, where the broker says so.
         """
         try:
             device = self._device(topic)
             found = self._parse(payload)
         except RejectionError as error:
-            self.rejections.add(topic, error)
+            self.rejections.add(topic, error, arrived_ms, payload)
             return
         for sample in found if isinstance(found, list) else (found,):
             try:
-                self._take(device, sample, arrived_ms, rows, retained=retained)
+                self._take(device, sample, arrived_ms, rows, retained=retained, sender=sender)
             except RejectionError as error:
-                self.rejections.add(topic, error)
+                self.rejections.add(topic, error, arrived_ms, sample)
             else:
                 self.samples += 1
 
@@ -122,7 +136,9 @@ class Codec:
                 raise RejectionError(Reason.WRONG_SHAPE, "an empty array")
         return found
 
-    def _take(self, device: str, sample: Any, arrived_ms: int, rows: Rows, *, retained: bool) -> None:
+    def _take(
+        self, device: str, sample: Any, arrived_ms: int, rows: Rows, *, retained: bool, sender: str | None
+    ) -> None:
         """Append one sample, or raise RejectionError."""
         config = self._config
         if not isinstance(sample, dict):
@@ -131,10 +147,23 @@ class Codec:
             name = _at(sample, config.device)
             if not isinstance(name, str):
                 raise RejectionError(Reason.BAD_DEVICE, f"{config.device!r} must be text, got {quote(name)}")
+            if device and name != device:
+                raise RejectionError(
+                    Reason.WRONG_SENDER, f"{config.device!r} is {quote(name)} on a topic of {quote(device)}"
+                )
             device = name
+        if config.sender_property and sender != device:
+            raise RejectionError(
+                Reason.WRONG_SENDER,
+                f"the user property {config.sender_property!r} is {quote(sender)} on a message of {quote(device)}",
+            )
         values = _at(sample, config.values) if config.values else sample
         if not isinstance(values, dict):
             raise RejectionError(Reason.WRONG_SHAPE, f"{config.values!r} must be an object, got {quote(values)}")
+        if len(values) > config.max_values:
+            raise RejectionError(
+                Reason.TOO_LARGE, f"a sample of {len(values)} values, the limit is {config.max_values}"
+            )
         time_ms = self._time(_at(sample, config.time), arrived_ms, retained=retained)
         cells: list[tuple[int, float]] = []
         unknown: list[str] = []
@@ -144,7 +173,12 @@ class Codec:
         if not cells:
             names = f"only unknown ones such as {quote(unknown[0])}" if unknown else "none at all"
             raise RejectionError(Reason.NO_KNOWN_CHANNEL, f"no value of a channel of the model, {names}")
-        rows.append(self._slot(device), time_ms, cells)
+        slot = self._slot(device)
+        if not self._rates.allow(slot, time_ms, arrived_ms):
+            raise RejectionError(
+                Reason.TOO_FAST, f"device {quote(device)} sends more than {self._rates.per_s:g} samples a second"
+            )
+        rows.append(slot, time_ms, cells)
         if unknown:
             self.rejections.add_unknown_channels(device, len(unknown), unknown[0])
 

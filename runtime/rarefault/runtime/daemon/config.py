@@ -16,18 +16,18 @@ from rarefault.runtime.settings import load_toml
 
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
-DEFAULT_PORT = 1883
+DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 
-def split_url(url: str) -> tuple[str, int]:
-    """Host and port of ``mqtt://host:port``; ValueError where it is anything else."""
-    example = "; write it like mqtt://broker.local:1883"
+def split_url(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port of ``mqtt://host:port`` or ``mqtts://host:port``; ValueError where it is anything else."""
+    example = "; write it like mqtt://broker.local:1883, or mqtts://broker.local:8883 with TLS"
     try:
         parts = urlsplit(url)
     except ValueError as error:
         raise ValueError(f"url {url!r}: {error}{example}") from None
-    if parts.scheme != "mqtt":
-        raise ValueError(f"url {url!r} does not begin with mqtt://{example}")
+    if parts.scheme not in DEFAULT_PORTS:
+        raise ValueError(f"url {url!r} does not begin with mqtt:// or mqtts://{example}")
     if parts.username is not None or parts.password is not None:
         raise ValueError("url must not hold a user or a password; use broker.username and broker.password_file")
     try:
@@ -40,7 +40,7 @@ def split_url(url: str) -> tuple[str, int]:
         parts.hostname.encode("idna")
     except UnicodeError:
         raise ValueError(f"url {url!r} has a host name that cannot be looked up{example}") from None
-    return parts.hostname, port or DEFAULT_PORT
+    return parts.scheme, parts.hostname, port or DEFAULT_PORTS[parts.scheme]
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -52,6 +52,8 @@ class ModelConfig(Section, frozen=True):
 
     path: Annotated[str, msgspec.Meta(min_length=1)]
     """The ONNX file; relative to the configuration file."""
+    watch: bool = True
+    """Whether a changed model or configuration file is loaded by itself; SIGHUP does it in any case."""
     threads: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
     """Threads of ONNX Runtime."""
 
@@ -69,6 +71,14 @@ class BrokerConfig(Section, frozen=True):
     """File whose first line is the password; relative to the configuration file."""
     password_env: str = ""
     """Environment variable that holds the password."""
+    ca_file: str = ""
+    """With mqtts://: certificates (PEM) of whom to trust; by default those of the system."""
+    certificate_file: str = ""
+    """With mqtts://: the daemon's own certificate (PEM), where the broker asks for one."""
+    key_file: str = ""
+    """With mqtts://: the key of that certificate (PEM, not encrypted)."""
+    check_host_name: bool = True
+    """With mqtts://: whether the broker's certificate must be made out to the host in the url."""
     keepalive_s: Annotated[int, msgspec.Meta(ge=5, le=65535)] = 60
     connect_timeout_s: Annotated[float, msgspec.Meta(gt=0, le=300)] = 5.0
     """How long a connection may take, and how long the broker may take to answer it."""
@@ -87,13 +97,25 @@ class BrokerConfig(Section, frozen=True):
             raise ValueError("give the password in password_file or in password_env, not in both")
         if (self.password_file or self.password_env) and not self.username:
             raise ValueError("a password needs a username")
+        if not self.tls:
+            given = [name for name in ("ca_file", "certificate_file", "key_file") if getattr(self, name)]
+            given += [] if self.check_host_name else ["check_host_name"]
+            if given:
+                raise ValueError(f"{' and '.join(given)} can be given with mqtts:// only, but url is {self.url!r}")
+        if bool(self.certificate_file) != bool(self.key_file):
+            raise ValueError("certificate_file and key_file must be given both or not at all")
         if len(self.client_id.encode()) > 65535 or not (self.client_id.isprintable()):
             raise ValueError("client_id must be printable text of at most 65535 bytes")
 
     @property
     def address(self) -> tuple[str, int]:
         """Host and port of the broker."""
-        return split_url(self.url)
+        return split_url(self.url)[1:]
+
+    @property
+    def tls(self) -> bool:
+        """Whether the connection is encrypted."""
+        return split_url(self.url)[0] == "mqtts"
 
 
 class TelemetryConfig(Section, frozen=True):
@@ -103,7 +125,9 @@ class TelemetryConfig(Section, frozen=True):
     """Levels may be fixed text, ``+`` (any) or hold ``{device}`` (the device's name)."""
     qos: Literal[0, 1] = 1
     device: str = ""
-    """Path of the device's name in the message, for topics without ``{device}``."""
+    """Path of the device's name in the message. Where the topic has ``{device}``, too, the two must agree."""
+    sender_property: str = ""
+    """MQTT 5: name of a user property in which the broker names the sender; it must be the device."""
     time: str = "time"
     """Path of the sample's time in the message."""
     values: str = "values"
@@ -113,10 +137,14 @@ class TelemetryConfig(Section, frozen=True):
     max_payload_bytes: Count = 1 << 20
     max_batch: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 10_000
     """Largest number of samples in a JSON array."""
+    max_values: Count = 1000
+    """Largest number of values in a sample, those of unknown channels included."""
     max_future_s: Annotated[float, msgspec.Meta(ge=0)] = 300.0
     """A sample may be this much ahead of the daemon's clock."""
     max_age_s: Seconds = 7 * 86400.0
     """A sample may be this old; ``inf`` for the replay of history."""
+    silent_after_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    """A device of which nothing arrives for so long has ``no data``; 0 is the model's ``max_gap_s``, ``inf`` never."""
 
     def __post_init__(self) -> None:
         has_device = Template(self.topic).has_device
@@ -125,12 +153,10 @@ class TelemetryConfig(Section, frozen=True):
                 f"topic {self.topic!r} has no {{device}}; write it where the device's name stands, such as "
                 "telemetry/{device}, or name the message's key for it in telemetry.device"
             )
-        if has_device and self.device:
-            raise ValueError("the device's name is in the topic's {device} or in telemetry.device, not in both")
         if not self.time:
             raise ValueError("time must be the path of a key")
-        for name, value in (("max_future_s", self.max_future_s), ("max_age_s", self.max_age_s)):
-            if math.isnan(value):
+        for name in ("max_future_s", "max_age_s", "silent_after_s"):
+            if math.isnan(getattr(self, name)):
                 raise ValueError(f"{name} must be a number")
 
 
@@ -142,6 +168,8 @@ class PublishConfig(Section, frozen=True):
     runtime: str = ""
     """Name of this daemon; by default the host's name."""
     qos: Literal[0, 1] = 1
+    feedback: bool = True
+    """Whether to listen to ``{prefix}/{device}/feedback`` and keep it; needs a journal."""
 
     def __post_init__(self) -> None:
         for level in self.prefix.split("/"):
@@ -160,6 +188,12 @@ class LimitsConfig(Section, frozen=True):
     """``[limits]``: how much the daemon keeps; none of its queues grows beyond."""
 
     max_devices: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1000
+    forget_after_s: Seconds = 7 * 86400.0
+    """A device that has had ``no data`` for so long makes room for others."""
+    samples_per_s: Seconds = 100.0
+    """Samples of one device per second, of its own time or of the daemon's; more are rejected. ``inf`` is no limit."""
+    burst_samples: Count = 10_000
+    """Samples that a device may send at once beyond that rate."""
     outbox_messages: Count = 10_000
     """Verdicts and alarms that wait for the broker's confirmation."""
     pending_messages: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 1000
@@ -179,10 +213,16 @@ class JournalConfig(Section, frozen=True):
     """Samples older than this are deleted."""
     max_bytes: Annotated[int, msgspec.Meta(ge=1 << 20)] = 1 << 30
     """The oldest samples beyond this size are deleted."""
+    max_rejected_bytes: Annotated[int, msgspec.Meta(ge=0)] = 16 << 20
+    """What was set aside is deleted beyond this size, oldest first; 0 sets nothing aside."""
+    commit_ms: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 10.0
+    """How long telemetry may wait for more of it, to be written together."""
+    commit_messages: Count = 16
+    """So many messages do not wait; at most the number that the broker sends unacknowledged (Mosquitto: 20)."""
 
 
 class MetricsConfig(Section, frozen=True):
-    """``[metrics]``: the page for Prometheus."""
+    """``[metrics]``: the pages ``/metrics`` for Prometheus, ``/healthz`` and ``/readyz``."""
 
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0
     """0 is off."""
@@ -210,12 +250,19 @@ class DaemonConfig(Section, frozen=True):
 
     def __post_init__(self) -> None:
         template = Template(self.telemetry.topic)
-        for leaf in ("verdict", "alarm", "status"):
+        for leaf in ("verdict", "alarm", "status", "feedback"):
             if template.matches(own := f"{self.publish.prefix}/x/{leaf}"):
                 raise ValueError(
-                    f"telemetry.topic {self.telemetry.topic!r} also matches what the daemon publishes, such as "
+                    f"telemetry.topic {self.telemetry.topic!r} also matches what the daemon uses itself, such as "
                     f"{own!r}; change publish.prefix or telemetry.topic"
                 )
+        if self.telemetry.sender_property and self.broker.protocol == "3.1.1":
+            raise ValueError("telemetry.sender_property needs MQTT 5, but broker.protocol is 3.1.1")
+
+    @property
+    def feedback_topic(self) -> str:
+        """Template of the topics on which people answer alarms; empty where nobody listens."""
+        return f"{self.publish.prefix}/{{device}}/feedback" if self.publish.feedback and self.journal.path else ""
 
     @property
     def client_id(self) -> str:

@@ -6,6 +6,7 @@ client, so that nothing but what the broker and the outbox keep goes on from one
 
 import select
 import socket
+import ssl
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ class Message(NamedTuple):
     mid: int
     connection: int
     """Number of the connection that brought it; it can only be acknowledged on that one."""
+    sender: str | None = None
+    """Who sent it, where the broker says so and is asked for it."""
 
 
 class Confirmation(NamedTuple):
@@ -58,6 +61,8 @@ class Identity:
     will_payload: bytes
     receive_maximum: int
     """Most telemetry messages that the broker may send before it has the acknowledgement of the first."""
+    sender_property: str = ""
+    """Name of the user property that names the sender of a message; empty where none does."""
 
 
 class Connection:
@@ -69,6 +74,7 @@ class Connection:
         identity: who connects.
         protocol: ``5`` or ``3.1.1``.
         answer_s: how long the broker may take to accept the connection.
+        tls: what secures it, None where nothing does.
         messages: where telemetry is put; the caller takes it from there.
 
     Attributes:
@@ -77,7 +83,7 @@ class Connection:
         session_present: whether the broker kept the session of before.
         refused: why the broker did not accept the connection, if so.
         ended: why the connection ended, None while it has not.
-        subscribed: QoS that was granted, or why the subscription was refused; None before the answer.
+        subscribed: QoS granted for each topic filter, or why it was refused; None before the answer.
         confirmations: received and not yet taken.
         dropped: QoS 0 messages that were dropped because nobody took them in time.
     """
@@ -89,6 +95,7 @@ class Connection:
         identity: Identity,
         protocol: str,
         answer_s: float,
+        tls: ssl.SSLContext | None,
         messages: deque[Message],
     ) -> None:
         self.number = number
@@ -98,11 +105,12 @@ class Connection:
         self.session_present = False
         self.refused: str | None = None
         self.ended: str | None = None
-        self.subscribed: int | str | None = None
+        self.subscribed: list[int | str] | None = None
         self._messages = messages
         self.confirmations: list[Confirmation] = []
         self.dropped = 0
         self.opened_at = 0.0
+        self._filters = 0
         self._window = IN_FLIGHT
         self._in_flight: set[int] = set()
         self._readable = select.poll()
@@ -110,9 +118,9 @@ class Connection:
         self._answer_s = answer_s
         self._config = config
         self._identity = identity
-        self._client = self._new_client()
+        self._client = self._new_client(tls)
 
-    def _new_client(self) -> mqtt.Client:
+    def _new_client(self, tls: ssl.SSLContext | None) -> mqtt.Client:
         five = self.protocol == "5"
         client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
@@ -123,6 +131,8 @@ class Connection:
             manual_ack=True,
         )
         client.connect_timeout = self._config.connect_timeout_s
+        if tls is not None:
+            client.tls_set_context(tls)
         client.max_inflight_messages = 0  # paho's own queue stays empty; the window below is ours
         if self._config.username:
             client.username_pw_set(self._config.username, self._identity.password)
@@ -177,6 +187,8 @@ class Connection:
         sock = self._client.socket()
         if sock is None:
             return 0
+        if self._buffered(sock):
+            return select.POLLIN
         poller = select.poll()
         poller.register(sock.fileno(), select.POLLIN | (select.POLLOUT if self._client.want_write() else 0))
         poller.register(wake.fileno(), select.POLLIN)
@@ -192,8 +204,13 @@ class Connection:
                 return
             if packets >= self._limit or (len(self._messages) >= self._limit and not hold):
                 return
-            if not self._readable.poll(0):
+            if not self._buffered(self._client.socket()) and not self._readable.poll(0):
                 return
+
+    @staticmethod
+    def _buffered(sock: object) -> bool:
+        """Whether TLS has decrypted more than has been read, of which the socket itself says nothing."""
+        return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
 
     @property
     def window(self) -> int:
@@ -208,10 +225,11 @@ class Connection:
             self._in_flight.add(info.mid)
         return info.mid
 
-    def subscribe(self, topic_filter: str, qos: int) -> None:
-        """Ask for the telemetry; the answer will be in :attr:`subscribed`."""
+    def subscribe(self, topic_filters: list[tuple[str, int]]) -> None:
+        """Ask for topics, each with its QoS; the answer will be in :attr:`subscribed`."""
         self.subscribed = None
-        self._client.subscribe(topic_filter, qos)
+        self._filters = len(topic_filters)
+        self._client.subscribe(topic_filters)
 
     def acknowledge(self, message: Message) -> None:
         """Tell the broker that a message has been processed."""
@@ -263,10 +281,10 @@ class Connection:
     def _on_subscribe(
         self, _client: mqtt.Client, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Properties
     ) -> None:
-        if len(reasons) != 1:
+        if len(reasons) != self._filters:
             self.abandon("the broker's answer to the subscription is malformed")
             return
-        self.subscribed = str(reasons[0]) if reasons[0].is_failure else reasons[0].value
+        self.subscribed = [str(reason) if reason.is_failure else reason.value for reason in reasons]
 
     def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
         if message.qos == 0 and len(self._messages) >= self._limit:
@@ -277,8 +295,11 @@ class Connection:
         except UnicodeDecodeError:
             topic = ""  # fits no template
         arrived_ms = time.time_ns() // 1_000_000
+        sender = _user_property(message, self._identity.sender_property) if self._identity.sender_property else None
         self._messages.append(
-            Message(topic, bytes(message.payload), arrived_ms, message.retain, message.qos, message.mid, self.number)
+            Message(
+                topic, bytes(message.payload), arrived_ms, message.retain, message.qos, message.mid, self.number, sender
+            )
         )
 
     def _on_publish(
@@ -286,3 +307,10 @@ class Connection:
     ) -> None:
         self._in_flight.discard(mid)
         self.confirmations.append(Confirmation(mid, str(reason) if reason.is_failure else None))
+
+
+def _user_property(message: mqtt.MQTTMessage, name: str) -> str | None:
+    """Value of an MQTT 5 user property; None where there is none, or several that contradict each other."""
+    pairs: list[tuple[str, str]] = getattr(message.properties, "UserProperty", [])
+    values = {value for key, value in pairs if key == name}
+    return values.pop() if len(values) == 1 else None

@@ -1,34 +1,44 @@
 """The journal: what the daemon has accepted and what it still owes, in one SQLite file.
 
-A turn is one transaction: its samples, the verdicts and alarms that follow from them, and what the broker has
-confirmed meanwhile. Messages are acknowledged only after it, so a process may be killed at any point: what was not
-committed comes again from the broker, what was committed is not processed again. On start the last snapshot is restored
-and the batches after it are pushed once more, only to bring the memory of the devices up to date; what follows from
-them is in the outbox already, or was confirmed.
+A turn is one transaction: its samples, the verdicts and alarms that follow from them, what was set aside, and what the
+broker has confirmed meanwhile. Messages are acknowledged only after it, so a process may be killed at any point: what
+was not committed comes again from the broker, what was committed is not processed again. On start the last snapshot is
+restored and the batches after it are pushed once more, only to bring the memory of the devices up to date; what follows
+from them is in the outbox already, or was confirmed.
 
-Tables: ``batch`` (samples of one turn), ``device``, ``snapshot``, ``outbox``, ``meta``.
+Tables: ``batch`` (samples of one turn), ``device``, ``snapshot``, ``outbox``, ``alarm`` (what was said), ``feedback``
+(what people said of it), ``rejected`` (what was set aside), ``meta``.
+
+Others may read the file while the daemon runs (:class:`~rarefault.runtime.daemon.journal_reader.JournalReader`); a
+second daemon is kept out by a lock on the file ``PATH.lock``.
 """
 
+import fcntl
+import os
 import sqlite3
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
+from rarefault.runtime.daemon.journal_reader import SCHEMA, JournalTables, reason_of
 from rarefault.runtime.daemon.outbox import Entry
+from rarefault.runtime.daemon.records import SAMPLES, SILENCE, AlarmRecord, Feedback, SetAside, pack
 from rarefault.runtime.errors import JournalError
 from rarefault.runtime.grid import Float64, Int32, Int64
 
-#: Version of the tables; a journal of another one is refused.
-SCHEMA = 1
+#: Batches that one clean-up deletes at most, so that it does not hold up a turn.
+CLEAN_UP = 20_000
 
 _TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE device (slot INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE device (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, newest_ms INTEGER, forgotten_ms INTEGER
+);
 CREATE TABLE batch (
-    seq INTEGER PRIMARY KEY, received_ms INTEGER NOT NULL, samples INTEGER NOT NULL, data BLOB NOT NULL
+    seq INTEGER PRIMARY KEY, received_ms INTEGER NOT NULL, kind INTEGER NOT NULL, samples INTEGER NOT NULL,
+    data BLOB NOT NULL
 );
 CREATE TABLE snapshot (
     only INTEGER PRIMARY KEY CHECK (only = 1), seq INTEGER NOT NULL, model TEXT NOT NULL, state BLOB NOT NULL
@@ -36,29 +46,22 @@ CREATE TABLE snapshot (
 CREATE TABLE outbox (
     key INTEGER PRIMARY KEY, topic TEXT NOT NULL, payload BLOB NOT NULL, retain INTEGER NOT NULL
 );
+CREATE TABLE alarm (
+    key INTEGER PRIMARY KEY, said_ms INTEGER NOT NULL, id TEXT NOT NULL, device TEXT NOT NULL, state TEXT NOT NULL,
+    since_ms INTEGER NOT NULL, end_ms INTEGER NOT NULL, model TEXT NOT NULL
+);
+CREATE TABLE feedback (
+    key INTEGER PRIMARY KEY, received_ms INTEGER NOT NULL, device TEXT NOT NULL, alarm TEXT NOT NULL,
+    answer TEXT NOT NULL, fault TEXT NOT NULL, start_ms INTEGER, end_ms INTEGER, note TEXT NOT NULL
+);
+CREATE TABLE rejected (
+    key INTEGER PRIMARY KEY, received_ms INTEGER NOT NULL, topic TEXT NOT NULL, reason TEXT NOT NULL,
+    detail TEXT NOT NULL, payload BLOB NOT NULL
+);
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Samples of one turn.
-
-    Attributes:
-        seq: its number.
-        received_ms: when it was committed, milliseconds since the epoch.
-        device: slots, [M].
-        time_ms: [M].
-        values: in the order of the journal's channels, NaN = not reported, [M, C].
-    """
-
-    seq: int
-    received_ms: int
-    device: Int32
-    time_ms: Int64
-    values: Float64
-
-
-class Journal:
+class Journal(JournalTables):
     """One journal file, opened for one daemon.
 
     Args:
@@ -68,6 +71,8 @@ class Journal:
 
     Attributes:
         last_seq: number of the last batch.
+        bytes: that the samples take.
+        rejected_bytes: that the payloads take which were set aside.
 
     Raises:
         JournalError: the file cannot be used, is damaged, is of another release or of other channels, or another daemon
@@ -75,47 +80,47 @@ class Journal:
     """
 
     def __init__(self, path: Path, channels: tuple[str, ...], sync: str = "full") -> None:
-        self.path = path
-        self._channels = channels
         try:
+            self._lock = lock(path)
             if not path.exists():
                 path.touch(mode=0o600)
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=1.0)
-            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute(f"PRAGMA synchronous = {'FULL' if sync == 'full' else 'NORMAL'}")
-            self._db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            self._prepare()
-            row = self._db.execute("SELECT max(seq) FROM batch").fetchone()
-            kept = self._db.execute("SELECT seq FROM snapshot").fetchone()
+            db = sqlite3.connect(path, isolation_level=None, timeout=5.0)
         except (OSError, sqlite3.Error) as error:
-            raise JournalError(f"{path}: the journal cannot be used: {_reason(error)}") from error
-        self.last_seq: int = max(row[0] or 0, kept[0] if kept else 0)
+            raise JournalError(f"{path}: the journal cannot be used: {_words(error)}") from error
+        super().__init__(path, db)
+        self.last_seq = self.bytes = self.rejected_bytes = 0
+        try:
+            self._execute("PRAGMA journal_mode = WAL")
+            self._execute(f"PRAGMA synchronous = {'FULL' if sync == 'full' else 'NORMAL'}")
+            self._prepare(channels)
+            self._measure()
+        except JournalError:
+            self.close()
+            raise
 
-    def _prepare(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")  # takes the lock that a second daemon would need
-        tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if not tables:
+    def _prepare(self, channels: tuple[str, ...]) -> None:
+        if self._execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
+            self._execute("BEGIN IMMEDIATE")
             for statement in _TABLES.split(";\n"):
-                self._db.execute(statement)
-            channels = msgspec.json.encode(self._channels).decode()
-            self._db.executemany("INSERT INTO meta VALUES (?, ?)", [("schema", str(SCHEMA)), ("channels", channels)])
-        self._db.execute("COMMIT")
-        if tables and "meta" not in tables:
-            raise JournalError(f"{self.path}: an SQLite file, but no journal of rarefault; name another journal.path")
-        meta = dict(self._db.execute("SELECT name, value FROM meta"))
-        if meta.get("schema") != str(SCHEMA):
-            raise JournalError(
-                f"{self.path}: a journal of form {meta.get('schema')}, this rarefault writes form {SCHEMA}; "
-                "move it away, or go back to the release that wrote it"
-            )
-        there = msgspec.json.decode(meta["channels"], type=tuple[str, ...])
-        if there != self._channels:
-            missing, extra = set(self._channels) - set(there), set(there) - set(self._channels)
+                self._execute(statement)
+            self._execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA),))
+            self._execute("INSERT INTO meta VALUES ('channels', ?)", (msgspec.json.encode(channels).decode(),))
+            self._execute("COMMIT")
+        self._check()
+        if self.channels != channels:
+            missing, extra = set(channels) - set(self.channels), set(self.channels) - set(channels)
             raise JournalError(
                 f"{self.path}: the journal of a model with other channels (missing here: {sorted(extra)[:5]}, new: "
                 f"{sorted(missing)[:5]}); name another journal.path, and keep this one for training"
             )
+
+    def _measure(self) -> None:
+        """Find out what is there; later it is kept up to date."""
+        (batch,) = self._execute("SELECT coalesce(max(seq), 0) FROM batch").fetchone()
+        (kept,) = self._execute("SELECT coalesce(max(seq), 0) FROM snapshot").fetchone()
+        self.last_seq = max(batch, kept)
+        _, self.bytes = self.samples()
+        (self.rejected_bytes,) = self._execute("SELECT coalesce(sum(length(payload)), 0) FROM rejected").fetchone()
 
     def begin(self) -> None:
         """Begin a turn; everything until :meth:`commit` is kept together or not at all."""
@@ -133,35 +138,59 @@ class Journal:
         """Forget the turn."""
         if self._db.in_transaction:
             self._db.rollback()
-        self.last_seq = self._execute("SELECT coalesce(max(seq), 0) FROM batch").fetchone()[0]
+        self._measure()
 
     def close(self) -> None:
         """Give the file back."""
-        self._db.close()
+        super().close()
+        os.close(self._lock)
 
-    def add_device(self, slot: int, name: str) -> None:
-        """Remember a device's slot."""
-        self._execute("INSERT OR REPLACE INTO device VALUES (?, ?)", (slot, name))
+    def add_device(self, name: str) -> tuple[int, int | None]:
+        """Number of a device, and the time of its last sample where it was forgotten once."""
+        self._execute(
+            "INSERT INTO device (name) VALUES (?) ON CONFLICT (name) DO UPDATE SET forgotten_ms = NULL", (name,)
+        )
+        row: tuple[int, int | None] = self._execute(
+            "SELECT id, newest_ms FROM device WHERE name = ?", (name,)
+        ).fetchone()
+        return row
 
-    def devices(self) -> list[str]:
-        """Names of the devices by slot."""
-        return [name for (name,) in self._execute("SELECT name FROM device ORDER BY slot")]
+    def present(self) -> dict[int, tuple[str, int | None]]:
+        """By number: name of each device, and the time of its last sample where it was forgotten and came back."""
+        rows = self._execute("SELECT id, name, newest_ms FROM device WHERE forgotten_ms IS NULL ORDER BY id")
+        return {number: (name, newest_ms) for number, name, newest_ms in rows}
+
+    def forget_device(self, number: int, newest_ms: int, now_ms: int) -> None:
+        """Remember of a device only when its last sample was."""
+        self._execute("UPDATE device SET newest_ms = ?, forgotten_ms = ? WHERE id = ?", (newest_ms, now_ms, number))
+
+    def last_said(self) -> dict[str, str]:
+        """The state that was said last of each device, by name."""
+        return dict(
+            self._execute("SELECT device, state FROM alarm WHERE key IN (SELECT max(key) FROM alarm GROUP BY device)")
+        )
+
+    def recent(self, samples: int) -> int:
+        """Number of the batch after which there are that many samples, or all."""
+        for seq, n in self._execute("SELECT seq, samples FROM batch ORDER BY seq DESC"):
+            samples -= n
+            if samples < 0:
+                return int(seq)
+        return 0
 
     def append(self, device: Int32, time_ms: Int64, values: Float64, received_ms: int) -> None:
         """Keep the samples of a turn."""
-        self.last_seq += 1
-        data = pack(device, time_ms, values)
-        self._execute("INSERT INTO batch VALUES (?, ?, ?, ?)", (self.last_seq, received_ms, len(time_ms), data))
+        self._append(received_ms, SAMPLES, len(time_ms), pack(device, time_ms, values))
 
-    def batches(self, after_seq: int = 0) -> Iterator[Batch]:
-        """Batches after a number, in order."""
-        for seq, received_ms, samples, data in self._execute(
-            "SELECT seq, received_ms, samples, data FROM batch WHERE seq > ? ORDER BY seq", (after_seq,)
-        ):
-            try:
-                yield Batch(seq, received_ms, *unpack(data, samples, len(self._channels)))
-            except ValueError as error:
-                raise JournalError(f"{self.path}: batch {seq} is damaged: {error}") from error
+    def append_silence(self, device: Int32, newest_ms: Int64, received_ms: int) -> None:
+        """Keep that devices fell silent."""
+        empty = np.empty((len(device), 0))
+        self._append(received_ms, SILENCE, len(device), pack(device, newest_ms, empty))
+
+    def _append(self, received_ms: int, kind: int, samples: int, data: bytes) -> None:
+        self.last_seq += 1
+        self._execute("INSERT INTO batch VALUES (?, ?, ?, ?, ?)", (self.last_seq, received_ms, kind, samples, data))
+        self.bytes += len(data)
 
     def save_snapshot(self, model_id: str, state: bytes) -> None:
         """Keep the memory of all devices as it is after the last batch."""
@@ -172,17 +201,42 @@ class Journal:
         row: tuple[int, str, bytes] | None = self._execute("SELECT seq, model, state FROM snapshot").fetchone()
         return row
 
-    def forget_batches(self, before_ms: int, most_bytes: int) -> int:
-        """Delete batches that the snapshot covers: those received before a time, and the oldest beyond a size."""
-        covered = "seq <= (SELECT coalesce(max(seq), 0) FROM snapshot)"
-        gone = self._execute(f"DELETE FROM batch WHERE {covered} AND received_ms < ?", (before_ms,)).rowcount  # noqa: S608
-        (size,) = self._execute("SELECT coalesce(sum(length(data)), 0) FROM batch").fetchone()
-        if size > most_bytes:
-            newer = "SELECT seq, sum(length(data)) OVER (ORDER BY seq DESC) AS size FROM batch"
-            gone += self._execute(
-                f"DELETE FROM batch WHERE {covered} AND seq <= (SELECT max(seq) FROM ({newer}) WHERE size > ?)",  # noqa: S608
-                (most_bytes,),
-            ).rowcount
+    def clean_up(self, before_ms: int, most_bytes: int, most_rejected_bytes: int) -> int:
+        """Delete what is old or too much, oldest first, a bounded number at a time.
+
+        Args:
+            before_ms: what came before goes.
+            most_bytes: samples beyond go; those which the snapshot does not cover stay in any case.
+            most_rejected_bytes: what was set aside goes beyond.
+
+        Returns:
+            Number of batches deleted.
+        """
+        gone = last = 0
+        for seq, received_ms, size in self._execute(
+            "SELECT seq, received_ms, length(data) FROM batch WHERE seq <= (SELECT coalesce(max(seq), 0) FROM snapshot)"
+            " ORDER BY seq LIMIT ?",
+            (CLEAN_UP,),
+        ):
+            if received_ms >= before_ms and self.bytes <= most_bytes:
+                break
+            self.bytes -= size
+            gone, last = gone + 1, seq
+        self._execute("DELETE FROM batch WHERE seq <= ?", (last,))
+        last = 0
+        for key, received_ms, size in self._execute(
+            "SELECT key, received_ms, length(payload) FROM rejected ORDER BY key LIMIT ?", (CLEAN_UP,)
+        ):
+            if received_ms >= before_ms and self.rejected_bytes <= most_rejected_bytes:
+                break
+            self.rejected_bytes -= size
+            last = key
+        self._execute("DELETE FROM rejected WHERE key <= ?", (last,))
+        self._execute("DELETE FROM device WHERE forgotten_ms < ?", (before_ms,))
+        # The last word on a device stays as long as the device.
+        last_words = "SELECT max(key) FROM alarm JOIN device ON device.name = alarm.device GROUP BY device"
+        self._execute(f"DELETE FROM alarm WHERE said_ms < ? AND key NOT IN ({last_words})", (before_ms,))  # noqa: S608
+        self._execute("DELETE FROM feedback WHERE received_ms < ?", (before_ms,))
         return gone
 
     def put(self, entry: Entry) -> None:
@@ -191,53 +245,58 @@ class Journal:
 
     def forget(self, keys: list[int]) -> None:
         """Messages that were confirmed or given up."""
-        self._executemany("DELETE FROM outbox WHERE key = ?", [(key,) for key in keys])
+        self._executemany("DELETE FROM outbox WHERE key = ?", ((key,) for key in keys))
 
     def owed(self) -> Iterator[Entry]:
         """Messages that are owed, in order."""
         for key, topic, payload, retain in self._execute("SELECT * FROM outbox ORDER BY key"):
             yield Entry(key, topic, payload, bool(retain))
 
-    def _execute(self, statement: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
-        try:
-            return self._db.execute(statement, values)
-        except sqlite3.Error as error:
-            raise JournalError(f"{self.path}: {_reason(error)}") from error
+    def note_alarms(self, alarms: Iterable[AlarmRecord]) -> None:
+        """Keep what was said of devices."""
+        self._executemany(
+            "INSERT INTO alarm (said_ms, id, device, state, since_ms, end_ms, model) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            ((a.said_ms, a.id, a.device, a.state, a.since_ms, a.end_ms, a.model) for a in alarms),
+        )
 
-    def _executemany(self, statement: str, rows: list[tuple[int]]) -> None:
+    def note_feedback(self, feedback: Iterable[Feedback]) -> None:
+        """Keep what people said."""
+        self._executemany(
+            "INSERT INTO feedback (received_ms, device, alarm, answer, fault, start_ms, end_ms, note) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            ((f.received_ms, f.device, f.alarm, f.answer, f.fault, f.start_ms, f.end_ms, f.note) for f in feedback),
+        )
+
+    def note_rejected(self, rejected: Iterable[SetAside]) -> None:
+        """Keep what could not be used."""
+        rows = [(r.received_ms, r.topic, r.reason, r.detail, r.payload) for r in rejected]
+        self._executemany(
+            "INSERT INTO rejected (received_ms, topic, reason, detail, payload) VALUES (?, ?, ?, ?, ?)", rows
+        )
+        self.rejected_bytes += sum(len(row[4]) for row in rows)
+
+    def _executemany(self, statement: str, rows: Iterable[tuple[object, ...]]) -> None:
         try:
             self._db.executemany(statement, rows)
         except sqlite3.Error as error:
-            raise JournalError(f"{self.path}: {_reason(error)}") from error
+            raise JournalError(f"{self.path}: {reason_of(error)}") from error
 
 
-def pack(device: Int32, time_ms: Int64, values: Float64) -> bytes:
-    """Samples as bytes: slots, times, which values are there (one bit each), and these, little-endian."""
-    known = ~np.isnan(values)
-    parts = (device.astype("<i4"), time_ms.astype("<i8"), np.packbits(known), values[known].astype("<f8"))
-    return b"".join(part.tobytes() for part in parts)
+def lock(path: Path) -> int:
+    """Keep other daemons from a journal for as long as the returned file descriptor is open.
+
+    Raises:
+        JournalError: another daemon has it.
+        OSError: the file for the lock cannot be made.
+    """
+    descriptor = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise JournalError(f"{path}: another daemon has it open; give each its own journal.path") from None
+    return descriptor
 
 
-def unpack(data: bytes, samples: int, n_channels: int) -> tuple[Int32, Int64, Float64]:
-    """What :func:`pack` packed; ValueError where it cannot be that."""
-    bits = -(-samples * n_channels // 8)
-    if len(data) < 12 * samples + bits:
-        raise ValueError(f"{len(data)} bytes are too few for {samples} samples of {n_channels} channels")
-    device = np.frombuffer(data, "<i4", samples).astype(np.int32)
-    time_ms = np.frombuffer(data, "<i8", samples, 4 * samples).astype(np.int64)
-    packed = np.frombuffer(data, np.uint8, bits, 12 * samples)
-    known = np.unpackbits(packed, count=samples * n_channels).astype(bool).reshape(samples, n_channels)
-    values = np.full((samples, n_channels), np.nan)
-    values[known] = np.frombuffer(data, "<f8", offset=12 * samples + bits)
-    return device, time_ms, values
-
-
-def _reason(error: Exception) -> str:
-    text = str(error)
-    if "locked" in text:
-        return "another daemon has it open; give each its own journal.path"
-    if "full" in text:
-        return "the disk is full; free some room"
-    if "malformed" in text or "not a database" in text:
-        return "the file is damaged; move it away, and the daemon starts a new one"
-    return text
+def _words(error: Exception) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else reason_of(error)

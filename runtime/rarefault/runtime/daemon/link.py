@@ -8,17 +8,21 @@ caller's thread.
 import logging
 import random
 import socket
+import ssl
 import time
 from collections import deque
+from pathlib import Path
 
 from rarefault.runtime.daemon.config import DaemonConfig
 from rarefault.runtime.daemon.connection import UNSUPPORTED_PROTOCOL, Confirmation, Connection, Identity, Message
+from rarefault.runtime.daemon.tls import tls_context, tls_problem
 from rarefault.runtime.daemon.topics import Template
-from rarefault.runtime.errors import BrokerError
+from rarefault.runtime.errors import BrokerError, ConfigError
 
 log = logging.getLogger(__name__)
 
-ONLINE, OFFLINE = b"online", b"offline"
+#: What the status topic says; impaired is a daemon that takes no telemetry because it could not keep it.
+ONLINE, OFFLINE, IMPAIRED = b"online", b"offline", b"impaired"
 #: How long a broker may take to answer MQTT 5 before 3.1.1 is tried; some of old wait for more, and never answer.
 AUTO_ANSWER_S = 2.0
 #: A connection that lasted this long ends the growth of the delays.
@@ -43,19 +47,29 @@ class Link:
     Args:
         config: of the daemon.
         password: of ``config.broker.username``, if there is one.
+        source: the configuration file, which the paths of certificates are relative to.
 
     Attributes:
         connections: number of connections that the broker has accepted so far.
     """
 
-    def __init__(self, config: DaemonConfig, password: str | None) -> None:
+    def __init__(self, config: DaemonConfig, password: str | None, source: Path = Path()) -> None:
         self.connections = 0
         self._config = config
+        self._source = source
         self._status_topic = f"{config.publish.prefix}/{config.publish.runtime_name}/status"
         self._identity = Identity(
-            config.client_id, password, self._status_topic, OFFLINE, config.limits.pending_messages
+            config.client_id,
+            password,
+            self._status_topic,
+            OFFLINE,
+            config.limits.pending_messages,
+            config.telemetry.sender_property,
         )
-        self._subscription = Template(config.telemetry.topic).subscription
+        # Telemetry, and feedback where the daemon listens to it.
+        self._filters: list[tuple[str, int]] = [(Template(config.telemetry.topic).subscription, config.telemetry.qos)]
+        if config.feedback_topic:
+            self._filters.append((Template(config.feedback_topic).subscription, 1))
         self._protocols = deque(["5", "3.1.1"] if config.broker.protocol == "auto" else [config.broker.protocol])
         self._connection: Connection | None = None
         self._number = 0  # of the present connection, accepted or not
@@ -66,6 +80,7 @@ class Link:
         self._subscribed = False  # in the session that the broker keeps
         self._settled = False  # whether the present connection has been told of and subscribed
         self._messages: deque[Message] = deque()  # received and not taken
+        self._status = self._said = ONLINE
         self._dropped = 0
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
@@ -93,12 +108,28 @@ class Link:
         """Number of messages that may be published now."""
         return self._connection.window if self._connection is not None and self._settled else 0
 
-    def poll(self, timeout_s: float, *, hold: bool = False) -> list[Confirmation]:
+    @property
+    def waiting(self) -> int:
+        """Number of telemetry messages that are received and not taken."""
+        return len(self._messages)
+
+    @property
+    def oldest_ms(self) -> int:
+        """When the first of them arrived, milliseconds since the epoch; 0 where there is none."""
+        return self._messages[0].arrived_ms if self._messages else 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether telemetry comes in: connected and subscribed."""
+        return self.connected and self._subscribed
+
+    def poll(self, timeout_s: float, *, hold: bool = False, linger: bool = False) -> list[Confirmation]:
         """Connect where that is due, wait for the broker, read what there is, and return the confirmations.
 
         Args:
             timeout_s: longest wait; none where there are messages to take.
             hold: messages will not be taken now; they wait, and confirmations come all the same.
+            linger: wait for more although there are messages to take.
 
         Raises:
             BrokerError: the first connection was refused for a reason that waiting does not mend.
@@ -109,7 +140,8 @@ class Link:
         if connection is None:
             self._sleep(min(timeout_s, max(0.0, self._next_attempt_at - time.monotonic())))
         else:
-            connection.serve(0.0 if self._messages and not hold else timeout_s, self._wake_read, hold=hold)
+            no_wait = bool(self._messages) and not (hold or linger)
+            connection.serve(0.0 if no_wait else timeout_s, self._wake_read, hold=hold)
             if connection.up:
                 self._settle(connection)
             if connection.ended is not None:
@@ -132,6 +164,13 @@ class Link:
         """Publish while :attr:`window` > 0 and return the id that its confirmation will have."""
         assert self._connection is not None
         return self._connection.publish(topic, payload, qos=self._config.publish.qos, retain=retain)
+
+    def say_status(self, *, impaired: bool) -> None:
+        """Say on the status topic how the daemon is, where that has changed."""
+        self._status = IMPAIRED if impaired else ONLINE
+        if self._status != self._said and self._connection is not None and self._settled and self._connection.up:
+            self._said = self._status
+            self._connection.publish(self._status_topic, self._status, qos=1, retain=True)
 
     def acknowledge(self, messages: list[Message]) -> None:
         """Tell the broker that messages have been processed, so that it forgets them.
@@ -174,11 +213,20 @@ class Link:
         if len(self._protocols) > 1 and self.protocol == "5":
             answer_s = min(answer_s, AUTO_ANSWER_S)
         self._number += 1
-        connection = Connection(
-            self._number, self._config.broker, self._identity, self.protocol, answer_s, self._messages
-        )
         try:
+            # Made anew each time, as certificates are renewed while the daemon runs.
+            tls = tls_context(self._config.broker, self._source)
+            connection = Connection(
+                self._number, self._config.broker, self._identity, self.protocol, answer_s, tls, self._messages
+            )
             connection.open()
+        except ssl.SSLError as error:
+            delay_s = self._retry_later()
+            problem = tls_problem(error, self._config.broker)
+            log.error("broker %s: %s; trying again in %.1f s", url, problem, delay_s)  # noqa: TRY400
+        except ConfigError as error:
+            delay_s = self._retry_later()
+            log.error("%s; trying again in %.1f s", error.problems[0], delay_s)  # noqa: TRY400
         except OSError as error:
             delay_s = self._retry_later()
             log.warning("broker %s cannot be reached (%s); trying again in %.1f s", url, _reason(error), delay_s)
@@ -207,25 +255,37 @@ class Link:
             # A session remembers its subscription, but that may be of an earlier configuration, or not have arrived.
             self._subscribed = self._subscribed and connection.session_present
             if not self._subscribed:
-                connection.subscribe(self._subscription, self._config.telemetry.qos)
+                connection.subscribe(self._filters)
             # After the subscription, so that whoever waits for ``online`` may send telemetry at once.
-            connection.publish(self._status_topic, ONLINE, qos=1, retain=True)
-        if isinstance(connection.subscribed, str):
-            self._subscription_refused(connection, connection.subscribed)
-        elif connection.subscribed is not None:
-            if connection.subscribed < self._config.telemetry.qos:
+            self._said = self._status
+            connection.publish(self._status_topic, self._status, qos=1, retain=True)
+        if connection.subscribed is not None:
+            telemetry, *feedback = connection.subscribed
+            connection.subscribed = None
+            if isinstance(telemetry, str):
+                self._subscription_refused(connection, telemetry)
+                return
+            if telemetry < self._config.telemetry.qos:
                 log.warning(
                     "broker %s grants QoS %d only for %s; telemetry may be lost while the daemon is away",
                     self._config.broker.url,
-                    connection.subscribed,
-                    self._subscription,
+                    telemetry,
+                    self._filters[0][0],
+                )
+            if feedback and isinstance(feedback[0], str):
+                log.warning(
+                    "broker %s refuses the subscription to %s (%s); nobody can answer alarms until %s may read it, or "
+                    "publish.feedback = false",
+                    self._config.broker.url,
+                    self._filters[1][0],
+                    feedback[0],
+                    self._who,
                 )
             self._ever_subscribed = self._subscribed = True
-            connection.subscribed = None
 
     def _subscription_refused(self, connection: Connection, reason: str) -> None:
         sentence = (
-            f"broker {self._config.broker.url} refuses the subscription to {self._subscription} ({reason}); "
+            f"broker {self._config.broker.url} refuses the subscription to {self._filters[0][0]} ({reason}); "
             f"allow {self._who} to read it, or change telemetry.topic"
         )
         if not self._ever_subscribed:
@@ -244,9 +304,11 @@ class Link:
             self._short_lived = 0 if stable else self._short_lived + 1
             if stable:
                 self._attempts = 0
-            delay_s = self._retry_later()
             # Brokers end the older of two connections with one id, and not all of them say why.
             taken_over = "Session taken over" in str(connection.ended) or self._short_lived >= 3
+            if taken_over:
+                self._attempts = 64  # the longest delay: two that take turns would only keep each other from working
+            delay_s = self._retry_later()
             hint = (
                 f"; if another client uses the id {self._config.client_id}, give each its own broker.client_id"
                 if taken_over

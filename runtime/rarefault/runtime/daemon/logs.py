@@ -34,6 +34,11 @@ class JsonFormatter(logging.Formatter):
         return msgspec.json.encode(fields).decode()
 
 
+def set_level(config: LogConfig) -> None:
+    """Say more or less from now on."""
+    logging.getLogger("rarefault").setLevel(config.level.upper())
+
+
 def set_up_logging(config: LogConfig) -> None:
     """Send the log to standard error; for the command alone, as it changes the whole process."""
     handler = logging.StreamHandler(sys.stderr)

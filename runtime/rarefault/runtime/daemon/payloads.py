@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 import msgspec
 
+from rarefault.runtime.daemon.records import AlarmRecord
 from rarefault.runtime.decision import AlarmChange
+from rarefault.runtime.manifest import NO_DATA
 from rarefault.runtime.pipeline import Pipeline, Verdicts, verdict_id
 from rarefault.runtime.times import format_ms
 
@@ -37,7 +39,7 @@ class AlarmPayload(msgspec.Struct, frozen=True):
     state: str
     """A class of the model, ``unknown`` or ``no data``."""
     since: str
-    """End of the first window that spoke for the state."""
+    """End of the first window that spoke for the state; time of the last sample where the device has fallen silent."""
     probability: float
     model: str
 
@@ -70,11 +72,18 @@ def verdict_payloads(verdicts: Verdicts, pipeline: Pipeline, made_ms: int) -> It
 def alarm_payload(change: AlarmChange, pipeline: Pipeline) -> AlarmPayload:
     """One change of an alarm state."""
     device = pipeline.devices[change.device]
+    # Silence has no window of its own; its id must not be that of a verdict whose window ends at the same time.
+    source = f"{device}\0{NO_DATA}" if change.silent else device
     return AlarmPayload(
-        id=verdict_id(device, change.end_ms, pipeline.model_id),
+        id=verdict_id(source, change.end_ms, pipeline.model_id),
         device=device,
         state=pipeline.state_name(change.state),
         since=format_ms(change.since_ms),
         probability=change.probability,
         model=pipeline.model_id,
     )
+
+
+def alarm_record(change: AlarmChange, alarm: AlarmPayload, said_ms: int) -> AlarmRecord:
+    """The same for the journal."""
+    return AlarmRecord(said_ms, alarm.id, alarm.device, alarm.state, change.since_ms, change.end_ms, alarm.model)

@@ -1,16 +1,22 @@
 """Rejections: telemetry that cannot be used is counted by reason and said in the log at a bounded rate."""
 
+import json
 import logging
 import time
 from collections.abc import Callable
 from enum import StrEnum
 
+from rarefault.runtime.daemon.records import SetAside
 from rarefault.runtime.daemon.sampled_log import SampledLog
 
 log = logging.getLogger(__name__)
 
 #: Longest piece of foreign text in a log line.
 MAX_QUOTE = 80
+#: Bytes of a rejected message that are set aside, and characters of its topic and of the reason.
+MAX_KEPT, MAX_KEPT_TEXT = 16_384, 500
+#: Rejections that are set aside in one turn; more are only counted.
+MAX_SET_ASIDE = 200
 
 
 class Reason(StrEnum):
@@ -28,13 +34,16 @@ class Reason(StrEnum):
     BAD_DEVICE = "bad_device"
     TOO_MANY_DEVICES = "too_many_devices"
     NO_KNOWN_CHANNEL = "no_known_channel"
+    WRONG_SENDER = "wrong_sender"
+    TOO_FAST = "too_fast"
+    BAD_FEEDBACK = "bad_feedback"
 
 
 #: What to do about it.
 MEND = {
     Reason.NOT_UTF8: "send JSON in UTF-8",
     Reason.NOT_JSON: "send one JSON object, or an array of them",
-    Reason.TOO_LARGE: "send smaller messages, or raise telemetry.max_payload_bytes or telemetry.max_batch",
+    Reason.TOO_LARGE: "send smaller messages, or raise telemetry.max_payload_bytes, max_batch or max_values",
     Reason.WRONG_SHAPE: 'send {"time": ..., "values": {channel: number}}, or set telemetry.time and telemetry.values',
     Reason.BAD_VALUE: "send finite numbers, and leave out (or send null for) what was not measured",
     Reason.BAD_TIME: "send ISO 8601 with a time zone, or epoch seconds or milliseconds",
@@ -43,9 +52,13 @@ MEND = {
     Reason.UNKNOWN_TOPIC: "change telemetry.topic; if the subscription is that of an earlier configuration, choose "
     "another broker.client_id",
     Reason.BAD_DEVICE: "a device's name must have 1 to 128 printable characters and no '/', '+' or '#'",
-    Reason.TOO_MANY_DEVICES: "raise limits.max_devices, or narrow telemetry.topic",
+    Reason.TOO_MANY_DEVICES: "raise limits.max_devices, lower limits.forget_after_s, or narrow telemetry.topic",
     Reason.NO_KNOWN_CHANNEL: "name channels as the model does ('rarefault inspect' lists them) or map them in "
     "[telemetry.fields]",
+    Reason.WRONG_SENDER: "a device may report for itself only; see telemetry.device and telemetry.sender_property",
+    Reason.TOO_FAST: "have the device send less often, or raise limits.samples_per_s and limits.burst_samples",
+    Reason.BAD_FEEDBACK: 'send {"alarm": id, "answer": "confirmed" or "refuted"}, or "start" and "end" instead of '
+    '"alarm"',
 }
 
 
@@ -58,22 +71,41 @@ class RejectionError(Exception):
 
 
 class Rejections:
-    """Counts rejected messages and samples, and says so.
+    """Counts rejected messages and samples, says so, and sets them aside.
+
+    Args:
+        keep: whether they are set aside.
+        clock: gives seconds.
 
     Attributes:
         counts: rejected so far, by reason.
         unknown_channels: values of channels that the model does not have, ignored so far.
+        set_aside: what was rejected since it was taken last, no more than ``MAX_SET_ASIDE``.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, keep: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         self.counts = dict.fromkeys(Reason, 0)
         self.unknown_channels = 0
+        self.set_aside: list[SetAside] = []
+        self._keep = keep
         self._log = SampledLog(log, clock)
 
-    def add(self, topic: str, error: RejectionError) -> None:
-        """Count one rejection."""
+    def add(self, topic: str, error: RejectionError, arrived_ms: int, rejected: object) -> None:
+        """Count one rejection.
+
+        Args:
+            topic: that it came on.
+            error: why it is rejected.
+            arrived_ms: when it came.
+            rejected: the message's bytes, or the sample of it as plain values.
+        """
         reason = error.reason
         self.counts[reason] += 1
+        # What comes too fast is not set aside: that would be slower than to take it.
+        if self._keep and reason != Reason.TOO_FAST and len(self.set_aside) < MAX_SET_ASIDE:
+            self.set_aside.append(
+                SetAside(arrived_ms, _printable(topic), reason, _printable(error.detail), _as_bytes(rejected))
+            )
         self._log.say(
             reason,
             logging.WARNING,
@@ -83,6 +115,19 @@ class Rejections:
             error.detail,
             MEND[reason],
         )
+
+    def take_aside(self) -> list[SetAside]:
+        """What was set aside since the last call."""
+        taken, self.set_aside = self.set_aside, []
+        return taken
+
+    def mark(self) -> tuple[dict[Reason, int], int]:
+        """The counts, to go back to."""
+        return dict(self.counts), self.unknown_channels
+
+    def go_back(self, mark: tuple[dict[Reason, int], int]) -> None:
+        """Messages will be read again: count as before them."""
+        self.counts, self.unknown_channels = dict(mark[0]), mark[1]
 
     def add_unknown_channels(self, device: str, count: int, example: str) -> None:
         """Count values that are ignored because the model has no such channel."""
@@ -109,3 +154,17 @@ def quote(value: object) -> str:
     if isinstance(value, int) and value.bit_length() > 64:
         return f"an integer of {value.bit_length()} bits"
     return repr(value)
+
+
+def _printable(text: str) -> str:
+    """Text that a database takes: a topic may hold halves of surrogate pairs."""
+    return text[:MAX_KEPT_TEXT].encode("utf-8", "backslashreplace").decode()
+
+
+def _as_bytes(rejected: object) -> bytes:
+    if isinstance(rejected, (bytes, bytearray)):
+        return bytes(rejected[:MAX_KEPT])
+    try:
+        return json.dumps(rejected).encode("utf-8", "backslashreplace")[:MAX_KEPT]
+    except (RecursionError, ValueError):
+        return b""  # nested too deep, or an integer of too many digits

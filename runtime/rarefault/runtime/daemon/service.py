@@ -1,7 +1,8 @@
 """The daemon: telemetry in, verdicts out.
 
 One thread does everything, turn by turn. A turn takes what has arrived (link), reads it (codec), brings it to verdicts
-(pipeline), keeps these until the broker has confirmed them (outbox), and only then acknowledges what it took.
+and keeps these until the broker has confirmed them (keeper), and only then acknowledges what it took. Between turns,
+once a second, it looks for devices that have fallen silent and for changed files, and says how it is.
 """
 
 import logging
@@ -9,106 +10,108 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 
 import msgspec
 
 from rarefault.runtime import __version__
+from rarefault.runtime.daemon.changes import Changes
 from rarefault.runtime.daemon.codec import Codec, column_tree
-from rarefault.runtime.daemon.config import DaemonConfig
 from rarefault.runtime.daemon.connection import Confirmation, Message
-from rarefault.runtime.daemon.keeper import Keeper
+from rarefault.runtime.daemon.durable import DurableKeeper
+from rarefault.runtime.daemon.feedback import FeedbackReader
+from rarefault.runtime.daemon.keeper import Keeper, Work
 from rarefault.runtime.daemon.link import Link
+from rarefault.runtime.daemon.logs import set_level
 from rarefault.runtime.daemon.metrics import Counts, MetricsPage
-from rarefault.runtime.daemon.outbox import MemoryOutbox, Outbox
-from rarefault.runtime.daemon.payloads import alarm_payload, verdict_payloads
-from rarefault.runtime.daemon.rejections import Rejections
+from rarefault.runtime.daemon.payloads import alarm_payload, alarm_record, verdict_payloads
+from rarefault.runtime.daemon.presence import Presence
+from rarefault.runtime.daemon.records import AlarmRecord, Feedback
+from rarefault.runtime.daemon.rejections import RejectionError, Rejections
 from rarefault.runtime.daemon.rows import Rows
 from rarefault.runtime.daemon.sampled_log import SampledLog
-from rarefault.runtime.model_file import LoadedModel
+from rarefault.runtime.daemon.setup import Setup, reload_setup
+from rarefault.runtime.daemon.systemd import Notifier
+from rarefault.runtime.decision import AlarmChange
+from rarefault.runtime.errors import RarefaultError
 from rarefault.runtime.pipeline import Pipeline, Verdicts
 
 log = logging.getLogger(__name__)
 
-#: Longest wait of a turn in which nothing happens.
+#: Longest wait of a turn in which nothing happens, and time between two looks around.
 IDLE_S = 1.0
-#: How long a stop may wait for the broker's confirmations, and again for its answer to the farewell.
-FAREWELL_S = 5.0
+#: How long a stop may wait for the broker's confirmations, and then for its answer to the farewell.
+FAREWELL_S, LEAVE_S = 2.5, 1.0
 #: A crowded outbox of which the broker confirms nothing for so long does not hold up telemetry any more.
 STALL_S = 30.0
+#: The daemon is ill when it has not looked around for so long.
+ILL_S = 30.0
 
 
 class Service:
     """The daemon.
 
     Args:
-        config: its configuration.
-        model: what says the verdicts.
-        password: of ``config.broker.username``, if there is one.
-        source: names the configuration in errors.
-
-    Raises:
-        ConfigError: ``[telemetry.fields]`` does not fit the model.
+        setup: what it is made from.
+        load: reads that again, when it has changed; None where it cannot.
     """
 
-    def __init__(self, config: DaemonConfig, model: LoadedModel, password: str | None, source: str) -> None:
-        self.config = config
-        self.model = model
-        self._keeper: Keeper | None = None
-        self._pipeline = self._new_pipeline()
-        self.rejections = Rejections()
-        channels = model.manifest.channels
-        self.codec = Codec(
-            config.telemetry,
-            column_tree(channels, config.telemetry.fields, source),
-            self._slot,
-            config.limits.max_devices,
-            self.rejections,
-        )
-        self.rows = Rows(2 * max(config.telemetry.max_batch, config.limits.pending_messages), len(channels))
-        self._outbox = MemoryOutbox(config.limits.outbox_messages)
-        self.link = Link(config, password)
-        self.metrics = MetricsPage(config.metrics, Counts(self.counts, model.model_id))
-        self.messages = 0
-        self.refused = 0
+    def __init__(self, setup: Setup, load: Callable[[], Setup] | None = None) -> None:
+        self.setup = setup
+        self._load = load
+        config = setup.config
+        self.rejections = Rejections(keep=bool(config.journal.path and config.journal.max_rejected_bytes))
+        self.keeper = Keeper(self._new_pipeline, config.limits.outbox_messages)
+        self.link = Link(config, setup.password, setup.source)
+        self.metrics = MetricsPage(config.metrics, Counts(self.counts, lambda: self.setup.model), self.health)
+        self.messages = self.samples = self.feedback = self.refused = 0
         self.verdicts: Counter[str] = Counter()
         self.alarm_changes: Counter[str] = Counter()
-        self._source = source
+        self.reloads: Counter[str] = Counter(done=0, refused=0)
+        self._feedback_reader = FeedbackReader(config.feedback_topic)
+        self.notifier = Notifier()
         self._sampled_log = SampledLog(log)
         self._encoder = msgspec.json.Encoder()
-        self._stopping = False
+        self._stopping = self._reload_wanted = False
         self._signal = ""
         self._connection = 0
-        self._progress_at = time.monotonic()
+        self._waiting_since: float | None = None  # when the first message came that has not been taken
+        self._progress_at = self._looked_at = time.monotonic()
         self._stalled = False
+        self._equip()
 
-    @property
-    def pipeline(self) -> Pipeline:
-        """What brings samples to verdicts."""
-        return self._keeper.pipeline if self._keeper is not None else self._pipeline
-
-    @property
-    def outbox(self) -> Outbox:
-        """What waits for the broker's confirmation."""
-        return self._keeper.outbox if self._keeper is not None else self._outbox
+    def _equip(self) -> None:
+        """Make the parts that follow from the present setup and can be made anew while the daemon runs."""
+        config, manifest = self.setup.config, self.setup.model.manifest
+        columns = column_tree(manifest.channels, config.telemetry.fields, str(self.setup.source))
+        self.codec = Codec(config.telemetry, columns, self._slot, config.limits, self.rejections)
+        self.codec.know(self.keeper.pipeline.slots)
+        capacity = 2 * max(config.telemetry.max_batch, config.limits.pending_messages)
+        self.rows = Rows(capacity, len(manifest.channels))
+        silent_after_s = config.telemetry.silent_after_s or manifest.grid.max_gap_s
+        self.presence = Presence(silent_after_s, config.limits.forget_after_s)
+        self.presence.start(self.keeper.pipeline.slots.values(), time.monotonic())
+        self._changes = Changes([self.setup.source, self.setup.model_file()])
+        set_level(config.log)
 
     def _slot(self, device: str) -> int:
-        return self.pipeline.slot(device)  # of the present pipeline, which a failed turn replaces
+        return self.keeper.slot(device)
 
     def _new_pipeline(self) -> Pipeline:
-        return Pipeline(self.model.manifest, self.model.step, self.model.model_id)
+        model = self.setup.model
+        return Pipeline(model.manifest, model.step, model.model_id)
 
     def run(self) -> None:
-        """Serve until :meth:`stop`, SIGTERM or SIGINT.
+        """Serve until :meth:`stop`, SIGTERM or SIGINT; SIGHUP reloads.
 
         Raises:
             BrokerError: the broker's first answer was a refusal that waiting does not mend.
             ConfigError: the port of the metrics cannot be had.
+            JournalError: the journal cannot be used.
         """
-        with self._signals_stop():
+        with self._signals():
             try:
                 self._startup()
                 self._main_loop()
@@ -120,123 +123,196 @@ class Service:
         self._stopping = True
         self.link.wake()
 
+    def reload(self) -> None:
+        """Read model and configuration again soon; may be called from a signal handler or another thread."""
+        self._reload_wanted = True
+        self.link.wake()
+
     def _startup(self) -> None:
-        if self.config.journal.path:
-            base = Path(self._source).parent
-            capacity = self.config.limits.outbox_messages
-            self._keeper = Keeper(self.config.journal, base, self._new_pipeline, capacity)
-            self.codec.know(self.pipeline.devices)
-        self.metrics.open(self._source)
+        config = self.setup.config
+        if config.journal.path:
+            base, capacity = self.setup.source.parent, config.limits.outbox_messages
+            self.keeper = DurableKeeper(config.journal, base, self._new_pipeline, capacity)
+            self._equip()
+        self.metrics.open(str(self.setup.source))
         log.info(
             "rarefault %s with model %s (%d channels; %s): telemetry from %s at %s, verdicts to %s/{device}/verdict",
             __version__,
-            self.model.model_id,
-            len(self.model.manifest.channels),
-            ", ".join(self.model.manifest.classes),
-            self.config.telemetry.topic,
-            self.config.broker.url,
-            self.config.publish.prefix,
+            self.setup.model.model_id,
+            len(self.setup.model.manifest.channels),
+            ", ".join(self.setup.model.manifest.classes),
+            config.telemetry.topic,
+            config.broker.url,
+            config.publish.prefix,
         )
+        self.notifier.say("READY=1")
 
     def _main_loop(self) -> None:
         while not self._stopping:
             self._turn(IDLE_S)
+            if time.monotonic() - self._looked_at >= IDLE_S:
+                self._look_around()
+            if self._reload_wanted:
+                self._reload()
         log.info("stopping (%s)", self._signal or "asked to")
 
     def _turn(self, timeout_s: float) -> None:
         """Wait for the broker, process what has come, and acknowledge it."""
         hold = self._hold()
-        self._note_confirmations(self.link.poll(timeout_s, hold=hold))
-        begin = time.perf_counter()
-        messages = [] if hold else self._take()
+        linger_s = 0.0 if hold else self._linger_s()
+        self._note_confirmations(self.link.poll(linger_s or timeout_s, hold=hold, linger=linger_s > 0))
+        if self.link.waiting and self._waiting_since is None:
+            self._waiting_since = time.monotonic()
+        if hold or self._linger_s() > 0:
+            self._send()
+            return
+        begin, since = time.monotonic(), self._waiting_since
+        messages = self._take()
+        self._waiting_since = begin if self.link.waiting else None
         self._send()
         if messages:
             self.link.acknowledge(messages)
-            self.metrics.turn_seconds.observe(time.perf_counter() - begin)
+            now = time.monotonic()
+            self.metrics.turn_seconds.observe(now - begin)
+            self.metrics.latency_seconds.observe(now - (since or begin))
+            self.metrics.turn_messages.observe(len(messages))
+
+    def _linger_s(self) -> float:
+        """How long to wait for more telemetry, to be kept together with what is there."""
+        journal = self.setup.config.journal
+        if not journal.path or self._waiting_since is None or self.link.waiting >= journal.commit_messages:
+            return 0.0
+        return max(0.0, self._waiting_since + journal.commit_ms / 1000 - time.monotonic())
 
     def _shutdown(self) -> None:
+        self.notifier.say("STOPPING=1")
         deadline = time.monotonic() + FAREWELL_S
-        while len(self.outbox) and self.link.connected and time.monotonic() < deadline:
+        while len(self.keeper.outbox) and self.link.connected and time.monotonic() < deadline:
             self._send()
             self._note_confirmations(self.link.poll(0.1, hold=True))
-        self.link.close(FAREWELL_S)
+        self.link.close(LEAVE_S)
         self.metrics.close()
-        if len(self.outbox):
-            where = "the journal keeps them" if self._keeper is not None else "they are lost"
-            log.warning("stopped with %d verdicts and alarms not confirmed by the broker; %s", len(self.outbox), where)
-        if self._keeper is not None:
-            self._keeper.close()
+        if left := len(self.keeper.outbox):
+            where = "the journal keeps them" if isinstance(self.keeper, DurableKeeper) else "they are lost"
+            log.warning("stopped with %d verdicts and alarms not confirmed by the broker; %s", left, where)
+        self.keeper.close()
+        self.notifier.close()
         log.info("stopped after %d messages, %d verdicts", self.messages, self.verdicts.total())
 
     def _take(self) -> list[Message]:
-        """Bring messages to verdicts and return them; by then, all that must not be lost is kept in the outbox."""
+        """Bring messages to verdicts and return them; by then, all that must not be lost is kept."""
+        config = self.setup.config
+        mark, samples = self.rejections.mark(), self.codec.samples
         taken: list[Message] = []
-        while len(taken) < self.config.limits.pending_messages and self.rows.free >= self.config.telemetry.max_batch:
+        feedback: list[Feedback] = []
+        while len(taken) < config.limits.pending_messages and self.rows.free >= config.telemetry.max_batch:
             message = self.link.next()
             if message is None:
                 break
             taken.append(message)
-            self.codec.decode(message.topic, message.payload, message.arrived_ms, self.rows, retained=message.retained)
-        self.messages += len(taken)
-        if self._process():
+            if self._feedback_reader.matches(message.topic):
+                self._read_feedback(message, feedback)
+                continue
+            self.codec.decode(
+                message.topic,
+                message.payload,
+                message.arrived_ms,
+                self.rows,
+                retained=message.retained,
+                sender=message.sender,
+            )
+        if not taken and not self.keeper.restless:
+            return []
+        work = Work(self.rows, rejected=self.rejections.take_aside(), feedback=feedback)
+        if self._do(work):
+            self.messages += len(taken)
+            self.feedback += len(feedback)
             return taken
-        self.messages -= len(taken)
+        self.rejections.go_back(mark)
+        self.codec.samples = samples
         self.link.give_back(taken)
         return []
 
-    def _process(self) -> bool:
-        """Bring the samples that were read to verdicts; False where they could not be kept."""
-        kept = True
-        if self._keeper is not None:
-            if len(self.rows) or self._keeper.outbox.settled:
-                kept = self._keeper.turn(self.rows, self._put)
-                if not kept:
-                    self.codec.know(self.pipeline.devices)
-        elif len(self.rows):
-            self._put(self.pipeline.push(self.rows.device, self.rows.time_ms, self.rows.values))
+    def _read_feedback(self, message: Message, feedback: list[Feedback]) -> None:
+        try:
+            feedback.append(self._feedback_reader.read(message.topic, message.payload, message.arrived_ms))
+        except RejectionError as error:
+            self.rejections.add(message.topic, error, message.arrived_ms, message.payload)
+
+    def _do(self, work: Work) -> bool:
+        """Do the work of a turn; False where it could not be kept."""
+        late = self.keeper.pipeline.grid.late
+        kept = self.keeper.turn(work, self._put)
+        if kept:
+            self.presence.heard(self.rows.device, time.monotonic())
+            self._say_late(self.keeper.pipeline.grid.late - late)
+        else:
+            # The pipeline is a new one.
+            self.codec.know(self.keeper.pipeline.slots)
+            self.presence.start(self.keeper.pipeline.slots.values(), time.monotonic())
         self.rows.clear()
         return kept
 
-    def _put(self, verdicts: Verdicts) -> None:
-        prefix = self.config.publish.prefix
-        for verdict in verdict_payloads(verdicts, self.pipeline, time.time_ns() // 1_000_000):
-            self.verdicts[verdict.fault] += 1
-            self.outbox.put(f"{prefix}/{verdict.device}/verdict", self._encoder.encode(verdict), retain=False)
-        for change in verdicts.alarms:
-            alarm = alarm_payload(change, self.pipeline)
+    def _say_late(self, late: int) -> None:
+        if late:
+            self._sampled_log.say(
+                "late",
+                logging.WARNING,
+                "dropped %d of %d samples, of %s or others, whose bin had closed by the device's own time: they came "
+                "out of order or again, or its clock went back",
+                late,
+                len(self.rows),
+                self.keeper.pipeline.devices[int(self.rows.device[-1])],
+            )
+
+    def _put(self, verdicts: Verdicts | None, changes: list[AlarmChange]) -> list[AlarmRecord]:
+        """Put verdicts and changes of alarms into the outbox."""
+        prefix, pipeline, outbox = self.setup.config.publish.prefix, self.keeper.pipeline, self.keeper.outbox
+        now_ms = time.time_ns() // 1_000_000
+        if verdicts is not None and len(verdicts):
+            self.metrics.turn_verdicts.observe(len(verdicts))
+            for verdict in verdict_payloads(verdicts, pipeline, now_ms):
+                self.verdicts[verdict.fault] += 1
+                outbox.put(f"{prefix}/{verdict.device}/verdict", self._encoder.encode(verdict), retain=False)
+        records = []
+        for change in changes:
+            alarm = alarm_payload(change, pipeline)
             self.alarm_changes[alarm.state] += 1
             log.debug("%s: %s since %s (probability %.2f)", alarm.device, alarm.state, alarm.since, alarm.probability)
-            self.outbox.put(f"{prefix}/{alarm.device}/alarm", self._encoder.encode(alarm), retain=True)
+            outbox.put(f"{prefix}/{alarm.device}/alarm", self._encoder.encode(alarm), retain=True)
+            records.append(alarm_record(change, alarm, now_ms))
+        return records
 
     def _send(self) -> None:
         """Send from the outbox what the broker takes now."""
         if self._connection != self.link.connections:
             self._connection = self.link.connections
-            self.outbox.resend()
-        while self.link.window > 0 and (entry := self.outbox.next()) is not None:
-            self.outbox.sent(entry.key, self.link.publish(entry.topic, entry.payload, retain=entry.retain))
+            self.keeper.outbox.resend()
+            self.presence.listen(time.monotonic())
+        while self.link.window > 0 and (entry := self.keeper.outbox.next()) is not None:
+            self.keeper.outbox.sent(entry.key, self.link.publish(entry.topic, entry.payload, retain=entry.retain))
 
     def _note_confirmations(self, confirmations: list[Confirmation]) -> None:
         for mid, refused in confirmations:
-            self.outbox.confirm(mid)
+            self.keeper.outbox.confirm(mid)
             if refused is not None:
                 self.refused += 1
                 self._sampled_log.say(
                     "refused",
                     logging.ERROR,
                     "the broker refuses what is published below %s/ (%s): allow user %r to write there",
-                    self.config.publish.prefix,
+                    self.setup.config.publish.prefix,
                     refused,
-                    self.config.broker.username,
+                    self.setup.config.broker.username,
                 )
-        if confirmations or not self.outbox.crowded or not self.link.connected:
+        if confirmations or not self.keeper.outbox.crowded or not self.link.connected:
             self._progress_at = time.monotonic()
 
     def _hold(self) -> bool:
         """Whether telemetry must wait, unacknowledged, because it or its verdicts might find no room."""
-        if self._keeper is not None and self._keeper.waiting:
+        if self.keeper.waiting:
             return True
-        if not self.outbox.crowded:
+        if not self.keeper.outbox.crowded:
             self._stalled = False
             return False
         stalled = time.monotonic() - self._progress_at > STALL_S
@@ -245,45 +321,110 @@ class Service:
                 "the broker has confirmed nothing for %.0f s while %d verdicts wait; telemetry is processed all the "
                 "same, and the oldest verdicts are dropped where limits.outbox_messages is reached",
                 STALL_S,
-                len(self.outbox),
+                len(self.keeper.outbox),
             )
         self._stalled = stalled
         return not stalled
 
+    def _look_around(self) -> None:
+        """What is done once a second, whether or not there is telemetry."""
+        now = self._looked_at = time.monotonic()
+        if not self._hold():
+            # With messages that wait, what seems silent may be among them.
+            work = Work(self.rows)
+            if self.link.ready and not self.link.waiting:
+                work.silent = self.presence.fallen_silent(now)
+            if self.keeper.may_forget:
+                work.forgotten = self.presence.gone(now)
+            if work and self._do(work):
+                self.presence.note_silent(work.silent)
+                self.presence.forget(work.forgotten)
+                if len(work.forgotten):
+                    self.codec.know(self.keeper.pipeline.slots)
+        if self._load is not None and self.setup.config.model.watch and self._changes.look():
+            log.info("%s or its model has changed", self.setup.source)
+            self._reload_wanted = True
+        sick, busy = self.health()
+        self.link.say_status(impaired=bool(self.keeper.trouble))
+        self.notifier.status("; ".join([*sick, *busy]) or f"serving {self.setup.model.model_id}")
+        if not sick:
+            self.notifier.say("WATCHDOG=1")
+
+    def _reload(self) -> None:
+        """Go on with what is in the files now; where that cannot be used, with what there was."""
+        self._reload_wanted = False
+        if self._load is None:
+            return
+        self.notifier.say("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        before = self.setup
+        try:
+            self.setup = reload_setup(self._load, before)
+        except RarefaultError as error:
+            self.reloads["refused"] += 1
+            log.error("not reloaded, going on with model %s: %s", before.model.model_id, error)  # noqa: TRY400
+        else:
+            self.reloads["done"] += 1
+            self.keeper.succeed(self._new_pipeline, self.setup.config.journal)
+            samples = self.codec.samples
+            self._equip()
+            self.codec.samples = samples
+            log.info("reloaded %s: model %s", self.setup.source, self.setup.model.model_id)
+        self.notifier.say("READY=1")
+
+    def health(self) -> tuple[list[str], list[str]]:
+        """What is wrong with the daemon itself, and what else keeps it from serving."""
+        idle_s = time.monotonic() - self._looked_at
+        sick = [f"the main loop has been busy for {idle_s:.0f} s"] if idle_s > ILL_S else []
+        busy = [] if self.link.ready else [f"no connection to broker {self.setup.config.broker.url}"]
+        if self.keeper.trouble:
+            busy.append(self.keeper.trouble)
+        if self._stalled:
+            busy.append("the broker confirms nothing")
+        return sick, busy
+
     def counts(self) -> dict[str, float | dict[str, int]]:
         """The numbers behind the metrics, by name."""
+        classes = self.setup.model.manifest.classes
         return {
             "rarefault_connected": float(self.link.connected),
             "rarefault_connections_total": self.link.connections,
             "rarefault_messages_total": self.messages,
             "rarefault_messages_dropped_total": self.link.dropped,
+            "rarefault_messages_waiting": self.link.waiting,
             "rarefault_samples_total": self.codec.samples,
-            "rarefault_samples_late_total": self.pipeline.grid.late,
+            "rarefault_samples_late_total": self.keeper.pipeline.grid.late,
             "rarefault_rejected_total": {str(reason): n for reason, n in self.rejections.counts.items()},
             "rarefault_unknown_channels_total": self.rejections.unknown_channels,
+            "rarefault_feedback_total": self.feedback,
             "rarefault_devices": self.codec.devices,
-            "rarefault_verdicts_total": {name: self.verdicts[name] for name in self.model.manifest.classes}
-            | dict(self.verdicts),
+            "rarefault_devices_silent": self.presence.silent,
+            "rarefault_verdicts_total": {name: self.verdicts[name] for name in classes} | dict(self.verdicts),
             "rarefault_alarm_changes_total": dict(self.alarm_changes),
-            "rarefault_outbox_messages": len(self.outbox),
-            "rarefault_outbox_dropped_total": self.outbox.dropped,
+            "rarefault_outbox_messages": len(self.keeper.outbox),
+            "rarefault_outbox_dropped_total": self.keeper.outbox.dropped,
             "rarefault_refused_total": self.refused,
-            "rarefault_journal_failures_total": self._keeper.failures if self._keeper is not None else 0,
+            "rarefault_journal_bytes": self.keeper.bytes(),
+            "rarefault_journal_failures_total": self.keeper.failures,
+            "rarefault_reloads_total": dict(self.reloads),
         }
 
     @contextmanager
-    def _signals_stop(self) -> Iterator[None]:
-        """SIGTERM and SIGINT stop the daemon; what they did before is restored afterwards."""
+    def _signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT stop the daemon, SIGHUP reloads; what they did before is restored afterwards."""
         if threading.current_thread() is not threading.main_thread():
             yield  # only the main thread may capture signals
             return
 
-        def handle(number: int, _frame: FrameType | None) -> None:
+        def stop(number: int, _frame: FrameType | None) -> None:
             # No logging here: the signal may have come in the middle of it.
             self._signal = signal.Signals(number).name
             self.stop()
 
-        before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+        def reload(_number: int, _frame: FrameType | None) -> None:
+            self.reload()
+
+        handlers = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: reload}
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
             yield
         finally:

@@ -1,0 +1,309 @@
+"""The durable keeper: every turn is a transaction of the journal, from which all comes back after a stop or failure."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from rarefault.runtime.daemon.config import JournalConfig
+from rarefault.runtime.daemon.journal import Journal
+from rarefault.runtime.daemon.keeper import Keeper, Put, Work, take_over
+from rarefault.runtime.daemon.outbox import MemoryOutbox
+from rarefault.runtime.daemon.records import SILENCE, Batch
+from rarefault.runtime.errors import JournalError
+from rarefault.runtime.grid import Float64, Int64
+from rarefault.runtime.pipeline import Pipeline
+
+log = logging.getLogger(__name__)
+
+#: How long to wait before a journal that could not be written is tried again.
+RETRY_S = 5.0
+#: Samples that are pushed at once when a journal is processed again.
+REPLAY = 20_000
+#: Samples that a model is shown which takes over from another one.
+WARM_UP = 500_000
+#: Confirmations wait for the next telemetry this long, or until there are so many, before they are kept.
+SETTLE_S, SETTLE = 1.0, 200
+#: A snapshot is written when the samples since the last are a quarter of its size, or after so many intervals, so that
+#: many devices with few samples do not wear out a gateway's flash memory.
+SNAPSHOT_SHARE, SNAPSHOT_PATIENCE = 0.25, 20
+
+
+class DurableOutbox(MemoryOutbox):
+    """An outbox whose messages are in the journal, too; to be changed within a turn of the journal only."""
+
+    def __init__(self, capacity: int, journal: Journal) -> None:
+        super().__init__(capacity)
+        self._journal = journal
+        self._done: list[int] = []  # keys that the journal still has
+        self._settled_at = 0.0
+        for entry in journal.owed():
+            self._keep(entry)
+
+    @property
+    def restless(self) -> bool:
+        """Whether the journal should be told of confirmations without waiting for telemetry any longer."""
+        return len(self._done) >= SETTLE or (bool(self._done) and time.monotonic() - self._settled_at > SETTLE_S)
+
+    def flush(self) -> None:
+        """Tell the journal what has been confirmed or given up."""
+        if self._done:
+            self._journal.forget(self._done)
+            self._done.clear()
+
+    def put(self, topic: str, payload: bytes, *, retain: bool) -> None:
+        """Take a message, and keep it in the journal."""
+        before = self._last_key
+        super().put(topic, payload, retain=retain)
+        if self._last_key != before:
+            self._journal.put(self._entries[self._last_key])
+
+    def _forget(self, key: int) -> None:
+        super()._forget(key)
+        if not self._done:
+            self._settled_at = time.monotonic()
+        self._done.append(key)
+
+
+class DurableKeeper(Keeper):
+    """Keeps every turn in a journal.
+
+    Args:
+        config: of the journal, with a path.
+        base: folder that the path is relative to.
+        new_pipeline: makes an empty pipeline of the present model.
+        capacity: of the outbox.
+
+    Attributes:
+        journal: the file.
+
+    Raises:
+        JournalError: see :class:`Journal`.
+    """
+
+    outbox: DurableOutbox
+
+    def __init__(self, config: JournalConfig, base: Path, new_pipeline: Callable[[], Pipeline], capacity: int) -> None:
+        super().__init__(new_pipeline, capacity)
+        self.config = config
+        self._retry_at = 0.0
+        self._snapshot_at = time.monotonic()  # of the last one
+        self._snapshot_bytes = self._bytes_since = 0
+        self._new: list[tuple[int, str]] = []  # devices that the journal does not know of yet
+        self._numbers = np.empty(0, np.int32)  # of the devices in the journal, by slot
+        self.journal = Journal(base / config.path, self.pipeline.manifest.channels, config.sync)
+        try:
+            self._recover()
+        except JournalError:
+            self.journal.close()
+            raise
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the journal failed a moment ago, so that no turn should be tried yet."""
+        return time.monotonic() < self._retry_at
+
+    @property
+    def may_forget(self) -> bool:
+        """Whether a snapshot is due, with which devices are forgotten."""
+        return time.monotonic() - self._snapshot_at >= self.config.snapshot_s
+
+    @property
+    def restless(self) -> bool:
+        """Whether confirmations have waited long enough."""
+        return self.outbox.restless
+
+    def slot(self, device: str) -> int:
+        """The slot of a device, given out at its first mention."""
+        known = device in self.pipeline.slots
+        slot = self.pipeline.slot(device)
+        if not known:
+            self._new.append((slot, device))
+        return slot
+
+    def turn(self, work: Work, put: Put) -> bool:
+        """Do the work of a turn and keep all that follows; False where it could not be kept, and nothing is done."""
+        now_ms = time.time_ns() // 1_000_000
+        try:
+            self.journal.begin()
+            self._introduce()
+            before = self.journal.bytes
+            if len(work.silent):
+                newest_ms = self.pipeline.grid.newest_ms(work.silent)
+                self.journal.append_silence(self._numbers[work.silent], newest_ms, now_ms)
+            if len(work.rows):
+                rows = work.rows
+                self.journal.append(self._numbers[rows.device], rows.time_ms, rows.values, now_ms)
+            self._bytes_since += self.journal.bytes - before
+            self.journal.note_alarms(self._process(work, put))
+            self.journal.note_rejected(work.rejected)
+            self.journal.note_feedback(work.feedback)
+            self._forget(work, now_ms)
+            self.outbox.flush()
+            if len(work.forgotten) or self._snapshot_due():
+                self._snapshot(now_ms)
+            self.journal.commit()
+        except JournalError as error:
+            self._fail(error)
+            return False
+        self.trouble = ""
+        return True
+
+    def succeed(self, new_pipeline: Callable[[], Pipeline], config: JournalConfig) -> None:
+        """Go on with other settings and, where it is another one, with another model from the next window on."""
+        self.config = config
+        before = self.pipeline
+        super().succeed(new_pipeline, config)
+        if self.pipeline is before:
+            return
+        try:
+            self.journal.begin()
+            self._snapshot(time.time_ns() // 1_000_000)
+            self.journal.commit()
+        except JournalError as error:
+            self._fail(error)
+
+    def bytes(self) -> int:
+        """Size of the journal with its log, bytes."""
+        sizes = 0
+        for suffix in ("", "-wal"):
+            path = self.journal.path.with_name(self.journal.path.name + suffix)
+            sizes += path.stat().st_size if path.exists() else 0
+        return sizes
+
+    def close(self) -> None:
+        """Keep a last snapshot, so that the next start has nothing to process again, and give the file back."""
+        try:
+            self.journal.begin()
+            self.outbox.flush()
+            self._introduce()
+            self._snapshot(time.time_ns() // 1_000_000)
+            self.journal.commit()
+        except JournalError as error:
+            log.error("no last snapshot was kept, the next start takes longer: %s", error)  # noqa: TRY400
+        self.journal.close()
+
+    def _introduce(self) -> None:
+        """Give new devices their number in the journal."""
+        for slot, name in self._new:
+            number, newest_ms = self.journal.add_device(name)
+            self._number(slot, number)
+            if newest_ms is not None:
+                # It was forgotten once; its windows of then are not to be judged again.
+                self.pipeline.grid.start_after(slot, newest_ms)
+        self._new.clear()
+
+    def _number(self, slot: int, number: int) -> None:
+        if slot >= len(self._numbers):
+            more = np.full(max(slot + 1, 2 * len(self._numbers), 16) - len(self._numbers), -1, np.int32)
+            self._numbers = np.concatenate((self._numbers, more))
+        self._numbers[slot] = number
+
+    def _forget(self, work: Work, now_ms: int) -> None:
+        if len(work.forgotten):
+            newest_ms = self.pipeline.grid.newest_ms(work.forgotten)
+            for slot, newest in zip(work.forgotten.tolist(), newest_ms.tolist(), strict=True):
+                self.journal.forget_device(int(self._numbers[slot]), newest, now_ms)
+            self.pipeline.forget(work.forgotten)
+
+    def _snapshot_due(self) -> bool:
+        age_s = time.monotonic() - self._snapshot_at
+        if age_s < self.config.snapshot_s or not self._bytes_since:
+            return False
+        enough = self._bytes_since >= SNAPSHOT_SHARE * self._snapshot_bytes
+        return enough or age_s >= SNAPSHOT_PATIENCE * self.config.snapshot_s
+
+    def _snapshot(self, now_ms: int) -> None:
+        state = self.pipeline.snapshot()
+        self.journal.save_snapshot(self.pipeline.model_id, state)
+        keep_ms = round(self.config.keep_days * 86_400_000)
+        self.journal.clean_up(now_ms - keep_ms, self.config.max_bytes, self.config.max_rejected_bytes)
+        self._snapshot_at = time.monotonic()
+        self._snapshot_bytes, self._bytes_since = len(state), 0
+
+    def _fail(self, error: JournalError) -> None:
+        self.failures += 1
+        self.trouble = str(error)
+        self._retry_at = time.monotonic() + RETRY_S
+        log.error(
+            "a turn could not be kept and is not acknowledged; telemetry waits at the broker, next attempt in %g s: %s",
+            RETRY_S,
+            error,
+        )
+        self.journal.rollback()
+        self._recover()
+
+    def _recover(self) -> None:
+        """Pipeline and outbox as the journal has them."""
+        started = time.perf_counter()
+        pipeline = self._new_pipeline()
+        self._new.clear()
+        self._numbers = np.empty(0, np.int32)
+        snapshot = self.journal.load_snapshot()
+        after, said = 0, None
+        if snapshot is not None and snapshot[1] == pipeline.model_id:
+            try:
+                pipeline.restore(snapshot[2])
+                after = snapshot[0]
+            except ValueError as error:
+                log.warning("the snapshot cannot be used, processing all samples of the journal again: %s", error)
+                pipeline = self._new_pipeline()
+        elif snapshot is not None:
+            log.info("the journal's snapshot is of model %s; bringing this model up to date", snapshot[1])
+            after, said = self.journal.recent(WARM_UP), self.journal.last_said()
+        self.pipeline = pipeline
+        samples = self._replay(pipeline, self.journal.batches(after))
+        if said is not None:
+            take_over(pipeline, said)
+        self.outbox = DurableOutbox(self._capacity, self.journal)
+        log.info(
+            "journal %s: %d devices, %d samples after the snapshot processed again in %.2f s, %d messages owed",
+            self.journal.path,
+            len(pipeline.slots),
+            samples,
+            time.perf_counter() - started,
+            len(self.outbox),
+        )
+
+    def _warm_up(self, pipeline: Pipeline) -> None:
+        self._replay(pipeline, self.journal.batches(self.journal.recent(WARM_UP)))
+
+    def _replay(self, pipeline: Pipeline, batches: Iterable[Batch]) -> int:
+        """Give all devices their slots, push batches once more, and return the number of samples; nothing is said."""
+        slots = self._settle(pipeline)
+        total = waiting = 0
+        parts: list[tuple[Int64, Int64, Float64]] = []
+
+        def push() -> None:
+            if parts:
+                pipeline.push(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+                parts.clear()
+
+        for batch in batches:
+            at = slots[batch.device]
+            there = at >= 0  # else the device has been forgotten since
+            if batch.kind == SILENCE:
+                push()
+                pipeline.silence(at[there])
+                continue
+            parts.append((at[there], batch.time_ms[there], batch.values[there]))
+            total, waiting = total + int(there.sum()), waiting + len(there)
+            if waiting >= REPLAY:
+                push()
+                waiting = 0
+        push()
+        return total
+
+    def _settle(self, pipeline: Pipeline) -> Int64:
+        """Slots of all devices that the journal has and that are not forgotten, by number; -1 for others."""
+        present = self.journal.present()
+        slots = np.full(max(self.journal.devices(), default=0) + 1, -1, np.int64)
+        for number, (name, newest_ms) in present.items():
+            slot = pipeline.slot(name)
+            slots[number] = slot
+            self._number(slot, number)
+            if newest_ms is not None and pipeline.grid.newest_ms(slots[[number]])[0] < newest_ms:
+                pipeline.grid.start_after(slot, newest_ms)
+        return slots
