@@ -63,6 +63,8 @@ class Identity:
     """Most telemetry messages that the broker may send before it has the acknowledgement of the first."""
     sender_property: str = ""
     """Name of the user property that names the sender of a message; empty where none does."""
+    passing: bool = False
+    """Whether the broker is to forget the session when the connection ends, and to publish no last will."""
 
 
 class Connection:
@@ -125,7 +127,7 @@ class Connection:
         client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
             client_id=self._identity.client_id,
-            clean_session=None if five else False,
+            clean_session=None if five else self._identity.passing,
             protocol=PROTOCOLS[self.protocol],
             reconnect_on_failure=False,
             manual_ack=True,
@@ -136,7 +138,8 @@ class Connection:
         client.max_inflight_messages = 0  # paho's own queue stays empty; the window below is ours
         if self._config.username:
             client.username_pw_set(self._config.username, self._identity.password)
-        client.will_set(self._identity.will_topic, self._identity.will_payload, qos=1, retain=True)
+        if not self._identity.passing:
+            client.will_set(self._identity.will_topic, self._identity.will_payload, qos=1, retain=True)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
@@ -150,9 +153,11 @@ class Connection:
         self.opened_at = time.monotonic()
         if self.protocol == "5":
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-            properties.SessionExpiryInterval = self._config.session_expiry_s
+            properties.SessionExpiryInterval = 0 if self._identity.passing else self._config.session_expiry_s
             properties.ReceiveMaximum = self._identity.receive_maximum
-            self._client.connect(host, port, self._config.keepalive_s, clean_start=False, properties=properties)
+            self._client.connect(
+                host, port, self._config.keepalive_s, clean_start=self._identity.passing, properties=properties
+            )
         else:
             self._client.connect(host, port, self._config.keepalive_s)
         sock = self._client.socket()

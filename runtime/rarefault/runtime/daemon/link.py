@@ -220,7 +220,7 @@ class Link:
                 self._number, self._config.broker, self._identity, self.protocol, answer_s, tls, self._messages
             )
             connection.open()
-        except ssl.SSLError as error:
+        except (ssl.SSLError, ConnectionResetError) as error:
             delay_s = self._retry_later()
             problem = tls_problem(error, self._config.broker)
             log.error("broker %s: %s; trying again in %.1f s", url, problem, delay_s)  # noqa: TRY400
@@ -306,7 +306,7 @@ class Link:
                 self._attempts = 0
             # Brokers end the older of two connections with one id, and not all of them say why.
             taken_over = "Session taken over" in str(connection.ended) or self._short_lived >= 3
-            if taken_over:
+            if "Session taken over" in str(connection.ended):
                 self._attempts = 64  # the longest delay: two that take turns would only keep each other from working
             delay_s = self._retry_later()
             hint = (

@@ -26,6 +26,7 @@ def tls_context(broker: BrokerConfig, source: Path) -> ssl.SSLContext | None:
     if not broker.tls:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.sslsocket_class = _Socket
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname = broker.check_host_name
     if broker.ca_file:
@@ -44,6 +45,18 @@ def tls_context(broker: BrokerConfig, source: Path) -> ssl.SSLContext | None:
     return context
 
 
+class _Socket(ssl.SSLSocket):
+    """Closes itself where the handshake fails, which nobody else does."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        """As in the base."""
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
+
+
 @contextmanager
 def _names(key: str, source: Path, name: str, wanted: str) -> Iterator[Path]:
     """Turn what goes wrong with a file into an error that names its key."""
@@ -57,12 +70,13 @@ def _names(key: str, source: Path, name: str, wanted: str) -> Iterator[Path]:
         raise ConfigError(str(source), [f"broker.{key}: {path} cannot be read: {error.strerror}"]) from None
 
 
-def tls_problem(error: ssl.SSLError, broker: BrokerConfig) -> str:
+def tls_problem(error: OSError, broker: BrokerConfig) -> str:
     """What a failed handshake means, and what to do about it."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return _certificate_problem(error, broker)
-    reason = str(error.reason or error)
-    if any(word in reason.upper() for word in ("WRONG_VERSION_NUMBER", "UNEXPECTED_EOF", "RECORD_LAYER")):
+    reason = str((error.reason if isinstance(error, ssl.SSLError) else error.strerror) or error)
+    no_tls = any(word in reason.upper() for word in ("WRONG_VERSION_NUMBER", "UNEXPECTED_EOF", "RECORD_LAYER"))
+    if no_tls or isinstance(error, (ConnectionResetError, ssl.SSLEOFError)):
         _, port = broker.address
         return f"port {port} does not speak TLS; use mqtt:// there, or the broker's TLS port (usually 8883)"
     if any(word in reason for word in ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE", "UNKNOWN_CA", "BAD_CERTIFICATE")):

@@ -1,0 +1,197 @@
+"""Checks of the broker: name, port, TLS, password, rights, and what telemetry comes."""
+
+import socket
+import ssl
+import time
+from collections import deque
+from contextlib import suppress
+
+from rarefault.runtime.daemon.connection import Connection, Identity, Message
+from rarefault.runtime.daemon.link import PERMANENT
+from rarefault.runtime.daemon.setup import Setup
+from rarefault.runtime.daemon.tls import tls_context, tls_problem
+from rarefault.runtime.daemon.topics import Template
+from rarefault.runtime.doctor.findings import Findings
+
+#: How long the broker may take to answer a request.
+ANSWER_S = 5.0
+#: Messages that are looked at.
+MOST = 100_000
+
+
+def check_broker(setup: Setup, seconds: float, found: Findings) -> list[Message] | None:
+    """Connect as the daemon would, but with a session of its own, and return the telemetry of some seconds.
+
+    Returns:
+        What came, None where nobody could listen.
+    """
+    if not _reachable(setup, found) or not _secure(setup, found):
+        return None
+    messages: deque[Message] = deque()
+    wake, other = socket.socketpair()
+    with wake, other:
+        connection = _connect(setup, messages, wake, found)
+        if connection is None:
+            return None
+        try:
+            if not _subscribe(setup, connection, wake, found):
+                return None
+            _publish(setup, connection, wake, found)
+            return _listen(connection, messages, wake, seconds)
+        finally:
+            connection.disconnect()
+            connection.abandon("the examination is over")
+
+
+def _reachable(setup: Setup, found: Findings) -> bool:
+    broker = setup.config.broker
+    host, port = broker.address
+    try:
+        socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        found.problem("broker", f"broker.url: the name {host} cannot be looked up ({error.strerror}); check it and DNS")
+        return False
+    try:
+        socket.create_connection((host, port), timeout=broker.connect_timeout_s).close()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        found.problem(
+            "broker", f"broker.url: nothing answers at {host}:{port} ({reason}); is the broker running, the port right?"
+        )
+        return False
+    return True
+
+
+def _secure(setup: Setup, found: Findings) -> bool:
+    broker = setup.config.broker
+    context = tls_context(broker, setup.source)
+    if context is None:
+        if broker.username:
+            found.warning("tls", "the password goes over the network in clear text; use mqtts:// where the broker can")
+        return True
+    host, port = broker.address
+    try:
+        with (
+            socket.create_connection((host, port), timeout=broker.connect_timeout_s) as plain,
+            context.wrap_socket(plain, server_hostname=host) as sock,
+        ):
+            version, certificate = sock.version(), sock.getpeercert()
+            # TLS 1.3: a broker refuses our certificate only after the handshake.
+            sock.settimeout(0.3)
+            with suppress(TimeoutError):  # it waits for us to speak, as it should
+                sock.recv(1)
+    except OSError as error:
+        found.problem("tls", f"broker {broker.url}: {tls_problem(error, broker)}")
+        return False
+    if not broker.check_host_name:
+        found.warning("tls", "check_host_name is off: another machine with a certificate of the same CA could answer")
+    until = str(certificate["notAfter"]) if certificate else ""
+    left_days = (ssl.cert_time_to_seconds(until) - time.time()) / 86_400 if until else 0.0
+    if until and left_days < 30:
+        found.warning("tls", f"the broker's certificate expires in {left_days:.0f} days ({until}); have it renewed")
+    found.good("tls", f"{version}, certificate verified, valid until {until}")
+    return True
+
+
+def _connect(setup: Setup, messages: deque[Message], wake: socket.socket, found: Findings) -> Connection | None:
+    config = setup.config
+    identity = Identity(
+        f"{config.client_id}-doctor",  # with the daemon's own id, one that is running would lose its connection
+        setup.password,
+        will_topic="",
+        will_payload=b"",
+        receive_maximum=config.limits.pending_messages,
+        sender_property=config.telemetry.sender_property,
+        passing=True,
+    )
+    connection = None
+    for protocol in ("5", "3.1.1") if config.broker.protocol == "auto" else (config.broker.protocol,):
+        tls = tls_context(config.broker, setup.source)
+        connection = Connection(1, config.broker, identity, protocol, ANSWER_S, tls, messages)
+        try:
+            connection.open()
+        except OSError as error:
+            connection.ended = str(error)
+            continue
+        while not connection.up and connection.ended is None:
+            connection.serve(0.2, wake, hold=False)
+        if connection.up:
+            found.good("broker", f"{config.broker.url} accepts {_who(setup)} over MQTT {protocol}")
+            return connection
+    assert connection is not None
+    reason = connection.refused or str(connection.ended)
+    mend = PERMANENT.get(reason, "see the broker's log")
+    found.problem("broker", f"{config.broker.url} refuses {_who(setup)}: {reason}; {mend}")
+    return None
+
+
+def _subscribe(setup: Setup, connection: Connection, wake: socket.socket, found: Findings) -> bool:
+    config = setup.config
+    topic_filter = Template(config.telemetry.topic).subscription
+    connection.subscribe([(topic_filter, config.telemetry.qos)])
+    deadline = time.monotonic() + ANSWER_S
+    while connection.subscribed is None and connection.ended is None and time.monotonic() < deadline:
+        connection.serve(0.2, wake, hold=False)
+    if connection.subscribed is None:
+        found.problem(
+            "telemetry", f"no answer to the subscription to {topic_filter} ({connection.ended or 'too late'})"
+        )
+        return False
+    granted = connection.subscribed[0]
+    if isinstance(granted, str):
+        found.problem(
+            "telemetry",
+            f"the broker does not allow {_who(setup)} to read {topic_filter} ({granted}); change its access rules, or "
+            "telemetry.topic",
+        )
+        return False
+    if granted < config.telemetry.qos:
+        found.warning("telemetry", f"the broker grants QoS {granted} only: telemetry is lost while the daemon is away")
+    return True
+
+
+def _publish(setup: Setup, connection: Connection, wake: socket.socket, found: Findings) -> None:
+    """Whether verdicts and alarms could be published: an empty, unretained message in the name of no device."""
+    config = setup.config
+    denied = []
+    for leaf in ("verdict", "alarm"):
+        topic = f"{config.publish.prefix}/{config.publish.runtime_name}/{leaf}"
+        mid = connection.publish(topic, b"", qos=1, retain=False)
+        deadline = time.monotonic() + ANSWER_S
+        answers = [c for c in connection.confirmations if c.mid == mid]
+        while not answers and connection.ended is None and time.monotonic() < deadline:
+            connection.serve(0.2, wake, hold=False)
+            answers = [c for c in connection.confirmations if c.mid == mid]
+        if not answers:
+            found.problem("publish", f"the broker does not confirm what is published on {topic} ({connection.ended})")
+            return
+        if answers[0].refused is not None:
+            denied.append(f"{topic} ({answers[0].refused})")
+    if denied:
+        found.problem(
+            "publish",
+            f"the broker does not allow {_who(setup)} to publish on {' and '.join(denied)}; change its access rules "
+            f"for {config.publish.prefix}/#",
+        )
+    elif connection.protocol == "5":
+        found.good("publish", f"verdicts and alarms may be published below {config.publish.prefix}/")
+    else:
+        found.note("publish", "whether verdicts may be published cannot be known: MQTT 3.1.1 has no answer for that")
+
+
+def _listen(connection: Connection, messages: deque[Message], wake: socket.socket, seconds: float) -> list[Message]:
+    """Telemetry of some seconds; it is acknowledged, which the daemon's own session does not notice."""
+    kept: list[Message] = []
+    deadline = time.monotonic() + seconds
+    while connection.ended is None and (left := deadline - time.monotonic()) > 0 and len(kept) < MOST:
+        connection.serve(min(left, 0.2), wake, hold=False)
+        while messages:
+            message = messages.popleft()
+            kept.append(message)
+            connection.acknowledge(message)
+    return kept
+
+
+def _who(setup: Setup) -> str:
+    user = setup.config.broker.username
+    return f"user {user!r}" if user else "a client without a user name"
