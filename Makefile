@@ -6,10 +6,10 @@ STAMP := $(VENV)/.rarefault-ready
 MOSQUITTO := $(shell PATH="$$PATH:/usr/sbin:/usr/local/sbin" command -v mosquitto 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup mosquitto check test demo bench clean
+.PHONY: help setup mosquitto check test demo bench bench-faults clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: $(STAMP) ## virtual environment with everything for development
 
@@ -45,6 +45,9 @@ bench: setup ## the measurements
 	$(BIN)/python benchmarks/footprint.py --json benchmarks/results/footprint.json
 	@if [ -n "$$RAREFAULT_DATA" ]; then $(BIN)/python benchmarks/recipe.py; \
 	  else echo "RAREFAULT_DATA is not set: the recipe is not measured"; fi
+
+bench-faults: setup mosquitto ## kill, freeze and starve daemon and broker, and count what is lost (--quick: FAULTS_ARGS)
+	$(BIN)/python benchmarks/faults.py $(FAULTS_ARGS)
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis demo runs dist

@@ -56,6 +56,10 @@ class JournalTables:
             except ValueError as error:
                 raise JournalError(f"{self.path}: batch {seq} is damaged: {error}") from error
 
+    def newest_seq(self) -> int:
+        """Number of the last batch; 0 where there is none."""
+        return int(self._execute("SELECT coalesce(max(seq), 0) FROM batch").fetchone()[0])
+
     def samples(self) -> tuple[int, int]:
         """Number of samples, and of the bytes that they take."""
         row = self._execute("SELECT coalesce(sum(samples), 0), coalesce(sum(length(data)), 0) FROM batch").fetchone()

@@ -1,0 +1,77 @@
+"""The fault-injection suite in short, and proof that it would notice."""
+
+import copy
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+SUITE = Path(__file__).parents[2] / "benchmarks" / "faults.py"
+
+
+@pytest.fixture
+def suite(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The suite as a module."""
+    spec = importlib.util.spec_from_file_location("faults_suite", SUITE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "faults_suite", module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_whatever_happens_the_verdicts_are_those_of_an_undisturbed_run(tmp_path: Path, mosquitto: Any) -> None:
+    """Daemon and broker are killed and frozen, the disk fills up: nothing is lost, doubled or contradicted."""
+    path = tmp_path / "faults.json"
+    done = subprocess.run(
+        [sys.executable, SUITE, "--quick", "--seed", "7", "--json", path], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(path.read_text(encoding="utf-8"))
+    assert result["daemon_kills"] >= 5
+    assert result["broker_kills"] >= 2
+    assert result["verdicts"] > 200
+    assert result["malformed"] > 50
+    for count in ("lost", "extra", "contradicting", "alarms_differ", "lost_in_peace"):
+        assert result[count] == 0
+
+
+def test_the_comparison_notices(suite: ModuleType) -> None:
+    """A lost, an extra and a contradicting verdict are each counted; a repeated one is not."""
+
+    def verdict(name: str, fault: str = "normal", probability: float = 0.9) -> dict[str, Any]:
+        exact = dict.fromkeys(("device", "start", "end", "model"), "x")
+        return exact | {
+            "id": name,
+            "fault": fault,
+            "time": "now",
+            "probabilities": {"normal": probability, "fault_1": 1 - probability},
+        }
+
+    peaceful = {name: [verdict(name)] for name in "abcd"}
+    same = copy.deepcopy(peaceful)
+    same["a"].append(verdict("a") | {"time": "later"})
+    assert suite.compare(peaceful, same) == {"lost": 0, "extra": 0, "contradicting": 0}
+    other = copy.deepcopy(peaceful)
+    del other["a"]
+    other["e"] = [verdict("e")]
+    other["b"] = [verdict("b", fault="fault_1")]
+    other["c"] = [verdict("c", probability=0.8)]
+    other["d"].append(verdict("d", probability=0.9000001))
+    assert suite.compare(peaceful, other) == {"lost": 1, "extra": 1, "contradicting": 3}
+
+
+def test_the_schedule_has_what_it_promises(suite: ModuleType) -> None:
+    """In full at least 100 kills of the daemon and 20 of the broker, in short 5 and 2."""
+    import random
+
+    full, quick = (suite.make_schedule(random.Random(0), quick=quick) for quick in (False, True))
+    assert full.count("daemon_kills") >= 100
+    assert full.count("broker_kills") >= 20
+    assert (quick.count("daemon_kills"), quick.count("broker_kills")) == (5, 2)
