@@ -81,7 +81,7 @@ def test_each_command_has_help_and_examples(entry: object) -> None:
 
 def test_every_command_of_the_design_is_there() -> None:
     """The list of commands is a contract."""
-    expected = ["demo", "describe", "evaluate", "export", "inspect", "replay", "run", "simulate", "train"]
+    expected = ["demo", "describe", "doctor", "evaluate", "export", "inspect", "replay", "run", "simulate", "train"]
     assert [entry.name for entry in COMMANDS] == expected
 
 

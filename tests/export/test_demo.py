@@ -55,6 +55,9 @@ def test_what_it_made_can_be_used(
     assert main(["inspect", str(out / "plant.onnx")]) == 0
     assert "normal" in capsys.readouterr().out
     assert main(["run", str(out / "daemon.toml"), "--check"]) == 0
+    assert main(["inspect", str(out / "edge.journal")]) == 0
+    said = capsys.readouterr().out
+    assert "of 2 devices" in said
 
 
 def test_a_taken_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from rarefault.runtime.cli import main
 from rarefault.runtime.daemon.changes import Changes
 from rarefault.runtime.daemon.journal_reader import JournalReader
 from rarefault.runtime.model_file import load_model
@@ -280,7 +281,12 @@ def test_files_that_are_being_written_are_not_read(tmp_path: Path) -> None:
 
 
 def test_what_is_rejected_and_what_people_say_is_kept(
-    mosquitto: "Mosquitto", peer: "Peer", serving: Serving, wait_until: WaitUntil, tmp_path: Path
+    mosquitto: "Mosquitto",
+    peer: "Peer",
+    serving: Serving,
+    wait_until: WaitUntil,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Rejected telemetry is in the journal with its reason, and so are answers to alarms."""
     with serving(mosquitto.url, journal={"path": "edge.journal"}) as service:
@@ -308,6 +314,12 @@ def test_what_is_rejected_and_what_people_say_is_kept(
             assert (refuted.alarm, refuted.answer, refuted.note) == ("abc", "refuted", "a drill")
             assert (confirmed.fault, confirmed.start_ms) == ("fault_2", 1_300_000_000_000)
             assert sum(b.kind == 0 for b in reader.batches()) >= 1
+        assert main(["inspect", str(tmp_path / "edge.journal")]) == 0
+        said = capsys.readouterr().out
+        assert "1 of 1 devices" in said
+        assert "1 refuted, 1 confirmed" in said
+        assert "1 not_json, 1 bad_value, 1 not_utf8, 2 bad_feedback" in said
+        assert "'telemetry/a' bad_value: channel 'c1.S1' is 'hot', not a number" in said
 
 
 def test_the_unit_is_what_systemd_takes(tmp_path: Path) -> None:

@@ -28,6 +28,9 @@ max_age_s = inf        # history is played
 
 [publish]
 runtime = "demo"
+
+[journal]
+path = "edge.journal"  # 'rarefault label' and 'rarefault train --from' go on with it
 """
 
 

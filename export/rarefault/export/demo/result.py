@@ -66,7 +66,7 @@ def print_result(console: Console, result: DemoResult) -> None:
         "telemetry": f"{result.messages} messages of {result.devices} device(s), {result.messages_per_s:.0f}/s",
         "latency": f"p50 {ms[0]} ms, p99 {ms[1]} ms with the broker kept busy",
         "seconds": ", ".join(f"{stage} {value:.1f}" for stage, value in result.seconds.items()),
-        "files": f"{result.out}: run/report.html, plant.onnx, daemon.toml, daemon.log",
+        "files": f"{result.out}: run/report.html, plant.onnx, daemon.toml, daemon.log, edge.journal",
         "verdicts": f"{result.verdicts} live, {result.expected} offline",
     }.items():
         console.print(f"{name:16}{text}", highlight=False, soft_wrap=True)

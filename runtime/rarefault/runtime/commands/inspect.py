@@ -1,40 +1,49 @@
-"""``rarefault inspect``: what a model file says of itself, and what a verdict costs on this machine."""
+"""``rarefault inspect``: what a model file says of itself, what a verdict costs here; or what is in a journal."""
 
 import argparse
 import time
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from rarefault.runtime.daemon.journal_summary import is_journal, summarise_journal
+from rarefault.runtime.daemon.rejections import quote
 from rarefault.runtime.manifest import Manifest
 from rarefault.runtime.model_file import LoadedModel, load_model
 from rarefault.runtime.results import add_json_argument, write_json
+from rarefault.runtime.times import format_ms
 
-HELP = "print what a model file says of itself, and what a verdict costs on this machine"
+HELP = "print what a model file says of itself and what a verdict costs here, or what is in a daemon's journal"
 EXTRA = None
 EPILOG = """examples:
   rarefault inspect plant.onnx
   rarefault inspect plant.onnx --threads 2 --json plant.json
+  rarefault inspect edge.journal          samples, alarms, answers, and what was rejected; the daemon may be running
 """
 
 #: Devices due together for which the cost of a verdict is measured.
 BATCHES = (1, 64)
 #: How long each batch is measured, seconds.
 MEASURE_S = 0.4
+#: Devices of a journal that are shown.
+SHOWN = 20
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("model", type=Path, help="a file written by 'rarefault export'")
+    parser.add_argument("model", type=Path, help="a file written by 'rarefault export', or a daemon's journal")
     parser.add_argument("--threads", type=thread_count, default=1, help="threads of ONNX Runtime (default: 1)")
     add_json_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Load the file, measure it and print what was found."""
+    if is_journal(args.model):
+        return _inspect_journal(args)
     model = load_model(args.model, threads=args.threads)
     cost_us = {n: verdict_cost_us(model, n) for n in BATCHES}
     if args.json is not None:
@@ -43,6 +52,36 @@ def run(args: argparse.Namespace) -> int:
         print(model.path)
         for title, text in _rows(model, args.threads, cost_us):
             print(f"  {title:<10} {text}")
+    return 0
+
+
+def _inspect_journal(args: argparse.Namespace) -> int:
+    found = summarise_journal(args.model)
+    if args.json is not None:
+        result = {f.name: getattr(found, f.name) for f in fields(found) if f.name != "examples"}
+        write_json(args.json, result)
+    if str(args.json) == "-":
+        return 0
+    many = len(found.samples)
+    span = "none"
+    if found.first_ms is not None and found.last_ms is not None:
+        span = f"{format_ms(found.first_ms)} to {format_ms(found.last_ms)}"
+    rows = [
+        ("samples", f"{sum(found.samples.values())} of {many} devices, {found.sample_bytes / 1e6:.1f} MB; {span}"),
+        ("channels", ", ".join(found.channels)),
+        ("alarms", ", ".join(f"{n} {state}" for state, n in found.alarms.items()) or "none"),
+        ("answers", ", ".join(f"{n} {answer}" for answer, n in found.answers.items()) or "none"),
+        ("rejected", ", ".join(f"{n} {reason}" for reason, n in found.rejected.items()) or "none"),
+    ]
+    print(found.path)
+    for title, text in rows:
+        print(f"  {title:<10} {text}")
+    for aside in found.examples:
+        print(f"    {format_ms(aside.received_ms)} {quote(aside.topic)} {aside.reason}: {aside.detail}")
+    for device, alarm in list(found.last_alarm.items())[:SHOWN]:
+        print(f"    {device}: {alarm.state} since {format_ms(alarm.since_ms)} ({found.samples.get(device, 0)} samples)")
+    if len(found.last_alarm) > SHOWN:
+        print(f"    ... and {len(found.last_alarm) - SHOWN} more devices (--json has all)")
     return 0
 
 
