@@ -1,10 +1,12 @@
 """The class of each bin, against a plain reading of the rule."""
 
+from dataclasses import replace
+
 import hypothesis.strategies as st
 import numpy as np
 from hypothesis import given, settings
 
-from rarefault.train.history import Events, History, ReadNotes, label_bins
+from rarefault.train.history import Events, History, ReadNotes, Stretches, label_bins
 from rarefault.train.history.config import Overlap
 
 PERIOD_MS = 1000
@@ -83,3 +85,12 @@ def test_the_state_at_the_end_of_the_bin_counts() -> None:
 def test_a_history_without_events_is_normal() -> None:
     """Without events every bin is class 0."""
     assert label_bins(history_of([]), np.zeros(3, int), np.arange(3), PERIOD_MS).tolist() == [0, 0, 0]
+
+
+def test_time_that_nobody_knows_has_no_label() -> None:
+    """An unlabelled stretch from 3 s to 8 s labels its bins -1, but for those that an event of the log covers."""
+    silent = Stretches(np.zeros(1, np.int32), np.array([3_000]), np.array([8_000]))
+    history = replace(history_of([(0, 5_000, 1_000, 1), (1, 0, 0, 2)]), unlabelled=silent)
+    labels = label_bins(history, np.zeros(10, int), np.arange(10), PERIOD_MS)
+    assert labels.tolist() == [0, 0, -1, -1, 1, 1, -1, -1, 0, 0]
+    assert label_bins(history, np.ones(10, int), np.arange(10), PERIOD_MS).tolist() == [0] * 10

@@ -280,3 +280,17 @@ def test_bad_settings(keys: dict[str, object], problem: str) -> None:
     """Impossible [data] settings are refused before anything is read, by key."""
     with pytest.raises(ConfigError, match=problem):
         from_mapping({"samples": ["samples.csv"], **keys}, TableConfig, "[data]")
+
+
+def test_unlabelled_is_a_reserved_word(folder: Path) -> None:
+    """In events and in a label column it says that nobody knows; it is no class, even where the faults are given."""
+    (folder / "events.csv").write_text(EVENTS + "pump 2,2011-03-01T00:02:00Z,2011-03-01T00:03:00Z,unlabelled\n")
+    history = read(folder, events="events.csv", faults=["leak", "blocked"], strict=True)
+    assert history.classes == ("normal", "leak", "blocked")
+    assert len(history.events) == 2
+    assert history.unlabelled.start_ms.tolist() == [parse_time_ms("2011-03-01T00:02:00Z")]
+    assert history.fingerprint != read(folder, events="events.csv", end="2011-03-01T00:02:00Z").fingerprint
+    (folder / "samples.csv").write_text("device,time,flow,state\np,1,1,normal\np,2,1,unlabelled\np,3,1,unlabelled\n")
+    history = read(folder, label_column="state")
+    assert history.classes == ("normal",)
+    assert (history.unlabelled.start_ms.tolist(), history.unlabelled.end_ms.tolist()) == ([2000], [3000])

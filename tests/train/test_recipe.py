@@ -56,6 +56,22 @@ def test_the_loss_of_a_one_class_batch_scales_with_its_weight() -> None:
     assert float(heavy) == pytest.approx(7 * float(light), rel=1e-6)
 
 
+def test_windows_without_a_label_say_nothing() -> None:
+    """They are in no sum and no count: the loss of a batch is that of its labelled windows alone."""
+    log_prob = torch.log_softmax(torch.randn(4, 6, 3, generator=torch.Generator().manual_seed(0)), -1)
+    label = np.tile([0, 1, -1, 2, -1, 1], (4, 1))
+    weights = torch.tensor([0.5, 2.0, 3.0])
+    known = label[0] >= 0
+    alone = weighted_nll(log_prob[:, known], one_hot(label[:, known], 3), weights)
+    assert float(weighted_nll(log_prob, one_hot(label, 3), weights)) == pytest.approx(float(alone), rel=1e-6)
+    assert float(weighted_nll(log_prob, one_hot(np.full((4, 6), -1), 3), weights)) == 0.0
+    assert class_shares(label.ravel(), 3) == pytest.approx((0.25, 0.5, 0.25))
+    subsets = draw_subsets(
+        np.arange(20), label.ravel(), 4, 3, alpha=1.0, max_weight=20, normal_share=1.0, subsets=1, seed=0
+    )
+    assert subsets[0].counts.sum() == (label.ravel()[np.arange(20)[:, None] + np.arange(4)] >= 0).sum()
+
+
 def test_subsets_keep_every_fault_and_draw_different_normals() -> None:
     """Each Q_i holds all faulty sequences and a third of the normal ones; together they see nearly all."""
     label = np.zeros(400, np.int64)

@@ -137,6 +137,30 @@ def test_a_class_with_fewer_events_than_folds_is_said(write_plant: Callable[...,
     assert any(row["support"] == 0 and row["recall"] is None for row in leak)
 
 
+@pytest.mark.parametrize("sampler", ["under", "smote"])
+def test_unlabelled_time_is_neither_learnt_nor_scored(
+    write_plant: Callable[..., Path], tmp_path: Path, sampler: str
+) -> None:
+    """Windows of days that nobody labelled are in no count of any part, and false alarms there are none."""
+    config = write_plant(tmp_path)
+    with (tmp_path / "events.csv").open("a", encoding="utf-8") as log:
+        log.writelines(f"d{d},1704412800000,1704672000000,unlabelled\n" for d in (0, 1))
+    changes = {"training.epochs": 2, "recipe.sampler": sampler}
+    result = train(load_train_config(config, changes), tmp_path, tmp_path / "run")
+    metrics = result.metrics
+    assert sum(metrics["unlabelled_windows"].values()) > 200
+    assert metrics["test"]["windows"] == sum(metrics["windows"]["test"].values())
+    assert metrics["test"]["windows"] + metrics["unlabelled_windows"]["test"] == len(result.test.verdicts)
+    assert "unlabelled" not in result.manifest.classes
+    with (tmp_path / "events.csv").open("a", encoding="utf-8") as log:
+        log.writelines(f"d{d},1600000000,1900000000,unlabelled\n" for d in (0, 1))
+    (tmp_path / "events.csv").write_text((tmp_path / "events.csv").read_text().replace("stuck", "normal"))
+    log_only = [line for line in (tmp_path / "events.csv").read_text().splitlines() if "hot" not in line]
+    (tmp_path / "events.csv").write_text("\n".join(log_only) + "\nd0,1704067200,1704067201,hot\n")
+    with pytest.raises(HistoryError, match="blocks has a label: their time is 'unlabelled'"):
+        train(load_train_config(config), tmp_path, tmp_path / "other")
+
+
 def test_the_resolved_configuration_reads_back(plant: Path) -> None:
     """Written with all defaults and read again, it is the same configuration."""
     config = load_train_config(plant)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.grid import Int64
 from rarefault.train.config import TrainConfig
 from rarefault.train.model import LRConvLSTM
@@ -86,6 +87,13 @@ class SmoteEpochs:
         length = self._training.sequence_length
         # Overlapping sequences are nearly copies of each other; SMOTE needs different ones.
         spaced = starts[:: max(1, round(length / self._training.passes))]
+        # A sequence that is labelled in part cannot be mixed with others.
+        spaced = spaced[windows.labelled[spaced[:, None] + np.arange(length)].all(axis=1)]
+        if not len(spaced):
+            raise HistoryError(
+                f"no sequence of training.sequence_length = {length} windows is labelled throughout, so SMOTE has "
+                'nothing to mix: set recipe.sampler = "under", or label more'
+            )
         select = spaced[:, None] + np.arange(length)
         label = windows.label[select]
         x, target = smote_sequences(

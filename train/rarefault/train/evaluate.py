@@ -6,7 +6,7 @@ import numpy as np
 
 from rarefault.runtime.engine import Step
 from rarefault.runtime.errors import HistoryError
-from rarefault.runtime.grid import Int64
+from rarefault.runtime.grid import Bool, Int64
 from rarefault.runtime.manifest import Manifest
 from rarefault.runtime.pipeline import Pipeline, Verdicts
 from rarefault.train.events import score_events
@@ -20,15 +20,20 @@ class Evaluation:
 
     Attributes:
         history: what was evaluated; device slots of the verdicts are indices into its devices.
-        label: class of each verdict's window in the MODEL's classes, [W].
+        label: class of each verdict's window in the MODEL's classes, -1 where nobody knows it, [W].
         verdicts: of the pipeline.
-        scores: of the verdicts.
+        scores: of the verdicts whose windows have a label.
     """
 
     history: History
     label: Int64
     verdicts: Verdicts
     scores: Scores
+
+    @property
+    def labelled(self) -> Bool:
+        """Which verdicts are scored, [W]."""
+        return self.label >= 0
 
 
 def run_pipeline(history: History, manifest: Manifest, step: Step, model_id: str) -> Verdicts:
@@ -76,15 +81,18 @@ def evaluate(history: History, manifest: Manifest, step: Step, model_id: str) ->
     period_ms = manifest.grid.period_ms
     own = label_bins(history, verdicts.device, verdicts.end_ms // period_ms - 1, period_ms)
     to_model = np.asarray([manifest.classes.index(name) for name in history.classes])
-    label = to_model[own]
-    scores = score_windows(label, verdicts.fault, verdicts.posterior, manifest.classes)
+    label = np.where(own >= 0, to_model[own], own)
+    known = label >= 0
+    if not known.any():
+        raise HistoryError("no window of the history has a label: all of its time is 'unlabelled' in the events")
+    scores = score_windows(label[known], verdicts.fault[known], verdicts.posterior[known], manifest.classes)
     in_model_classes = _with_classes(history, to_model, manifest.classes)
     scores = score_events(
         scores,
         in_model_classes,
-        verdicts.device,
-        verdicts.end_ms,
-        verdicts.fault,
+        verdicts.device[known],
+        verdicts.end_ms[known],
+        verdicts.fault[known],
         verdicts.alarms,
         period_ms,
         manifest.window.stride,

@@ -4,8 +4,8 @@ import msgspec
 import numpy as np
 
 from rarefault.runtime.decision import AlarmChange
-from rarefault.runtime.grid import Int32, Int64
-from rarefault.train.history import History
+from rarefault.runtime.grid import Bool, Int32, Int64
+from rarefault.train.history import Events, History, Stretches
 from rarefault.train.metrics import EventScore, Scores
 
 
@@ -21,9 +21,10 @@ def score_events(
 ) -> Scores:
     """Fill in the scores of events and alarms.
 
-    An event counts if a window ends within it (rounded to the grid, as labels are); it is detected if one of these
-    windows has its fault as the verdict. A false alarm is a raised fault alarm during whose standing no event of that
-    fault is active. Device-days are the time that the windows stand for.
+    Only windows with a label are given. An event counts if a window ends within it (rounded to the grid, as labels
+    are); it is detected if one of these windows has its fault as the verdict. A false alarm is a raised fault alarm
+    during whose standing no event of that fault is active, nor any time without a label. Device-days are the time that
+    the windows stand for.
 
     Args:
         scores: of the windows.
@@ -81,16 +82,19 @@ def _false_alarms(history: History, device: Int32, end_ms: Int64, alarms: list[A
     false = 0
     for slot, changes in by_device.items():
         changes.sort(key=lambda change: change.end_ms)
-        last = int(end_ms[device == slot].max())
+        mine = end_ms[device == slot]
+        last = int(mine.max()) if len(mine) else changes[-1].end_ms
         for i, change in enumerate(changes):
             if not 0 < change.state < len(history.classes):
                 continue
             until = changes[i + 1].end_ms if i + 1 < len(changes) else last
-            active = (
-                (events.device == slot)
-                & (events.fault == change.state)
-                & (events.start_ms - half_ms <= until)
-                & (events.end_ms + half_ms >= change.since_ms)
-            )
-            false += not active.any()
+            span = (change.since_ms - half_ms, until + half_ms)
+            active = _meets(events, slot, *span) & (events.fault == change.state)
+            false += not (active.any() or _meets(history.unlabelled, slot, *span).any())
     return false
+
+
+def _meets(stretches: Events | Stretches, slot: int, start_ms: int, end_ms: int) -> Bool:
+    """Which stretches of a device share some time with a span, [V]."""
+    met: Bool = (stretches.device == slot) & (stretches.start_ms <= end_ms) & (stretches.end_ms >= start_ms)
+    return met

@@ -126,10 +126,10 @@ def fit(
 
 def validate(model: LRConvLSTM, windows: LabelledWindows) -> tuple[float, float]:
     """Negative log-likelihood per window and macro-F1 over the classes present, on the served path."""
-    log_prob = serve(model, windows)
-    nll = -log_prob[np.arange(len(windows)), windows.label].mean(dtype=np.float64)
-    present = np.unique(windows.label)
-    score = f1_score(windows.label, log_prob.argmax(axis=1), labels=present, average="macro", zero_division=0)
+    log_prob, label = serve(model, windows)[windows.labelled], windows.label[windows.labelled]
+    nll = -log_prob[np.arange(len(label)), label].mean(dtype=np.float64)
+    present = np.unique(label)
+    score = f1_score(label, log_prob.argmax(axis=1), labels=present, average="macro", zero_division=0)
     return float(nll), float(score)
 
 

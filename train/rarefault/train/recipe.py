@@ -62,13 +62,16 @@ def weighted_nll(log_prob_BTK: Tensor, target_BTK: Tensor, weights_K: Tensor) ->
     """Class-weighted negative log-likelihood, divided by the COUNT of windows.
 
     Dividing by the sum of the weights, as ``torch.nn.NLLLoss`` does, would cancel the weight in a batch of one class.
+    Windows without a label say nothing and are not counted.
 
     Args:
         log_prob_BTK: log-probabilities.
-        target_BTK: one-hot labels, or mixed ones where sequences were interpolated.
+        target_BTK: one-hot labels, or mixed ones where sequences were interpolated; all 0 where there is no label.
         weights_K: weight of each class.
     """
-    return -(target_BTK * weights_K * log_prob_BTK).sum(-1).mean()
+    labelled = (target_BTK.sum(-1) > 0).sum().clamp(min=1)
+    share = labelled / target_BTK[..., 0].numel()
+    return -(target_BTK * weights_K * log_prob_BTK).sum(-1).mean() / share
 
 
 def draw_subsets(
@@ -87,7 +90,7 @@ def draw_subsets(
 
     Args:
         starts: first window of every sequence, [Q].
-        label: class of every window, [W].
+        label: class of every window, -1 for none, [W].
         sequence_length: T.
         n_classes: K.
         alpha, max_weight: see :func:`class_weights`.
@@ -96,7 +99,7 @@ def draw_subsets(
         seed: of the draws.
     """
     steps = np.arange(sequence_length)
-    faulty = label[starts[:, None] + steps].any(axis=1)
+    faulty = (label[starts[:, None] + steps] > 0).any(axis=1)
     keep = round(normal_share * int((~faulty).sum()))
     found = []
     for i in range(subsets if normal_share < 1 else 1):
@@ -105,7 +108,8 @@ def draw_subsets(
             sampler = RandomUnderSampler(sampling_strategy={0: keep}, random_state=seed + i)
             picked, _ = sampler.fit_resample(np.arange(len(starts))[:, None], faulty.astype(int))
             chosen = np.sort(starts[picked[:, 0]])
-        counts = np.bincount(label[chosen[:, None] + steps].ravel(), minlength=n_classes)
+        seen = label[chosen[:, None] + steps].ravel()
+        counts = np.bincount(seen[seen >= 0], minlength=n_classes)
         found.append(Subset(chosen, counts, class_weights(counts, alpha, max_weight)))
     return found
 
@@ -117,8 +121,9 @@ def effective_prior(subsets: list[Subset]) -> tuple[float, ...]:
 
 
 def class_shares(label: Int64, n_classes: int) -> tuple[float, ...]:
-    """Class shares of the windows, [K]."""
-    return _as_prior(np.bincount(label, minlength=n_classes) / max(len(label), 1))
+    """Class shares of the windows that have a label, [K]."""
+    known = label[label >= 0]
+    return _as_prior(np.bincount(known, minlength=n_classes) / max(len(known), 1))
 
 
 def _as_prior(mass: Float64) -> tuple[float, ...]:
@@ -159,5 +164,6 @@ def smote_sequences(
 
 
 def one_hot(label: Int64, n_classes: int) -> Tensor:
-    """Targets of plain labels, [..., K]."""
-    return torch.nn.functional.one_hot(torch.from_numpy(label), n_classes).float()
+    """Targets of plain labels, all 0 where there is none, [..., K]."""
+    wanted = torch.from_numpy(label)
+    return torch.nn.functional.one_hot(wanted.clamp(min=0), n_classes).float() * (wanted >= 0).unsqueeze(-1)

@@ -8,7 +8,7 @@ from rarefault.train.windows import LabelledWindows
 
 
 def sequence_starts(windows: LabelledWindows, length: int) -> Int64:
-    """Windows from which ``length`` consecutive ones lie in one segment, [Q].
+    """Windows from which ``length`` consecutive ones lie in one segment and some have a label, [Q].
 
     Raises:
         HistoryError: no segment is long enough.
@@ -22,7 +22,9 @@ def sequence_starts(windows: LabelledWindows, length: int) -> Int64:
             f"no unbroken stretch of the training blocks has training.sequence_length = {length} windows; the longest "
             f"has {longest}: lower training.sequence_length or window.stride, or raise grid.max_gap_s or split.block_s"
         )
-    return starts
+    before = np.r_[0, np.cumsum(windows.labelled)]
+    spoken: Int64 = starts[before[starts + length] > before[starts]]
+    return spoken
 
 
 def draw_epoch(starts: Int64, sequence_length: int, passes: float, rng: np.random.Generator) -> Int64:

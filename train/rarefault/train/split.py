@@ -196,9 +196,10 @@ def _deal(history: History, intervals: list[tuple[int, int, int]], config: Split
     device = np.array([slot for slot, _, _ in intervals])[group]
     label = label_bins(history, device, np.concatenate(bins), period_ms)
     # Groups hold the classes unevenly, and some classes have fewer bins than folds: what scikit-learn would warn of is
-    # said, in the terms of the history, by the caller's notes. Such classes are dealt with normal.
-    counts = np.bincount(label, minlength=len(history.classes))
-    stratum = np.where(counts[label] >= config.folds, label, 0)
+    # said, in the terms of the history, by the caller's notes. Such classes are dealt with normal, and so is
+    # time without a label.
+    counts = np.bincount(label[label >= 0], minlength=len(history.classes))
+    stratum = np.where((label >= 0) & (counts[label] >= config.folds), label, 0)
     fold = np.zeros(len(intervals), np.int64)
     splitter = StratifiedGroupKFold(config.folds, shuffle=True, random_state=config.seed)
     for number, (_, held_out) in enumerate(splitter.split(label, stratum, group)):

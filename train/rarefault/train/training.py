@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import torch
 
 from rarefault.runtime import __version__
@@ -19,7 +18,7 @@ from rarefault.train.config import TrainConfig, to_toml
 from rarefault.train.decision_fit import fit_decision
 from rarefault.train.evaluate import Evaluation, evaluate
 from rarefault.train.fit import Epoch, Fit, choose_device, fit, serve
-from rarefault.train.history import History, read_history
+from rarefault.train.history import History, absolute, read_history
 from rarefault.train.metrics import to_plain
 from rarefault.train.model import LRConvLSTM
 from rarefault.train.recipe import class_shares, effective_prior
@@ -97,7 +96,7 @@ def train(  # noqa: PLR0915 - a list of stages, to be read from top to bottom
         clock = time.perf_counter()
 
     tell.stage("reading history")
-    config = msgspec.structs.replace(config, data=_absolute(config.data, base))
+    config = msgspec.structs.replace(config, data=absolute(config.data, base))
     history = read_history(config.data, base, strict=strict)
     notes = [str(note) for note in history.notes]
     split = split_history(history, config.split, config.grid.period_ms)
@@ -133,9 +132,10 @@ def train(  # noqa: PLR0915 - a list of stages, to be read from top to bottom
 
     tell.stage("fitting the decision on the validation blocks")
     k = len(history.classes)
+    known = parts["validation"].labelled
     decision = fit_decision(
-        serve(model, parts["validation"]),
-        parts["validation"].label,
+        serve(model, parts["validation"])[known],
+        parts["validation"].label[known],
         history.classes,
         effective_prior(fitted.subsets),
         class_shares(parts["train"].label, k),
@@ -209,15 +209,6 @@ def _open(out: Path, *, resume: bool) -> RunDirectory:
     return run
 
 
-def _absolute(data: Any, base: Path) -> Any:
-    """The data section with its paths made absolute, so that the run directory can be used from anywhere."""
-    here = base.resolve()
-    if hasattr(data, "path"):
-        return msgspec.structs.replace(data, path=str(here / data.path))
-    events = str(here / data.events) if data.events else ""
-    return msgspec.structs.replace(data, samples=tuple(str(here / pattern) for pattern in data.samples), events=events)
-
-
 def _check_parts(history: History, parts: dict[Any, LabelledWindows]) -> None:
     if not len(history.events) or len(history.classes) < 2:
         raise HistoryError(
@@ -229,7 +220,9 @@ def _check_parts(history: History, parts: dict[Any, LabelledWindows]) -> None:
             raise HistoryError(
                 f"the {part} blocks give no window: raise split.block_s or grid.max_gap_s, or lower window.length"
             )
-    if not parts["train"].label.any():
+        if not windows.labelled.any():
+            raise HistoryError(f"no window of the {part} blocks has a label: their time is 'unlabelled' in the events")
+    if not (parts["train"].label > 0).any():
         raise HistoryError(
             "no window of the training blocks has a fault, so there is nothing to learn: the log's events may lie "
             "outside the samples' time (see 'rarefault describe'), or all in the held-out blocks (change split.seed)"
@@ -277,16 +270,14 @@ def _metrics(
     seconds: dict[str, float],
 ) -> dict[str, Any]:
     balance = {
-        part: {
-            name: int(n)
-            for name, n in zip(history.classes, np.bincount(windows.label, minlength=len(history.classes)), strict=True)
-        }
+        part: {name: int(n) for name, n in zip(history.classes, windows.counts(len(history.classes)), strict=True)}
         for part, windows in parts.items()
     }
     return {
         "test": to_plain(evaluations["test"].scores),
         "validation": to_plain(evaluations["validation"].scores),
         "windows": balance,
+        "unlabelled_windows": {part: int((~windows.labelled).sum()) for part, windows in parts.items()},
         "epochs": len(fitted.curves),
         "best_epoch": fitted.best_epoch,
         "weights": {name: float(w) for name, w in zip(history.classes, fitted.subsets[0].weights, strict=True)},

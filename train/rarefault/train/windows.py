@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rarefault.runtime.grid import Float32, Grid, Int64
+from rarefault.runtime.grid import Bool, Float32, Grid, Int64
 from rarefault.runtime.manifest import GridSpec, WindowSpec
 from rarefault.runtime.streams import Streams, Windows
 from rarefault.train.history import History, label_bins
@@ -18,7 +18,7 @@ class LabelledWindows:
 
     Attributes:
         windows: in order of device, then time.
-        label: [W].
+        label: -1 where nobody knows it, [W].
         segment: number of the unbroken stretch that each window is in, [W].
     """
 
@@ -28,6 +28,15 @@ class LabelledWindows:
 
     def __len__(self) -> int:
         return len(self.label)
+
+    @property
+    def labelled(self) -> Bool:
+        """Which windows have a class, [W]."""
+        return self.label >= 0
+
+    def counts(self, n_classes: int) -> Int64:
+        """Number of windows of each class, [K]."""
+        return np.bincount(self.label[self.labelled], minlength=n_classes)
 
     def rows(self) -> Tensor:
         """The bins that all windows are cut from, [R, C]."""

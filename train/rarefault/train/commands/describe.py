@@ -136,6 +136,8 @@ def _print_classes(console: "Console", summary: "HistorySummary") -> None:
             f"{item.bins:,}",
             percent(item.proportion),
         )
+    if summary.unlabelled_bins:
+        table.add_row("unlabelled", "", "", "", "", f"{summary.unlabelled_bins:,}", "")
     console.print(table)
 
 

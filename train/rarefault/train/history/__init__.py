@@ -1,20 +1,25 @@
 """History: what the trainer reads, as arrays."""
 
-from rarefault.train.history.config import DataConfig, Phm2015Config, TableConfig
-from rarefault.train.history.data import NORMAL, Events, History
+from rarefault.train.history.config import DataConfig, JournalConfig, Phm2015Config, TableConfig, absolute
+from rarefault.train.history.data import NO_LABEL, NORMAL, UNLABELLED, Events, History, Stretches
 from rarefault.train.history.labels import label_bins
 from rarefault.train.history.notes import Note, ReadNotes
 from rarefault.train.history.read import read_history
 
 __all__ = [
     "NORMAL",
+    "NO_LABEL",
+    "UNLABELLED",
     "DataConfig",
     "Events",
     "History",
+    "JournalConfig",
     "Note",
     "Phm2015Config",
     "ReadNotes",
+    "Stretches",
     "TableConfig",
+    "absolute",
     "label_bins",
     "read_history",
 ]

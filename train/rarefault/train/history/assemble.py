@@ -27,6 +27,8 @@ class Piece:
         path: the file.
         line: number of each sample's line in it, [m].
         stream: what is written in time order within the file, such as one component; "" is each device by itself.
+        journal: whether the file is a journal, in order of arrival: late and repeated samples are normal there, and
+            ``line`` is the number of the batch.
     """
 
     device: Int32
@@ -36,6 +38,7 @@ class Piece:
     path: Path
     line: Int64
     stream: str = ""
+    journal: bool = False
 
     def __len__(self) -> int:
         return len(self.time_ms)
@@ -52,6 +55,7 @@ class Piece:
             self.path,
             self.line[mask],
             self.stream,
+            self.journal,
         )
 
 
@@ -60,11 +64,11 @@ def assemble(pieces: list[Piece], channels: Sequence[str], notes: ReadNotes) -> 
 
     ``pieces`` is emptied on the way, so that its memory serves the result.
     """
-    _note_unordered(pieces, notes)
+    _note_unordered((piece for piece in pieces if not piece.journal), notes)
     offsets = np.cumsum([0, *(len(piece) for piece in pieces)])
     device = np.concatenate([piece.device for piece in pieces]) if pieces else np.empty(0, np.int32)
     time_ms = np.concatenate([piece.time_ms for piece in pieces]) if pieces else np.empty(0, np.int64)
-    origin = [(piece.path, piece.line) for piece in pieces]
+    origin = [(piece.path, piece.line, piece.journal) for piece in pieces]
     order = np.argsort(time_ms, kind="stable")
     position = np.empty_like(order)
     position[order] = np.arange(len(order))
@@ -77,17 +81,21 @@ def assemble(pieces: list[Piece], channels: Sequence[str], notes: ReadNotes) -> 
     pieces.clear()
     device, time_ms = device[order], time_ms[order]
 
-    def example(row: int) -> str:
+    def find(row: int) -> tuple[bool, str]:
+        """Whether a row is a file's own fault, and where it is from."""
         source = int(order[row])
         i = int(np.searchsorted(offsets, source, "right")) - 1
-        path, line = origin[i]
-        return _place(path, int(line[source - offsets[i]]))
+        path, line, journal = origin[i]
+        number = int(line[source - offsets[i]])
+        return not journal, f"{path.name}: batch {number}" if journal else _place(path, number)
 
     repeated, contradicting = find_repeats(device, time_ms, values)
     if len(contradicting):
-        notes.add(CONFLICTS, len(contradicting), example(int(contradicting[0])))
+        problem, example = find(int(contradicting[0]))
+        notes.add(CONFLICTS, len(contradicting), example, problem=problem)
     if len(repeated):
-        notes.add(DUPLICATES, len(repeated), example(int(repeated[0])))
+        problem, example = find(int(repeated[0]))
+        notes.add(DUPLICATES, len(repeated), example, problem=problem)
         keep = np.ones(len(order), bool)
         keep[repeated] = False
         device, time_ms, values = device[keep], time_ms[keep], values[keep]

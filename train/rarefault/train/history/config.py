@@ -2,6 +2,7 @@
 
 import zoneinfo
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
@@ -81,16 +82,82 @@ class TableConfig(
     def __post_init__(self) -> None:
         _check_span(self.start, self.end)
         _check_zone(self.time_zone)
-        if both := sorted(set(self.faults) & {*self.normal, "normal"}):
-            raise ValueError(f"faults and normal both name {', '.join(both)}")
+        _check_faults(self.faults, self.normal)
 
 
-DataConfig = Phm2015Config | TableConfig
+class JournalConfig(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="format", tag="journal"
+):
+    """Journals of the daemon: what it has received of its devices. A daemon may be writing them meanwhile.
+
+    Attributes:
+        path: one journal, or several, relative to the configuration file.
+        events: CSV or Parquet file with the columns device, start, end, fault (``rarefault label`` writes one); none by
+            default.
+        separator: what stands between the fields of a CSV file of events.
+        time_zone: IANA name of the zone that times of events without an offset are in; without it these are refused.
+        channels: the channels to read; by default all of the journal.
+        counters: channels that only increase (meters); the grid takes their increase per bin.
+        faults: the known faults, in the order of the classes; by default all that occur, by name.
+        normal: fault names that mean no fault.
+        overlap: which of several active events gives the label.
+        start: samples before it are left out; by default none.
+        end: samples at or after it are left out; by default none.
+    """
+
+    path: Name | Annotated[tuple[Name, ...], msgspec.Meta(min_length=1)]
+    events: str = ""
+    separator: Literal[",", ";", "\t", "|"] = ","
+    time_zone: str = ""
+    channels: tuple[Name, ...] = ()
+    counters: tuple[Name, ...] = ()
+    faults: tuple[Name, ...] = ()
+    normal: tuple[str, ...] = ("normal", "0")
+    overlap: Overlap = "rarest"
+    start: Instant | None = None
+    end: Instant | None = None
+
+    def __post_init__(self) -> None:
+        _check_span(self.start, self.end)
+        _check_zone(self.time_zone)
+        _check_faults(self.faults, self.normal)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The journals."""
+        return (self.path,) if isinstance(self.path, str) else self.path
+
+
+DataConfig = Phm2015Config | TableConfig | JournalConfig
+
+
+def absolute(data: DataConfig, base: Path) -> DataConfig:
+    """The section with its paths made absolute, so that it can be used from anywhere.
+
+    Args:
+        data: the section.
+        base: folder that its paths are relative to.
+    """
+    here = base.resolve()
+    if isinstance(data, Phm2015Config):
+        return msgspec.structs.replace(data, path=str(here / data.path))
+    events = str(here / data.events) if data.events else ""
+    if isinstance(data, TableConfig):
+        return msgspec.structs.replace(data, samples=tuple(str(here / name) for name in data.samples), events=events)
+    path = str(here / data.path) if isinstance(data.path, str) else tuple(str(here / name) for name in data.path)
+    return msgspec.structs.replace(data, path=path, events=events)
 
 
 def _check_span(start: datetime | None, end: datetime | None) -> None:
     if start is not None and end is not None and end <= start:
         raise ValueError(f"end must be after start, got start {start.isoformat()} and end {end.isoformat()}")
+
+
+def _check_faults(faults: tuple[str, ...], normal: tuple[str, ...]) -> None:
+    if both := sorted(set(faults) & {*normal, "normal"}):
+        raise ValueError(f"faults and normal both name {', '.join(both)}")
+    if reserved := sorted({"unlabelled"} & {*faults, *normal}):
+        raise ValueError(f"{reserved[0]!r} is reserved for time of which nobody knows the class; it is no fault's name")
 
 
 def _check_zone(name: str) -> None:

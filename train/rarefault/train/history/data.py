@@ -1,7 +1,7 @@
 """A history in memory: samples and events of many devices, as arrays."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
@@ -17,6 +17,10 @@ Bool = NDArray[np.bool_]
 
 #: The class of everything that is no fault; always class 0.
 NORMAL = "normal"
+#: Reserved word of events and labels for time of which nobody knows the class; it is neither learnt from nor scored.
+UNLABELLED = "unlabelled"
+#: Stands for the class of such time.
+NO_LABEL = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,29 @@ class Events:
         return cls(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int32))
 
 
+@dataclass(frozen=True, slots=True)
+class Stretches:
+    """Stretches of time of some devices (v of them).
+
+    Attributes:
+        device: index into the history's devices, [v].
+        start_ms: milliseconds since the epoch, [v].
+        end_ms: not before the start, [v].
+    """
+
+    device: Int32
+    start_ms: Int64
+    end_ms: Int64
+
+    def __len__(self) -> int:
+        return len(self.device)
+
+    @classmethod
+    def none(cls) -> Self:
+        """No stretch."""
+        return cls(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.int64))
+
+
 @dataclass(frozen=True)
 class History:
     """Samples of N devices, sorted by time (those of equal times in the order of their files), and their events.
@@ -60,6 +87,7 @@ class History:
         overlap: which of several active events gives the label.
         notes: what was wrong in the files.
         fingerprint: sha256 of what was read, in hexadecimal; a selection keeps that of the whole.
+        unlabelled: time without events of which nobody knows whether it is normal.
     """
 
     devices: tuple[str, ...]
@@ -73,6 +101,7 @@ class History:
     overlap: Overlap
     notes: ReadNotes
     fingerprint: str
+    unlabelled: Stretches = field(default_factory=Stretches.none)
 
     def __len__(self) -> int:
         return len(self.time_ms)

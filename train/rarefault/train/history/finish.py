@@ -8,7 +8,17 @@ import numpy as np
 from rarefault.runtime.times import format_ms
 from rarefault.train.history.assemble import Piece, assemble
 from rarefault.train.history.config import DataConfig
-from rarefault.train.history.data import NORMAL, Bool, Events, History, Int32, Int64, fingerprint
+from rarefault.train.history.data import (
+    NORMAL,
+    UNLABELLED,
+    Bool,
+    Events,
+    History,
+    Int32,
+    Int64,
+    Stretches,
+    fingerprint,
+)
 from rarefault.train.history.lines import Block
 from rarefault.train.history.notes import REPEATED_EVENTS, REVERSED_EVENTS, ReadNotes
 
@@ -71,7 +81,7 @@ def finish(
         devices: names by index, as the draft numbers them; those of the history are in this order.
         channels: names in their order.
         counters: those of the channels that only increase.
-        faults: names by index, as the draft numbers them.
+        faults: names by index, as the draft numbers them; ``unlabelled`` is none.
         fault_order: all of them in the order of the classes; those that do not occur are left out.
     """
     start_ms, end_ms = _ms(config.start), _ms(config.end)
@@ -85,6 +95,9 @@ def finish(
         inside &= log.end_ms >= start_ms
     if end_ms is not None:
         inside &= log.start_ms < end_ms
+    silent = inside & (log.fault == (faults.index(UNLABELLED) if UNLABELLED in faults else -1))
+    unlabelled = Stretches(log.device[silent], log.start_ms[silent], log.end_ms[silent])
+    inside &= ~silent
     kept = Events(log.device[inside], log.start_ms[inside], log.end_ms[inside], log.fault[inside])
     occurring = {faults[code] for code in np.unique(kept.fault).tolist()}
     classes = (NORMAL, *(name for name in fault_order if name in occurring))
@@ -106,8 +119,10 @@ def finish(
             tuple(devices),
             tuple(channels),
             classes,
-            (device, time_ms, values, events.device, events.start_ms, events.end_ms, events.fault),
+            (device, time_ms, values, events.device, events.start_ms, events.end_ms, events.fault)
+            + ((unlabelled.device, unlabelled.start_ms, unlabelled.end_ms) if len(unlabelled) else ()),
         ),
+        unlabelled=unlabelled,
     )
 
 

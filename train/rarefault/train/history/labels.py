@@ -8,16 +8,18 @@ grid, both inclusive. Where several events are active, ``overlap`` decides:
     the class with the smallest total event time in the whole history wins;
 ``file order``
     the event that stands later in the log wins.
+
+A bin without an event is normal, or, where the log says that nobody knows, carries no label.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rarefault.train.history.data import Bool, Events, History, Int64
+from rarefault.train.history.data import NO_LABEL, Bool, Events, History, Int64, Stretches
 
 
 def label_bins(history: History, device: ArrayLike, index: ArrayLike, period_ms: int) -> Int64:
-    """Class of each bin, [E].
+    """Class of each bin, -1 where nobody knows it, [E].
 
     Args:
         history: gives events, classes and the rule for overlaps.
@@ -28,6 +30,9 @@ def label_bins(history: History, device: ArrayLike, index: ArrayLike, period_ms:
     bins = _Order(np.asarray(device, np.int64), np.asarray(index, np.int64))
     first, stop = bins.spans(history.events, period_ms)
     label = np.zeros(len(bins.key), np.int64)
+    if len(history.unlabelled):
+        silent = active(*bins.spans(history.unlabelled, period_ms), np.ones(len(history.unlabelled), bool), len(label))
+        label[silent] = NO_LABEL
     if history.overlap == "file order":
         for fault, a, b in zip(history.events.fault.tolist(), first.tolist(), stop.tolist(), strict=True):
             label[a:b] = fault
@@ -73,7 +78,7 @@ class _Order:
         self._order = None if bool((key[1:] >= key[:-1]).all()) else np.argsort(key, kind="stable")
         self.key: Int64 = key if self._order is None else key[self._order]
 
-    def spans(self, events: Events, period_ms: int) -> tuple[Int64, Int64]:
+    def spans(self, events: Events | Stretches, period_ms: int) -> tuple[Int64, Int64]:
         """First and one past last position of each event's bins, [V] each."""
         base = events.device.astype(np.int64) << self._SHIFT
         low = base + np.maximum(round_to_grid(events.start_ms, period_ms) - 1, 0)

@@ -16,6 +16,7 @@ REVERSED_EVENTS = "events that end before they start, dropped"
 FOREIGN_EVENTS = "events of devices without samples, dropped"
 REPEATED_EVENTS = "events that repeat another one, kept"
 TEXT_COLUMNS = "columns without any number, left out"
+NAMELESS_SAMPLES = "samples of devices that the journal does not name any more, dropped"
 NORMAL_EVENTS = "events that name no fault, left out"
 
 

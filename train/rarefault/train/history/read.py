@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from rarefault.runtime.errors import HistoryError
-from rarefault.train.history.config import DataConfig, Phm2015Config
+from rarefault.train.history.config import DataConfig, JournalConfig, Phm2015Config
 from rarefault.train.history.data import History
 
 
@@ -25,6 +25,10 @@ def read_history(config: DataConfig, base: Path, *, strict: bool = False, allow_
         from rarefault.train.history.phm2015 import read_phm2015
 
         history = read_phm2015(config, base, allow_incomplete=allow_incomplete)
+    elif isinstance(config, JournalConfig):
+        from rarefault.train.history.journal import read_journal
+
+        history = read_journal(config, base)
     else:
         from rarefault.train.history.table import read_table
 

@@ -86,6 +86,8 @@ class HistorySummary(msgspec.Struct, kw_only=True):
     classes: list[ClassSummary]
     notes: list[NoteSummary]
     findings: list[str]
+    unlabelled_bins: int = 0
+    """Bins of which nobody knows the class; they are in no share."""
 
 
 def summarise(
@@ -122,6 +124,7 @@ def summarise(
         classes=classes,
         notes=[NoteSummary(kind=note.kind, count=note.count, example=note.example) for note in history.notes],
         findings=_findings(history, channels, classes, folds, block_s),
+        unlabelled_bins=counted.unlabelled,
     )
 
 
@@ -147,6 +150,7 @@ class _Counts:
         self.devices = np.zeros(n_devices, np.int64)
         self.missing = np.zeros(n_channels, np.int64)
         self.classes = np.zeros(n_classes, np.int64)
+        self.unlabelled = 0
         self.gridded = 0  # bins that come from samples
 
 
@@ -167,7 +171,8 @@ def _count(history: History, spec: GridSpec, span_ms: tuple[int | None, int | No
 
 def _add(counts: _Counts, history: History, device: Int64, index: Int64, period_ms: int) -> None:
     label = label_bins(history, device, index, period_ms)
-    counts.classes += np.bincount(label, minlength=len(counts.classes))
+    counts.classes += np.bincount(label[label >= 0], minlength=len(counts.classes))
+    counts.unlabelled += int((label < 0).sum())
     counts.devices += np.bincount(device, minlength=len(counts.devices))
 
 

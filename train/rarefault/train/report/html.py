@@ -45,7 +45,7 @@ def write_evaluation(path: Path, evaluation: Evaluation, manifest: Manifest, tit
 
 def _write(path: Path, evaluation: Evaluation, manifest: Manifest, title: str, extra: dict[str, Any]) -> None:
     classes = manifest.classes
-    verdicts, label = evaluation.verdicts, evaluation.label
+    verdicts, label, known = evaluation.verdicts, evaluation.label, evaluation.labelled
     environment = Environment(
         loader=PackageLoader("rarefault.train.report", "."), autoescape=True, undefined=StrictUndefined
     )
@@ -59,8 +59,8 @@ def _write(path: Path, evaluation: Evaluation, manifest: Manifest, title: str, e
         scores=to_plain(evaluation.scores),
         legend=[(name, plots.colour(c) if c < len(classes) else "#000") for c, name in enumerate(named)],
         confusion=plots.confusion(evaluation.scores.confusion, classes),
-        precision_recall=plots.precision_recall(label, verdicts.posterior, classes),
-        reliability=plots.reliability(label, verdicts.posterior),
+        precision_recall=plots.precision_recall(label[known], verdicts.posterior[known], classes),
+        reliability=plots.reliability(label[known], verdicts.posterior[known]),
         time_lines=_time_lines(evaluation, manifest),
         n_devices=len(np.unique(verdicts.device)),
         most_events=MOST_EVENTS,

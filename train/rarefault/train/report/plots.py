@@ -137,7 +137,7 @@ def time_line(end_ms: Int64, label: Int64, verdict: Int64, classes: tuple[str, .
     """Truth over verdict of one device, window by window; time outside the judged blocks is left out.
 
     Args:
-        end_ms, label, verdict: of the device's windows, in order of time, [W].
+        end_ms, label, verdict: of the device's windows, in order of time; no truth is drawn for a label of -1, [W].
         classes: names, [K].
         span_ms: time between two windows; a longer distance is a break, drawn as a line with the date behind it.
     """
@@ -151,7 +151,7 @@ def time_line(end_ms: Int64, label: Int64, verdict: Int64, classes: tuple[str, .
             part = slice(row * WINDOWS_A_ROW, (row + 1) * WINDOWS_A_ROW)
             bands = np.full((2, WINDOWS_A_ROW), np.nan)
             n = len(end_ms[part])
-            bands[0, :n], bands[1, :n] = verdict[part], label[part]
+            bands[0, :n], bands[1, :n] = verdict[part], np.where(label[part] >= 0, label[part], np.nan)
             ax.pcolormesh(bands, cmap=shades, vmin=-0.5, vmax=len(classes) + 0.5, rasterized=True)
             ax.axhline(1, color="white", lw=1.5)
             starts = np.flatnonzero(np.r_[True, np.diff(end_ms[part]) > span_ms])
