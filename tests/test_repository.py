@@ -81,8 +81,9 @@ def test_each_command_has_help_and_examples(entry: object) -> None:
 
 def test_every_command_of_the_design_is_there() -> None:
     """The list of commands is a contract."""
-    expected = ["demo", "describe", "doctor", "evaluate", "export", "inspect", "replay", "run", "simulate", "train"]
-    assert [entry.name for entry in COMMANDS] == expected
+    assert [entry.name for entry in COMMANDS] == [
+        "demo", "describe", "doctor", "evaluate", "export", "inspect", "label", "replay", "run", "simulate", "train",
+    ]  # fmt: skip
 
 
 def test_no_tracked_file_names_a_folder_of_one_machine() -> None:

@@ -34,7 +34,10 @@ class NamedReader:
         draft: what has been read.
         devices, faults: names met so far.
         channels: names in the order of their first appearance.
+        events_key, time_zone_key: what names the events file and the zone, for messages.
     """
+
+    events_key, time_zone_key = "data.events", "data.time_zone"
 
     def __init__(self, config: TableConfig | JournalConfig, base: Path) -> None:
         self.settings, self.base = config, base
@@ -84,7 +87,7 @@ class NamedReader:
             HistoryError: it is not there, cannot be read, lacks a column, or holds times without a zone.
         """
         if not path.is_file():
-            raise HistoryError(f"data.events: there is no file {path}; {folder_contents(path.parent, SUFFIXES)}")
+            raise HistoryError(f"{self.events_key}: there is no file {path}; {folder_contents(path.parent, SUFFIXES)}")
         for block, columns in read_frames(path, EVENT_COLUMNS, self.settings.separator):
             start_ms = self.times(block, columns["start"], "start")
             end_ms = self.times(block, columns["end"], "end")
@@ -114,7 +117,7 @@ class NamedReader:
         if not self.settings.time_zone and naive.any():
             raise HistoryError(
                 f"{block.quote(int(np.flatnonzero(naive)[0]))}: column {name!r} holds times without a time zone; "
-                'set data.time_zone to the zone that they are in, such as "UTC" or "Europe/Zurich"'
+                f'set {self.time_zone_key} to the zone that they are in, such as "UTC" or "Europe/Zurich"'
             )
         block.refuse(~times.good, f"{name} is no time between 1970 and 2109")
         self.note(AMBIGUOUS_TIMES, block, np.arange(len(block.line)), times.ambiguous & block.good)
