@@ -148,3 +148,35 @@ def test_a_graph_with_other_inputs(spoilt: Callable[[Callable[[onnx.ModelProto],
 
     with pytest.raises(ModelFileError, match=r"inputs are \['telemetry', 'state'\], expected \['window', 'state'\]"):
         load_model(spoilt(rename))
+
+
+def test_a_model_that_points_to_other_files(
+    spoilt: Callable[[Callable[[onnx.ModelProto], None]], Path], tmp_path: Path
+) -> None:
+    """A model is one file: weights kept elsewhere are refused, so that it can read no other file."""
+    (tmp_path / "elsewhere").write_bytes(b"\0" * 4096)
+
+    def point(model: onnx.ModelProto) -> None:
+        tensor = next(t for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT and t.dims)
+        tensor.ClearField("raw_data")
+        tensor.ClearField("float_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        for key, value in (("location", str(tmp_path / "elsewhere")), ("offset", "0"), ("length", "4096")):
+            entry = tensor.external_data.add()
+            entry.key, entry.value = key, value
+
+    with pytest.raises(ModelFileError, match="not an ONNX model, or damaged"):
+        load_model(spoilt(point))
+
+
+def test_a_model_with_an_operator_of_somebody(
+    spoilt: Callable[[Callable[[onnx.ModelProto], None]], Path],
+) -> None:
+    """Operators that ONNX Runtime does not have itself would be code; there is no way to bring them."""
+
+    def invent(model: onnx.ModelProto) -> None:
+        model.graph.node[0].domain = "somebody"
+        model.opset_import.append(onnx.helper.make_opsetid("somebody", 1))
+
+    with pytest.raises(ModelFileError, match="not an ONNX model, or damaged"):
+        load_model(spoilt(invent))
