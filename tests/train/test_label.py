@@ -165,7 +165,7 @@ def test_time_outside_since_and_until_is_unlabelled(log: list[Row] | None) -> No
     spans = {**SPANS, "q": Span(3, at(0), at(10))}
     labels = make_labels(spans, STATES, [answer("leak@20", "confirmed")], log, since_ms=at(15), until_ms=at(70))
     rows = told(labels)
-    assert rows[0] == (0, 15, "unlabelled")
+    assert rows[:1] == [(0, 15, "unlabelled")]
     start, end, fault = next(row for row in rows if row[2] != "unlabelled")
     assert [start, round(end), fault] == ([20, 30, "leak"] if log is None else [15, 70, "leak"])
     assert [row for row in labels.rows if row.device == "q"] == [

@@ -74,6 +74,8 @@ class TrainingConfig(Section, frozen=True):
     learning_rate: Positive = 6e-3
     """Peak of the one-cycle schedule."""
     clip_norm: Positive = 1.0
+    retrain_tolerance: Share = 0.02
+    """A retrained model may lose so much macro-F1 on the validation blocks of the run that it started from."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
     """Threads of torch on the processor; 0 takes one for small networks and leaves it to torch for others."""
@@ -125,14 +127,19 @@ def load_train_config(path: Path, changes: dict[str, Any] | None = None) -> Trai
     Raises:
         ConfigError: with every problem that the file has.
     """
+    return from_mapping(read_train_toml(path, changes or {}), TrainConfig, str(path))
+
+
+def read_train_toml(path: Path, changes: dict[str, Any]) -> dict[str, Any]:
+    """The file's own values with the changes, before defaults and checks; ConfigError where it cannot be read."""
     data = read_toml(path)
-    for key, value in (changes or {}).items():
+    for key, value in changes.items():
         *sections, last = key.split(".")
         at = data
         for section in sections:
             at = at.setdefault(section, {})
         at[last] = value
-    return from_mapping(data, TrainConfig, str(path))
+    return data
 
 
 def to_toml(config: TrainConfig) -> str:

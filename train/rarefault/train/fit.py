@@ -39,7 +39,7 @@ class Epoch(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Fit:
-    """What training leaves: curves, the epoch whose weights are in the model, and the subsets that were drawn."""
+    """What training leaves: curves, the epoch whose weights are in the model (0: as it was), the subsets drawn."""
 
     curves: list[Epoch]
     best_epoch: int
@@ -55,6 +55,7 @@ def fit(
     digest: str,
     resume_file: Path,
     resume: bool = False,
+    warm: bool = False,
     on_epoch: Callable[[Epoch, bool], None] | None = None,
 ) -> Fit:
     """Train the model in place and leave the weights of the best epoch in it.
@@ -66,6 +67,7 @@ def fit(
         digest: of configuration and data; a resume file with another one is refused.
         resume_file: written after every epoch, removed at the end.
         resume: go on from ``resume_file`` if it is there.
+        warm: the model is trained already; its weights are kept where no epoch is better.
         on_epoch: told of every epoch and whether it is the best so far.
 
     Raises:
@@ -80,6 +82,8 @@ def fit(
     )
     keeper = _Keeper(resume_file, model, optimizer, schedule, digest)
     curves, best = keeper.load() if resume else ([], _Best())
+    if warm and not curves:
+        best = _Best(-1, validate(model, validation)[1], {k: v.detach().clone() for k, v in model.state_dict().items()})
 
     for number in range(len(curves), training.epochs):
         if number - best.epoch >= training.patience:

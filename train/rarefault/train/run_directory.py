@@ -5,8 +5,8 @@
 ``manifest.json``      the manifest as it will be exported
 ``config.toml``        the configuration with all of its defaults, its paths made absolute
 ``data.json``          fingerprint of what was read, devices, channels, classes, findings
-``split.json``         the blocks and their parts
-``metrics.json``       scores of the validation and test blocks, notes, times
+``split.json``         the blocks and their parts; of a retrained run also the data and blocks of the runs before it
+``metrics.json``       scores of the validation and test blocks, notes, times; of a retrained run also ``retraining``
 ``curves.json``        the training curves, one entry per epoch
 ``reference.npz``      what the final model computes on real windows; the exporter checks against it
 ``report.html``        all of this to look at
@@ -64,6 +64,13 @@ class RunDirectory:
         self.reference = path / "reference.npz"
         self.report = path / "report.html"
         self.resume = path / "resume.pt"
+
+    @property
+    def accepted(self) -> bool:
+        """False where a retraining made the model worse on what it knew before; such a model must not be served."""
+        if not self.metrics.is_file():
+            return True
+        return bool(self.load_json(self.metrics).get("retraining", {}).get("accepted", True))
 
     def save_config(self, config: TrainConfig) -> None:
         """Write the resolved configuration."""

@@ -64,8 +64,8 @@ class Split:
     blocks: tuple[Block, ...]
     notes: tuple[str, ...]
 
-    def mask(self, history: History, part: Part) -> Bool:
-        """Which samples are in the part, [M]."""
+    def mask(self, history: History, part: Part | None) -> Bool:
+        """Which samples are in the part, or with None in any, [M]."""
         chosen = np.zeros(len(history), bool)
         for slot, name in enumerate(history.devices):
             mine = [block for block in self.blocks if block.device == name]
@@ -74,7 +74,7 @@ class Split:
             rows = np.flatnonzero(history.device == slot)
             at = np.searchsorted([block.start_ms for block in mine], history.time_ms[rows], "right") - 1
             inside = (at >= 0) & (history.time_ms[rows] < np.array([block.end_ms for block in mine])[at])
-            chosen[rows] = inside & np.array([block.part == part for block in mine])[at]
+            chosen[rows] = inside & np.array([part in {None, block.part} for block in mine])[at]
         return chosen
 
     def select(self, history: History, part: Part) -> History:

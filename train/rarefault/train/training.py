@@ -19,12 +19,14 @@ from rarefault.train.decision_fit import fit_decision
 from rarefault.train.evaluate import Evaluation, evaluate
 from rarefault.train.fit import Epoch, Fit, choose_device, fit, serve
 from rarefault.train.history import History, absolute, read_history
+from rarefault.train.material import Material, describe_source
 from rarefault.train.metrics import to_plain
 from rarefault.train.model import LRConvLSTM
 from rarefault.train.recipe import class_shares, effective_prior
 from rarefault.train.report import write_report
+from rarefault.train.retraining import compare, prepare
 from rarefault.train.run_directory import RunDirectory, reference_outputs
-from rarefault.train.split import PARTS, Split, describe_blocks, split_history
+from rarefault.train.split import PARTS, Split, split_history
 from rarefault.train.step import TorchStep
 from rarefault.train.windows import LabelledWindows, channel_statistics, cut_windows
 
@@ -68,6 +70,7 @@ def train(  # noqa: PLR0915 - a list of stages, to be read from top to bottom
     name: str = "model",
     resume: bool = False,
     strict: bool = False,
+    start: RunDirectory | None = None,
     observer: Observer | None = None,
 ) -> Training:
     """Train a model and leave a run directory.
@@ -79,6 +82,8 @@ def train(  # noqa: PLR0915 - a list of stages, to be read from top to bottom
         name: of the model, where the configuration gives none.
         resume: go on with an unfinished run in ``out``.
         strict: refuse a history with any finding.
+        start: an earlier run to go on from, with its data and the new one; ``config`` must fit it (see
+            :func:`rarefault.train.retraining.load_retrain_config`). Whether the result is accepted is in the metrics.
         observer: is told about progress.
 
     Raises:
@@ -97,18 +102,25 @@ def train(  # noqa: PLR0915 - a list of stages, to be read from top to bottom
 
     tell.stage("reading history")
     config = msgspec.structs.replace(config, data=absolute(config.data, base))
-    history = read_history(config.data, base, strict=strict)
-    notes = [str(note) for note in history.notes]
-    split = split_history(history, config.split, config.grid.period_ms)
+    own = read_history(config.data, base, strict=strict)
+    notes = [str(note) for note in own.notes]
+    before = prepare(start, own, config, base) if start else None
+    material = before.material if before else _material(own, config)
+    history, split = material.history, material.split
+    notes += material.notes
     parts = {part: cut_windows(split.select(history, part), config.grid, config.window) for part in PARTS}
     notes += split.notes
     _check_parts(history, parts)
     done("read")
 
     torch.manual_seed(config.training.seed)
-    model = LRConvLSTM(config.model.spec(), len(history.channels), len(history.classes), config.window.length)
-    _set_threads(model, config.training.threads)
-    notes += _normalise(model, parts["train"], history.channels)
+    if before:
+        model = before.run.load_model()  # with its centre and scale
+        _set_threads(model, config.training.threads)
+    else:
+        model = LRConvLSTM(config.model.spec(), len(history.channels), len(history.classes), config.window.length)
+        _set_threads(model, config.training.threads)
+        notes += _normalise(model, parts["train"], history.channels)
     notes += _absent_classes(history, parts)
     for note in notes:
         tell.note(note)
@@ -116,7 +128,9 @@ def train(  # noqa: PLR0915 - a list of stages, to be read from top to bottom
 
     tell.stage("fitting")
     model.to(choose_device(config.training.device))
-    digest = hashlib.sha256(f"{to_toml(config)}\0{history.fingerprint}".encode()).hexdigest()
+    origin = before.manifest.training.get("digest", "") if before else ""
+    identity = [to_toml(config), history.fingerprint] + ([origin] if before else [])
+    digest = hashlib.sha256("\0".join(identity).encode()).hexdigest()
     fitted = fit(
         model,
         parts["train"],
@@ -125,9 +139,13 @@ def train(  # noqa: PLR0915 - a list of stages, to be read from top to bottom
         digest=digest,
         resume_file=run.resume,
         resume=resume,
+        warm=before is not None,
         on_epoch=tell.epoch,
     )
     model.cpu()
+    if fitted.best_epoch == 0:
+        notes.append("no epoch was better on the validation blocks than the weights of the earlier run, which are kept")
+        tell.note(notes[-1])
     done("fit")
 
     tell.stage("fitting the decision on the validation blocks")
@@ -162,14 +180,18 @@ def train(  # noqa: PLR0915 - a list of stages, to be read from top to bottom
     }
     done("evaluate")
     metrics = _metrics(evaluations, fitted, parts, history, notes, seconds)
+    if before:
+        tell.stage("holding the new model against the earlier one")
+        metrics["retraining"] = compare(before, manifest, model, config.training.retrain_tolerance)
     manifest = msgspec.structs.replace(
         manifest,
         training={
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "rarefault": __version__,
             "digest": digest,
-            "data": history.fingerprint,
+            "data": own.fingerprint,
             "seed": config.training.seed,
+            **({"from": {"name": before.manifest.name, "digest": origin}} if before else {}),
             "test": {
                 "macro_f1": metrics["test"]["macro_f1"],
                 "recall": {name: scores["recall"] for name, scores in metrics["test"]["classes"].items()},
@@ -181,8 +203,8 @@ def train(  # noqa: PLR0915 - a list of stages, to be read from top to bottom
     run.save_model(model)
     run.save_manifest(manifest)
     run.save_reference(reference_outputs(model, parts["test"]))
-    run.save_json(run.data, _describe(history))
-    run.save_json(run.split, {"blocks": describe_blocks(split), "notes": list(split.notes)})
+    run.save_json(run.data, _describe(history, own.fingerprint))
+    run.save_json(run.split, _describe_split(material))
     run.save_json(run.curves, msgspec.to_builtins(fitted.curves))
     run.save_json(run.metrics, metrics)
     write_report(run, evaluations["test"])
@@ -286,9 +308,20 @@ def _metrics(
     }
 
 
-def _describe(history: History) -> dict[str, Any]:
+def _material(own: History, config: TrainConfig) -> Material:
+    split = split_history(own, config.split, config.grid.period_ms)
+    return Material(own, split, (describe_source(config.data, own, split.blocks),))
+
+
+def _describe_split(material: Material) -> dict[str, Any]:
+    *earlier, own = material.sources
+    kept = {"blocks": own["blocks"], "samples": own["samples"], "notes": list(material.split.notes)}
+    return {**kept, "earlier": earlier} if earlier else kept
+
+
+def _describe(history: History, fingerprint: str) -> dict[str, Any]:
     return {
-        "fingerprint": history.fingerprint,
+        "fingerprint": fingerprint,
         "devices": list(history.devices),
         "channels": list(history.channels),
         "classes": list(history.classes),

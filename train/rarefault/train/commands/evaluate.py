@@ -8,6 +8,8 @@ from rarefault.runtime.errors import UsageError
 from rarefault.runtime.results import add_json_argument, write_json
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from rarefault.runtime.engine import Step
     from rarefault.runtime.manifest import Manifest
     from rarefault.train.config import TrainConfig
@@ -49,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console(stderr=str(args.json) == "-")
     with console.status("reading model and history"):
         manifest, step, model_id, own = _load(args.model)
-        history = _history(args, own)
+        history = _history(args, own, console)
     with console.status(f"evaluating {len(history)} samples of {len(history.devices)} device(s)"):
         evaluation = evaluate(history, manifest, step, model_id)
     scores = to_plain(evaluation.scores)
@@ -78,7 +80,7 @@ def _load(path: Path) -> "tuple[Manifest, Step, str, TrainConfig | None]":
     return model.manifest, model.step, model.model_id, None
 
 
-def _history(args: argparse.Namespace, own: "TrainConfig | None") -> "History":
+def _history(args: argparse.Namespace, own: "TrainConfig | None", console: "Console") -> "History":
     from rarefault.train.config import load_train_config
     from rarefault.train.history import Phm2015Config, read_history
     from rarefault.train.split import split_history
@@ -90,7 +92,13 @@ def _history(args: argparse.Namespace, own: "TrainConfig | None") -> "History":
     if args.data is not None:
         config, base = load_train_config(args.data), args.data.parent
     elif own is not None:
-        config, base = own, Path()
+        from rarefault.train.material import load_material
+        from rarefault.train.run_directory import RunDirectory
+
+        material = load_material(RunDirectory(args.model))
+        for note in material.notes:
+            console.print(f"note: {note}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        return material.history if args.part == "all" else material.split.select(material.history, args.part)
     else:
         raise UsageError(f"{args.model} is a model file: say with --data on which history to evaluate it")
     history = read_history(config.data, base, strict=args.strict)

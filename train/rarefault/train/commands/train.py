@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rarefault.runtime.errors import UsageError
+from rarefault.runtime.errors import RarefaultError, UsageError
 from rarefault.runtime.results import add_json_argument, write_json
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ EPILOG = """examples:
   rarefault train plant.toml
   rarefault train plant.toml --out runs/plant-a1 --set recipe.alpha=1.0 --set training.epochs=60
   rarefault train plant.toml --out runs/plant-a1 --resume      go on after an interruption
+  rarefault train edge.toml --from runs/plant-a1 --out runs/plant-a2      go on from a run, with new data
 
 A minimal configuration:
 
@@ -25,6 +26,12 @@ A minimal configuration:
   path = "history/"
 
 The run directory holds metrics.json, report.html and the checkpoint for 'rarefault export'.
+
+--from RUN starts from the weights of a finished run and trains on its training blocks and those of the new [data]
+together; what the configuration does not say comes from RUN. Channels, classes, grid, window and network stay as they
+are; what has other faults is trained anew. The new model is then held against the old one on the validation blocks of
+RUN and the test blocks of the new data. Where macro-F1 on the former falls by more than training.retrain_tolerance,
+the new model is not accepted: exit code 1, and the run cannot be exported.
 """
 
 
@@ -33,6 +40,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG.toml", type=Path, help="the configuration")
     parser.add_argument(
         "--out", metavar="DIR", type=Path, help="the run directory (default: runs/NAME, then runs/NAME-2)"
+    )
+    parser.add_argument(
+        "--from", dest="start", metavar="RUN", type=Path, help="go on from this finished run, with the new data"
     )
     parser.add_argument("--resume", action="store_true", help="go on with an unfinished training in DIR")
     parser.add_argument("--strict", action="store_true", help="fail where the history has any problem")
@@ -48,9 +58,13 @@ def run(args: argparse.Namespace) -> int:
 
     from rarefault.train.config import load_train_config
     from rarefault.train.progress import TrainingProgress
+    from rarefault.train.retraining import load_retrain_config, refusal
+    from rarefault.train.run_directory import RunDirectory
     from rarefault.train.training import train
 
-    config = load_train_config(args.config, parse_changes(args.set))
+    changes = parse_changes(args.set)
+    start = RunDirectory(args.start) if args.start is not None else None
+    config = load_retrain_config(args.config, changes, start) if start else load_train_config(args.config, changes)
     if args.resume and args.out is None:
         raise UsageError("--resume needs --out DIR, the folder of the unfinished training")
     name = config.training.name or "".join(c if c.isalnum() or c in "._-" else "-" for c in args.config.stem)
@@ -65,17 +79,24 @@ def run(args: argparse.Namespace) -> int:
                 name=name,
                 resume=args.resume,
                 strict=args.strict,
+                start=start,
                 observer=progress.observer(),
             )
     except KeyboardInterrupt:
-        console.print(f"go on with  rarefault train {args.config} --out {out} --resume", highlight=False)
+        origin = f" --from {args.start}" if start else ""
+        console.print(f"go on with  rarefault train {args.config}{origin} --out {out} --resume", highlight=False)
         raise
     print_scores(console, result.metrics["test"], f"held-out test blocks of {name}")
+    retraining: dict[str, Any] | None = result.metrics.get("retraining")
+    if retraining:
+        print_comparison(console, retraining)
     console.print(f"run directory  {out}", highlight=False)
     console.print(f"report         {out / 'report.html'}", highlight=False)
-    console.print(f"next           rarefault export {out} -o {name}.onnx", highlight=False)
     if args.json is not None:
         write_json(args.json, {"run": str(out), **result.metrics})
+    if retraining and not retraining["accepted"]:
+        raise RarefaultError(refusal(retraining, out))
+    console.print(f"next           rarefault export {out} -o {name}.onnx", highlight=False)
     return 0
 
 
@@ -116,6 +137,24 @@ def print_scores(console: "Console", scores: dict[str, Any], title: str) -> None
         f"{scores['false_alarms_per_device_day']:.2f} per device and day",
         highlight=False,
     )
+
+
+def print_comparison(console: "Console", retraining: dict[str, Any]) -> None:
+    """The earlier and the new model side by side."""
+    from rich.table import Table
+
+    from rarefault.train.retraining import comparison_rows
+
+    table = Table(title=f"before and after; before is {retraining['from']}", title_justify="left")
+    table.add_column("")
+    for part in ("old validation", "new test"):
+        for when in ("before", "after"):
+            table.add_column(f"{part}\n{when}", justify="right")
+    for name, values in comparison_rows(retraining):
+        table.add_row(name, *(_share(value) for value in values))
+    console.print(table)
+    if retraining["new_test"] is None:
+        console.print("note: the test blocks of the new data hold no labelled window", style="yellow", highlight=False)
 
 
 def _share(value: float | None) -> str:

@@ -12,6 +12,7 @@ from rarefault.runtime.times import format_ms
 from rarefault.train.evaluate import Evaluation
 from rarefault.train.metrics import to_plain
 from rarefault.train.report import plots
+from rarefault.train.retraining import comparison_rows
 
 if TYPE_CHECKING:
     from rarefault.train.run_directory import RunDirectory
@@ -32,6 +33,8 @@ def write_report(run: "RunDirectory", test: Evaluation) -> None:
         "epochs": metrics["epochs"],
         "best_epoch": metrics["best_epoch"],
         "seconds": metrics["seconds"],
+        "retraining": metrics.get("retraining"),
+        "comparison": comparison_rows(metrics["retraining"]) if "retraining" in metrics else [],
         "config": run.config.read_text(encoding="utf-8"),
         "data": run.load_json(run.data),
     }

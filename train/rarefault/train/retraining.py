@@ -1,0 +1,189 @@
+"""Retraining: an earlier run goes on with new data, and is held against itself on what it knew before."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from rarefault.runtime.errors import ConfigError, HistoryError, RarefaultError
+from rarefault.runtime.manifest import Manifest
+from rarefault.runtime.settings import from_mapping
+from rarefault.train.config import TrainConfig, read_train_toml
+from rarefault.train.evaluate import evaluate
+from rarefault.train.history import History, absolute
+from rarefault.train.material import Material, adapt, describe_source, load_material, merge, ordered, restrict, without
+from rarefault.train.metrics import to_plain
+from rarefault.train.model import LRConvLSTM
+from rarefault.train.run_directory import RunDirectory
+from rarefault.train.split import Split, split_history
+from rarefault.train.step import TorchStep
+
+#: Sections that the weights depend on.
+FIXED = ("grid", "window", "model")
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a retraining starts from.
+
+    Attributes:
+        run: the earlier run.
+        manifest: of its model.
+        earlier: what it has learnt from.
+        material: that and the new data together.
+        new: the new data's blocks.
+    """
+
+    run: RunDirectory
+    manifest: Manifest
+    earlier: Material
+    material: Material
+    new: Split
+
+
+def load_retrain_config(path: Path, changes: dict[str, Any], run: RunDirectory) -> TrainConfig:
+    """The configuration of a retraining: what the file does not say comes from the earlier run.
+
+    Args:
+        path: TOML file with the new ``[data]``.
+        changes: values that replace those of the file, by dotted key.
+        run: the earlier run.
+
+    Raises:
+        ConfigError: the file has problems, or another grid, window or network than the run.
+    """
+    given, old = read_train_toml(path, changes), run.load_config()
+    merged: dict[str, Any] = {k: v for k, v in msgspec.to_builtins(old).items() if k != "data"}
+    for name, section in given.items():
+        both = isinstance(section, dict) and isinstance(merged.get(name), dict)
+        merged[name] = {**merged[name], **section} if both else section
+    config = from_mapping(merged, TrainConfig, str(path))
+    problems = []
+    for name in FIXED:
+        was, wanted = getattr(old, name), getattr(config, name)
+        for key in given.get(name, {}):
+            before, after = getattr(was, key), getattr(wanted, key)
+            if name == "model" and key != "preset":
+                before, after = getattr(was.spec(), key), getattr(wanted.spec(), key)
+            if before != after:
+                problems.append(_conflict(f"{name}.{key}", after, before, run))
+    counters, kept = getattr(config.data, "counters", ()), run.load_manifest().counters
+    if counters and set(counters) != set(kept):
+        problems.append(_conflict("data.counters", list(counters), list(kept), run))
+    if problems:
+        raise ConfigError(str(path), problems)
+    return config
+
+
+def prepare(run: RunDirectory, own: History, config: TrainConfig, base: Path) -> Start:
+    """Join new data to what a run has learnt from.
+
+    New samples that lie in the run's own blocks are left out: they are there already, and must stay in their part.
+
+    Args:
+        run: the earlier run.
+        own: the new data.
+        config: of the retraining.
+        base: folder that the paths in its ``[data]`` are relative to.
+
+    Raises:
+        HistoryError: the earlier data is gone, or the new data does not fit the run or brings nothing new.
+        RarefaultError: the run is unfinished, or was not accepted itself.
+    """
+    if not run.accepted:
+        raise RarefaultError(f"{run.path} was not accepted when it was retrained: start from the run before it")
+    manifest, earlier = run.load_manifest(), load_material(run)
+    history = adapt(own, manifest, str(run.path))
+    known = earlier.split.mask(history, None)
+    notes = list(earlier.notes)
+    if known.all():
+        raise HistoryError(f"all samples of the new data lie in blocks of {run.path}: there is nothing new to learn")
+    if known.any():
+        notes.append(f"{int(known.sum())} samples of the new data lie in blocks of {run.path} and stay what they were")
+        history = history.select(~known)
+    dealt = split_history(history, config.split, config.grid.period_ms)
+    new = ordered(
+        without(dealt.blocks, earlier.split.blocks, config.grid.gap_bins * config.grid.period_ms),
+        [f"new data: {note}" for note in dealt.notes],
+    )
+    source = describe_source(absolute(config.data, base), history, new.blocks)
+    merged = merge([restrict(earlier.history, earlier.split), restrict(history, new)])
+    material = Material(
+        merged, ordered([*earlier.split.blocks, *new.blocks], new.notes), (*earlier.sources, source), tuple(notes)
+    )
+    return Start(run, manifest, earlier, material, new)
+
+
+def compare(start: Start, manifest: Manifest, model: LRConvLSTM, tolerance: float) -> dict[str, Any]:
+    """The earlier and the new model on the earlier validation blocks and on the new data's test blocks.
+
+    Args:
+        start: what the retraining started from.
+        manifest, model: the new ones.
+        tolerance: macro-F1 on the earlier validation blocks may fall by so much.
+
+    Returns:
+        Plain values for ``metrics.json``; ``new_test`` is null where nothing can be scored there.
+    """
+    pairs = {"before": (start.manifest, TorchStep(start.run.load_model())), "after": (manifest, TorchStep(model))}
+    history = start.material.history
+
+    def scores(part: History) -> dict[str, Any]:
+        found = {}
+        for when, (its_manifest, step) in pairs.items():
+            plain = to_plain(evaluate(part, its_manifest, step, its_manifest.name).scores)
+            found[when] = {key: value for key, value in plain.items() if key not in {"events", "confusion"}}
+        return found
+
+    old = scores(start.earlier.split.select(history, "validation"))
+    try:
+        new = scores(start.new.select(history, "test"))
+    except HistoryError:
+        new = None
+    fall = old["before"]["macro_f1"] - old["after"]["macro_f1"]
+    return {
+        "from": str(start.run.path.resolve()),
+        "tolerance": tolerance,
+        "accepted": bool(fall <= tolerance),
+        "old_validation": old,
+        "new_test": new,
+    }
+
+
+def comparison_rows(retraining: dict[str, Any]) -> list[tuple[str, list[float | None]]]:
+    """Name and values of each row of a table: old validation before and after, new test before and after."""
+    columns = [
+        retraining[part][when] if retraining[part] else None
+        for part in ("old_validation", "new_test")
+        for when in ("before", "after")
+    ]
+    rows = [
+        (label, [column[key] if column else None for column in columns])
+        for label, key in (
+            ("macro-F1", "macro_f1"),
+            ("balanced accuracy", "balanced_accuracy"),
+            ("calibration error", "calibration_error"),
+            ("false alarms per device and day", "false_alarms_per_device_day"),
+        )
+    ]
+    rows += [
+        (f"{word} of {name}", [column["classes"][name][key] if column else None for column in columns])
+        for name in retraining["old_validation"]["before"]["classes"]
+        for word, key in (("F1", "f1"), ("recall", "recall"))
+    ]
+    return rows
+
+
+def refusal(retraining: dict[str, Any], out: Path) -> str:
+    """Why a retrained model is not accepted."""
+    before, after = (retraining["old_validation"][when]["macro_f1"] for when in ("before", "after"))
+    return (
+        f"the retrained model is not accepted: on the validation blocks of {retraining['from']} macro-F1 fell from "
+        f"{before:.3f} to {after:.3f}, by more than training.retrain_tolerance = {retraining['tolerance']:g}; look at "
+        f"the labels of the new data, or train anew on all data; {out} stays to look at and is not exported"
+    )
+
+
+def _conflict(key: str, after: object, before: object, run: RunDirectory) -> str:
+    return f"{key}: {after} is not the {before} of {run.path}; leave the key out, or train anew without --from"
