@@ -13,6 +13,7 @@ from rarefault.runtime.settings import from_mapping
 from rarefault.runtime.times import parse_time_ms
 from rarefault.train.history import DataConfig, Events, History, ReadNotes, Stretches, TableConfig, read_history
 from rarefault.train.history.data import Int64, fingerprint
+from rarefault.train.history.labels import commonest_first
 from rarefault.train.run_directory import RunDirectory
 from rarefault.train.split import Block, Split, describe_blocks
 
@@ -131,7 +132,7 @@ def adapt(history: History, manifest: Manifest, model: str) -> History:
 def merge(histories: Sequence[History]) -> History:
     """Histories of the same channels and classes as one; devices of one name are one device.
 
-    The rule for overlapping events is that of the first.
+    The rule for overlapping events, and which fault is the rarest, are those of the first.
     """
     if len(histories) == 1:
         return histories[0]
@@ -201,7 +202,9 @@ def restrict(history: History, split: Split) -> History:
     events = Events(history.events.device[row], start_ms, end_ms, history.events.fault[row])
     row, start_ms, end_ms = cut(history.unlabelled)
     unlabelled = Stretches(history.unlabelled.device[row], start_ms, end_ms)
-    return replace(history.select(split.mask(history, None)), events=events, unlabelled=unlabelled)
+    # Which fault is the rarest stays what it was.
+    rarity = history.rarity or tuple(commonest_first(history.events, len(history.classes)))
+    return replace(history.select(split.mask(history, None)), events=events, unlabelled=unlabelled, rarity=rarity)
 
 
 def ordered(blocks: Sequence[Block], notes: Sequence[str] = ()) -> Split:

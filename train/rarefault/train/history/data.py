@@ -88,6 +88,7 @@ class History:
         notes: what was wrong in the files.
         fingerprint: sha256 of what was read, in hexadecimal; a selection keeps that of the whole.
         unlabelled: time without events of which nobody knows whether it is normal.
+        rarity: the faults from the commonest to the rarest, where the rule ``rarest`` must not go by the events.
     """
 
     devices: tuple[str, ...]
@@ -102,6 +103,7 @@ class History:
     notes: ReadNotes
     fingerprint: str
     unlabelled: Stretches = field(default_factory=Stretches.none)
+    rarity: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.time_ms)

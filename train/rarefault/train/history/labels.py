@@ -37,7 +37,7 @@ def label_bins(history: History, device: ArrayLike, index: ArrayLike, period_ms:
         for fault, a, b in zip(history.events.fault.tolist(), first.tolist(), stop.tolist(), strict=True):
             label[a:b] = fault
     else:
-        for fault in commonest_first(history.events, len(history.classes)):
+        for fault in history.rarity or commonest_first(history.events, len(history.classes)):
             label[active(first, stop, history.events.fault == fault, len(label))] = fault
     return bins.restore(label)
 
