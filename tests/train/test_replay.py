@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from rarefault.runtime.cli import main
+from rarefault.runtime.daemon.journal import Journal
 from rarefault.runtime.errors import BrokerError, UsageError
 from rarefault.runtime.times import parse_time_ms
 from rarefault.train.config import load_train_config
@@ -107,3 +108,20 @@ def test_only_the_held_out_blocks(
     times = [parse_time_ms(json.loads(m.payload)["time"]) for m in peer.messages]
     assert times == held_out.time_ms.tolist()
     assert f"{len(held_out)} messages" in capsys.readouterr().out
+
+
+def test_a_journal_is_played(
+    mosquitto: Any, peer: Any, wait_until: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a daemon has received can be sent to another one."""
+    journal = Journal(tmp_path / "edge.journal", ("flow",), "normal")
+    journal.begin()
+    number, _ = journal.add_device("p")
+    journal.append(np.full(2, number, np.int32), np.array([2_000, 1_000]), np.array([[2.0], [1.0]]), 0)
+    journal.commit()
+    journal.close()
+    peer.subscribe("telemetry/#")
+    assert main(["replay", str(tmp_path / "edge.journal"), "--broker", mosquitto.url, "--speed", "max"]) == 0
+    wait_until(lambda: len(peer.messages) >= 2, "both messages")
+    assert [json.loads(m.payload)["values"] for m in peer.messages] == [{"flow": 1.0}, {"flow": 2.0}]
+    assert "2 messages of 1 device(s)" in capsys.readouterr().out

@@ -14,12 +14,13 @@ from rarefault.runtime.cli import main
 from rarefault.runtime.daemon.journal import Journal
 from rarefault.runtime.errors import ConfigError, HistoryError, RarefaultError
 from rarefault.train.config import load_train_config
+from rarefault.train.fit import Epoch
 from rarefault.train.history import History, read_history
 from rarefault.train.material import load_material, merge, restrict, without
 from rarefault.train.retraining import load_retrain_config
 from rarefault.train.run_directory import RunDirectory
 from rarefault.train.split import Block, Split
-from rarefault.train.training import Training, train
+from rarefault.train.training import Observer, Training, train
 
 DAY_MS = 86_400_000
 QUICK = {"training.epochs": 8}
@@ -102,6 +103,24 @@ def test_a_retrained_run_is_evaluated_and_retrained_on_all_that_it_saw(
     assert len(load_material(third.run).sources) == 3
     for part in ("train", "validation", "test"):
         assert spoken(second.history, second.split, part) < spoken(third.history, third.split, part)
+
+
+def test_an_interrupted_retraining_goes_on(first: Training, later: Path, tmp_path: Path) -> None:
+    """Stopped in its second epoch and resumed, it ends as the uninterrupted one, its start included."""
+
+    def interrupt(epoch: Epoch, best: bool) -> None:
+        if epoch.epoch == 2:
+            raise KeyboardInterrupt
+
+    config = load_retrain_config(later, {"training.epochs": 4}, first.run)
+    whole = train(config, later.parent, tmp_path / "whole", start=first.run)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, later.parent, tmp_path / "run", start=first.run, observer=Observer(epoch=interrupt))
+    with pytest.raises(RarefaultError, match="another configuration or data"):
+        train(config, later.parent, tmp_path / "run", resume=True)
+    resumed = train(config, later.parent, tmp_path / "run", start=first.run, resume=True)
+    assert resumed.metrics["retraining"] == whole.metrics["retraining"]
+    assert resumed.metrics["best_epoch"] == whole.metrics["best_epoch"]
 
 
 def test_new_samples_in_old_blocks_stay_in_their_part(

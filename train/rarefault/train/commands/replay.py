@@ -17,6 +17,7 @@ EPILOG = """examples:
   rarefault replay plant.toml --broker mqtt://localhost:1883
   rarefault replay plant.toml --part test --speed 3600       one hour of history a second, held-out blocks only
   rarefault replay history/ --speed max                      a folder in the form of PHM 2015
+  rarefault replay edge.journal --speed max                  what a daemon has received, in order of time
   rarefault replay samples.parquet --start 2024-03-01T00:00:00Z
 
 A daemon that is to take history needs [telemetry] max_age_s = inf.
@@ -25,7 +26,9 @@ A daemon that is to take history needs [telemetry] max_age_s = inf.
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("data", metavar="DATA", type=Path, nargs="+", help="CONFIG.toml, folder, or CSV/Parquet files")
+    parser.add_argument(
+        "data", metavar="DATA", type=Path, nargs="+", help="CONFIG.toml, folder, CSV/Parquet files, or journals"
+    )
     parser.add_argument("--broker", metavar="URL", default="mqtt://localhost:1883", help="default: %(default)s")
     parser.add_argument("--topic", default="telemetry/{device}", help="template with {device}; default: %(default)s")
     parser.add_argument(
@@ -78,8 +81,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _read(args: argparse.Namespace) -> "History":
+    from rarefault.runtime.daemon.journal_summary import is_journal
     from rarefault.train.config import load_train_config
-    from rarefault.train.history import Phm2015Config, TableConfig, read_history
+    from rarefault.train.history import JournalConfig, Phm2015Config, TableConfig, read_history
     from rarefault.train.split import split_history
 
     first: Path = args.data[0]
@@ -95,6 +99,9 @@ def _read(args: argparse.Namespace) -> "History":
         raise UsageError(f"--part {args.part} needs a CONFIG.toml, whose [split] says what the parts are")
     if first.is_dir():
         return read_history(Phm2015Config(path=str(first.resolve())), Path(), allow_incomplete=True)
+    if all(is_journal(path) for path in args.data):
+        journals = JournalConfig(path=tuple(str(path.resolve()) for path in args.data))
+        return read_history(journals, Path(), allow_incomplete=True)
     return read_history(TableConfig(samples=tuple(str(p.resolve()) for p in args.data)), Path(), allow_incomplete=True)
 
 
