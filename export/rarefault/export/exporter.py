@@ -69,13 +69,18 @@ def export_run(
 
     Raises:
         ParityError: checkpoint and reference outputs, or file and checkpoint, differ, or int8 changes too much.
-        RarefaultError: the run directory is unfinished or damaged.
+        RarefaultError: the run directory is unfinished or damaged, or of a retraining that was not accepted.
         UsageError: the file cannot be written there.
     """
     if not output.parent.is_dir():
         raise UsageError(f"{output}: the folder {output.parent} does not exist; make it first")
     if output.is_dir():
         raise UsageError(f"{output} is a folder; name the file to write in it")
+    if not run.accepted:
+        raise RarefaultError(
+            f"{run.path} was not accepted when it was retrained, as it is worse on what it knew before; export the run "
+            "that it started from"
+        )
     started = time.perf_counter()
     with _one_thread():
         written, float32_bytes, checks = _export(run, output, limits or Int8Limits() if int8 else None, on_stage)
