@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -94,11 +95,13 @@ def main() -> int:
         disturbed = Run(folder / "faults", model, recording, rng)
         disturbed.play(schedule)
     problems = compare(peaceful.verdicts, disturbed.verdicts)
-    problems |= {"lost_in_peace": len(set(recording.expected) ^ set(peaceful.verdicts))}
+    problems |= {"differing_in_peace": sum(compare(recording.expected, peaceful.verdicts).values())}
+    problems |= {"ended_alone": peaceful.ended_alone + disturbed.ended_alone}
     problems |= {"alarms_differ": sum(peaceful.alarms.get(d) != disturbed.alarms.get(d) for d in recording.devices)}
     result = {
         **disturbed.done,
         "messages": len(recording.messages),
+        "disk_fills_felt": disturbed.disk_fills_felt,
         "malformed": disturbed.malformed,
         "sent_again": disturbed.sent_again,
         "verdicts": len(peaceful.verdicts),
@@ -199,57 +202,70 @@ class Recording:
             [t for _, t, _ in rows],
             [[v.get(name, np.nan) for name in channels] for _, _, v in rows],
         )
-        self.expected = {v.id: v for v in verdict_payloads(verdicts, pipeline, 0)}
+        self.expected: Verdicts = {v.id: [msgspec.to_builtins(v)] for v in verdict_payloads(verdicts, pipeline, 0)}
 
 
 class Client:
-    """An MQTT client that is always on its way back to the broker."""
+    """An MQTT client that is always on its way back to the broker.
+
+    Every connection begins anew: what the last one had not sent is not sent by itself, as it would overtake what a
+    sender has to send again first.
+    """
 
     def __init__(self, port: int, name: str, on_message: Callable[[str, bytes], None] | None = None) -> None:
         self.port, self.name = port, name
         self.connected = threading.Event()
         self.deaths = 0
         self._over = False
-        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=name, protocol=MQTTProtocolVersion.MQTTv5)
-        self._client.max_inflight_messages_set(1000)
-        self._client.on_connect = self._on_connect
-        self._client.on_disconnect = self._on_disconnect
-        self._receives = on_message is not None
-        if on_message is not None:
-            self._client.on_message = lambda _c, _d, m: on_message(m.topic, bytes(m.payload))
+        self._on_message = on_message
+        self._lock = threading.Lock()  # held where a connection begins, ends, or takes a message
+        self._client = self._new_client()
         self._thread = threading.Thread(target=self._loop, daemon=True)
         self._thread.start()
 
-    def _on_connect(self, *_: Any) -> None:
-        if self._receives:
-            self._client.subscribe("rarefault/#", 1)
+    def _new_client(self) -> mqtt.Client:
+        client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=self.name, protocol=MQTTProtocolVersion.MQTTv5)
+        client.on_connect = self._on_connect
+        on_message = self._on_message
+        if on_message is not None:
+            client.on_message = lambda _c, _d, m: on_message(m.topic, bytes(m.payload))
+        return client
+
+    def _on_connect(self, client: mqtt.Client, *_: Any) -> None:
+        if self._on_message is not None:
+            client.subscribe("rarefault/#", 1)
         self.connected.set()
 
-    def _on_disconnect(self, *_: Any) -> None:
-        self.connected.clear()
-
     def _loop(self) -> None:
+        keeps = self._on_message is not None
         while not self._over:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-            properties.SessionExpiryInterval = 3600 if self._receives else 0
+            properties.SessionExpiryInterval = 3600 if keeps else 0
             try:
-                self._client.connect("127.0.0.1", self.port, clean_start=not self._receives, properties=properties)
+                self._client.connect("127.0.0.1", self.port, clean_start=not keeps, properties=properties)
             except OSError:
                 time.sleep(0.02)
                 continue
             sock = self._client.socket()
-            assert isinstance(sock, socket.socket)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if isinstance(sock, socket.socket):  # else the broker died just now
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while self._client.loop(0.1) == mqtt.MQTT_ERR_SUCCESS and not self._over:
                 pass
-            self.deaths += 1
+            if not self._over:
+                with self._lock:
+                    self.connected.clear()
+                    self.deaths += 1
+                    self._client = self._new_client()
 
     def publish(self, message: Message) -> bool:
         """Send, and wait for the broker's confirmation; whether it came."""
         if not self.connected.wait(1):
             return False
-        deaths = self.deaths
-        info = self._client.publish(*message, qos=1)
+        with self._lock:
+            if not self.connected.is_set():
+                return False
+            deaths = self.deaths
+            info = self._client.publish(*message, qos=1)
         while not info.is_published() and deaths == self.deaths:
             time.sleep(0.0005)
         return info.is_published() and deaths == self.deaths
@@ -275,7 +291,7 @@ class Process:
             self.process = subprocess.Popen(self.command, stdout=log, stderr=log)
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> int:
-        """End it, and return its exit code."""
+        """End it, and return its exit code: not that of the signal where it had ended by itself."""
         assert self.process is not None
         self.process.send_signal(number)
         return self.process.wait(30)
@@ -295,6 +311,8 @@ class Run:
         verdicts: all that arrived, by id.
         alarms: the last of each device.
         done: number of faults of each kind.
+        disk_fills_felt: number of full disks on which the daemon could not keep a turn.
+        ended_alone: how often daemon or broker had ended before they were killed.
     """
 
     def __init__(self, folder: Path, model: LoadedModel, recording: Recording, rng: random.Random) -> None:
@@ -303,7 +321,7 @@ class Run:
         self.verdicts: Verdicts = {}
         self.alarms: dict[str, dict[str, Any]] = {}
         self.done = dict.fromkeys(("daemon_kills", "broker_kills", "daemon_freezes", "broker_freezes", "disk_fills"), 0)
-        self.malformed = self.sent_again = 0
+        self.malformed = self.sent_again = self.ended_alone = self.disk_fills_felt = 0
         self.disk = folder / "disk"
         self.disk.mkdir()
         self._next = self._until = 0  # message to send next, and first that may not be sent yet
@@ -333,7 +351,7 @@ class Run:
     def play(self, schedule: list[str]) -> None:
         """Play the recording, a part of it for each fault, and wait for the last verdict."""
         with small_disk(self.disk) as mounted, self._running() as (device, consumer):
-            sender = threading.Thread(target=self._send, args=(device,))
+            sender = threading.Thread(target=self._send, args=(device,), daemon=True)
             sender.start()
             for number, kind in enumerate(schedule, 1):
                 self._until = len(self.recording.messages) * number // len(schedule)
@@ -341,11 +359,10 @@ class Run:
                     say("a small disk can be mounted by root only: it is not filled")
                     continue
                 getattr(self, f"_{kind}")(consumer)
-                self.done[kind] += 1
                 if number % 10 == 0:
                     say(f"{number} of {len(schedule)} faults, {self._next} messages, {len(self.verdicts)} verdicts")
             self._until, self._over = len(self.recording.messages), True
-            sender.join()
+            self._finish(sender)
             self._wait(lambda: self.alarms["edge"] == {"status": "online"})
             self._wait(lambda: set(self.recording.expected) <= set(self.verdicts))
             code = self.daemon.kill(signal.SIGTERM)
@@ -355,30 +372,47 @@ class Run:
 
     def _daemon_kills(self, _consumer: Client) -> None:
         time.sleep(self.rng.uniform(0.02, 1.6))  # since its start: at times before it is up
-        self.daemon.kill()
+        self._note("daemon_kills", self.daemon.kill())
         self.daemon.start()
 
     def _broker_kills(self, consumer: Client) -> None:
         consumer.connected.wait(PATIENCE_S)
         time.sleep(self.rng.uniform(0.5, 1.5))  # what waited for the consumer has gone to it
-        self.broker.kill()
+        self._note("broker_kills", self.broker.kill())
         time.sleep(self.rng.uniform(0.0, 0.5))
         self.broker.start()
         consumer.connected.wait(PATIENCE_S)
 
+    def _note(self, kind: str, code: int) -> None:
+        """Count a kill; what had ended before it was not killed."""
+        self.done[kind] += code == -signal.SIGKILL
+        self.ended_alone += code != -signal.SIGKILL
+
     def _daemon_freezes(self, _consumer: Client) -> None:
         time.sleep(self.rng.uniform(0.2, 1.0))
         self.daemon.freeze(self.rng.uniform(0.2, 2.0))
+        self.done["daemon_freezes"] += 1
 
     def _broker_freezes(self, _consumer: Client) -> None:
         time.sleep(self.rng.uniform(0.2, 1.0))
         self.broker.freeze(self.rng.uniform(0.2, 2.0))
+        self.done["broker_freezes"] += 1
 
     def _disk_fills(self, _consumer: Client) -> None:
-        filler = self.disk / "filler"
+        filler, before = self.disk / "filler", self._failed_turns()
         subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=4096"], capture_output=True, check=False)
         time.sleep(self.rng.uniform(1.0, 2.0))
+        # Where the journal's files had room to spare, the daemon has not noticed yet.
+        deadline = time.monotonic() + QUIET_S
+        while self._failed_turns() == before and time.monotonic() < deadline:
+            time.sleep(0.05)
         filler.unlink()
+        self.done["disk_fills"] += 1
+        self.disk_fills_felt += self._failed_turns() > before
+
+    def _failed_turns(self) -> int:
+        """How often the daemon has said that it could not keep a turn."""
+        return self.daemon.log.read_text(encoding="utf-8", errors="replace").count("a turn could not be kept")
 
     def _send(self, device: Client) -> None:
         """Send what may be sent; after a death of the broker, all again that the daemon may not have."""
@@ -397,6 +431,14 @@ class Run:
                     topic = f"telemetry/{self.rng.choice(self.recording.devices)}"
                     self.malformed += device.publish((topic, MALFORMED[self._next // 17 % len(MALFORMED)]))
                 time.sleep(0.5 / RATE)
+
+    def _finish(self, sender: threading.Thread) -> None:
+        """Wait until all is sent, as long as it goes on at all."""
+        while sender.is_alive():
+            before = self._next
+            sender.join(PATIENCE_S)
+            if sender.is_alive() and self._next == before:
+                sys.exit(f"nothing could be sent for {PATIENCE_S:g} s after message {before}; see {self.broker.log}")
 
     def _kept(self) -> int:
         """Place after the last message that is in the journal; messages are kept in order."""

@@ -38,7 +38,8 @@ def test_whatever_happens_the_verdicts_are_those_of_an_undisturbed_run(tmp_path:
     assert result["broker_kills"] >= 2
     assert result["verdicts"] > 200
     assert result["malformed"] > 50
-    for count in ("lost", "extra", "contradicting", "alarms_differ", "lost_in_peace"):
+    assert result["disk_fills_felt"] == result["disk_fills"]
+    for count in ("lost", "extra", "contradicting", "alarms_differ", "differing_in_peace", "ended_alone"):
         assert result[count] == 0
 
 
@@ -75,3 +76,13 @@ def test_the_schedule_has_what_it_promises(suite: ModuleType) -> None:
     assert full.count("daemon_kills") >= 100
     assert full.count("broker_kills") >= 20
     assert (quick.count("daemon_kills"), quick.count("broker_kills")) == (5, 2)
+
+
+def test_what_had_ended_by_itself_was_not_killed(suite: ModuleType, tmp_path: Path) -> None:
+    """A program's own end shows in its exit code, and so is not counted as a kill."""
+    ended = suite.Process([sys.executable, "-c", "exit(3)"], tmp_path / "log")
+    running = suite.Process(["sleep", "60"], tmp_path / "log")
+    for process in (ended, running):
+        process.start()
+    ended.process.wait()
+    assert (ended.kill(), running.kill()) == (3, -9)
