@@ -203,7 +203,20 @@ def test_old_data_that_is_gone_is_named(first: Training, plant: Path, later: Pat
     (copy / "less.csv").write_text("\n".join([header, *rows[: len(rows) * 3 // 4]]) + "\n")
     config.write_text(config.read_text().replace("gone.csv", "less.csv").replace(str(plant.parent), str(copy)))
     shutil.copy(plant.parent / "events.csv", copy / "events.csv")
-    assert any("samples of" in note and "are gone from" in note for note in load_material(RunDirectory(copy)).notes)
+    changed = load_material(RunDirectory(copy))
+    assert any("samples of" in note and "are gone from" in note for note in changed.notes)
+    # A run that is trained on what is left says so once; the next one starts from that.
+    second = retrain(later, RunDirectory(copy), tmp_path / "second", training__epochs=1)
+    assert any("are gone from" in note for note in second.metrics["notes"])
+    assert not load_material(second.run).notes
+
+
+def test_new_data_without_labels_is_refused(first: Training, later: Path, tmp_path: Path) -> None:
+    """Who forgets to label what the journal has received since does not get a model that has learnt nothing new."""
+    events = "".join(f"{name},1600000000,1900000000,unlabelled\n" for name in ("d0", "d1"))
+    (later.parent / "events.csv").write_text(f"device,start,end,fault\n{events}")
+    with pytest.raises(HistoryError, match="all of the new data is unlabelled: label it first"):
+        retrain(later, first.run, tmp_path / "run")
 
 
 def test_labels_speak_of_their_own_time_alone(plant: Path) -> None:

@@ -25,7 +25,7 @@ class Material:
     Attributes:
         history: of all sources, in the model's channels and classes where there is a model already.
         split: blocks of all sources.
-        sources: what it was read from, as ``split.json`` keeps it, the run's own data last.
+        sources: what it was read from, as ``split.json`` keeps it, as it is now, the run's own data last.
         notes: where the sources are not as they were.
     """
 
@@ -52,22 +52,27 @@ def describe_source(data: DataConfig, history: History, blocks: Sequence[Block])
     }
 
 
-def load_material(run: RunDirectory) -> Material:
+def load_material(run: RunDirectory, *, strict: bool = False) -> Material:
     """Read again what a finished run has learnt from, and deal it to the parts as then.
+
+    Args:
+        run: its directory.
+        strict: refuse a history with any finding.
 
     Raises:
         HistoryError: a source is gone.
     """
     manifest, split = run.load_manifest(), run.load_json(run.split)
     own = {"data": msgspec.to_builtins(run.load_config().data), "fingerprint": run.load_json(run.data)["fingerprint"]}
-    sources: list[dict[str, Any]] = [*split.get("earlier", []), {**split, **own}]
+    own |= {"blocks": split["blocks"], "samples": split.get("samples")}
+    sources: list[dict[str, Any]] = [*split.get("earlier", []), own]
     histories: list[History] = []
     blocks: list[Block] = []
     notes: list[str] = []
     for source in sources:
         section: DataConfig = from_mapping(source["data"], DataConfig, str(run.split))  # type: ignore[arg-type]
         try:
-            history = read_history(section, run.path)
+            history = read_history(section, run.path, strict=strict)
         except HistoryError as error:
             raise HistoryError(
                 f"{run.path}: what it was trained on cannot be read any more: {error}; bring it back, or train anew"
@@ -76,7 +81,7 @@ def load_material(run: RunDirectory) -> Material:
             Block(b["device"], parse_time_ms(b["start"]), parse_time_ms(b["end"]), b["part"]) for b in source["blocks"]
         ]
         there = Split(tuple(mine), ()).mask(history, None)
-        wanted = source.get("samples", int(there.sum()))
+        wanted = int(there.sum()) if source["samples"] is None else source["samples"]
         if not there.any():
             raise HistoryError(
                 f"{run.path}: of the {wanted} samples that it was trained on none is left in {_place(section)}; bring "
@@ -90,19 +95,20 @@ def load_material(run: RunDirectory) -> Material:
             notes.append(
                 f"{_place(section)} has changed since {run.path} was trained; its blocks are taken as it is now"
             )
-        history = adapt(history, manifest, str(run.path))
+        history = adapt(history, manifest, _place(section), str(run.path))
         histories.append(restrict(history, Split(tuple(mine), ())) if len(sources) > 1 else history)
         blocks += mine
+        source |= {"fingerprint": history.fingerprint, "samples": int(there.sum())}
     return Material(merge(histories), ordered(blocks), tuple(sources), tuple(notes))
 
 
-def adapt(history: History, manifest: Manifest, model: str) -> History:
+def adapt(history: History, manifest: Manifest, what: str, model: str) -> History:
     """The history in a model's channels and classes, in their order, and with its counters.
 
     Args:
         history: any.
         manifest: of the model.
-        model: what it is called in messages.
+        what, model: what history and model are called in messages.
 
     Raises:
         HistoryError: it lacks channels, or has faults that the model does not know.
@@ -112,10 +118,10 @@ def adapt(history: History, manifest: Manifest, model: str) -> History:
     ):  # fmt: skip
         return history
     if lacking := [name for name in manifest.channels if name not in history.channels]:
-        raise HistoryError(f"the new data lacks {len(lacking)} channel(s) of {model}: {', '.join(lacking[:10])}")
+        raise HistoryError(f"{what} lacks {len(lacking)} channel(s) of {model}: {', '.join(lacking[:10])}")
     if unknown := [name for name in history.classes if name not in manifest.classes]:
         raise HistoryError(
-            f"the new data has faults that {model} does not know: {', '.join(unknown)}; it knows "
+            f"{what} has faults that {model} does not know: {', '.join(unknown)}; it knows "
             f"{', '.join(manifest.classes[1:])}: train anew, without --from, on all data together"
         )
     place = np.array([manifest.classes.index(name) for name in history.classes], np.int32)

@@ -11,7 +11,7 @@ from rarefault.runtime.manifest import Manifest
 from rarefault.runtime.settings import from_mapping
 from rarefault.train.config import TrainConfig, read_train_toml
 from rarefault.train.evaluate import evaluate
-from rarefault.train.history import History, absolute
+from rarefault.train.history import History, absolute, label_bins
 from rarefault.train.material import Material, adapt, describe_source, load_material, merge, ordered, restrict, without
 from rarefault.train.metrics import to_plain
 from rarefault.train.model import LRConvLSTM
@@ -94,7 +94,7 @@ def prepare(run: RunDirectory, own: History, config: TrainConfig, base: Path) ->
     if not run.accepted:
         raise RarefaultError(f"{run.path} was not accepted when it was retrained: start from the run before it")
     manifest, earlier = run.load_manifest(), load_material(run)
-    history = adapt(own, manifest, str(run.path))
+    history = adapt(own, manifest, "the new data", str(run.path))
     known = earlier.split.mask(history, None)
     notes = list(earlier.notes)
     if known.all():
@@ -102,6 +102,9 @@ def prepare(run: RunDirectory, own: History, config: TrainConfig, base: Path) ->
     if known.any():
         notes.append(f"{int(known.sum())} samples of the new data lie in blocks of {run.path} and stay what they were")
         history = history.select(~known)
+    index = history.time_ms // config.grid.period_ms
+    if (label_bins(history, history.device, index, config.grid.period_ms) < 0).all():
+        raise HistoryError("all of the new data is unlabelled: label it first, with 'rarefault label' or a fault log")
     dealt = split_history(history, config.split, config.grid.period_ms)
     new = ordered(
         without(dealt.blocks, earlier.split.blocks, config.grid.gap_bins * config.grid.period_ms),

@@ -95,7 +95,7 @@ def _history(args: argparse.Namespace, own: "TrainConfig | None", console: "Cons
         from rarefault.train.material import load_material
         from rarefault.train.run_directory import RunDirectory
 
-        material = load_material(RunDirectory(args.model))
+        material = load_material(RunDirectory(args.model), strict=args.strict)
         for note in material.notes:
             console.print(f"note: {note}", style="yellow", markup=False, highlight=False, soft_wrap=True)
         return material.history if args.part == "all" else material.split.select(material.history, args.part)
