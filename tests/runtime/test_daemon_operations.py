@@ -42,11 +42,12 @@ class Daemon:
         self.environment = os.environ | (environment or {})
         self.process: subprocess.Popen[bytes] | None = None
 
-    def configure(self, model: Path, more: str = "", telemetry: str = "") -> None:
+    def configure(self, model: Path, broker: str = "", telemetry: str = "") -> None:
         self.config.write_text(
             f'[model]\npath = "{model}"\n[broker]\nurl = "{self.url}"\nreconnect_min_s = 0.05\nreconnect_max_s = 0.2\n'
+            f"{broker}\n"
             f'[telemetry]\nmax_age_s = inf\n{telemetry}\n[publish]\nruntime = "edge"\n'
-            f'[journal]\npath = "edge.journal"\n{more}\n',
+            '[journal]\npath = "edge.journal"\n',
             encoding="utf-8",
         )
 
@@ -138,6 +139,22 @@ def test_a_stop_is_quick_although_the_broker_is_frozen(
         assert time.monotonic() - began < 5
     finally:
         mosquitto._process.send_signal(signal.SIGCONT)
+
+
+def test_a_stop_does_not_wait_for_a_connection(tmp_path: Path, tiny_model: Path, wait_until: WaitUntil) -> None:
+    """A broker that takes the connection and never answers the TLS handshake does not hold up the end."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        daemon = Daemon(tmp_path, f"mqtts://127.0.0.1:{silent.getsockname()[1]}")
+        daemon.configure(tiny_model, broker="connect_timeout_s = 60")
+        daemon.start()
+        silent.settimeout(20)
+        accepted, _ = silent.accept()
+        with accepted:
+            assert accepted.recv(1)  # the handshake has begun
+            began = time.monotonic()
+            assert daemon.stop() == 0
+            assert time.monotonic() - began < 5
+    assert daemon.says("the daemon is to stop")
 
 
 def test_health_pages(

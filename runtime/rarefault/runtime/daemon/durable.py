@@ -88,6 +88,7 @@ class DurableKeeper(Keeper):
     def __init__(self, config: JournalConfig, base: Path, new_pipeline: Callable[[], Pipeline], capacity: int) -> None:
         super().__init__(new_pipeline, capacity)
         self.config = config
+        self._started = time.monotonic(), time.time_ns() // 1_000_000
         self._retry_at = 0.0
         self._snapshot_at = time.monotonic()  # of the last one
         self._snapshot_bytes = self._bytes_since = 0
@@ -143,7 +144,7 @@ class DurableKeeper(Keeper):
             self._forget(work, now_ms)
             self.outbox.flush()
             if len(work.forgotten) or self._snapshot_due():
-                self._snapshot(now_ms)
+                self._snapshot()
             self.journal.commit()
         except JournalError as error:
             self._fail(error)
@@ -160,7 +161,7 @@ class DurableKeeper(Keeper):
             return
         try:
             self.journal.begin()
-            self._snapshot(time.time_ns() // 1_000_000)
+            self._snapshot()
             self.journal.commit()
         except JournalError as error:
             self._fail(error)
@@ -179,7 +180,7 @@ class DurableKeeper(Keeper):
             self.journal.begin()
             self.outbox.flush()
             self._introduce()
-            self._snapshot(time.time_ns() // 1_000_000)
+            self._snapshot()
             self.journal.commit()
         except JournalError as error:
             log.error("no last snapshot was kept, the next start takes longer: %s", error)  # noqa: TRY400
@@ -215,11 +216,13 @@ class DurableKeeper(Keeper):
         enough = self._bytes_since >= SNAPSHOT_SHARE * self._snapshot_bytes
         return enough or age_s >= SNAPSHOT_PATIENCE * self.config.snapshot_s
 
-    def _snapshot(self, now_ms: int) -> None:
+    def _snapshot(self) -> None:
         state = self.pipeline.snapshot()
         self.journal.save_snapshot(self.pipeline.model_id, state)
-        keep_ms = round(self.config.keep_days * 86_400_000)
-        self.journal.clean_up(now_ms - keep_ms, self.config.max_bytes, self.config.max_rejected_bytes)
+        # A clock that steps years ahead must not delete everything: while the daemon runs, time only passes.
+        passed_ms = round((time.monotonic() - self._started[0]) * 1000)
+        before_ms = self._started[1] + passed_ms - round(self.config.keep_days * 86_400_000)
+        self.journal.clean_up(before_ms, self.config.max_bytes, self.config.max_rejected_bytes)
         self._snapshot_at = time.monotonic()
         self._snapshot_bytes, self._bytes_since = len(state), 0
 

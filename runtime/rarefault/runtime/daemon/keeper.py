@@ -124,8 +124,8 @@ class Keeper:
             # The next window of every device is the one after its last.
             pipeline.grid.restore(before.grid.state())
             pipeline.streams.restore(before.streams.state())
-        said = before.decision.said(len(before.devices)).tolist()
-        take_over(pipeline, {d: before.state_name(s) for d, s in zip(before.devices, said, strict=True) if d})
+        said = zip(before.devices, before.decision.said(len(before.devices)).tolist(), strict=True)
+        take_over(pipeline, {d: "" if s == STATE_FOREIGN else before.state_name(s) for d, s in said if d})
         return pipeline
 
     def _warm_up(self, pipeline: Pipeline) -> None:

@@ -51,10 +51,13 @@ class Link:
 
     Attributes:
         connections: number of connections that the broker has accepted so far.
+        connecting: whether a connection is being made at this moment, which may take as long as ``connect_timeout_s``;
+            a signal handler may raise an OSError then, which ends it.
     """
 
     def __init__(self, config: DaemonConfig, password: str | None, source: Path = Path()) -> None:
         self.connections = 0
+        self.connecting = False
         self._config = config
         self._source = source
         self._status_topic = f"{config.publish.prefix}/{config.publish.runtime_name}/status"
@@ -219,6 +222,7 @@ class Link:
             connection = Connection(
                 self._number, self._config.broker, self._identity, self.protocol, answer_s, tls, self._messages
             )
+            self.connecting = True
             connection.open()
         except (ssl.SSLError, ConnectionResetError) as error:
             delay_s = self._retry_later()
@@ -232,6 +236,8 @@ class Link:
             log.warning("broker %s cannot be reached (%s); trying again in %.1f s", url, _reason(error), delay_s)
         else:
             self._connection, self._settled = connection, False
+        finally:
+            self.connecting = False
 
     def _settle(self, connection: Connection) -> None:
         """Say ``online`` and subscribe, as soon as the broker has accepted the connection."""

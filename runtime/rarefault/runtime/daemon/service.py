@@ -419,6 +419,8 @@ class Service:
             # No logging here: the signal may have come in the middle of it.
             self._signal = signal.Signals(number).name
             self.stop()
+            if self.link.connecting:
+                raise InterruptedError(None, "the daemon is to stop")
 
         def reload(_number: int, _frame: FrameType | None) -> None:
             self.reload()
