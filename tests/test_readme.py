@@ -52,12 +52,24 @@ def test_the_payloads_are_shown_whole() -> None:
     """Both payloads are listed with all of their fields."""
     for type_ in (VerdictPayload, AlarmPayload):
         shown = ", ".join(f'"{name}"' for name in type_.__struct_fields__)
-        assert shown.replace('"probabilities"', '"probabilities": {...}') in README
+        assert (
+            shown.replace('"probabilities"', '"probabilities": {...}').replace('"channels"', '"channels": {...}')
+            in README
+        )
 
 
 def test_every_page_and_topic_is_mentioned() -> None:
     """Topics and pages of the daemon, and what the status topic may say."""
-    for text in ("/metrics", "/healthz", "/readyz", "{device}/feedback", "`online`", "`offline`", "`impaired`", "SIGHUP"):
+    for text in (
+        "/metrics",
+        "/healthz",
+        "/readyz",
+        "{device}/feedback",
+        "`online`",
+        "`offline`",
+        "`impaired`",
+        "SIGHUP",
+    ):
         assert text in README
 
 

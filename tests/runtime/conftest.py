@@ -236,6 +236,7 @@ class Recording:
             [pipeline.slot(device) for _, device, _ in rows],
             [time_ms for time_ms, _, _ in rows],
             [[values.get(name, math.nan) for name in model.manifest.channels] for _, _, values in rows],
+            explained=True,
         )
         self.expected: dict[str, dict[str, Any]] = {
             v.id: msgspec.to_builtins(v) for v in verdict_payloads(verdicts, pipeline, 0)

@@ -45,6 +45,8 @@ class AlarmChange:
         end_ms: end of the window that brought the change.
         probability: posterior of the new state's class (of the most probable class for ``unknown``, 0 for ``no data``).
         silent: whether it is silence that brought the change; the two times are then those of the last sample.
+        channels: columns of the channels that moved the verdict, with what each gave; see
+            :mod:`rarefault.runtime.explain`.
     """
 
     device: int
@@ -53,6 +55,7 @@ class AlarmChange:
     end_ms: int
     probability: float
     silent: bool = False
+    channels: tuple[tuple[int, float], ...] = ()
 
 
 class Decision:

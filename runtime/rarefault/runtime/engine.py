@@ -31,12 +31,17 @@ class Engine:
     """
 
     def __init__(self, step: Step, state_size: int, n_classes: int) -> None:
-        self._step = step
+        self.step = step
         self._n_classes = n_classes
         self._state = np.zeros((0, state_size), np.float32)
 
-    def run(self, windows: Windows) -> Float32:
-        """Log-probabilities of the windows, in their order, [W, K]."""
+    def run(self, windows: Windows, states: Float32 | None = None) -> Float32:
+        """Log-probabilities of the windows, in their order, [W, K].
+
+        Args:
+            windows: due windows, sorted by device, then by time, [W].
+            states: where the carried state that each window is judged from is to be put, [W, S]; None where nowhere.
+        """
         log_prob = np.empty((len(windows), self._n_classes), np.float32)
         if len(windows) == 0:
             return log_prob
@@ -47,7 +52,9 @@ class Engine:
                 device = windows.device[batch]
                 state = self._state[device]
                 state[windows.fresh[batch]] = 0.0
-                log_prob[batch], self._state[device] = self._step(windows.gather(batch), state)
+                if states is not None:
+                    states[batch] = state
+                log_prob[batch], self._state[device] = self.step(windows.gather(batch), state)
         return log_prob
 
     def state(self) -> Float32:

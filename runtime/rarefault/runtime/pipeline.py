@@ -8,16 +8,17 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from rarefault.runtime.decision import STATE_NO_DATA, AlarmChange, Decision
 from rarefault.runtime.engine import Engine, Step
+from rarefault.runtime.explain import explain
 from rarefault.runtime.grid import Float32, Float64, Grid, Int32, Int64
 from rarefault.runtime.manifest import NO_DATA, UNKNOWN, Manifest
-from rarefault.runtime.streams import Streams
+from rarefault.runtime.streams import Streams, Windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,19 +117,37 @@ class Pipeline:
         devices = np.asarray(slots, np.int64)
         return self.decision.silence(devices, self.grid.newest_ms(devices))
 
-    def push(self, device: ArrayLike, time_ms: ArrayLike, values: ArrayLike) -> Verdicts:
+    def push(self, device: ArrayLike, time_ms: ArrayLike, values: ArrayLike, *, explained: bool = False) -> Verdicts:
         """Take samples in their order of arrival and return the verdicts that they bring about.
 
         Args:
             device: slots as given by :meth:`slot`, [M].
             time_ms: milliseconds since the epoch, [M].
             values: in the order of the manifest's channels, NaN = not reported, [M, C].
+            explained: whether alarms of faults are to name the channels that moved them.
         """
         windows = self.streams.push(self.grid.push(device, time_ms, values))
         end_ms = (windows.end_index + 1) * self.manifest.grid.period_ms
-        log_prob = self.engine.run(windows)
+        states = np.empty((len(windows), self.manifest.state_size), np.float32) if explained else None
+        log_prob = self.engine.run(windows, states)
         posterior, fault, alarms = self.decision.judge(windows.device, end_ms, windows.fresh, log_prob)
+        if states is not None and alarms:
+            alarms = self._explain(alarms, windows, end_ms, states)
         return Verdicts(windows.device, end_ms, log_prob, posterior, fault, alarms)
+
+    def _explain(
+        self, alarms: list[AlarmChange], windows: Windows, end_ms: Int64, states: Float32
+    ) -> list[AlarmChange]:
+        at = {key: i for i, key in enumerate(zip(windows.device.tolist(), end_ms.tolist(), strict=True))}
+        found = []
+        for alarm in alarms:
+            if 0 < alarm.state < len(self.manifest.classes):
+                i = at[alarm.device, alarm.end_ms]
+                given = explain(windows.gather(i), states[i], alarm.state, self.engine.step, self.decision)
+                found.append(replace(alarm, channels=given))
+            else:
+                found.append(alarm)
+        return found
 
     def snapshot(self) -> bytes:
         """All that the pipeline remembers, to go on from with :meth:`restore`; contains no code."""

@@ -111,7 +111,7 @@ class Keeper:
         if len(work.silent):
             alarms += put(None, self.pipeline.silence(work.silent))
         if len(work.rows):
-            verdicts = self.pipeline.push(work.rows.device, work.rows.time_ms, work.rows.values)
+            verdicts = self.pipeline.push(work.rows.device, work.rows.time_ms, work.rows.values, explained=True)
             alarms += put(verdicts, verdicts.alarms)
         return alarms
 

@@ -41,6 +41,8 @@ class AlarmPayload(msgspec.Struct, frozen=True):
     since: str
     """End of the first window that spoke for the state; time of the last sample where the device has fallen silent."""
     probability: float
+    channels: dict[str, float]
+    """For a fault: the channels that moved the verdict most, with what each gave to its log-probability."""
     model: str
 
 
@@ -80,6 +82,7 @@ def alarm_payload(change: AlarmChange, pipeline: Pipeline) -> AlarmPayload:
         state=pipeline.state_name(change.state),
         since=format_ms(change.since_ms),
         probability=change.probability,
+        channels={pipeline.manifest.channels[c]: round(given, 4) for c, given in change.channels},
         model=pipeline.model_id,
     )
 

@@ -1,0 +1,79 @@
+"""Explanation by occlusion, with a step whose result can be worked out by hand, and through the daemon."""
+
+import json
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from rarefault.runtime.decision import Decision
+from rarefault.runtime.explain import LEAST, MOST, contributions, explain
+from rarefault.runtime.grid import Float32
+from rarefault.runtime.manifest import DecisionSpec
+
+if TYPE_CHECKING:
+    from tests.conftest import Mosquitto, Peer
+    from tests.runtime.conftest import Recording
+
+WEIGHTS = np.array([0.0, 2.0, 0.5, -1.0, 0.3, 0.2, 0.1, 0.004], np.float32)
+
+
+def step(window: Float32, state: Float32, /) -> tuple[Float32, Float32]:
+    """The fault's logit is the carried state and the weighted last bin; a missing value counts as 0."""
+    logit = state[:, :1] + (np.nan_to_num(window[:, -1]) * WEIGHTS).sum(axis=1, keepdims=True)
+    return np.concatenate((-np.logaddexp(0, logit), -np.logaddexp(0, -logit)), axis=1), state
+
+
+@pytest.fixture
+def decision() -> Decision:
+    """One that leaves probabilities as they are."""
+    return Decision(DecisionSpec(training_prior=(0.5, 0.5), true_prior=(0.5, 0.5), thresholds=(1.0, 1.0)))
+
+
+def test_what_a_channel_gave_is_what_the_fault_loses_without_it(decision: Decision) -> None:
+    """The difference of the log-posteriors, from the state that the window was judged from."""
+    window = np.ones((4, len(WEIGHTS)), np.float32)
+    window[:, 2] = np.nan  # missing already: it cannot have given anything
+    state = np.array([0.7], np.float32)
+
+    def log_posterior(logit: float) -> float:
+        return -math.log1p(math.exp(-logit))
+
+    total = 0.7 + float(np.delete(WEIGHTS, 2).sum())
+    expected = [log_posterior(total) - log_posterior(total - (0 if c == 2 else w)) for c, w in enumerate(WEIGHTS)]
+    found = contributions(window, state, 1, step, decision)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert found[2] == 0
+    assert found[3] < 0
+
+
+def test_only_the_channels_that_count_are_named(decision: Decision) -> None:
+    """The largest first, no more than five, none that spoke against the fault or gave next to nothing."""
+    window = np.ones((4, len(WEIGHTS)), np.float32)
+    named = explain(window, np.zeros(1, np.float32), 1, step, decision)
+    assert [c for c, _ in named] == [1, 2, 4, 5, 6][:MOST]
+    assert all(given >= LEAST for _, given in named)
+    assert [given for _, given in named] == sorted((given for _, given in named), reverse=True)
+
+
+def test_alarms_of_faults_name_channels(
+    mosquitto: "Mosquitto",
+    peer: "Peer",
+    serving: Callable[..., Any],
+    recording: "Recording",
+    wait_until: Callable[..., None],
+) -> None:
+    """Live alarms carry the channels of the offline ones; states that are no fault carry none."""
+    peer.subscribe("rarefault/#")
+    with serving(mosquitto.url):
+        recording.play(peer)
+        wait_until(lambda: len(recording.verdicts_at(peer)) >= len(recording.expected), "all verdicts")
+    alarms = [json.loads(p) for device in recording.devices for p in peer.payloads(f"rarefault/{device}/alarm")]
+    faults = [alarm for alarm in alarms if alarm["state"].startswith("fault")]
+    assert sum(bool(alarm["channels"]) for alarm in faults) > 5
+    assert all(not alarm["channels"] for alarm in alarms if not alarm["state"].startswith("fault"))
+    offline = {(a["device"], a["id"]): a["channels"] for a in recording.alarms}
+    for alarm in faults:
+        assert alarm["channels"] == pytest.approx(offline[alarm["device"], alarm["id"]], abs=2e-4)
