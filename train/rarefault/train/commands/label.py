@@ -215,8 +215,10 @@ def _print(console: "Console", spans: "dict[str, Span]", labels: "Labels", findi
     from rarefault.train.labelling import describe_time
 
     table = Table(box=None, pad_edge=False, padding=(0, 1))
-    for name, justify in (("device", "left"), ("samples", "right"), ("time (UTC)", "left"), ("unlabelled", "right")):
-        table.add_column(name, justify="right" if justify == "right" else "left")
+    table.add_column("device")
+    table.add_column("samples", justify="right")
+    table.add_column("time (UTC)", no_wrap=True)
+    table.add_column("unlabelled", justify="right")
     table.add_column("events by fault and source", overflow="fold")
     for name, span in spans.items():
         counts = _counts(labels.rows, name)
