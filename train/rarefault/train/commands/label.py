@@ -217,7 +217,7 @@ def _print(console: "Console", spans: "dict[str, Span]", labels: "Labels", findi
     table = Table(box=None, pad_edge=False, padding=(0, 1))
     table.add_column("device")
     table.add_column("samples", justify="right")
-    table.add_column("time (UTC)", no_wrap=True)
+    table.add_column("time (UTC)")
     table.add_column("unlabelled", justify="right")
     table.add_column("events by fault and source", overflow="fold")
     for name, span in spans.items():
