@@ -213,7 +213,7 @@ def test_signals_end_it_in_good_order(start: Start, peer: "Peer", number: signal
     }  # fmt: skip
     assert sum(verdicts[0]["probabilities"].values()) == pytest.approx(1)
     alarm = json.loads(peer.payloads("rarefault/plant_1/alarm")[0])
-    assert set(alarm) == {"id", "device", "state", "since", "probability", "model"}
+    assert set(alarm) == {"id", "device", "state", "since", "probability", "channels", "model"}
 
 
 def test_a_signal_ends_the_wait_for_an_absent_broker(start: Start, mosquitto: "Mosquitto") -> None:
