@@ -41,11 +41,12 @@ GOAL = 1.10
 def main() -> int:
     """Measure and print; 1 where memory grows by more than the goal."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="10,000 and 100,000 messages from 1,000 devices")
+    parser.add_argument("--quick", action="store_true", help="50,000 and 100,000 messages from 1,000 devices")
     parser.add_argument("--json", type=Path, help="write the result here")
     args = parser.parse_args()
     devices = 1000 if args.quick else 10_000
-    marks = (10 * devices, 100 * devices)
+    # A daemon's first 40,000 messages or so bring its buffers to their size, whatever the number of devices.
+    marks = (50_000, 100_000) if args.quick else (100_000, 1_000_000)
     with tempfile.TemporaryDirectory(prefix="rarefault-memory-") as name:
         folder = Path(name)
         subprocess.run([sys.executable, ROOT / "tests/make_tiny_model.py", folder], check=True, stdout=sys.stderr)
