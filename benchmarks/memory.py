@@ -45,7 +45,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the result here")
     args = parser.parse_args()
     devices = 1000 if args.quick else 10_000
-    # A daemon's first 40,000 messages or so bring its buffers to their size, whatever the number of devices.
+    # With 1,000 devices, its memory grows over the first 40,000 messages, and then stays.
     marks = (50_000, 100_000) if args.quick else (100_000, 1_000_000)
     with tempfile.TemporaryDirectory(prefix="rarefault-memory-") as name:
         folder = Path(name)
