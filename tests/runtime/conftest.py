@@ -18,7 +18,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from rarefault.runtime.daemon.config import DaemonConfig
-from rarefault.runtime.daemon.connection import Confirmation, Message
+from rarefault.runtime.daemon.connection import Confirmation
+from rarefault.runtime.daemon.inbox import Message
 from rarefault.runtime.daemon.link import Link
 from rarefault.runtime.daemon.payloads import alarm_payload, verdict_payloads
 from rarefault.runtime.daemon.service import Service

@@ -91,6 +91,29 @@ def test_a_backlog_from_a_broker_that_sends_twenty_at_a_time(
     recording.assert_equal(recording.verdicts_at(peer))
 
 
+def test_a_backlog_does_not_fill_the_memory_while_nothing_can_be_taken(
+    mosquitto: "Mosquitto", peer: "Peer", new_link: Callable[..., "Driven"]
+) -> None:
+    """A broker with a backlog sends more than it may; what is too much is asked for again, whole and in order."""
+    new_link(mosquitto.url, pending=20).connect().link.close(5)
+    sent = [str(i).encode() for i in range(2000)]
+    peer.publish_all("telemetry/a", sent)
+    driven = new_link(mosquitto.url, pending=20)
+    for _ in range(100):
+        driven.poll(0.02, hold=True)
+        assert driven.link.waiting <= 40
+    acknowledged = 0
+
+    def take() -> bool:
+        nonlocal acknowledged
+        driven.link.acknowledge(driven.messages[acknowledged:])
+        acknowledged = len(driven.messages)
+        return len(driven.messages) >= len(sent)
+
+    driven.until(take)
+    assert driven.payloads == sent
+
+
 def test_retained_telemetry_is_taken_by_its_own_time(
     mosquitto: "Mosquitto", peer: "Peer", serving: Serving, wait_until: WaitUntil
 ) -> None:

@@ -8,7 +8,6 @@ import select
 import socket
 import ssl
 import time
-from collections import deque
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,28 +18,13 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from rarefault.runtime.daemon.config import BrokerConfig
+from rarefault.runtime.daemon.inbox import Inbox, Message
 
 PROTOCOLS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
 #: Most messages of ours that may await the broker's confirmation; MQTT 5 brokers may ask for fewer.
 IN_FLIGHT = 100
 #: The reason that stands for a broker which does not know the protocol.
 UNSUPPORTED_PROTOCOL = "Unsupported protocol version"
-
-
-class Message(NamedTuple):
-    """A telemetry message."""
-
-    topic: str
-    payload: bytes
-    arrived_ms: int
-    """Milliseconds since the epoch."""
-    retained: bool
-    qos: int
-    mid: int
-    connection: int
-    """Number of the connection that brought it; it can only be acknowledged on that one."""
-    sender: str | None = None
-    """Who sent it, where the broker says so and is asked for it."""
 
 
 class Confirmation(NamedTuple):
@@ -61,6 +45,8 @@ class Identity:
     will_payload: bytes
     receive_maximum: int
     """Most telemetry messages that the broker may send before it has the acknowledgement of the first."""
+    maximum_packet: int
+    """Largest packet that the broker may send, bytes; larger ones it keeps to itself."""
     sender_property: str = ""
     """Name of the user property that names the sender of a message; empty where none does."""
     passing: bool = False
@@ -88,6 +74,7 @@ class Connection:
         subscribed: QoS granted for each topic filter, or why it was refused; None before the answer.
         confirmations: received and not yet taken.
         dropped: QoS 0 messages that were dropped because nobody took them in time.
+        overflowed: whether messages of QoS 1 came that could not be kept; they come again on another connection.
     """
 
     def __init__(
@@ -98,7 +85,7 @@ class Connection:
         protocol: str,
         answer_s: float,
         tls: ssl.SSLContext | None,
-        messages: deque[Message],
+        messages: Inbox,
     ) -> None:
         self.number = number
         self.protocol = protocol
@@ -111,6 +98,7 @@ class Connection:
         self._messages = messages
         self.confirmations: list[Confirmation] = []
         self.dropped = 0
+        self.overflowed = False
         self.opened_at = 0.0
         self._filters = 0
         self._window = IN_FLIGHT
@@ -155,6 +143,7 @@ class Connection:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
             properties.SessionExpiryInterval = 0 if self._identity.passing else self._config.session_expiry_s
             properties.ReceiveMaximum = self._identity.receive_maximum
+            properties.MaximumPacketSize = self._identity.maximum_packet
             self._client.connect(
                 host, port, self._config.keepalive_s, clean_start=self._identity.passing, properties=properties
             )
@@ -173,7 +162,7 @@ class Connection:
             timeout_s: longest wait.
             wake: ends the wait when it becomes readable.
             hold: nobody takes messages at present. Confirmations come on the same connection, so it is read all the
-                same: messages of QoS 1 are kept, of which there are no more than the broker may send
+                same: messages of QoS 1 are kept, of which there should be no more than the broker may send
                 unacknowledged, and those of QoS 0 beyond the limit are dropped.
         """
         if self.ended is not None:
@@ -207,7 +196,7 @@ class Connection:
             packets += 1
             if self.ended is not None or self._client.socket() is None:
                 return
-            if packets >= self._limit or (len(self._messages) >= self._limit and not hold):
+            if packets >= self._limit or (self._messages.full and not hold):
                 return
             if not self._buffered(self._client.socket()) and not self._readable.poll(0):
                 return
@@ -292,8 +281,13 @@ class Connection:
         self.subscribed = [str(reason) if reason.is_failure else reason.value for reason in reasons]
 
     def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
-        if message.qos == 0 and len(self._messages) >= self._limit:
+        if message.qos == 0 and self._messages.full:
             self.dropped += 1
+            return
+        # Some brokers send more than they may. What cannot be kept is not acknowledged, and neither is what follows
+        # it, so that all of it comes again, in order, on the next connection.
+        self.overflowed = self.overflowed or (message.qos > 0 and self._messages.overfull)
+        if self.overflowed and message.qos > 0:
             return
         try:
             topic = message.topic

@@ -14,7 +14,8 @@ from collections import deque
 from pathlib import Path
 
 from rarefault.runtime.daemon.config import DaemonConfig
-from rarefault.runtime.daemon.connection import UNSUPPORTED_PROTOCOL, Confirmation, Connection, Identity, Message
+from rarefault.runtime.daemon.connection import UNSUPPORTED_PROTOCOL, Confirmation, Connection, Identity
+from rarefault.runtime.daemon.inbox import Inbox, Message
 from rarefault.runtime.daemon.tls import tls_context, tls_problem
 from rarefault.runtime.daemon.topics import Template
 from rarefault.runtime.errors import BrokerError, ConfigError
@@ -67,6 +68,7 @@ class Link:
             self._status_topic,
             OFFLINE,
             config.limits.pending_messages,
+            4 * config.telemetry.max_payload_bytes + (1 << 16),
             config.telemetry.sender_property,
         )
         # Telemetry, and feedback where the daemon listens to it.
@@ -82,7 +84,7 @@ class Link:
         self._ever_subscribed = False
         self._subscribed = False  # in the session that the broker keeps
         self._settled = False  # whether the present connection has been told of and subscribed
-        self._messages: deque[Message] = deque()  # received and not taken
+        self._messages = Inbox(config.limits.pending_messages)  # received and not taken
         self._status = self._said = ONLINE
         self._dropped = 0
         self._wake_read, self._wake_write = socket.socketpair()
@@ -117,11 +119,6 @@ class Link:
         return len(self._messages)
 
     @property
-    def oldest_ms(self) -> int:
-        """When the first of them arrived, milliseconds since the epoch; 0 where there is none."""
-        return self._messages[0].arrived_ms if self._messages else 0
-
-    @property
     def ready(self) -> bool:
         """Whether telemetry comes in: connected and subscribed."""
         return self.connected and self._subscribed
@@ -147,6 +144,9 @@ class Link:
             connection.serve(0.0 if no_wait else timeout_s, self._wake_read, hold=hold)
             if connection.up:
                 self._settle(connection)
+            if connection.overflowed and not self._messages:
+                connection.disconnect()
+                connection.abandon("telemetry came faster than it could be taken, and the rest is asked for again")
             if connection.ended is not None:
                 self._end(connection)
         self._drain_wake()
@@ -157,11 +157,11 @@ class Link:
 
     def next(self) -> Message | None:
         """Take the oldest telemetry message, None where there is none."""
-        return self._messages.popleft() if self._messages else None
+        return self._messages.next()
 
     def give_back(self, messages: list[Message]) -> None:
         """Put messages back that could not be kept, to be taken again."""
-        self._messages.extendleft(reversed(messages))
+        self._messages.give_back(messages)
 
     def publish(self, topic: str, payload: bytes, *, retain: bool) -> int:
         """Publish while :attr:`window` > 0 and return the id that its confirmation will have."""
@@ -253,11 +253,8 @@ class Link:
             )
             if connection.session_present:
                 # What the broker has no acknowledgement of comes again; without a session it would not.
-                kept = [
-                    message for message in self._messages if message.connection == connection.number or not message.qos
-                ]
-                self._messages.clear()
-                self._messages.extend(kept)
+                number = connection.number
+                self._messages.keep(lambda message: message.connection == number or not message.qos)
             # A session remembers its subscription, but that may be of an earlier configuration, or not have arrived.
             self._subscribed = self._subscribed and connection.session_present
             if not self._subscribed:

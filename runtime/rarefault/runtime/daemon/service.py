@@ -19,9 +19,10 @@ import msgspec
 from rarefault.runtime import __version__
 from rarefault.runtime.daemon.changes import Changes
 from rarefault.runtime.daemon.codec import Codec, column_tree
-from rarefault.runtime.daemon.connection import Confirmation, Message
+from rarefault.runtime.daemon.connection import Confirmation
 from rarefault.runtime.daemon.durable import DurableKeeper
 from rarefault.runtime.daemon.feedback import FeedbackReader
+from rarefault.runtime.daemon.inbox import Message
 from rarefault.runtime.daemon.keeper import Keeper, Work
 from rarefault.runtime.daemon.link import Link
 from rarefault.runtime.daemon.logs import set_level

@@ -3,10 +3,10 @@
 import socket
 import ssl
 import time
-from collections import deque
 from contextlib import suppress
 
-from rarefault.runtime.daemon.connection import Connection, Identity, Message
+from rarefault.runtime.daemon.connection import Connection, Identity
+from rarefault.runtime.daemon.inbox import Inbox, Message
 from rarefault.runtime.daemon.link import PERMANENT
 from rarefault.runtime.daemon.setup import Setup
 from rarefault.runtime.daemon.tls import tls_context, tls_problem
@@ -27,7 +27,7 @@ def check_broker(setup: Setup, seconds: float, found: Findings) -> list[Message]
     """
     if not _reachable(setup, found) or not _secure(setup, found):
         return None
-    messages: deque[Message] = deque()
+    messages = Inbox(MOST)
     wake, other = socket.socketpair()
     with wake, other:
         connection = _connect(setup, messages, wake, found)
@@ -93,7 +93,7 @@ def _secure(setup: Setup, found: Findings) -> bool:
     return True
 
 
-def _connect(setup: Setup, messages: deque[Message], wake: socket.socket, found: Findings) -> Connection | None:
+def _connect(setup: Setup, messages: Inbox, wake: socket.socket, found: Findings) -> Connection | None:
     config = setup.config
     identity = Identity(
         f"{config.client_id}-doctor",  # with the daemon's own id, one that is running would lose its connection
@@ -101,6 +101,7 @@ def _connect(setup: Setup, messages: deque[Message], wake: socket.socket, found:
         will_topic="",
         will_payload=b"",
         receive_maximum=config.limits.pending_messages,
+        maximum_packet=4 * config.telemetry.max_payload_bytes + (1 << 16),
         sender_property=config.telemetry.sender_property,
         passing=True,
     )
@@ -179,14 +180,13 @@ def _publish(setup: Setup, connection: Connection, wake: socket.socket, found: F
         found.note("publish", "whether verdicts may be published cannot be known: MQTT 3.1.1 has no answer for that")
 
 
-def _listen(connection: Connection, messages: deque[Message], wake: socket.socket, seconds: float) -> list[Message]:
+def _listen(connection: Connection, messages: Inbox, wake: socket.socket, seconds: float) -> list[Message]:
     """Telemetry of some seconds; it is acknowledged, which the daemon's own session does not notice."""
     kept: list[Message] = []
     deadline = time.monotonic() + seconds
     while connection.ended is None and (left := deadline - time.monotonic()) > 0 and len(kept) < MOST:
         connection.serve(min(left, 0.2), wake, hold=False)
-        while messages:
-            message = messages.popleft()
+        while (message := messages.next()) is not None:
             kept.append(message)
             connection.acknowledge(message)
     return kept

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 
 from rarefault.runtime.daemon.codec import Codec, column_tree
-from rarefault.runtime.daemon.connection import Message
+from rarefault.runtime.daemon.inbox import Message
 from rarefault.runtime.daemon.rejections import MEND, Reason, Rejections, quote
 from rarefault.runtime.daemon.rows import Rows
 from rarefault.runtime.daemon.setup import Setup
