@@ -99,19 +99,24 @@ def test_a_backlog_does_not_fill_the_memory_while_nothing_can_be_taken(
     sent = [str(i).encode() for i in range(2000)]
     peer.publish_all("telemetry/a", sent)
     driven = new_link(mosquitto.url, pending=20)
+    # Mosquitto keeps to the receive maximum until its first acknowledgement only.
+    driven.until(lambda: len(driven.messages) >= 20)
+    acknowledged = len(driven.messages)
+    driven.link.acknowledge(driven.messages)
     for _ in range(100):
         driven.poll(0.02, hold=True)
         assert driven.link.waiting <= 40
-    acknowledged = 0
+    assert driven.link._connection is not None
+    assert driven.link._connection.overflowed
 
     def take() -> bool:
         nonlocal acknowledged
         driven.link.acknowledge(driven.messages[acknowledged:])
         acknowledged = len(driven.messages)
-        return len(driven.messages) >= len(sent)
+        return driven.payloads[-1:] == sent[-1:]
 
     driven.until(take)
-    assert driven.payloads == sent
+    assert list(dict.fromkeys(driven.payloads)) == sent  # each at least once, the first time in order
 
 
 def test_retained_telemetry_is_taken_by_its_own_time(
