@@ -20,13 +20,14 @@ import random
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,12 @@ BEGIN_MS = 1_300_000_000_000
 DEVICES = 12
 #: Messages a second while faults are injected, and messages for each fault.
 RATE, PER_FAULT = 400, 220
-#: How long nothing may come before the run counts as ended, and how long anything may take.
+#: How long nothing may come that is still missing where the daemon owes nothing, and where it does.
 QUIET_S, PATIENCE_S = 12.0, 60.0
+#: How far the sender may be ahead of what the daemon has kept; no more than this is sent again after a broker's death.
+LEAD = 1000
+#: Messages before the last that is known to be kept; a sample that comes twice has one place only.
+SPARE = 50
 MALFORMED = (
     b"",
     b"{",
@@ -107,6 +112,7 @@ def main() -> int:
         "verdicts": len(peaceful.verdicts),
         "redelivered": sum(len(v) - 1 for v in disturbed.verdicts.values()),
         **problems,
+        "owed_at_end": disturbed.owed_at_end,
         "seconds": round(time.monotonic() - began, 1),
         "mode": "quick" if args.quick else "full",
         "seed": args.seed,
@@ -312,6 +318,7 @@ class Run:
         alarms: the last of each device.
         done: number of faults of each kind.
         disk_fills_felt: number of full disks on which the daemon could not keep a turn.
+        owed_at_end: verdicts and alarms that the daemon still had to bring to the broker when the run was over.
         ended_alone: how often daemon or broker had ended before they were killed.
     """
 
@@ -321,10 +328,12 @@ class Run:
         self.verdicts: Verdicts = {}
         self.alarms: dict[str, dict[str, Any]] = {}
         self.done = dict.fromkeys(("daemon_kills", "broker_kills", "daemon_freezes", "broker_freezes", "disk_fills"), 0)
-        self.malformed = self.sent_again = self.ended_alone = self.disk_fills_felt = 0
-        self.disk = folder / "disk"
+        self.malformed = self.sent_again = self.ended_alone = self.disk_fills_felt = self.owed_at_end = 0
+        self.disk, self.store = folder / "disk", folder / "store"
         self.disk.mkdir()
+        self.store.mkdir()
         self._next = self._until = 0  # message to send next, and first that may not be sent yet
+        self._known_kept = 0
         self._arrived_at = time.monotonic()
         self._over = False
         with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -332,7 +341,7 @@ class Run:
         conf = folder / "mosquitto.conf"
         conf.write_text(
             f"listener {self.port} 127.0.0.1\nallow_anonymous true\nuser root\nset_tcp_nodelay true\n"
-            f"persistence true\npersistence_location {folder}/\nautosave_interval 1\nautosave_on_changes true\n"
+            f"persistence true\npersistence_location {self.store}/\nautosave_interval 1\nautosave_on_changes true\n"
             "max_inflight_messages 0\nmax_queued_messages 0\n"
         )
         config = folder / "edge.toml"
@@ -350,10 +359,13 @@ class Run:
 
     def play(self, schedule: list[str]) -> None:
         """Play the recording, a part of it for each fault, and wait for the last verdict."""
-        with small_disk(self.disk) as mounted, self._running() as (device, consumer):
+        # The broker saves at every change and waits for the disk, which is not what this is about: no power fails here.
+        with small_disk(self.store, "256m"), small_disk(self.disk, "48m") as mounted, self._running() as clients:
+            device, consumer = clients
             sender = threading.Thread(target=self._send, args=(device,), daemon=True)
             sender.start()
             for number, kind in enumerate(schedule, 1):
+                self._keep_up(len(self.recording.messages) * (number - 3) // len(schedule))
                 self._until = len(self.recording.messages) * number // len(schedule)
                 if kind == "disk_fills" and not mounted:
                     say("a small disk can be mounted by root only: it is not filled")
@@ -365,10 +377,14 @@ class Run:
             self._finish(sender)
             self._wait(lambda: self.alarms["edge"] == {"status": "online"})
             self._wait(lambda: set(self.recording.expected) <= set(self.verdicts))
+            self.owed_at_end = self._owed()
+            if any(compare(self.recording.expected, self.verdicts).values()):
+                kept = Path(tempfile.mkdtemp(prefix="rarefault-faults-kept-"))
+                shutil.copytree(self.folder, kept, dirs_exist_ok=True)
+                say(f"the verdicts are not as they should be; logs, journal and the broker's store are in {kept}")
             code = self.daemon.kill(signal.SIGTERM)
         if code != 0:
-            log = "\n".join(self.daemon.log.read_text().splitlines()[-20:])
-            sys.exit(f"the daemon ended with exit code {code}:\n{log}")
+            sys.exit(f"the daemon ended with exit code {code}:\n{self._last_words()}")
 
     def _daemon_kills(self, _consumer: Client) -> None:
         time.sleep(self.rng.uniform(0.02, 1.6))  # since its start: at times before it is up
@@ -382,6 +398,19 @@ class Run:
         time.sleep(self.rng.uniform(0.0, 0.5))
         self.broker.start()
         consumer.connected.wait(PATIENCE_S)
+
+    def _keep_up(self, place: int) -> None:
+        """Let the daemon live until it has kept so many and owes few: on a slow machine, faults come less often."""
+        deadline = time.monotonic() + 2 * PATIENCE_S
+        while self._kept() < place or self._owed() > LEAD:
+            if time.monotonic() > deadline:
+                sys.exit(
+                    f"the daemon does not keep up, at message {place}; the last lines of its log:\n{self._last_words()}"
+                )
+            time.sleep(0.05)
+
+    def _last_words(self) -> str:
+        return "\n".join(self.daemon.log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
 
     def _note(self, kind: str, code: int) -> None:
         """Count a kill; what had ended before it was not killed."""
@@ -425,6 +454,9 @@ class Run:
                 self._next = min(self._next, kept)
             elif self._next >= self._until:
                 time.sleep(0.002)
+            elif self._next >= self._known_kept + LEAD:
+                if self._next >= self._kept() + LEAD:
+                    time.sleep(0.02)
             elif device.publish(self.recording.messages[self._next]):
                 self._next += 1
                 if self._next % 17 == 0:
@@ -441,7 +473,7 @@ class Run:
                 sys.exit(f"nothing could be sent for {PATIENCE_S:g} s after message {before}; see {self.broker.log}")
 
     def _kept(self) -> int:
-        """Place after the last message that is in the journal; messages are kept in order."""
+        """Place before which all messages are in the journal, with some to spare; they are kept in order."""
         try:
             with JournalReader(self.disk / "edge.journal") as reader:
                 names, place = reader.devices(), self.recording.place
@@ -450,8 +482,23 @@ class Run:
                     keys = zip(batch.device.tolist(), batch.time_ms.tolist(), strict=True)
                     last += [place.get((names[number], time_ms), 0) for number, time_ms in keys]
         except JournalError:
+            return self._known_kept  # none is there yet, or the disk is full
+        # What was kept once stays, even where the newest are old ones that the broker brought again.
+        self._known_kept = max(self._known_kept, max(last) - SPARE)
+        return self._known_kept
+
+    def _all_kept(self) -> bool:
+        """Whether the last messages of the recording are in the journal, as far as :meth:`_kept` can tell."""
+        return self._known_kept >= len(self.recording.messages) - 2 * SPARE
+
+    def _owed(self) -> int:
+        """How many verdicts and alarms the daemon has still to bring to the broker."""
+        uri = f"{(self.disk / 'edge.journal').as_uri()}?mode=ro"
+        try:
+            with closing(sqlite3.connect(uri, uri=True)) as db:
+                return int(db.execute("SELECT count(*) FROM outbox").fetchone()[0])
+        except sqlite3.Error:
             return 0  # none is there yet, or the disk is full
-        return max(0, max(last) - 50)
 
     @contextmanager
     def _running(self) -> Iterator[tuple[Client, Client]]:
@@ -484,9 +531,14 @@ class Run:
 
     def _wait(self, condition: Callable[[], object]) -> None:
         """Wait for what must happen, as long as something happens at all."""
-        began = time.monotonic()
-        while not condition() and time.monotonic() - max(began, self._arrived_at) < QUIET_S:
-            time.sleep(0.02)
+        moved_at, before = time.monotonic(), (self._known_kept, -1)
+        while not condition():
+            now = (self._kept(), self._owed())
+            moved_at = max(moved_at, self._arrived_at) if now == before else time.monotonic()
+            before = now
+            if time.monotonic() - moved_at > (PATIENCE_S if now[1] or not self._all_kept() else QUIET_S):
+                break
+            time.sleep(0.05)
         time.sleep(0.3)  # for what should not come
 
 
@@ -498,9 +550,9 @@ def run_in_peace(folder: Path, model: LoadedModel, recording: Recording) -> Run:
 
 
 @contextmanager
-def small_disk(folder: Path) -> Iterator[bool]:
+def small_disk(folder: Path, size: str) -> Iterator[bool]:
     """A disk that can be filled, where this process may mount one."""
-    command = ["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", str(folder)]
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
     try:
         yield mounted
