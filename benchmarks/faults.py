@@ -28,27 +28,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
-import numpy as np
-import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
-
 from rarefault.runtime.daemon.journal_reader import JournalReader
-from rarefault.runtime.daemon.payloads import verdict_payloads
 from rarefault.runtime.errors import JournalError
 from rarefault.runtime.model_file import LoadedModel, load_model
-from rarefault.runtime.pipeline import Pipeline
-from rarefault.runtime.times import format_ms
 
 ROOT = Path(__file__).parents[1]
-BEGIN_MS = 1_300_000_000_000
-DEVICES = 12
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.faults_parts.programs import Client, Process, small_disk  # noqa: E402
+from benchmarks.faults_parts.recording import DEVICES, MALFORMED, Recording, Verdicts, compare  # noqa: E402
+
 #: Messages a second while faults are injected, and messages for each fault.
 RATE, PER_FAULT = 400, 220
 #: How long nothing may come that is still missing where the daemon owes nothing, and where it does.
@@ -57,24 +49,6 @@ QUIET_S, PATIENCE_S = 12.0, 60.0
 LEAD = 1000
 #: Messages before the last that is known to be kept; a sample that comes twice has one place only.
 SPARE = 50
-MALFORMED = (
-    b"",
-    b"{",
-    b"\xff\xfe\x00",
-    b"[]",
-    b"null",
-    b'{"time": "yesterday", "values": {"c1.S1": 1}}',
-    b'{"values": {"c1.S1": NaN}, "time": 1300000000}',
-    b'{"values": {"c1.S1": 1e999}, "time": 1300000000}',
-    b'{"values": {"c1.S1": "700"}, "time": 1300000000}',
-    b'{"values": {"nothing": 1}, "time": 1300000000}',
-    b'{"values": 3, "time": 1300000000}',
-    b'{"time": 9999999999999, "values": {"c1.S1": 1}}',
-    b"[" * 5000,
-    b'{"values": {"c1.S1": 1' + b"0" * 400 + b"}}",
-)
-
-Message = tuple[str, bytes]
 
 
 def main() -> int:
@@ -137,177 +111,6 @@ def make_schedule(rng: random.Random, *, quick: bool) -> list[str]:
     schedule = [kind for kind, count in counts.items() for _ in range(count)]
     rng.shuffle(schedule)
     return schedule
-
-
-Verdicts = dict[str, list[dict[str, Any]]]
-
-
-def compare(peaceful: Verdicts, disturbed: Verdicts) -> dict[str, int]:
-    """Count what is wrong with the verdicts of a disturbed run; both map an id to all that was published with it."""
-
-    def content(verdict: dict[str, Any]) -> str:
-        return json.dumps({k: v for k, v in verdict.items() if k != "time"}, sort_keys=True)
-
-    def differs(one: dict[str, Any], other: dict[str, Any]) -> bool:
-        exact = ("id", "device", "start", "end", "fault", "model")
-        if any(one[key] != other[key] for key in exact):
-            return True
-        p, q = (np.array(list(v["probabilities"].values())) for v in (one, other))
-        return not np.allclose(p, q, rtol=1e-5, atol=1e-7)
-
-    return {
-        "lost": len(set(peaceful) - set(disturbed)),
-        "extra": len(set(disturbed) - set(peaceful)),
-        "contradicting": sum(len({content(v) for v in said}) > 1 for said in disturbed.values())
-        + sum(differs(peaceful[i][0], disturbed[i][0]) for i in set(peaceful) & set(disturbed)),
-    }
-
-
-class Recording:
-    """Telemetry of devices whose clocks step and that repeat themselves, and the verdicts of the offline pipeline."""
-
-    def __init__(self, model: LoadedModel, n_messages: int, seed: int) -> None:
-        rng = np.random.default_rng(seed)
-        channels = model.manifest.channels
-        self.devices = [f"plant_{i}" for i in range(DEVICES)]
-        clock = np.full(DEVICES, BEGIN_MS) + rng.integers(0, 60_000, DEVICES)
-        level = rng.normal(size=(DEVICES, len(channels)))
-        meter = np.zeros(DEVICES)
-        center = np.array([700, 650, 720, 0])
-        rows: list[tuple[int, int, dict[str, float]]] = []
-        while len(rows) < n_messages:
-            i = int(rng.integers(DEVICES))
-            kind = rng.random()
-            # Mostly every 20 s; sometimes a pause within the grid's gap or beyond, or a step of the clock either way.
-            step = 20_000
-            if kind < 0.004:
-                step = int(rng.integers(120_000, 900_000))
-            elif kind < 0.008:
-                step = -int(rng.integers(30_000, 200_000))
-            clock[i] += step + int(rng.integers(-4000, 4000))
-            level[i] += rng.normal(scale=0.4, size=len(channels))
-            meter[i] += rng.random()
-            values = dict(
-                zip(channels, (center + level[i] * [20, 15, 10, 0] + [0, 0, 0, meter[i]]).tolist(), strict=True)
-            )
-            kept = {name: value for name, value in values.items() if rng.random() < 0.85} or {channels[0]: 700.0}
-            late_by = int(rng.integers(0, 50_000)) if rng.random() < 0.05 else 0
-            rows.append((i, int(clock[i]) - late_by, kept))
-            if rng.random() < 0.03:
-                rows.append(rows[-1])
-        self.messages: list[Message] = [
-            (f"telemetry/{self.devices[i]}", json.dumps({"time": format_ms(t), "values": v}).encode())
-            for i, t, v in rows
-        ]
-        #: Place of a sample in the recording, by what the journal knows of it.
-        self.place = {(self.devices[i], t): n for n, (i, t, _) in reversed(list(enumerate(rows)))}
-        pipeline = Pipeline(model.manifest, model.step, model.model_id)
-        slots = [pipeline.slot(device) for device in self.devices]
-        verdicts = pipeline.push(
-            [slots[i] for i, _, _ in rows],
-            [t for _, t, _ in rows],
-            [[v.get(name, np.nan) for name in channels] for _, _, v in rows],
-        )
-        self.expected: Verdicts = {v.id: [msgspec.to_builtins(v)] for v in verdict_payloads(verdicts, pipeline, 0)}
-
-
-class Client:
-    """An MQTT client that is always on its way back to the broker.
-
-    Every connection begins anew: what the last one had not sent is not sent by itself, as it would overtake what a
-    sender has to send again first.
-    """
-
-    def __init__(self, port: int, name: str, on_message: Callable[[str, bytes], None] | None = None) -> None:
-        self.port, self.name = port, name
-        self.connected = threading.Event()
-        self.deaths = 0
-        self._over = False
-        self._on_message = on_message
-        self._lock = threading.Lock()  # held where a connection begins, ends, or takes a message
-        self._client = self._new_client()
-        self._thread = threading.Thread(target=self._loop, daemon=True)
-        self._thread.start()
-
-    def _new_client(self) -> mqtt.Client:
-        client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=self.name, protocol=MQTTProtocolVersion.MQTTv5)
-        client.on_connect = self._on_connect
-        on_message = self._on_message
-        if on_message is not None:
-            client.on_message = lambda _c, _d, m: on_message(m.topic, bytes(m.payload))
-        return client
-
-    def _on_connect(self, client: mqtt.Client, *_: Any) -> None:
-        if self._on_message is not None:
-            client.subscribe("rarefault/#", 1)
-        self.connected.set()
-
-    def _loop(self) -> None:
-        keeps = self._on_message is not None
-        while not self._over:
-            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-            properties.SessionExpiryInterval = 3600 if keeps else 0
-            try:
-                self._client.connect("127.0.0.1", self.port, clean_start=not keeps, properties=properties)
-            except OSError:
-                time.sleep(0.02)
-                continue
-            sock = self._client.socket()
-            if isinstance(sock, socket.socket):  # else the broker died just now
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            while self._client.loop(0.1) == mqtt.MQTT_ERR_SUCCESS and not self._over:
-                pass
-            if not self._over:
-                with self._lock:
-                    self.connected.clear()
-                    self.deaths += 1
-                    self._client = self._new_client()
-
-    def publish(self, message: Message) -> bool:
-        """Send, and wait for the broker's confirmation; whether it came."""
-        if not self.connected.wait(1):
-            return False
-        with self._lock:
-            if not self.connected.is_set():
-                return False
-            deaths = self.deaths
-            info = self._client.publish(*message, qos=1)
-        while not info.is_published() and deaths == self.deaths:
-            time.sleep(0.0005)
-        return info.is_published() and deaths == self.deaths
-
-    def close(self) -> None:
-        """Leave."""
-        self._over = True
-        self._thread.join()
-        self._client.disconnect()
-
-
-@dataclass
-class Process:
-    """A program that is started, frozen, killed and started again."""
-
-    command: list[str]
-    log: Path
-    process: subprocess.Popen[bytes] | None = field(default=None)
-
-    def start(self) -> None:
-        """Start it."""
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(self.command, stdout=log, stderr=log)
-
-    def kill(self, number: signal.Signals = signal.SIGKILL) -> int:
-        """End it, and return its exit code: not that of the signal where it had ended by itself."""
-        assert self.process is not None
-        self.process.send_signal(number)
-        return self.process.wait(30)
-
-    def freeze(self, seconds: float) -> None:
-        """Stop it for a while."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
-        time.sleep(seconds)
-        self.process.send_signal(signal.SIGCONT)
 
 
 class Run:
@@ -376,7 +179,7 @@ class Run:
             self._until, self._over = len(self.recording.messages), True
             self._finish(sender)
             self._wait(lambda: self.alarms["edge"] == {"status": "online"})
-            self._wait(lambda: set(self.recording.expected) <= set(self.verdicts))
+            self._wait(lambda: set(self.recording.expected) <= set(self.verdicts) and not self._owed())
             self.owed_at_end = self._owed()
             if any(compare(self.recording.expected, self.verdicts).values()):
                 kept = Path(tempfile.mkdtemp(prefix="rarefault-faults-kept-"))
@@ -547,18 +350,6 @@ def run_in_peace(folder: Path, model: LoadedModel, recording: Recording) -> Run:
     run = Run(folder, model, recording, random.Random(0))
     run.play([])
     return run
-
-
-@contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[bool]:
-    """A disk that can be filled, where this process may mount one."""
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-    mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
-    try:
-        yield mounted
-    finally:
-        if mounted:
-            subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def git(*words: str) -> str:

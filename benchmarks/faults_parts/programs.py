@@ -1,0 +1,129 @@
+"""What the fault suite runs: clients that always come back, programs that are killed, small disks."""
+
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as mqtt
+from benchmarks.faults_parts.recording import Message
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+
+class Client:
+    """An MQTT client that is always on its way back to the broker.
+
+    Every connection begins anew: what the last one had not sent is not sent by itself, as it would overtake what a
+    sender has to send again first.
+    """
+
+    def __init__(self, port: int, name: str, on_message: Callable[[str, bytes], None] | None = None) -> None:
+        self.port, self.name = port, name
+        self.connected = threading.Event()
+        self.deaths = 0
+        self._over = False
+        self._on_message = on_message
+        self._lock = threading.Lock()  # held where a connection begins, ends, or takes a message
+        self._client = self._new_client()
+        self._thread = threading.Thread(target=self._loop, daemon=True)
+        self._thread.start()
+
+    def _new_client(self) -> mqtt.Client:
+        client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=self.name, protocol=MQTTProtocolVersion.MQTTv5)
+        client.on_connect = self._on_connect
+        on_message = self._on_message
+        if on_message is not None:
+            client.on_message = lambda _c, _d, m: on_message(m.topic, bytes(m.payload))
+        return client
+
+    def _on_connect(self, client: mqtt.Client, *_: Any) -> None:
+        if self._on_message is not None:
+            client.subscribe("rarefault/#", 1)
+        self.connected.set()
+
+    def _loop(self) -> None:
+        keeps = self._on_message is not None
+        while not self._over:
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties.SessionExpiryInterval = 3600 if keeps else 0
+            try:
+                self._client.connect("127.0.0.1", self.port, clean_start=not keeps, properties=properties)
+            except OSError:
+                time.sleep(0.02)
+                continue
+            sock = self._client.socket()
+            if isinstance(sock, socket.socket):  # else the broker died just now
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            while self._client.loop(0.1) == mqtt.MQTT_ERR_SUCCESS and not self._over:
+                pass
+            if not self._over:
+                with self._lock:
+                    self.connected.clear()
+                    self.deaths += 1
+                    self._client = self._new_client()
+
+    def publish(self, message: Message) -> bool:
+        """Send, and wait for the broker's confirmation; whether it came."""
+        if not self.connected.wait(1):
+            return False
+        with self._lock:
+            if not self.connected.is_set():
+                return False
+            deaths = self.deaths
+            info = self._client.publish(*message, qos=1)
+        while not info.is_published() and deaths == self.deaths:
+            time.sleep(0.0005)
+        return info.is_published() and deaths == self.deaths
+
+    def close(self) -> None:
+        """Leave."""
+        self._over = True
+        self._thread.join()
+        self._client.disconnect()
+
+
+@dataclass
+class Process:
+    """A program that is started, frozen, killed and started again."""
+
+    command: list[str]
+    log: Path
+    process: subprocess.Popen[bytes] | None = field(default=None)
+
+    def start(self) -> None:
+        """Start it."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log)
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> int:
+        """End it, and return its exit code: not that of the signal where it had ended by itself."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+    def freeze(self, seconds: float) -> None:
+        """Stop it for a while."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        self.process.send_signal(signal.SIGCONT)
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[bool]:
+    """A disk that can be filled, where this process may mount one."""
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
+    try:
+        yield mounted
+    finally:
+        if mounted:
+            subprocess.run(["umount", "--lazy", folder], check=True)
