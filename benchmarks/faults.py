@@ -234,9 +234,10 @@ class Run:
         filler, before = self.disk / "filler", self._failed_turns()
         subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=4096"], capture_output=True, check=False)
         time.sleep(self.rng.uniform(1.0, 2.0))
-        # Where the journal's files had room to spare, the daemon has not noticed yet.
-        deadline = time.monotonic() + QUIET_S
+        # The journal's files have room to spare, so the daemon notices after some thousand messages only.
+        deadline = time.monotonic() + PATIENCE_S
         while self._failed_turns() == before and time.monotonic() < deadline:
+            self._until = max(self._until, min(self._next + PER_FAULT, len(self.recording.messages)))
             time.sleep(0.05)
         filler.unlink()
         self.done["disk_fills"] += 1
