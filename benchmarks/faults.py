@@ -49,6 +49,7 @@ QUIET_S, PATIENCE_S = 12.0, 60.0
 LEAD = 1000
 #: Messages before the last that is known to be kept; a sample that comes twice has one place only.
 SPARE = 50
+KINDS = ("daemon_kills", "broker_kills", "daemon_freezes", "broker_freezes", "disk_fills", "kills_of_both")
 
 
 def main() -> int:
@@ -105,10 +106,8 @@ def main() -> int:
 
 def make_schedule(rng: random.Random, *, quick: bool) -> list[str]:
     """Kinds of faults in random order."""
-    counts = {"daemon_kills": 5, "broker_kills": 2, "daemon_freezes": 1, "broker_freezes": 1, "disk_fills": 1}
-    if not quick:
-        counts = {"daemon_kills": 110, "broker_kills": 22, "daemon_freezes": 8, "broker_freezes": 8, "disk_fills": 3}
-    schedule = [kind for kind, count in counts.items() for _ in range(count)]
+    counts = (5, 2, 1, 1, 1, 1) if quick else (110, 22, 8, 8, 3, 8)
+    schedule = [kind for kind, count in zip(KINDS, counts, strict=True) for _ in range(count)]
     rng.shuffle(schedule)
     return schedule
 
@@ -130,7 +129,7 @@ class Run:
         self.folder, self.recording, self.rng = folder, recording, rng
         self.verdicts: Verdicts = {}
         self.alarms: dict[str, dict[str, Any]] = {}
-        self.done = dict.fromkeys(("daemon_kills", "broker_kills", "daemon_freezes", "broker_freezes", "disk_fills"), 0)
+        self.done = dict.fromkeys(KINDS, 0)
         self.malformed = self.sent_again = self.ended_alone = self.disk_fills_felt = self.owed_at_end = 0
         self.disk, self.store = folder / "disk", folder / "store"
         self.disk.mkdir()
@@ -200,6 +199,28 @@ class Run:
         self._note("broker_kills", self.broker.kill())
         time.sleep(self.rng.uniform(0.0, 0.5))
         self.broker.start()
+        consumer.connected.wait(PATIENCE_S)
+
+    def _kills_of_both(self, consumer: Client) -> None:
+        """Kill both while new verdicts are in the journal and nowhere else, as the broker has not read them."""
+        consumer.connected.wait(PATIENCE_S)
+        self._keep_up(self._until - 2 * SPARE)  # it is up
+        time.sleep(self.rng.uniform(0.5, 1.5))  # what waited for the consumer has gone to it
+        assert self.daemon.process is not None
+        assert self.broker.process is not None
+        self.daemon.process.send_signal(signal.SIGSTOP)
+        self._until = min(self._until + PER_FAULT, len(self.recording.messages))
+        time.sleep(self.rng.uniform(0.3, 0.6))  # telemetry piles up before the daemon
+        self.broker.process.send_signal(signal.SIGSTOP)
+        before, deadline = self._owed(), time.monotonic() + QUIET_S
+        self.daemon.process.send_signal(signal.SIGCONT)
+        while self._owed() <= before and time.monotonic() < deadline:
+            time.sleep(0.005)
+        self.done["kills_of_both"] += self._owed() > before
+        self._note("daemon_kills", self.daemon.kill())
+        self._note("broker_kills", self.broker.kill())
+        self.broker.start()
+        self.daemon.start()
         consumer.connected.wait(PATIENCE_S)
 
     def _keep_up(self, place: int) -> None:

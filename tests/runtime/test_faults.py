@@ -36,6 +36,7 @@ def test_whatever_happens_the_verdicts_are_those_of_an_undisturbed_run(tmp_path:
     result = json.loads(path.read_text(encoding="utf-8"))
     assert result["daemon_kills"] >= 5
     assert result["broker_kills"] >= 2
+    assert result["kills_of_both"] == 1
     assert result["verdicts"] > 200
     assert result["malformed"] > 50
     assert result["disk_fills_felt"] == result["disk_fills"]
