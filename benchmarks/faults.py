@@ -296,6 +296,8 @@ class Run:
             sender.join(PATIENCE_S)
             if sender.is_alive() and self._next == before:
                 sys.exit(f"nothing could be sent for {PATIENCE_S:g} s after message {before}; see {self.broker.log}")
+        if self._next < len(self.recording.messages):
+            sys.exit(f"the sender has ended at message {self._next}")
 
     def _kept(self) -> int:
         """Place before which all messages are in the journal, with some to spare; they are kept in order."""

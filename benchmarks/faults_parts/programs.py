@@ -79,6 +79,9 @@ class Client:
                 return False
             deaths = self.deaths
             info = self._client.publish(*message, qos=1)
+        if info.rc != mqtt.MQTT_ERR_SUCCESS:  # the connection has ended just now; asking further would raise
+            time.sleep(0.002)
+            return False
         while not info.is_published() and deaths == self.deaths:
             time.sleep(0.0005)
         return info.is_published() and deaths == self.deaths
