@@ -109,6 +109,8 @@ def test_devices_that_vanish_make_room(
             for i in range(20):
                 for seconds in range(0, 120, 10):
                     peer.publish(f"telemetry/g{generation}-{i}", sample(seconds))
+            sent = (generation + 1) * 20 * 12
+            wait_until(lambda sent=sent: service.messages >= sent, "all telemetry")  # type: ignore[misc]
             wait_until(lambda: service.codec.devices == 0, "all to be forgotten")
         assert service.messages == 4 * 20 * 12
         assert service.rejections.counts["too_many_devices"] == 0
