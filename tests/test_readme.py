@@ -57,7 +57,16 @@ def test_the_payloads_are_shown_whole() -> None:
 
 def test_every_page_and_topic_is_mentioned() -> None:
     """Topics and pages of the daemon, and what the status topic may say."""
-    for text in ("/metrics", "/healthz", "/readyz", "{device}/feedback", "`online`", "`offline`", "`impaired`", "SIGHUP"):
+    for text in (
+        "/metrics",
+        "/healthz",
+        "/readyz",
+        "{device}/feedback",
+        "`online`",
+        "`offline`",
+        "`impaired`",
+        "SIGHUP",
+    ):
         assert text in README
 
 

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from rarefault.runtime.decision import STATE_NO_DATA, AlarmChange, Decision
 from rarefault.runtime.engine import Engine, Step
-from rarefault.runtime.grid import Float32, Float64, Grid, Int32, Int64
+from rarefault.runtime.grid import Bool, Float32, Float64, Grid, Int32, Int64
 from rarefault.runtime.manifest import NO_DATA, UNKNOWN, Manifest
 from rarefault.runtime.streams import Streams
 
@@ -27,6 +27,7 @@ class Verdicts:
     Attributes:
         device: slot of the device, [W].
         end_ms: end of the window, milliseconds since the epoch, [W].
+        fresh: whether the window is the first of its segment, [W].
         log_prob: what the model said, [W, K].
         posterior: calibrated probabilities under the true prior, [W, K].
         fault: index of the verdict's class, K for ``unknown``, [W].
@@ -35,6 +36,7 @@ class Verdicts:
 
     device: Int32
     end_ms: Int64
+    fresh: Bool
     log_prob: Float32
     posterior: Float64
     fault: Int64
@@ -128,7 +130,7 @@ class Pipeline:
         end_ms = (windows.end_index + 1) * self.manifest.grid.period_ms
         log_prob = self.engine.run(windows)
         posterior, fault, alarms = self.decision.judge(windows.device, end_ms, windows.fresh, log_prob)
-        return Verdicts(windows.device, end_ms, log_prob, posterior, fault, alarms)
+        return Verdicts(windows.device, end_ms, windows.fresh, log_prob, posterior, fault, alarms)
 
     def snapshot(self) -> bytes:
         """All that the pipeline remembers, to go on from with :meth:`restore`; contains no code."""

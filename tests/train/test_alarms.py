@@ -1,0 +1,133 @@
+"""Alarms held against events, and the same alarms under other thresholds."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rarefault.runtime.decision import AlarmChange, Decision
+from rarefault.runtime.grid import Int64
+from rarefault.runtime.manifest import DecisionSpec
+from rarefault.train.alarms import AlarmCounts, AlarmJudge, AlarmTrial, States
+from rarefault.train.events import score_events
+from rarefault.train.history import Events, History, Stretches
+from rarefault.train.history.notes import ReadNotes
+from rarefault.train.metrics import score_windows
+
+CLASSES = ("normal", "a", "b")
+PERIOD_MS = 100
+
+
+def history(*events: tuple[int, int, int, int], silent: tuple[tuple[int, int, int], ...] = ()) -> History:
+    """Two devices with events of (device, start, end, fault) and time without a label of (device, start, end)."""
+    device, start, end, fault = np.array(events, np.int64).reshape(-1, 4).T
+    quiet = np.array(silent, np.int64).reshape(-1, 3).T
+    return History(
+        devices=("x", "y"),
+        channels=("c",),
+        classes=CLASSES,
+        counters=(),
+        device=np.empty(0, np.int32),
+        time_ms=np.empty(0, np.int64),
+        values=np.empty((0, 1)),
+        events=Events(device.astype(np.int32), start, end, fault.astype(np.int32)),
+        overlap="rarest",
+        notes=ReadNotes(),
+        fingerprint="",
+        unlabelled=Stretches(quiet[0].astype(np.int32), quiet[1], quiet[2]),
+    )
+
+
+def change(device: int, state: int, since_ms: int) -> AlarmChange:
+    return AlarmChange(device, state, since_ms, since_ms, 1.0)
+
+
+def windows(per_device: int = 20) -> tuple[Int64, Int64]:
+    """Device and end of the windows of two devices, one a bin."""
+    return np.repeat([0, 1], per_device), np.tile(np.arange(1, per_device + 1) * PERIOD_MS, 2)
+
+
+def test_true_false_and_excused_alarms() -> None:
+    """Of five alarms two are true, one has the wrong fault, one the wrong device, one meets time without a label."""
+    told = history((0, 300, 500, 1), (0, 1500, 1600, 1), (1, 5000, 6000, 2), silent=((1, 1000, 1100),))
+    alarms = [
+        change(0, 1, 500), change(0, 0, 700), change(0, 2, 1500), change(0, 1, 1700), change(0, 0, 1800),
+        change(1, 1, 300), change(1, 0, 500), change(1, 2, 1200), change(1, 0, 1300),
+    ]  # fmt: skip
+    counts = AlarmJudge(told, *windows(), PERIOD_MS).count(States.of(alarms))
+    # The alarm since 1700 misses the event until 1600 by half a bin; the one since 1200 the silence until 1100 too.
+    assert counts == AlarmCounts(true=1, false=4, events=2, seen=1)
+    later = [replace(c, since_ms=1650) if c.since_ms == 1700 else c for c in alarms]
+    later = [replace(c, since_ms=1150) if c.since_ms == 1200 else c for c in later]
+    counts = AlarmJudge(told, *windows(), PERIOD_MS).count(States.of(later))
+    assert counts == AlarmCounts(true=2, false=2, events=2, seen=2)
+    assert counts.f1 == pytest.approx(2 * 0.5 * 1 / 1.5)
+
+
+def test_an_alarm_that_never_ends_lasts_to_the_last_window() -> None:
+    """It is true for an event that begins while it stands; without events there is no F1, without alarms it is 0."""
+    judge = AlarmJudge(history((0, 1900, 2500, 1)), *windows(), PERIOD_MS)
+    assert judge.count(States.of([change(0, 1, 300)])) == AlarmCounts(true=1, false=0, events=1, seen=1)
+    assert judge.count(States.of([])).f1 == 0.0
+    assert AlarmJudge(history(), *windows(), PERIOD_MS).count(States.of([])).f1 is None
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_trial_is_what_the_daemon_would_have_said(seed: int) -> None:
+    """For any thresholds, delays and segments the same changes come out as from the decision itself."""
+    rng = np.random.default_rng(seed)
+    device = np.repeat([0, 2, 3], [60, 1, 45])
+    fresh = (rng.random(len(device)) < 0.15) | np.r_[True, device[1:] != device[:-1]]
+    end_ms = np.cumsum(np.where(fresh, 1000, PERIOD_MS))
+    posterior = rng.dirichlet((1, 0.4, 0.4), len(device))
+    spec = DecisionSpec(
+        training_prior=(1 / 3,) * 3,
+        true_prior=(1 / 3,) * 3,
+        thresholds=(1.0, 1.0, 1.0),
+        unknown_below=0.5 if seed % 2 else 0.0,
+        on_delay_s=0.2 if seed % 3 else 0.0,
+        off_delay_s=0.3 if seed % 3 == 2 else 0.0,
+    )
+    judge = AlarmJudge(history((0, 500, 900, 1), (1, 3000, 9000, 2)), device, end_ms, PERIOD_MS)
+    trial = AlarmTrial(judge, spec, device, end_ms, fresh, posterior, PERIOD_MS)
+    settings = np.array([[1, 1, 1], [1, 0.2, 0.5], [0.1, 1, 1]])
+    counts = []
+    for thresholds, said in zip(settings, trial.said(settings), strict=True):
+        own = DecisionSpec(
+            **{name: getattr(spec, name) for name in spec.__struct_fields__ if name != "thresholds"},
+            thresholds=tuple(thresholds),
+        )
+        _, _, changes = Decision(own).judge(device.astype(np.int32), end_ms, fresh, np.log(posterior))
+        wanted = States.of(changes)
+        for name in said.__struct_fields__:
+            np.testing.assert_array_equal(getattr(said, name), getattr(wanted, name), err_msg=name)
+        counts.append(judge.count(wanted))
+    assert trial.count(settings) == counts
+
+
+def test_scores_of_events() -> None:
+    """Detected by a verdict, met by an alarm, near by affiliation, exact for the challenge: four views of two."""
+    told = history((0, 300, 500, 1), (1, 1000, 1200, 2))
+    device, end_ms = windows(12)
+    label = np.zeros(24, np.int64)
+    label[2:5], label[21:24] = 1, 2
+    verdict = label.copy()
+    verdict[21:24] = 0
+    verdict[22] = 2
+    scores = score_windows(label, verdict, np.eye(3)[verdict], CLASSES)
+    scores = score_events(
+        scores, told, device.astype(np.int32), end_ms, label, verdict, [change(0, 1, 300), change(0, 0, 600)], 100, 1
+    )
+    assert (scores.events_total, scores.events_detected, scores.events_alarmed) == (2, 2, 1)
+    assert (scores.true_alarms, scores.false_alarms) == (1, 0)
+    assert scores.event_f1 == pytest.approx(2 / 3)
+    assert scores.affiliation["a"].recall == 1.0
+    assert scores.affiliation_precision == 1.0
+    assert 0.9 < (scores.affiliation["b"].recall or 0) < 1.0
+    assert scores.phm2015 is not None
+    assert scores.phm2015_of_labels is not None
+    # A run of one window starts and ends within four samples of an event of three.
+    assert (scores.phm2015.tp, scores.phm2015.fp, scores.phm2015.fn) == (2, 0, 0)
+    assert scores.phm2015.rules == scores.phm2015_of_labels.rules == 4.0
+    assert scores.lowest_recall == pytest.approx(1 / 3)
+    assert scores.lowest_recall_class == "b"
