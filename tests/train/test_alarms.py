@@ -1,4 +1,4 @@
-"""Alarms held against events, and the same alarms under other thresholds."""
+"""Alarms held against events, the same alarms under other thresholds, and thresholds chosen by them."""
 
 from dataclasses import replace
 
@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 
 from rarefault.runtime.decision import AlarmChange, Decision
-from rarefault.runtime.grid import Int64
+from rarefault.runtime.grid import Float64, Int64
 from rarefault.runtime.manifest import DecisionSpec
 from rarefault.train.alarms import AlarmCounts, AlarmJudge, AlarmTrial, States
+from rarefault.train.config import DecisionConfig
+from rarefault.train.decision_fit import Validation, fit_decision
 from rarefault.train.events import score_events
 from rarefault.train.history import Events, History, Stretches
 from rarefault.train.history.notes import ReadNotes
 from rarefault.train.metrics import score_windows
+from rarefault.train.thresholds import FAULT_FACTORS, event_f1, fit_thresholds, recall_within_budget
 
 CLASSES = ("normal", "a", "b")
 PERIOD_MS = 100
@@ -131,3 +134,88 @@ def test_scores_of_events() -> None:
     assert scores.phm2015.rules == scores.phm2015_of_labels.rules == 4.0
     assert scores.lowest_recall == pytest.approx(1 / 3)
     assert scores.lowest_recall_class == "b"
+
+
+#: Eight windows are a day.
+LONG_MS = 10_800_000
+#: Settings of the thresholds under which the day below has no alarm, the right one, and that and a false one.
+SETTINGS = np.array([[1, 1, 1], [1, 0.5, 1], [1, 0.4, 1]])
+
+
+def one_day() -> tuple[Validation, Float64]:
+    """A day of one device: an event of fault "a" in the third window at 40 %, and 30 % without cause in the sixth."""
+    posterior = np.tile([1 - 2e-9, 1e-9, 1e-9], (8, 1))
+    posterior[2, :2], posterior[5, :2] = (0.6, 0.4), (0.7, 0.3)
+    label = np.array([0, 0, 1, 0, 0, 0, 0, 0])
+    end_ms = np.arange(1, 9) * LONG_MS
+    fresh = np.arange(8) == 0
+    told = history((0, 3 * LONG_MS - 10, 3 * LONG_MS, 1))
+    return Validation(told, np.zeros(8, np.int64), end_ms, fresh, label, LONG_MS, LONG_MS), posterior
+
+
+def even(**changes: float) -> DecisionSpec:
+    """A decision that leaves the posterior as it is."""
+    return DecisionSpec(training_prior=(1 / 3,) * 3, true_prior=(1 / 3,) * 3, thresholds=(1.0, 1.0, 1.0), **changes)
+
+
+def test_event_f1_of_settings() -> None:
+    """No alarm is worth nothing, the right one all, and with a false one precision is a half: 2/3."""
+    day, posterior = one_day()
+    objective = event_f1(day.trial(even(), posterior))
+    assert objective(SETTINGS).tolist() == pytest.approx([0, 1, 2 / 3])
+    thresholds, reached = fit_thresholds(objective, np.array([7, 1, 0]), np.array([0.5, 0.5, 1e-6]), FAULT_FACTORS)
+    assert reached == 1.0
+    assert 0.3 / 0.7 < thresholds[1] / thresholds[0] < 0.4 / 0.6
+
+
+def test_recall_within_a_budget() -> None:
+    """With a false alarm a day recall is (6/7 + 1) / 2; where none may be, that setting counts below all others."""
+    day, posterior = one_day()
+    assert day.device_days == 1.0
+    trial = day.trial(even(), posterior)
+    one = recall_within_budget(posterior, day.label, trial, 1.0, budget=1.0)
+    assert one(SETTINGS).tolist() == pytest.approx([0.5, 1, 13 / 14])
+    none = recall_within_budget(posterior, day.label, trial, 1.0, budget=0.5)
+    assert none(SETTINGS).tolist() == pytest.approx([0.5, 1, -1])
+
+
+def fit(day: Validation, log_prob: Float64, **changes: object) -> tuple[DecisionSpec, list[str]]:
+    share = (0.9, 0.1, 1e-6)
+    config = DecisionConfig(**changes)  # type: ignore[arg-type]
+    fitted = fit_decision(log_prob.astype(np.float32), day.label, CLASSES, share, share, config, day)
+    return fitted.spec, fitted.notes
+
+
+@pytest.mark.parametrize("objective", ["event_f1", "false_alarm_budget"])
+def test_the_decision_is_fitted_to_alarms(objective: str) -> None:
+    """Both objectives find the thresholds that raise the right alarm alone."""
+    day, posterior = one_day()
+    spec, notes = fit(day, np.log(posterior), objective=objective)
+    assert Decision(spec).verdict(
+        posterior, Decision(spec).score(Decision(spec).posterior(np.log(posterior)))
+    ).tolist() == ([0, 0, 1, 0, 0, 0, 0, 0])
+    assert len(notes) == 1  # of the few windows
+
+
+def test_a_budget_that_cannot_be_met_is_said() -> None:
+    """A false alarm that no threshold prevents: the fewest are taken, with a note."""
+    day, posterior = one_day()
+    log_prob = np.log(posterior)
+    log_prob[5] = (-300, 0, -300)
+    _, notes = fit(day, log_prob, objective="false_alarm_budget", false_alarms_per_device_day=0.5)
+    assert "within 0.5 a day and device: those with the fewest are taken, 1.00" in notes[0]
+    _, notes = fit(day, log_prob, objective="false_alarm_budget", false_alarms_per_device_day=1)
+    assert len(notes) == 1
+
+
+def test_without_events_the_alarms_say_nothing() -> None:
+    """Validation blocks without an event leave macro-F1 to go by, and a note."""
+    day, posterior = one_day()
+    empty = replace(day, history=history())
+    _, notes = fit(empty, np.log(posterior), objective="event_f1")
+    assert "hold no event" in notes[0]
+    with pytest.raises(ValueError, match="needs the validation windows"):
+        fit_decision(
+            np.log(posterior).astype(np.float32), day.label, CLASSES, (0.9, 0.1, 1e-6), (0.9, 0.1, 1e-6),
+            DecisionConfig(objective="event_f1"),
+        )  # fmt: skip

@@ -78,6 +78,11 @@ class AlarmJudge:
         )
         self._last_ms = dict(zip(device.tolist(), end_ms.tolist(), strict=True))
 
+    @property
+    def n_events(self) -> int:
+        """Number of events with at least one judged window."""
+        return len(self._judged)
+
     def count(self, said: States) -> AlarmCounts:
         """Hold what was said against the events."""
         device, state = said.device, said.state
@@ -120,7 +125,7 @@ class AlarmTrial:
         posterior: Float64,
         span_ms: int,
     ) -> None:
-        self._judge, self._spec = judge, spec
+        self.judge, self._spec = judge, spec
         self._device, self._end_ms, self._fresh = device.astype(np.int64), end_ms, fresh
         self._posterior = posterior
         self._span_ms = span_ms
@@ -129,7 +134,7 @@ class AlarmTrial:
         """Counts for each setting of the thresholds, [N, K]."""
         at_once = max(1, MAX_AT_ONCE // max(len(self._device), 1))
         return [
-            self._judge.count(said)
+            self.judge.count(said)
             for a in range(0, len(thresholds), at_once)
             for said in self.said(thresholds[a : a + at_once])
         ]

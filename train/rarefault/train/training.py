@@ -15,7 +15,7 @@ from rarefault.runtime import __version__
 from rarefault.runtime.errors import HistoryError, UsageError
 from rarefault.runtime.manifest import Manifest
 from rarefault.train.config import TrainConfig, to_toml
-from rarefault.train.decision_fit import fit_decision
+from rarefault.train.decision_fit import Validation, fit_decision
 from rarefault.train.evaluate import Evaluation, evaluate
 from rarefault.train.fit import Epoch, Fit, choose_device, fit, serve
 from rarefault.train.history import History, absolute, read_history
@@ -150,14 +150,14 @@ def train(  # noqa: PLR0915 - a list of stages, to be read from top to bottom
 
     tell.stage("fitting the decision on the validation blocks")
     k = len(history.classes)
-    known = parts["validation"].labelled
     decision = fit_decision(
-        serve(model, parts["validation"])[known],
-        parts["validation"].label[known],
+        serve(model, parts["validation"]),
+        parts["validation"].label,
         history.classes,
         effective_prior(fitted.subsets),
         class_shares(parts["train"].label, k),
         config.decision,
+        Validation.of(history, parts["validation"], config.grid, config.window),
     )
     for note in decision.notes:
         tell.note(note)
