@@ -7,15 +7,18 @@ import pytest
 
 from rarefault.runtime.decision import AlarmChange, Decision
 from rarefault.runtime.grid import Float64, Int64
-from rarefault.runtime.manifest import DecisionSpec
+from rarefault.runtime.manifest import DecisionSpec, GridSpec, Manifest, WindowSpec
+from rarefault.runtime.pipeline import Verdicts
 from rarefault.train.alarms import AlarmCounts, AlarmJudge, AlarmTrial, States
 from rarefault.train.config import DecisionConfig
+from rarefault.train.costs import cost_curve
 from rarefault.train.decision_fit import Validation, fit_decision
+from rarefault.train.evaluate import Evaluation
 from rarefault.train.events import score_events
 from rarefault.train.history import Events, History, Stretches
 from rarefault.train.history.notes import ReadNotes
 from rarefault.train.metrics import score_windows
-from rarefault.train.thresholds import FAULT_FACTORS, event_f1, fit_thresholds, recall_within_budget
+from rarefault.train.thresholds import event_f1, fit_thresholds, macro_f1, recall_within_budget
 
 CLASSES = ("normal", "a", "b")
 PERIOD_MS = 100
@@ -163,9 +166,29 @@ def test_event_f1_of_settings() -> None:
     day, posterior = one_day()
     objective = event_f1(day.trial(even(), posterior))
     assert objective(SETTINGS).tolist() == pytest.approx([0, 1, 2 / 3])
-    thresholds, reached = fit_thresholds(objective, np.array([7, 1, 0]), np.array([0.5, 0.5, 1e-6]), FAULT_FACTORS)
+    windows = macro_f1(posterior, day.label)
+    thresholds, reached = fit_thresholds(windows, np.array([7, 1, 0]), np.array([0.5, 0.5, 1e-6]), objective)
     assert reached == 1.0
     assert 0.3 / 0.7 < thresholds[1] / thresholds[0] < 0.4 / 0.6
+
+
+def test_a_rare_fault_goes_along_with_the_others() -> None:
+    """Alarms ask to lower "a" by 4, and by 4 again: "b", too rare for a threshold of its own, keeps its distance."""
+    prior = np.array([0.9, 0.09, 0.01])
+
+    def lower(thresholds: Float64) -> Float64:
+        return -thresholds[:, 1] / thresholds[:, 0]
+
+    def flat(thresholds: Float64) -> Float64:
+        return np.zeros(len(thresholds))
+
+    counts = np.array([100, 50, 3])
+    before, _ = fit_thresholds(flat, counts, prior, flat)
+    after, _ = fit_thresholds(flat, counts, prior, lower)
+    assert after[1] / after[0] < before[1] / before[0] / 16
+    assert after[2] / after[1] == pytest.approx(before[2] / before[1])
+    alone, _ = fit_thresholds(flat, counts, prior)
+    assert alone[2] / alone[1] == pytest.approx(before[2] / before[1])
 
 
 def test_recall_within_a_budget() -> None:
@@ -177,6 +200,29 @@ def test_recall_within_a_budget() -> None:
     assert one(SETTINGS).tolist() == pytest.approx([0.5, 1, 13 / 14])
     none = recall_within_budget(posterior, day.label, trial, 1.0, budget=0.5)
     assert none(SETTINGS).tolist() == pytest.approx([0.5, 1, -1])
+
+
+def test_the_cost_curve() -> None:
+    """The event is missed from a factor of 2/3 on, the false alarm is raised below 3/7."""
+    day, posterior = one_day()
+    manifest = Manifest(
+        name="m",
+        channels=("c",),
+        classes=CLASSES,
+        grid=GridSpec(period_s=LONG_MS / 1000, max_hold_s=LONG_MS / 1000, max_gap_s=LONG_MS / 1000),
+        window=WindowSpec(length=1, stride=1),
+        state_size=1,
+        decision=even(),
+    )
+    device, log_prob = day.device.astype(np.int32), np.log(posterior).astype(np.float32)
+    verdicts = Verdicts(device, day.end_ms, day.fresh, log_prob, posterior, np.zeros(8, np.int64), [])
+    scores = score_windows(day.label, verdicts.fault, posterior, CLASSES)
+    curve = cost_curve(Evaluation(day.history, day.label, verdicts, scores), manifest)
+    assert {point.factor for point in curve} >= {0.25, 0.5, 1.0, 2.0}
+    for point in curve:
+        assert point.events == 1
+        assert point.missed == (point.factor >= 2 / 3)
+        assert point.false_alarms == point.false_alarms_per_device_day == (point.factor < 3 / 7)
 
 
 def fit(day: Validation, log_prob: Float64, **changes: object) -> tuple[DecisionSpec, list[str]]:

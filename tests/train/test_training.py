@@ -64,6 +64,20 @@ def test_the_report_needs_nothing_from_outside(trained: Training) -> None:
         assert outside not in page.replace('xlink:href="#', "")
 
 
+def test_the_cost_curve_passes_through_the_chosen_point(trained: Training) -> None:
+    """At factor 1 it has the scores of the test blocks; higher thresholds miss more."""
+    test, points = trained.metrics["test"], trained.metrics["cost_curve"]
+    [chosen] = [point for point in points if point["factor"] == 1]
+    assert chosen["false_alarms"] == test["false_alarms"]
+    assert chosen["true_alarms"] == test["true_alarms"]
+    assert chosen["events"] - chosen["missed"] == test["events_alarmed"]
+    assert [point["factor"] for point in points] == sorted(point["factor"] for point in points)
+    assert points[-1]["missed"] >= chosen["missed"] >= points[0]["missed"]
+    page = trained.run.report.read_text(encoding="utf-8")
+    assert "Alarms and events" in page
+    assert "missed events, of" in page
+
+
 def test_same_seed_same_metrics(plant: Path, trained: Training, tmp_path: Path) -> None:
     """Data, configuration and seed decide every figure."""
     again = train(load_train_config(plant), plant.parent, tmp_path / "b")

@@ -7,9 +7,9 @@ uniform in ``E`` and ``I`` what was predicted there::
     precision = mean over x in I of  P(dist(X, J) > dist(x, J)),    1 for x in J
     recall    = mean over y in J of  P(|X - y| > dist(y, I)),       1 for y in I, 0 where I is empty
 
-so that 1 is perfect and 0.5 what a random prediction gets around a short event. Precision is averaged over the zones
-in which something was predicted, recall over all. The integrands are linear between the points at which the nearest end
-or a border of the zone changes, so the midpoint rule between these points is exact.
+so that 1 is perfect and a random prediction has a precision of about 0.5 around a short event. Precision is averaged
+over the zones in which something was predicted, recall over all. The integrands are linear between the points at which
+the nearest end or a border of the zone changes, so the midpoint rule between these points is exact.
 """
 
 import math

@@ -14,7 +14,6 @@ from rarefault.train.config import DecisionConfig
 from rarefault.train.events import device_days
 from rarefault.train.history import History
 from rarefault.train.thresholds import (
-    FAULT_FACTORS,
     MIN_WINDOWS,
     Objective,
     event_f1,
@@ -108,15 +107,16 @@ def fit_decision(
     spec = msgspec.structs.replace(spec, temperature=fit_temperature(log_prob[known], label[known], spec))
     if config.objective == "posterior":
         return DecisionFit(spec, [])
-    posterior = Decision(spec).posterior(log_prob)
-    objective, factors = macro_f1(posterior[known], label[known]), np.ones(1)
-    notes: list[str] = []
+    posterior, notes = Decision(spec).posterior(log_prob), list[str]()
+    by_share, of_alarms = macro_f1(posterior[known], label[known]), None
     if config.objective != "macro_f1":
         if validation is None:
             raise ValueError(f"objective {config.objective!r} needs the validation windows")
-        objective, factors, notes = _of_alarms(objective, posterior, label, spec, config, validation)
+        of_alarms = _of_alarms(posterior, label, spec, config, validation)
+        if of_alarms is None:
+            notes.append("the validation blocks hold no event: the thresholds maximise macro-F1 instead")
     counts = np.bincount(label[known], minlength=len(classes))
-    thresholds, reached = fit_thresholds(objective, counts, np.asarray(true_prior), factors)
+    thresholds, reached = fit_thresholds(by_share, counts, np.asarray(true_prior), of_alarms)
     if config.objective == "false_alarm_budget" and reached < 0:
         notes.append(
             f"no thresholds keep the false alarms on the validation blocks within {config.budget:g} a day and device: "
@@ -132,21 +132,13 @@ def fit_decision(
 
 
 def _of_alarms(
-    otherwise: Objective,
-    posterior: Float64,
-    label: Int64,
-    spec: DecisionSpec,
-    config: DecisionConfig,
-    validation: Validation,
-) -> tuple[Objective, Float64, list[str]]:
-    """The objective, the common factors of the faults to try with it, and notes."""
+    posterior: Float64, label: Int64, spec: DecisionSpec, config: DecisionConfig, validation: Validation
+) -> Objective | None:
+    """What to make large where alarms are counted; None where it would need events and there are none."""
     trial, known = validation.trial(spec, posterior), label >= 0
-    if config.objective == "false_alarm_budget":
-        days = validation.device_days
-        return recall_within_budget(posterior[known], label[known], trial, days, config.budget), FAULT_FACTORS, []
-    if trial.judge.n_events == 0:
-        return otherwise, np.ones(1), ["the validation blocks hold no event: the thresholds maximise macro-F1 instead"]
-    return event_f1(trial), FAULT_FACTORS, []
+    if config.objective == "event_f1":
+        return event_f1(trial) if trial.judge.n_events else None
+    return recall_within_budget(posterior[known], label[known], trial, validation.device_days, config.budget)
 
 
 def fit_temperature(log_prob: Float32, label: Int64, spec: DecisionSpec) -> float:

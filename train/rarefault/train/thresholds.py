@@ -73,39 +73,50 @@ def recall_within_budget(
 
 
 def fit_thresholds(
-    objective: Objective, counts: Int64, true_prior: NDArray[np.float64], fault_factors: NDArray[np.float64]
+    by_share: Objective,
+    counts: Int64,
+    true_prior: NDArray[np.float64],
+    of_alarms: Objective | None = None,
 ) -> tuple[Float64, float]:
-    """Thresholds [K] that make the objective large, the largest being 1, and the objective there.
+    """Thresholds [K] that make an objective large, the largest being 1, and the objective there.
 
-    First one rule for all classes: thresholds ``true_prior ** beta``, those of the faults times a common factor, so
-    that a class with few validation windows gets its threshold from what holds for the others. Then one class after
-    the other, within a factor of four, where the class has windows enough and the gain is worth it.
+    First one rule for all classes: thresholds ``true_prior ** beta``, so that a class with few validation windows gets
+    its threshold from what holds for the others; where alarms are counted, one factor for all faults in addition. Then
+    one class after the other, within a factor of four, where the class has windows enough and the gain is worth it.
 
     Args:
-        objective: what is to be large.
+        by_share: what ``beta`` is to make large, and all else where no alarms are counted: macro-F1. Alarms would say
+            little of classes that are seldom or never in the validation blocks.
         counts: validation windows of each class, [K].
         true_prior: [K].
-        fault_factors: common factors of the faults' thresholds that are tried, ascending.
+        of_alarms: what all else is to make large. With it, a fault with few validation windows goes along where others
+            are changed, by the geometric mean of their changes: lowered alone, they would take its windows, and no
+            validation window would say so.
     """
     # A class that training never saw has no share to go by: what little the net gives it must not be blown up.
     seen = true_prior > 2 * SMALLEST_PRIOR
     fault = np.arange(len(true_prior)) > 0
-    beta, factor = (grid.ravel() for grid in np.meshgrid(EXPONENTS, fault_factors, indexing="ij"))
-    by_share = np.where(seen, true_prior ** beta[:, None], 1.0) * np.where(fault, factor[:, None], 1.0)
-    scores = objective(by_share)
-    # The middle of the best stretch is steadier than its first point.
-    best = np.flatnonzero(np.isclose(scores, scores.max()))
-    exponents = np.unique(beta[best])
-    best = best[beta[best] == exponents[len(exponents) // 2]]
-    chosen = best[len(best) // 2]
-    thresholds, score = by_share[chosen], float(scores.max())
+    objective = of_alarms or by_share
+    thresholds, score = _middle(by_share, np.where(seen, true_prior ** EXPONENTS[:, None], 1.0))
+    if of_alarms:
+        thresholds, score = _middle(of_alarms, thresholds * np.where(fault, FAULT_FACTORS[:, None], 1.0))
+    own = counts >= MIN_WINDOWS
+    along = fault & seen & ~own & (of_alarms is not None)
     for _ in range(2):
-        for c in np.flatnonzero(counts >= MIN_WINDOWS):
-            changed = np.tile(thresholds, (len(FACTORS), 1))
-            changed[:, c] *= FACTORS
+        for c in np.flatnonzero(own):
+            power = np.where(along & fault[c], 1 / max((own & fault).sum(), 1), np.arange(len(own)) == c)
+            changed = thresholds * FACTORS[:, None] ** power
             tried = zip(objective(changed).tolist(), (-np.abs(np.log(FACTORS))).tolist(), FACTORS.tolist(), strict=True)
             gained, _, by = max(tried)
             if gained >= score + MIN_GAIN:
                 score = gained
-                thresholds[c] *= by
+                thresholds = thresholds * by**power
     return np.asarray(thresholds / thresholds.max()), score
+
+
+def _middle(objective: Objective, settings: Float64) -> tuple[Float64, float]:
+    """The best of some settings [N, K] and its score."""
+    scores = objective(settings)
+    # The middle of the best stretch is steadier than its first point.
+    best = np.flatnonzero(np.isclose(scores, scores.max()))
+    return settings[best[len(best) // 2]], float(scores.max())
