@@ -126,15 +126,15 @@ def costs(points: list[CostPoint]) -> str:
         figure, ax = _figure(4.4, 3.4)
         x, y = [p.false_alarms_per_device_day for p in points], [p.missed for p in points]
         ax.plot(x, y, color="#3b4252", lw=1.4, marker="o", ms=3)
-        for point in points:
-            if point.factor == 1:
-                at = (point.false_alarms_per_device_day, point.missed)
-                ax.scatter(*at, s=70, color="#d55e00", zorder=4, label="chosen")
-            elif np.log2(point.factor) % 2 == 0:
-                at = (point.false_alarms_per_device_day, point.missed)
-                ax.annotate(
-                    f"{point.factor:g}", at, xytext=(4, 4), textcoords="offset points", fontsize=7, color="#666"
-                )
+        at = dict(zip((p.factor for p in points), zip(x, y, strict=True), strict=True))
+        ax.scatter(*at[1.0], s=70, color="#d55e00", zorder=4, label="chosen")
+        named = {at[1.0]}
+        for power in (2, -2, 4, -4, 6, -6):
+            place = at[2.0**power]
+            if place not in named:
+                text = f"×{2**power}" if power > 0 else f"×1/{2**-power}"
+                ax.annotate(text, place, xytext=(4, 4), textcoords="offset points", fontsize=7, color="#666")
+                named.add(place)
         ax.set(xlabel="false alarms per device and day", ylabel=f"missed events, of {points[0].events}")
         ax.set_xlim(left=0)
         ax.set_ylim(0, None)
