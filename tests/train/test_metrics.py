@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rarefault.train.metrics import calibration_error, score_windows, to_plain
+from rarefault.train.metrics import calibration_error, reliability, score_windows, to_plain
 
 CLASSES = ("normal", "a", "b")
 
@@ -23,6 +23,12 @@ def test_scores_of_a_small_case() -> None:
     assert scores.balanced_accuracy == pytest.approx((0.75 + 0.5) / 2)
     assert scores.always_normal_macro_f1 == pytest.approx(0.8 / 2)
     assert scores.confusion == [[3, 1, 0], [1, 1, 0], [0, 0, 0]]
+    # Ranked by the probability of "a": a right, a wrong (equal), then a right again; "normal" likewise.
+    assert scores.lowest_recall_class == "a"
+    assert scores.lowest_recall == 0.5
+    ap = [scores.classes[name].average_precision for name in ("normal", "a")]
+    assert ap == [pytest.approx(0.75 + 0.25 * 4 / 6), pytest.approx(0.5 * 1 / 2 + 0.5 * 2 / 3)]
+    assert scores.macro_average_precision == pytest.approx((0.9166667 + 0.5833333) / 2)
 
 
 def test_unknown_is_a_column_of_its_own() -> None:
@@ -38,6 +44,13 @@ def test_calibration_error() -> None:
     label = np.array([0] * 8 + [1] * 2)
     assert calibration_error(label, np.tile([0.8, 0.2], (10, 1))) == pytest.approx(0.0, abs=1e-9)
     assert calibration_error(label, np.tile([0.6, 0.4], (10, 1))) == pytest.approx(0.2)
+
+
+def test_reliability() -> None:
+    """Each bin has its windows, their mean probability and the share that came true; empty ones are left out."""
+    low, high = reliability(np.array([0.0, 0.02, 1.0, 0.98]), np.array([False, True, True, True]))
+    assert [low.windows, low.stated, low.share] == pytest.approx([2, 0.01, 0.5])
+    assert [high.windows, high.stated, high.share] == pytest.approx([2, 0.99, 1.0])
 
 
 def test_what_is_no_number_is_null() -> None:

@@ -281,3 +281,16 @@ def test_from_journal_and_answers_to_a_retrained_model(
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["retraining"]["new_test"]["after"]["windows"] > 100
     assert (RunDirectory(tmp_path / "run").load_manifest().counters) == ("meter",)
+
+
+def test_a_budget_goes_with_the_objective_of_its_run(first: Training, later: Path, tmp_path: Path) -> None:
+    """An earlier run's budget is kept with its objective, and forgotten where the new file names another one."""
+    run = RunDirectory(tmp_path / "run")
+    shutil.copytree(first.run.path, run.path)
+    text = run.config.read_text(encoding="utf-8")
+    budget = 'objective = "false_alarm_budget"\nfalse_alarms_per_device_day = 0.25'
+    run.config.write_text(text.replace('objective = "macro_f1"', budget), encoding="utf-8")
+    assert load_retrain_config(later, {}, run).decision.budget == 0.25
+    for objective, left in (("false_alarm_budget", 0.25), ("event_f1", None)):
+        decision = load_retrain_config(later, {"decision.objective": objective}, run).decision
+        assert decision.false_alarms_per_device_day == left

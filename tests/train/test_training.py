@@ -64,6 +64,20 @@ def test_the_report_needs_nothing_from_outside(trained: Training) -> None:
         assert outside not in page.replace('xlink:href="#', "")
 
 
+def test_the_cost_curve_passes_through_the_chosen_point(trained: Training) -> None:
+    """At factor 1 it has the scores of the test blocks; higher thresholds miss more."""
+    test, points = trained.metrics["test"], trained.metrics["cost_curve"]
+    [chosen] = [point for point in points if point["factor"] == 1]
+    assert chosen["false_alarms"] == test["false_alarms"]
+    assert chosen["true_alarms"] == test["true_alarms"]
+    assert chosen["events"] - chosen["missed"] == test["events_alarmed"]
+    assert [point["factor"] for point in points] == sorted(point["factor"] for point in points)
+    assert points[-1]["missed"] >= chosen["missed"] >= points[0]["missed"]
+    page = trained.run.report.read_text(encoding="utf-8")
+    assert "Alarms and events" in page
+    assert "missed events, of" in page
+
+
 def test_same_seed_same_metrics(plant: Path, trained: Training, tmp_path: Path) -> None:
     """Data, configuration and seed decide every figure."""
     again = train(load_train_config(plant), plant.parent, tmp_path / "b")
@@ -184,6 +198,37 @@ def test_all_problems_of_a_configuration_at_once(tmp_path: Path) -> None:
     assert "data.plant: unknown key; did you mean 'plants'?" in text
     assert "recipe.alpha" in text
     assert "training.lr: unknown key" in text
+
+
+def test_the_budget_goes_with_its_objective(plant: Path, tmp_path: Path) -> None:
+    """A budget beside another objective is refused; with its own it is kept, 1 where it is not given."""
+    with pytest.raises(ConfigError, match="false_alarms_per_device_day needs"):
+        load_train_config(plant, {"decision.false_alarms_per_device_day": 2.0})
+    with pytest.raises(ConfigError, match="objective"):
+        load_train_config(plant, {"decision.objective": "recall"})
+    with pytest.raises(ConfigError, match="false_alarms_per_device_day"):
+        load_train_config(
+            plant, {"decision.objective": "false_alarm_budget", "decision.false_alarms_per_device_day": -1}
+        )
+    changes = {"decision.objective": "false_alarm_budget"}
+    assert load_train_config(plant, changes).decision.budget == 1.0
+    config = load_train_config(plant, changes | {"decision.false_alarms_per_device_day": 0.25})
+    copy = tmp_path / "copy.toml"
+    copy.write_text(to_toml(config), encoding="utf-8")
+    assert load_train_config(copy).decision.budget == 0.25
+
+
+def test_thresholds_within_a_budget(plant: Path, tmp_path: Path) -> None:
+    """On the validation blocks, served as in service, the false alarms stay within the budget that was asked for."""
+    budget = 0.4
+    changes = {
+        "training.epochs": 8,
+        "decision.objective": "false_alarm_budget",
+        "decision.false_alarms_per_device_day": budget,
+    }
+    metrics = train(load_train_config(plant, changes), plant.parent, tmp_path / "run").metrics
+    met = metrics["validation"]["false_alarms_per_device_day"] <= budget
+    assert met != any("a day and device: those with the fewest" in note for note in metrics["notes"])
 
 
 def test_the_commands(plant: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -97,12 +97,18 @@ class Decision:
         posterior = self.posterior(log_prob)
         score = self.score(posterior)
         verdict = self.verdict(posterior, score)
+        return posterior, verdict, self.follow(device, end_ms, fresh, posterior, score, verdict)
+
+    def follow(
+        self, device: Int32, end_ms: Int64, fresh: Bool, posterior: Float64, score: Float64, verdict: Int64
+    ) -> list[AlarmChange]:
+        """The alarm changes of windows sorted by device, then by time, whose verdicts are known."""
         changes: list[AlarmChange] = []
         if len(device):
             self._allocate(int(device.max()) + 1)
         for turn in rounds(device):
             changes += self._turn(device[turn], end_ms[turn], fresh[turn], posterior[turn], score[turn], verdict[turn])
-        return posterior, verdict, changes
+        return changes
 
     def _turn(
         self, device: Int32, end_ms: Int64, fresh: Bool, posterior: Float64, score: Float64, verdict: Int64

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from rarefault.runtime.decision import STATE_NO_DATA, AlarmChange, Decision
 from rarefault.runtime.engine import Engine, Step
 from rarefault.runtime.explain import explain
-from rarefault.runtime.grid import Float32, Float64, Grid, Int32, Int64
+from rarefault.runtime.grid import Bool, Float32, Float64, Grid, Int32, Int64
 from rarefault.runtime.manifest import NO_DATA, UNKNOWN, Manifest
 from rarefault.runtime.streams import Streams, Windows
 
@@ -28,6 +28,7 @@ class Verdicts:
     Attributes:
         device: slot of the device, [W].
         end_ms: end of the window, milliseconds since the epoch, [W].
+        fresh: whether the window is the first of its segment, [W].
         log_prob: what the model said, [W, K].
         posterior: calibrated probabilities under the true prior, [W, K].
         fault: index of the verdict's class, K for ``unknown``, [W].
@@ -36,6 +37,7 @@ class Verdicts:
 
     device: Int32
     end_ms: Int64
+    fresh: Bool
     log_prob: Float32
     posterior: Float64
     fault: Int64
@@ -133,7 +135,7 @@ class Pipeline:
         posterior, fault, alarms = self.decision.judge(windows.device, end_ms, windows.fresh, log_prob)
         if states is not None and alarms:
             alarms = self._explain(alarms, windows, end_ms, states)
-        return Verdicts(windows.device, end_ms, log_prob, posterior, fault, alarms)
+        return Verdicts(windows.device, end_ms, windows.fresh, log_prob, posterior, fault, alarms)
 
     def _explain(
         self, alarms: list[AlarmChange], windows: Windows, end_ms: Int64, states: Float32

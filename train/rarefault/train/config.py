@@ -84,13 +84,21 @@ class TrainingConfig(Section, frozen=True):
 class DecisionConfig(Section, frozen=True):
     """``[decision]``: how probabilities become verdicts and alarms."""
 
-    objective: Literal["macro_f1", "posterior"] = "macro_f1"
-    """Thresholds that maximise macro-F1 on the validation blocks, or none (the largest posterior decides)."""
+    objective: Literal["macro_f1", "event_f1", "false_alarm_budget", "posterior"] = "macro_f1"
+    """What the thresholds make large on the validation blocks: macro-F1 of the verdicts, F1 of the alarms against the
+    events, or macro recall within a budget of false alarms. ``posterior``: none, the largest posterior decides."""
+    false_alarms_per_device_day: NotNegative | None = None
+    """The budget; 1 by default."""
     unknown_below: Share = 0.0
     raise_threshold: Share = 0.5
     clear_threshold: Share = 0.3
     on_delay_s: NotNegative = 0.0
     off_delay_s: NotNegative = 0.0
+
+    @property
+    def budget(self) -> float:
+        """False alarms per device and day that may be."""
+        return 1.0 if self.false_alarms_per_device_day is None else self.false_alarms_per_device_day
 
 
 class TrainConfig(Section, frozen=True):
@@ -115,6 +123,11 @@ class TrainConfig(Section, frozen=True):
             )
         if self.decision.clear_threshold > self.decision.raise_threshold:
             raise ValueError("decision.clear_threshold must not exceed decision.raise_threshold")
+        if self.decision.false_alarms_per_device_day is not None and self.decision.objective != "false_alarm_budget":
+            raise ValueError(
+                'decision.false_alarms_per_device_day needs decision.objective = "false_alarm_budget", '
+                f'not "{self.decision.objective}"'
+            )
 
 
 def load_train_config(path: Path, changes: dict[str, Any] | None = None) -> TrainConfig:

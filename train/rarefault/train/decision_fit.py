@@ -4,26 +4,27 @@ from dataclasses import dataclass
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
-from sklearn.metrics import f1_score
 
 from rarefault.runtime.decision import Decision
-from rarefault.runtime.grid import Float32, Float64, Int64
-from rarefault.runtime.manifest import DecisionSpec
+from rarefault.runtime.grid import Bool, Float32, Float64, Int64
+from rarefault.runtime.manifest import DecisionSpec, GridSpec, WindowSpec
+from rarefault.train.alarms import AlarmJudge, AlarmTrial
 from rarefault.train.config import DecisionConfig
-from rarefault.train.recipe import SMALLEST_PRIOR
+from rarefault.train.events import device_days
+from rarefault.train.history import History
+from rarefault.train.thresholds import (
+    MIN_WINDOWS,
+    Objective,
+    event_f1,
+    fit_thresholds,
+    macro_f1,
+    recall_within_budget,
+)
+from rarefault.train.windows import LabelledWindows
 
 #: Range of the temperature.
 TEMPERATURES = (0.2, 5.0)
-#: Exponents tried for thresholds of the form ``true_prior ** beta``: 0 decides by the posterior, 1 ignores the prior.
-EXPONENTS = np.linspace(0.0, 1.2, 25)
-#: Factors tried around that for one class at a time.
-FACTORS = np.geomspace(0.25, 4.0, 17)
-#: A class needs so many validation windows for a threshold of its own.
-MIN_WINDOWS = 20
-#: A class's own threshold must gain this much macro-F1, or it is not worth the risk of fitting noise.
-MIN_GAIN = 0.002
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,45 @@ class DecisionFit:
     notes: list[str]
 
 
+@dataclass(frozen=True)
+class Validation:
+    """The validation windows as what alarms need to know of them.
+
+    Attributes:
+        history: gives the events.
+        device, end_ms, fresh: of all windows, sorted by device and time, [W].
+        label: -1 where nobody knows it, [W].
+        period_ms, span_ms: width of a bin, and time between the ends of two windows.
+    """
+
+    history: History
+    device: Int64
+    end_ms: Int64
+    fresh: Bool
+    label: Int64
+    period_ms: int
+    span_ms: int
+
+    @classmethod
+    def of(cls, history: History, cut: LabelledWindows, grid: GridSpec, window: WindowSpec) -> "Validation":
+        """Windows cut from a history."""
+        windows, period_ms = cut.windows, grid.period_ms
+        end_ms = (windows.end_index + 1) * period_ms
+        device = windows.device.astype(np.int64)
+        return cls(history, device, end_ms, windows.fresh, cut.label, period_ms, window.stride * period_ms)
+
+    @property
+    def device_days(self) -> float:
+        """Time that the windows with a label stand for."""
+        return device_days(int((self.label >= 0).sum()), self.span_ms)
+
+    def trial(self, spec: DecisionSpec, posterior: Float64) -> AlarmTrial:
+        """Alarms under any thresholds, from the posterior of all windows [W, K]."""
+        known = self.label >= 0
+        judge = AlarmJudge(self.history, self.device[known], self.end_ms[known], self.period_ms)
+        return AlarmTrial(judge, spec, self.device, self.end_ms, self.fresh, posterior, self.span_ms)
+
+
 def fit_decision(
     log_prob: Float32,
     label: Int64,
@@ -41,16 +81,19 @@ def fit_decision(
     training_prior: tuple[float, ...],
     true_prior: tuple[float, ...],
     config: DecisionConfig,
+    validation: Validation | None = None,
 ) -> DecisionFit:
     """Fit temperature, then thresholds.
 
     Args:
         log_prob: of the validation windows, [W, K].
-        label: their classes, [W].
+        label: their classes, -1 where nobody knows them, [W].
         classes: names, [K].
         training_prior, true_prior: [K]; see :mod:`rarefault.runtime.decision`.
         config: objective and alarm settings.
+        validation: the same windows; needed where the objective counts alarms.
     """
+    known = label >= 0
     spec = DecisionSpec(
         training_prior=training_prior,
         true_prior=true_prior,
@@ -61,20 +104,41 @@ def fit_decision(
         on_delay_s=config.on_delay_s,
         off_delay_s=config.off_delay_s,
     )
-    spec = msgspec.structs.replace(spec, temperature=fit_temperature(log_prob, label, spec))
+    spec = msgspec.structs.replace(spec, temperature=fit_temperature(log_prob[known], label[known], spec))
     if config.objective == "posterior":
         return DecisionFit(spec, [])
-    posterior = Decision(spec).posterior(log_prob)
-    thresholds = fit_thresholds(posterior, label, np.asarray(true_prior))
-    counts = np.bincount(label, minlength=len(classes))
+    posterior, notes = Decision(spec).posterior(log_prob), list[str]()
+    by_share, of_alarms = macro_f1(posterior[known], label[known]), None
+    if config.objective != "macro_f1":
+        if validation is None:
+            raise ValueError(f"objective {config.objective!r} needs the validation windows")
+        of_alarms = _of_alarms(posterior, label, spec, config, validation)
+        if of_alarms is None:
+            notes.append("the validation blocks hold no event: the thresholds maximise macro-F1 instead")
+    counts = np.bincount(label[known], minlength=len(classes))
+    thresholds, reached = fit_thresholds(by_share, counts, np.asarray(true_prior), of_alarms)
+    if config.objective == "false_alarm_budget" and reached < 0:
+        notes.append(
+            f"no thresholds keep the false alarms on the validation blocks within {config.budget:g} a day and device: "
+            f"those with the fewest are taken, {-reached:.2f}"
+        )
     few = [f"{name} ({n})" for name, n in zip(classes, counts, strict=True) if n < MIN_WINDOWS]
-    notes = []
     if few:
         notes.append(
             f"fewer than {MIN_WINDOWS} validation windows of {', '.join(few)}: no threshold of their own was fitted, "
             "theirs follow from their share alone"
         )
     return DecisionFit(msgspec.structs.replace(spec, thresholds=tuple(float(t) for t in thresholds)), notes)
+
+
+def _of_alarms(
+    posterior: Float64, label: Int64, spec: DecisionSpec, config: DecisionConfig, validation: Validation
+) -> Objective | None:
+    """What to make large where alarms are counted; None where it would need events and there are none."""
+    trial, known = validation.trial(spec, posterior), label >= 0
+    if config.objective == "event_f1":
+        return event_f1(trial) if trial.judge.n_events else None
+    return recall_within_budget(posterior[known], label[known], trial, validation.device_days, config.budget)
 
 
 def fit_temperature(log_prob: Float32, label: Int64, spec: DecisionSpec) -> float:
@@ -92,42 +156,3 @@ def fit_temperature(log_prob: Float32, label: Int64, spec: DecisionSpec) -> floa
 
     found = minimize_scalar(nll, bounds=np.log(TEMPERATURES), method="bounded")
     return float(np.exp(found.x))
-
-
-def fit_thresholds(posterior: Float64, label: Int64, true_prior: NDArray[np.float64]) -> Float64:
-    """Thresholds that maximise macro-F1 of the verdicts over the classes present, [K], the largest being 1.
-
-    First one number for all classes: thresholds ``true_prior ** beta``, so that a class with few validation windows
-    gets its threshold from what holds for the others. Then one class after the other, within a factor of four, where
-    the class has windows enough and the gain is worth it.
-    """
-    present = np.unique(label)
-    counts = np.bincount(label, minlength=posterior.shape[1])
-
-    def macro_f1(thresholds: Float64) -> float:
-        verdict = (posterior / thresholds).argmax(axis=1)
-        return float(f1_score(label, verdict, labels=present, average="macro", zero_division=0))
-
-    # A class that training never saw has no share to go by: what little the net gives it must not be blown up.
-    seen = true_prior > 2 * SMALLEST_PRIOR
-
-    def by_share(beta: float) -> Float64:
-        return np.where(seen, true_prior**beta, 1.0)
-
-    scores = [macro_f1(by_share(beta)) for beta in EXPONENTS]
-    # The middle of the best stretch is steadier than its first point.
-    best = np.flatnonzero(np.isclose(scores, max(scores)))
-    thresholds = by_share(EXPONENTS[best[len(best) // 2]])
-    score = max(scores)
-    for _ in range(2):
-        for c in np.flatnonzero(counts >= MIN_WINDOWS):
-            tried = []
-            for factor in FACTORS:
-                changed = thresholds.copy()
-                changed[c] *= factor
-                tried.append((macro_f1(changed), -abs(np.log(factor)), factor))
-            gained, _, factor = max(tried)
-            if gained >= score + MIN_GAIN:
-                score = gained
-                thresholds[c] *= factor
-    return np.asarray(thresholds / thresholds.max())

@@ -92,6 +92,7 @@ def evaluate(history: History, manifest: Manifest, step: Step, model_id: str) ->
         in_model_classes,
         verdicts.device[known],
         verdicts.end_ms[known],
+        label[known],
         verdicts.fault[known],
         verdicts.alarms,
         period_ms,

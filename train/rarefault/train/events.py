@@ -4,8 +4,11 @@ import msgspec
 import numpy as np
 
 from rarefault.runtime.decision import AlarmChange
-from rarefault.runtime.grid import Bool, Int32, Int64
-from rarefault.train.history import Events, History, Stretches
+from rarefault.runtime.grid import Int32, Int64
+from rarefault.train.affiliation import affiliation_of_fault
+from rarefault.train.alarms import AlarmJudge, States
+from rarefault.train.challenge import Intervals, runs, score_challenge
+from rarefault.train.history import History
 from rarefault.train.metrics import EventScore, Scores
 
 
@@ -14,6 +17,7 @@ def score_events(
     history: History,
     device: Int32,
     end_ms: Int64,
+    label: Int64,
     verdict: Int64,
     alarms: list[AlarmChange],
     period_ms: int,
@@ -29,72 +33,75 @@ def score_events(
     Args:
         scores: of the windows.
         history: gives the events, by the same device slots.
-        device, end_ms, verdict: of the windows, sorted by device and time, [W].
+        device, end_ms, label, verdict: of the windows, sorted by device and time, [W].
         alarms: changes of alarm states.
         period_ms, stride: of the grid and the windows.
     """
     found: list[EventScore] = []
-    events = history.events
-    half = period_ms // 2
+    events, classes = history.events, history.classes
+    half, span_ms = period_ms // 2, stride * period_ms
+    new = np.r_[True, (device[1:] != device[:-1]) | (np.diff(end_ms) > span_ms)][: len(device)]
+    stretch, first_ms = np.cumsum(new) - 1, end_ms[new]
+    last_ms = end_ms[np.r_[new[1:], True][: len(device)]]
+    pieces: list[tuple[int, int, int, int]] = []
     for i in range(len(events)):
         mine = np.flatnonzero(
             (device == events.device[i]) & (end_ms >= events.start_ms[i] - half) & (end_ms <= events.end_ms[i] + half)
         )
         if not len(mine):
             continue
-        hit = mine[verdict[mine] == events.fault[i]]
-        since = max(int(events.start_ms[i]), int(end_ms[mine[0]]))
+        start_ms, stop_ms, fault = int(events.start_ms[i]), int(events.end_ms[i]), int(events.fault[i])
+        pieces += [
+            (part, fault, max(start_ms, int(first_ms[part])), min(stop_ms, int(last_ms[part])))
+            for part in np.unique(stretch[mine]).tolist()
+        ]
+        hit = mine[verdict[mine] == fault]
+        since = max(start_ms, int(end_ms[mine[0]]))
         found.append(
             EventScore(
                 device=history.devices[events.device[i]],
-                fault=history.classes[events.fault[i]],
-                start_ms=int(events.start_ms[i]),
-                end_ms=int(events.end_ms[i]),
+                fault=classes[fault],
+                start_ms=start_ms,
+                end_ms=stop_ms,
                 detected=bool(len(hit)),
                 delay_s=max(0.0, (int(end_ms[hit[0]]) - since) / 1000) if len(hit) else None,
             )
         )
     recall: dict[str, float | None] = {}
-    for name in history.classes[1:]:
+    for name in classes[1:]:
         seen = [e.detected for e in found if e.fault == name]
         recall[name] = float(np.mean(seen)) if seen else None
     delays = [e.delay_s for e in found if e.delay_s is not None]
-    false = _false_alarms(history, device, end_ms, alarms, half)
-    days = len(end_ms) * stride * period_ms / 86_400_000
+    counts = AlarmJudge(history, device.astype(np.int64), end_ms, period_ms).count(States.of(alarms))
+    days = device_days(len(end_ms), span_ms)
+    near = {name: affiliation_of_fault(device, label, verdict, c) for c, name in enumerate(classes) if c}
+    truth = Intervals(*np.asarray(pieces, np.int64).reshape(-1, 4).T)
     return msgspec.structs.replace(
         scores,
         events_total=len(found),
         events_detected=sum(e.detected for e in found),
         event_recall=recall,
         median_delay_s=float(np.median(delays)) if delays else None,
-        false_alarms=false,
-        false_alarms_per_device_day=false / days if days else None,
+        false_alarms=counts.false,
+        false_alarms_per_device_day=counts.false / days if days else None,
         device_days=days,
+        true_alarms=counts.true,
+        events_alarmed=counts.seen,
+        event_f1=counts.f1,
+        affiliation=near,
+        affiliation_precision=_mean([score.precision for score in near.values()]),
+        affiliation_recall=_mean([score.recall for score in near.values()]),
+        phm2015=score_challenge(runs(stretch, end_ms, verdict, len(classes)), truth, period_ms, classes),
+        phm2015_of_labels=score_challenge(runs(stretch, end_ms, label, len(classes)), truth, period_ms, classes),
         events=found,
     )
 
 
-def _false_alarms(history: History, device: Int32, end_ms: Int64, alarms: list[AlarmChange], half_ms: int) -> int:
-    events = history.events
-    by_device: dict[int, list[AlarmChange]] = {}
-    for change in alarms:
-        by_device.setdefault(change.device, []).append(change)
-    false = 0
-    for slot, changes in by_device.items():
-        changes.sort(key=lambda change: change.end_ms)
-        mine = end_ms[device == slot]
-        last = int(mine.max()) if len(mine) else changes[-1].end_ms
-        for i, change in enumerate(changes):
-            if not 0 < change.state < len(history.classes):
-                continue
-            until = changes[i + 1].end_ms if i + 1 < len(changes) else last
-            span = (change.since_ms - half_ms, until + half_ms)
-            active = _meets(events, slot, *span) & (events.fault == change.state)
-            false += not (active.any() or _meets(history.unlabelled, slot, *span).any())
-    return false
+def device_days(windows: int, span_ms: int) -> float:
+    """The time that some windows stand for, each for the ``span_ms`` to the next."""
+    return windows * span_ms / 86_400_000
 
 
-def _meets(stretches: Events | Stretches, slot: int, start_ms: int, end_ms: int) -> Bool:
-    """Which stretches of a device share some time with a span, [V]."""
-    met: Bool = (stretches.device == slot) & (stretches.start_ms <= end_ms) & (stretches.end_ms >= start_ms)
-    return met
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

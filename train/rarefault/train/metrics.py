@@ -10,7 +10,9 @@ import msgspec
 import numpy as np
 from sklearn.metrics import average_precision_score, confusion_matrix, precision_recall_fscore_support
 
-from rarefault.runtime.grid import Float64, Int64
+from rarefault.runtime.grid import Bool, Float64, Int64
+from rarefault.train.affiliation import Affiliation
+from rarefault.train.challenge import ChallengeScore
 
 #: Bins of the calibration error.
 CALIBRATION_BINS = 15
@@ -25,6 +27,16 @@ class ClassScores(msgspec.Struct, frozen=True, kw_only=True):
     recall: float | None
     f1: float | None
     average_precision: float | None
+
+
+class ReliabilityBin(msgspec.Struct, frozen=True, kw_only=True):
+    """The windows of one bin of stated probability."""
+
+    windows: int
+    stated: float
+    """Mean probability."""
+    share: float
+    """Share of the windows in which it came true."""
 
 
 class EventScore(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +67,15 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True):
     """Classes without windows here; left out of the macro figures."""
     confusion: list[list[int]]
     """Truth in rows, verdict in columns; a last column counts ``unknown`` where it occurs."""
+    macro_average_precision: float
+    """Mean average precision, the area under the precision-recall curve, of the classes that occur."""
+    lowest_recall: float
+    lowest_recall_class: str | None
+    """The class that is seen worst, and its recall."""
+    reliability: list[ReliabilityBin]
+    """Of the most probable class."""
+    fault_reliability: list[ReliabilityBin]
+    """Of the probability that there is any fault at all."""
     events_total: int = 0
     events_detected: int = 0
     event_recall: dict[str, float | None] = {}
@@ -63,6 +84,21 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True):
     """Raised alarms of a fault that is not active at any time in the alarm."""
     false_alarms_per_device_day: float | None = None
     device_days: float = 0.0
+    true_alarms: int = 0
+    """Raised alarms of a fault that is active at some time in the alarm."""
+    events_alarmed: int = 0
+    """Events that an alarm of their fault meets."""
+    event_f1: float | None = None
+    """Of the share of alarms that are true and the share of events with an alarm, over all faults together."""
+    affiliation: dict[str, Affiliation] = {}
+    """Of the verdicts against the labels, by fault; see :mod:`rarefault.train.affiliation`."""
+    affiliation_precision: float | None = None
+    affiliation_recall: float | None = None
+    """Means over the faults that have one."""
+    phm2015: ChallengeScore | None = None
+    """Of the verdicts against the fault log; see :mod:`rarefault.train.challenge`."""
+    phm2015_of_labels: ChallengeScore | None = None
+    """What verdicts without any error would get, one fault at a time as they are."""
     events: list[EventScore] = []
 
 
@@ -96,6 +132,8 @@ def score_windows(label: Int64, verdict: Int64, posterior: Float64, classes: tup
     named = k + 1 if (verdict == k).any() else k
     confusion = confusion_matrix(label, verdict, labels=np.arange(named))[:k]
     normal_f1 = 2 * support[0] / (support[0] + len(label)) if len(label) else 0.0
+    worst = min(present.tolist(), key=lambda c: recall[c], default=None)
+    precisions = [row.average_precision for row in scores.values() if row.average_precision is not None]
     picked = np.maximum(posterior[np.arange(len(label)), label], 1e-12)
     return Scores(
         windows=len(label),
@@ -108,6 +146,11 @@ def score_windows(label: Int64, verdict: Int64, posterior: Float64, classes: tup
         classes=scores,
         absent=[name for c, name in enumerate(classes) if c not in present],
         confusion=confusion.tolist(),
+        macro_average_precision=float(np.mean(precisions)) if precisions else math.nan,
+        lowest_recall=math.nan if worst is None else float(recall[worst]),
+        lowest_recall_class=None if worst is None else classes[worst],
+        reliability=reliability(posterior.max(axis=1), posterior.argmax(axis=1) == label),
+        fault_reliability=reliability(1 - posterior[:, 0], label > 0),
     )
 
 
@@ -116,12 +159,27 @@ def calibration_error(label: Int64, posterior: Float64) -> float:
 
     Naeini, Cooper and Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning", 2015.
     """
-    top = posterior.max(axis=1)
-    right = posterior.argmax(axis=1) == label
-    number = np.minimum((top * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    bins = reliability(posterior.max(axis=1), posterior.argmax(axis=1) == label)
+    return sum(b.windows * abs(b.share - b.stated) for b in bins) / max(len(label), 1)
+
+
+def reliability(stated: Float64, true: Bool) -> list[ReliabilityBin]:
+    """How often what was stated with a probability came true, in bins of equal width; empty bins are left out.
+
+    DeGroot and Fienberg, "The comparison and evaluation of forecasters", 1983.
+
+    Args:
+        stated: probabilities, [W].
+        true: what happened, [W].
+    """
+    number = np.minimum((stated * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     n = np.bincount(number, minlength=CALIBRATION_BINS)
-    gap = np.abs(np.bincount(number, right, CALIBRATION_BINS) - np.bincount(number, top, CALIBRATION_BINS))
-    return float(gap.sum() / max(n.sum(), 1))
+    total = np.bincount(number, stated, CALIBRATION_BINS)
+    came = np.bincount(number, true, CALIBRATION_BINS)
+    return [
+        ReliabilityBin(windows=int(n[i]), stated=float(total[i] / n[i]), share=float(came[i] / n[i]))
+        for i in np.flatnonzero(n)
+    ]
 
 
 def to_plain(value: Any) -> Any:

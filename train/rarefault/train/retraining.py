@@ -58,6 +58,10 @@ def load_retrain_config(path: Path, changes: dict[str, Any], run: RunDirectory) 
     for name, section in given.items():
         both = isinstance(section, dict) and isinstance(merged.get(name), dict)
         merged[name] = {**merged[name], **section} if both else section
+    decision = given.get("decision", {})
+    if isinstance(decision, dict) and decision.get("objective") not in {None, old.decision.objective}:
+        # The earlier run's budget went with its objective.
+        merged["decision"]["false_alarms_per_device_day"] = decision.get("false_alarms_per_device_day")
     config = from_mapping(merged, TrainConfig, str(path))
     problems = []
     for name in FIXED:

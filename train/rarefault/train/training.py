@@ -15,7 +15,8 @@ from rarefault.runtime import __version__
 from rarefault.runtime.errors import HistoryError, UsageError
 from rarefault.runtime.manifest import Manifest
 from rarefault.train.config import TrainConfig, to_toml
-from rarefault.train.decision_fit import fit_decision
+from rarefault.train.costs import cost_curve
+from rarefault.train.decision_fit import Validation, fit_decision
 from rarefault.train.evaluate import Evaluation, evaluate
 from rarefault.train.fit import Epoch, Fit, choose_device, fit, serve
 from rarefault.train.history import History, absolute, read_history
@@ -150,14 +151,14 @@ def train(  # noqa: PLR0915 - a list of stages, to be read from top to bottom
 
     tell.stage("fitting the decision on the validation blocks")
     k = len(history.classes)
-    known = parts["validation"].labelled
     decision = fit_decision(
-        serve(model, parts["validation"])[known],
-        parts["validation"].label[known],
+        serve(model, parts["validation"]),
+        parts["validation"].label,
         history.classes,
         effective_prior(fitted.subsets),
         class_shares(parts["train"].label, k),
         config.decision,
+        Validation.of(history, parts["validation"], config.grid, config.window),
     )
     for note in decision.notes:
         tell.note(note)
@@ -179,7 +180,9 @@ def train(  # noqa: PLR0915 - a list of stages, to be read from top to bottom
         part: evaluate(split.select(history, part), manifest, step, manifest.name) for part in ("validation", "test")
     }
     done("evaluate")
+    curve = cost_curve(evaluations["test"], manifest)
     metrics = _metrics(evaluations, fitted, parts, history, notes, seconds)
+    metrics["cost_curve"] = msgspec.to_builtins(curve)
     if before:
         tell.stage("holding the new model against the earlier one")
         metrics["retraining"] = compare(before, manifest, model, config.training.retrain_tolerance)
@@ -207,7 +210,7 @@ def train(  # noqa: PLR0915 - a list of stages, to be read from top to bottom
     run.save_json(run.split, _describe_split(material))
     run.save_json(run.curves, msgspec.to_builtins(fitted.curves))
     run.save_json(run.metrics, metrics)
-    write_report(run, evaluations["test"])
+    write_report(run, evaluations["test"], curve)
     return Training(run, manifest, model, history, split, evaluations["test"], metrics)
 
 

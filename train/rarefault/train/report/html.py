@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from rarefault.runtime import __version__
 from rarefault.runtime.manifest import UNKNOWN, Manifest
 from rarefault.runtime.times import format_ms
+from rarefault.train.costs import CostPoint, cost_curve
 from rarefault.train.evaluate import Evaluation
 from rarefault.train.metrics import to_plain
 from rarefault.train.report import plots
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 MOST_DEVICES, MOST_EVENTS = 24, 300
 
 
-def write_report(run: "RunDirectory", test: Evaluation) -> None:
-    """Write ``report.html`` of a finished run."""
+def write_report(run: "RunDirectory", test: Evaluation, curve: list[CostPoint]) -> None:
+    """Write ``report.html`` of a finished run; ``curve`` is the cost curve of the test blocks."""
     manifest = run.load_manifest()
     metrics = run.load_json(run.metrics)
     curves = run.load_json(run.curves)
@@ -38,21 +39,24 @@ def write_report(run: "RunDirectory", test: Evaluation) -> None:
         "config": run.config.read_text(encoding="utf-8"),
         "data": run.load_json(run.data),
     }
-    _write(run.report, test, manifest, f"{manifest.name}: held-out test blocks", extra)
+    _write(run.report, test, curve, manifest, f"{manifest.name}: held-out test blocks", extra)
 
 
 def write_evaluation(path: Path, evaluation: Evaluation, manifest: Manifest, title: str) -> None:
     """Write the report of an evaluation on some other history."""
-    _write(path, evaluation, manifest, title, {})
+    _write(path, evaluation, cost_curve(evaluation, manifest), manifest, title, {})
 
 
-def _write(path: Path, evaluation: Evaluation, manifest: Manifest, title: str, extra: dict[str, Any]) -> None:
+def _write(
+    path: Path, evaluation: Evaluation, curve: list[CostPoint], manifest: Manifest, title: str, extra: dict[str, Any]
+) -> None:
     classes = manifest.classes
     verdicts, label, known = evaluation.verdicts, evaluation.label, evaluation.labelled
     environment = Environment(
         loader=PackageLoader("rarefault.train.report", "."), autoescape=True, undefined=StrictUndefined
     )
     environment.filters["share"] = lambda value: "–" if value is None else f"{value:.3f}"
+    environment.filters["points"] = lambda value: "–" if value is None else f"{value:.2f}"
     environment.filters["time"] = lambda ms: format_ms(ms)[:16].replace("T", " ")
     named = [*classes, UNKNOWN] if (verdicts.fault == len(classes)).any() else list(classes)
     page = environment.get_template("report.html.j2").render(
@@ -63,7 +67,8 @@ def _write(path: Path, evaluation: Evaluation, manifest: Manifest, title: str, e
         legend=[(name, plots.colour(c) if c < len(classes) else "#000") for c, name in enumerate(named)],
         confusion=plots.confusion(evaluation.scores.confusion, classes),
         precision_recall=plots.precision_recall(label[known], verdicts.posterior[known], classes),
-        reliability=plots.reliability(label[known], verdicts.posterior[known]),
+        reliability=plots.reliability(evaluation.scores.reliability, evaluation.scores.fault_reliability),
+        costs=plots.costs(curve),
         time_lines=_time_lines(evaluation, manifest),
         n_devices=len(np.unique(verdicts.device)),
         most_events=MOST_EVENTS,

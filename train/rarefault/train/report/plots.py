@@ -11,7 +11,8 @@ from sklearn.metrics import precision_recall_curve
 
 from rarefault.runtime.grid import Float64, Int64
 from rarefault.runtime.times import format_ms
-from rarefault.train.metrics import CALIBRATION_BINS
+from rarefault.train.costs import CostPoint
+from rarefault.train.metrics import ReliabilityBin
 
 #: Normal is grey; faults have the colours of Okabe and Ito, which colour-blind people can tell apart.
 COLOURS = ("#c8ccd4", "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#f0e442", "#7a5195", "#444444")
@@ -99,19 +100,45 @@ def precision_recall(label: Int64, posterior: Float64, classes: tuple[str, ...])
         return _svg(figure)
 
 
-def reliability(label: Int64, posterior: Float64) -> str:
-    """How often the most probable class is right, over its probability."""
+def reliability(verdicts: list[ReliabilityBin], faults: list[ReliabilityBin]) -> str:
+    """Reliability diagram: how often what was stated came true, over the probability; dots grow with the windows.
+
+    Args:
+        verdicts: bins of the most probable class.
+        faults: bins of the probability of any fault.
+    """
     with mpl.rc_context(_STYLE):
-        figure, ax = _figure(3.4, 3.4)
-        top, right = posterior.max(axis=1), posterior.argmax(axis=1) == label
-        number = np.minimum((top * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-        n = np.bincount(number, minlength=CALIBRATION_BINS)
-        some = n > 0
-        x = np.bincount(number, top, CALIBRATION_BINS)[some] / n[some]
-        y = np.bincount(number, right, CALIBRATION_BINS)[some] / n[some]
+        figure, ax = _figure(3.8, 3.4)
         ax.plot([0, 1], [0, 1], color="#999", lw=1, ls="--")
-        ax.scatter(x, y, s=10 + 120 * n[some] / n.max(), color="#0072b2", alpha=0.8, zorder=3)
-        ax.set(xlabel="probability", ylabel="share right", xlim=(0, 1.02), ylim=(0, 1.02))
+        for bins, name, shade in ((verdicts, "most probable class", "#0072b2"), (faults, "any fault", "#d55e00")):
+            n = np.array([b.windows for b in bins])
+            x, y = [b.stated for b in bins], [b.share for b in bins]
+            ax.plot(x, y, color=shade, lw=0.8, alpha=0.6, label=name, marker="o", ms=3)
+            ax.scatter(x, y, s=10 + 120 * n / n.max(), color=shade, alpha=0.5, zorder=3)
+        ax.set(xlabel="probability", ylabel="share that came true", xlim=(-0.02, 1.04), ylim=(-0.02, 1.04))
+        ax.legend(frameon=False, fontsize=8, loc="upper left")
+        return _svg(figure)
+
+
+def costs(points: list[CostPoint]) -> str:
+    """Missed events over false alarms per device and day, as one factor scales the thresholds of all faults."""
+    with mpl.rc_context(_STYLE):
+        figure, ax = _figure(4.4, 3.4)
+        x, y = [p.false_alarms_per_device_day for p in points], [p.missed for p in points]
+        ax.plot(x, y, color="#3b4252", lw=1.4, marker="o", ms=3)
+        at = dict(zip((p.factor for p in points), zip(x, y, strict=True), strict=True))
+        ax.scatter(*at[1.0], s=70, color="#d55e00", zorder=4, label="chosen")
+        named = {at[1.0]}
+        for power in (2, -2, 4, -4, 6, -6):
+            place = at[2.0**power]
+            if place not in named:
+                text = f"×{2**power}" if power > 0 else f"×1/{2**-power}"
+                ax.annotate(text, place, xytext=(4, 4), textcoords="offset points", fontsize=7, color="#666")
+                named.add(place)
+        ax.set(xlabel="false alarms per device and day", ylabel=f"missed events, of {points[0].events}")
+        ax.set_xlim(left=0)
+        ax.set_ylim(0, None)
+        ax.legend(frameon=False, fontsize=8)
         return _svg(figure)
 
 
