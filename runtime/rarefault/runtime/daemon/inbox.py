@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 #: Bytes of payloads that may wait.
 MOST_BYTES = 64 << 20
+#: Messages that are kept beyond the limit, at least: more than brokers send unacknowledged to a client of MQTT 3.1.1,
+#: which cannot tell them its limit (20 of Mosquitto, 32 of EMQX).
+SLACK = 100
 
 
 class Message(NamedTuple):
@@ -48,7 +51,7 @@ class Inbox:
     @property
     def overfull(self) -> bool:
         """Whether nothing more can be kept."""
-        return len(self._messages) >= 2 * self._most or self._bytes >= 2 * self._most_bytes
+        return len(self._messages) >= self._most + max(self._most, SLACK) or self._bytes >= 2 * self._most_bytes
 
     def append(self, message: Message) -> None:
         """Put a message at the end."""

@@ -145,9 +145,8 @@ class Link:
             if connection.up:
                 self._settle(connection)
             if connection.overflowed and not self._messages:
-                connection.disconnect()
-                connection.abandon("telemetry came faster than it could be taken, and the rest is asked for again")
-            if connection.ended is not None:
+                self._ask_again(connection)
+            elif connection.ended is not None:
                 self._end(connection)
         self._drain_wake()
         if connection is None:
@@ -295,6 +294,14 @@ class Link:
             raise BrokerError(sentence)
         log.error("%s", sentence)
         connection.abandon("the subscription was refused")
+
+    def _ask_again(self, connection: Connection) -> None:
+        """Connect anew, at once, so that the broker sends what could not be kept."""
+        log.info("telemetry came faster than it could be taken; connecting anew to be sent the rest again")
+        connection.disconnect()
+        connection.abandon("there was too much to keep")
+        self._connection, self._next_attempt_at = None, 0.0
+        self._dropped += connection.dropped
 
     def _end(self, connection: Connection) -> None:
         """The connection ended: find out why, and when to try again."""
