@@ -119,9 +119,8 @@ def train(  # noqa: PLR0915 - a list of stages, to be read from top to bottom
         model = before.run.load_model()  # with its centre and scale
         _set_threads(model, config.training.threads)
     else:
-        model = LRConvLSTM(config.model.spec(), len(history.channels), len(history.classes), config.window.length)
-        _set_threads(model, config.training.threads)
-        notes += _normalise(model, parts["train"], history.channels)
+        model, remarks = new_model(config, history, parts["train"])
+        notes += remarks
     notes += _absent_classes(history, parts)
     for note in notes:
         tell.note(note)
@@ -212,6 +211,13 @@ def train(  # noqa: PLR0915 - a list of stages, to be read from top to bottom
     run.save_json(run.metrics, metrics)
     write_report(run, evaluations["test"], curve)
     return Training(run, manifest, model, history, split, evaluations["test"], metrics)
+
+
+def new_model(config: TrainConfig, history: History, windows: LabelledWindows) -> tuple[LRConvLSTM, list[str]]:
+    """An untrained model that knows centre and scale of the training windows, and notes about its channels."""
+    model = LRConvLSTM(config.model.spec(), len(history.channels), len(history.classes), config.window.length)
+    _set_threads(model, config.training.threads)
+    return model, _normalise(model, windows, history.channels)
 
 
 def _set_threads(model: LRConvLSTM, threads: int) -> None:

@@ -1,0 +1,1 @@
+"""Diagnosis quality: every method on the same blocks, windows and labels."""

@@ -1,0 +1,40 @@
+"""Our network: as shipped, and with one thing changed."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.quality.prediction import Prediction
+from benchmarks.quality.protocol import Fold
+from rarefault.train.fit import fit, serve
+from rarefault.train.recipe import effective_prior
+from rarefault.train.training import new_model
+
+
+def train_net(fold: Fold, seed: int) -> Prediction:
+    """Train with the fold's configuration, by the trainer's own steps."""
+    config = fold.config
+    torch.manual_seed(seed)
+    model, _ = new_model(config, fold.history, fold.parts["train"])
+    with tempfile.TemporaryDirectory(prefix="rarefault-quality-") as folder:
+        fitted = fit(
+            model,
+            fold.parts["train"],
+            fold.parts["validation"],
+            config,
+            digest="",
+            resume_file=Path(folder, "resume.pt"),
+        )
+    notes: dict[str, Any] = {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "epochs": len(fitted.curves),
+        "best_epoch": fitted.best_epoch,
+    }
+    return Prediction(
+        serve(model, fold.parts["validation"]),
+        serve(model, fold.parts["test"]),
+        effective_prior(fitted.subsets),
+        notes,
+    )

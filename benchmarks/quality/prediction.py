@@ -1,0 +1,134 @@
+"""What a method gives, and what it is worth."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from benchmarks.quality.protocol import Fold
+from rarefault.runtime.decision import Decision
+from rarefault.runtime.grid import Float32, Int64
+from rarefault.runtime.manifest import DecisionSpec
+from rarefault.train.alarms import AlarmTrial
+from rarefault.train.decision_fit import fit_decision
+from rarefault.train.metrics import score_windows, to_plain
+from rarefault.train.recipe import class_shares
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Log-probabilities of the held-out windows.
+
+    Attributes:
+        validation, test: [W, K].
+        training_prior: class shares that the method has learnt, [K]; None for those of the training windows.
+        notes: what else should be known, such as the parameters' number.
+    """
+
+    validation: Float32
+    test: Float32
+    training_prior: tuple[float, ...] | None = None
+    notes: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A fold's verdicts.
+
+    Attributes:
+        label: -1 where nobody knows it, [W].
+        plain: class with the largest log-probability, [W].
+        verdict: of the decision that was fitted on the validation windows, [W].
+        posterior: calibrated, [W, K].
+        budget_verdict: of a decision for a budget of one false alarm per device and day, [W].
+        budget_alarms: false alarms that it raised.
+        device_days: that the windows stand for.
+    """
+
+    label: Int64
+    plain: Int64
+    verdict: Int64
+    posterior: np.ndarray[Any, np.dtype[np.float64]]
+    budget_verdict: Int64
+    budget_alarms: int
+    device_days: float
+
+
+def judge(fold: Fold, prediction: Prediction) -> Judged:
+    """The same decision for every method: temperature, prior correction and thresholds from the validation windows."""
+    test = fold.validation("test")
+    spec = _decision(fold, prediction, "macro_f1")
+    decision = Decision(spec)
+    posterior = decision.posterior(prediction.test)
+    budget = _decision(fold, prediction, "false_alarm_budget")
+    trial = AlarmTrial(
+        test.trial(budget, posterior).judge, budget, test.device, test.end_ms, test.fresh, posterior, test.span_ms
+    )
+    careful = Decision(budget)
+    return Judged(
+        label=test.label,
+        plain=prediction.test.argmax(axis=1),
+        verdict=decision.verdict(posterior, decision.score(posterior)),
+        posterior=posterior,
+        budget_verdict=careful.verdict(posterior, careful.score(posterior)),
+        budget_alarms=int(trial.count(np.asarray([budget.thresholds]))[0].false),
+        device_days=test.device_days,
+    )
+
+
+def _decision(fold: Fold, prediction: Prediction, objective: str) -> DecisionSpec:
+    shares = class_shares(fold.parts["train"].label, fold.n_classes)
+    config = msgspec.convert(
+        msgspec.to_builtins(fold.config.decision) | {"objective": objective}, type(fold.config.decision)
+    )
+    return fit_decision(
+        prediction.validation,
+        fold.parts["validation"].label,
+        fold.history.classes,
+        prediction.training_prior or shares,
+        shares,
+        config,
+        fold.validation(),
+    ).spec
+
+
+def score(judged: list[Judged], classes: tuple[str, ...]) -> dict[str, Any]:
+    """Scores of all folds' verdicts together, as one would have got them had each window been judged once."""
+    label = np.concatenate([j.label for j in judged])
+    known = label >= 0
+    posterior = np.concatenate([j.posterior for j in judged])[known]
+
+    def scores(of: str) -> dict[str, Any]:
+        verdict = np.concatenate([getattr(j, of) for j in judged])[known]
+        return to_plain(score_windows(label[known], verdict, posterior, classes))  # type: ignore[no-any-return]
+
+    decided, plain, careful = scores("verdict"), scores("plain"), scores("budget_verdict")
+    days = sum(j.device_days for j in judged)
+    one_fold = [
+        float(
+            to_plain(score_windows(j.label[j.label >= 0], j.verdict[j.label >= 0], j.posterior[j.label >= 0], classes))[
+                "macro_f1"
+            ]
+        )
+        for j in judged
+    ]
+    return {
+        "macro_f1": decided["macro_f1"],
+        "macro_recall": decided["balanced_accuracy"],
+        "f1_per_class": {name: row["f1"] for name, row in decided["classes"].items()},
+        "recall_per_class": {name: row["recall"] for name, row in decided["classes"].items()},
+        "macro_average_precision": decided["macro_average_precision"],
+        "lowest_recall": decided["lowest_recall"],
+        "calibration_error": decided["calibration_error"],
+        "log_loss": decided["log_loss"],
+        "macro_f1_plain": plain["macro_f1"],
+        "macro_recall_plain": plain["balanced_accuracy"],
+        "macro_f1_mean_of_folds": float(np.mean(one_fold)),
+        "budget": {
+            "false_alarms_per_device_day": sum(j.budget_alarms for j in judged) / days,
+            "macro_f1": careful["macro_f1"],
+            "recall_per_class": {name: row["recall"] for name, row in careful["classes"].items()},
+        },
+        "windows": int(known.sum()),
+    }

@@ -1,0 +1,146 @@
+"""What every method is judged on: the same blocks, windows and labels.
+
+A problem is a data set and a way to hold parts of it out. Each of its folds has training, validation and test windows;
+the label of a window is the state at its last bin, the rarest of those that are active.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import msgspec
+
+from benchmarks.tep_to_table import convert
+from rarefault.runtime.settings import from_mapping
+from rarefault.train.config import TrainConfig
+from rarefault.train.decision_fit import Validation
+from rarefault.train.history import History, read_history
+from rarefault.train.split import PARTS, Block, Part, Split, split_history
+from rarefault.train.windows import LabelledWindows, cut_windows
+
+#: Of a training run of Tennessee Eastman, the last part of which validates.
+TEP_VALIDATION_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A data set and a protocol.
+
+    Attributes:
+        data: what it is, as in the table.
+        protocol: how parts are held out, as in the table.
+        folds: number of folds; their test parts together are scored as one.
+    """
+
+    data: str
+    protocol: str
+    folds: int
+
+    @property
+    def key(self) -> str:
+        """Short name."""
+        return f"{self.data}-{self.protocol}"
+
+
+#: All problems, by their key.
+PROBLEMS = {p.key: p for p in (Problem("plant31", "day", 5), Problem("plant31", "week", 5), Problem("tep", "runs", 1))}
+BLOCK_S = {"day": 86400.0, "week": 604800.0}
+#: Settings that all methods share: grid and window.
+TEP_SETTINGS: dict[str, Any] = {
+    "grid": {"period_s": 180, "max_hold_s": 540, "max_gap_s": 900},
+    "window": {"length": 16, "stride": 2},
+    "split": {"block_s": 21600},
+}
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fold of a problem.
+
+    Attributes:
+        problem: that it is a fold of.
+        number: which one.
+        config: grid, window and everything else, at its defaults where the problem needs no other.
+        history: all of it.
+        split: its blocks.
+        parts: labelled windows.
+    """
+
+    problem: Problem
+    number: int
+    config: TrainConfig
+    history: History
+    split: Split
+    parts: dict[Part, LabelledWindows]
+
+    @property
+    def n_classes(self) -> int:
+        """K."""
+        return len(self.history.classes)
+
+    def validation(self, part: Part = "validation") -> Validation:
+        """What the search for thresholds needs to know of a part."""
+        return Validation.of(self.history, self.parts[part], self.config.grid, self.config.window)
+
+
+def config_of(problem: Problem, data: Path, changes: dict[str, Any]) -> TrainConfig:
+    """The configuration of a problem with changes, by section."""
+    if problem.data == "tep":
+        settings = TEP_SETTINGS | {"data": {"format": "table", "samples": ["samples.parquet"], "events": "events.csv"}}
+    else:
+        folder = str(Path(data, "phm2015").resolve())
+        settings = {
+            "data": {"format": "phm2015", "path": folder, "plants": [31]},
+            "split": {"block_s": BLOCK_S[problem.protocol]},
+        }
+    merged = {key: settings.get(key, {}) | changes.get(key, {}) for key in {*settings, *changes}}
+    return from_mapping(merged, TrainConfig, f"benchmarks/quality: {problem.key}")
+
+
+def make_fold(problem: Problem, number: int, data: Path, changes: dict[str, Any] | None = None) -> Fold:
+    """Read, split and cut.
+
+    Args:
+        problem: which one.
+        number: of the fold.
+        data: folder that holds ``phm2015`` and ``tep``.
+        changes: of the configuration, by section.
+    """
+    config = config_of(problem, data, changes or {})
+    history = _history(problem.data, data, msgspec.json.encode(config.data))
+    if problem.data == "tep":
+        split = _tep_split(history)
+    else:
+        split_config = msgspec.structs.replace(
+            config.split, folds=problem.folds, test_fold=number, validation_fold=(number + 1) % problem.folds
+        )
+        config = msgspec.structs.replace(config, split=split_config)
+        split = split_history(history, split_config, config.grid.period_ms)
+    parts = {part: cut_windows(split.select(history, part), config.grid, config.window) for part in PARTS}
+    return Fold(problem, number, config, history, split, parts)
+
+
+@cache
+def _history(kind: str, data: Path, encoded: bytes) -> History:
+    config = msgspec.json.decode(encoded, type=TrainConfig.__annotations__["data"])
+    if kind != "tep":
+        return read_history(config, Path())
+    with TemporaryDirectory(prefix="rarefault-tep-") as folder:
+        convert(Path(data, "tep"), Path(folder))
+        return read_history(config, Path(folder))
+
+
+def _tep_split(history: History) -> Split:
+    """The standard files: training runs teach, the last part of each validates, test runs judge."""
+    blocks = []
+    for slot, name in enumerate(history.devices):
+        times = history.time_ms[history.device == slot]
+        start, end = int(times[0]), int(times[-1]) + 1
+        if name.startswith("test"):
+            blocks.append(Block(name, start, end, "test"))
+            continue
+        cut = start + int((end - start) * (1 - TEP_VALIDATION_SHARE))
+        blocks += [Block(name, start, cut, "train"), Block(name, cut, end, "validation")]
+    return Split(tuple(blocks), ())
