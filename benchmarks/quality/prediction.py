@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 import numpy as np
-
 from benchmarks.quality.protocol import Fold
+
 from rarefault.runtime.decision import Decision
 from rarefault.runtime.grid import Float32, Int64
 from rarefault.runtime.manifest import DecisionSpec

@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
-
 from benchmarks.tep_to_table import convert
+
 from rarefault.runtime.settings import from_mapping
 from rarefault.train.config import TrainConfig
 from rarefault.train.decision_fit import Validation

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
 from benchmarks.quality.prediction import Prediction
 from benchmarks.quality.protocol import Fold
+
 from rarefault.train.fit import fit, serve
 from rarefault.train.recipe import effective_prior
 from rarefault.train.training import new_model
