@@ -1,1 +1,55 @@
 """The methods that are compared."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.quality.methods import convolutions, dummies, nets, rivals, tabular
+from benchmarks.quality.prediction import Prediction
+from benchmarks.quality.protocol import Fold
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the table.
+
+    Attributes:
+        name: as in the table.
+        run: trains on the fold's training part and scores the others.
+        changes: of the configuration, by section.
+        seeded: whether the seed makes a difference; where not, one seed is run.
+        quick: whether it belongs to the quick table.
+    """
+
+    name: str
+    run: Callable[[Fold, int], Prediction]
+    changes: dict[str, Any] = field(default_factory=dict)
+    seeded: bool = True
+    quick: bool = False
+
+
+#: The recipe of the design, spelt out: it stays what it is where the defaults become better.
+RECIPE = {"alpha": 1.0, "max_weight": 20.0, "sampler": "under", "normal_share": 0.33, "subsets": 5}
+#: Networks that judge windows by themselves learn from windows in random order, not from sequences of them.
+SINGLE = {"sequence_length": 1, "passes": 1.0, "learning_rate": 2e-3}
+
+_ALL = (
+    Method("always normal", dummies.always_normal, seeded=False, quick=True),
+    Method("drawn by prior", dummies.prior_drawing),
+    Method("logistic regression", tabular.logistic_regression, seeded=False, quick=True),
+    Method("LightGBM", tabular.lightgbm, seeded=False, quick=True),
+    Method("MiniRocket + ridge", convolutions.minirocket),
+    Method("MultiRocket-Hydra", convolutions.multirocket_hydra),
+    Method("QUANT", convolutions.quant),
+    Method("InceptionTime", rivals.inception_time, {"training": SINGLE}),
+    Method("DeepConvLSTM", rivals.deep_conv_lstm, {"training": SINGLE}),
+    Method("LRCN", rivals.lrcn),
+    Method("LR-ConvLSTM plain", nets.train_net, {"recipe": RECIPE | {"alpha": 0.0, "sampler": "none"}}),
+    Method("LR-ConvLSTM weighted only", nets.train_net, {"recipe": RECIPE | {"sampler": "none"}}),
+    Method("LR-ConvLSTM under-sampled only", nets.train_net, {"recipe": RECIPE | {"alpha": 0.0}}),
+    Method("LR-ConvLSTM full recipe", nets.train_net, {"recipe": RECIPE}),
+    Method("LR-ConvLSTM SMOTE", nets.train_net, {"recipe": RECIPE | {"alpha": 0.0, "sampler": "smote"}}),
+    Method("rarefault", nets.train_net, quick=True),
+)
+#: All methods in the table's order, by name.
+METHODS = {method.name: method for method in _ALL}

@@ -9,15 +9,21 @@ from benchmarks.quality.prediction import Prediction
 from benchmarks.quality.protocol import Fold
 
 from rarefault.train.fit import fit, serve
+from rarefault.train.model import LRConvLSTM
 from rarefault.train.recipe import effective_prior
 from rarefault.train.training import new_model
 
 
 def train_net(fold: Fold, seed: int) -> Prediction:
     """Train with the fold's configuration, by the trainer's own steps."""
-    config = fold.config
     torch.manual_seed(seed)
-    model, _ = new_model(config, fold.history, fold.parts["train"])
+    model, _ = new_model(fold.config, fold.history, fold.parts["train"])
+    return train_model(model, fold)
+
+
+def train_model(model: LRConvLSTM, fold: Fold) -> Prediction:
+    """Train a network that has its centre and scale, and ask it about the held-out windows."""
+    config = fold.config
     with tempfile.TemporaryDirectory(prefix="rarefault-quality-") as folder:
         fitted = fit(
             model,

@@ -1,0 +1,164 @@
+"""Diagnosis quality: every method on the same blocks, windows and labels, in one table.
+
+    RAREFAULT_DATA=... python -m benchmarks.quality
+
+reads ``phm2015/plant_31*.csv`` and ``tep/d*.dat`` from the folder ``RAREFAULT_DATA``, runs what has not been run yet
+and writes ``benchmarks/results/quality.json``, a list of rows ``{data, protocol, method, seed, macro_f1, macro_recall,
+f1_per_class, ...}``, and ``quality.md`` beside it. It may be interrupted: what is complete is kept in
+``benchmarks/.cache/quality``. Both files hold all results of the present settings, whichever this call has run;
+``--quick`` prints its table and leaves them alone.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+
+from benchmarks.quality.cache import Cache, Task
+from benchmarks.quality.methods import METHODS
+from benchmarks.quality.protocol import PROBLEMS
+from benchmarks.quality.table import make_rows, markdown
+from benchmarks.quality.worker import start, work
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+ROOT = Path(__file__).parents[2]
+CACHE = ROOT / "benchmarks" / ".cache" / "quality"
+#: Libraries of which each would take all cores.
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS")
+QUICK_PROBLEMS = ("plant31-day", "tep-runs")
+
+
+def main() -> int:
+    """Run what is missing, write rows and table."""
+    args = _arguments()
+    console = Console(stderr=True)
+    folder = os.environ.get("RAREFAULT_DATA")
+    if not folder:
+        sys.exit("RAREFAULT_DATA is not set: it names the folder that holds phm2015/plant_31a.csv and tep/d00.dat")
+    cache = Cache(CACHE)
+    chosen = make_tasks(args.problems, args.methods, args.seeds)
+    todo = [task for task in chosen if args.fresh or cache.current(task) is None]
+    console.print(f"{len(chosen)} trainings, {len(chosen) - len(todo)} of them kept from before")
+    failed = _run(todo, Path(folder).resolve(), args.workers, console, fresh=args.fresh) if todo else 0
+
+    shown = chosen if args.quick else make_tasks(list(PROBLEMS), list(METHODS), args.seeds)
+    rows, missing = make_rows(cache, shown)
+    table = markdown(rows)
+    console.print(Markdown(table)) if console.is_terminal else print(table)
+    if missing:
+        console.print(f"{len(missing)} trainings are missing, the first is: {missing[0]}")
+    commits = {commit for row in rows for commit in row["commit"].split(", ")}
+    if commits - {_commit()}:
+        console.print(f"some rows are of another commit than this one: {', '.join(sorted(commits))}; see --fresh")
+    out = args.out or (None if args.quick else ROOT / "benchmarks" / "results" / "quality.json")
+    if out:
+        out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        out.with_suffix(".md").write_text(table, encoding="utf-8")
+    return 1 if failed else 0
+
+
+def make_tasks(problems: list[str], methods: list[str], seeds: int) -> list[Task]:
+    """All trainings of a selection, fold by fold, so that what two methods share is read once."""
+    return [
+        Task(problem, method, seed, fold)
+        for problem in problems
+        for method in methods
+        for seed in range(seeds if METHODS[method].seeded else 1)
+        for fold in range(PROBLEMS[problem].folds)
+    ]
+
+
+def _run(tasks: list[Task], data: Path, workers: int, console: Console, *, fresh: bool) -> int:
+    """Run tasks in processes of one thread each; the number of those that failed."""
+    os.environ.update(dict.fromkeys(THREADS, "1"))  # inherited, and read when the libraries are loaded
+    commit, machine = _commit(), f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    failed = 0
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), start)
+    progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    with progress, pool:
+        bar = progress.add_task("starting", total=len(tasks))
+        running = {pool.submit(work, task, data, CACHE, fresh, commit, machine): task for task in tasks}
+        try:
+            for future in as_completed(running):
+                failed += not _report(running[future], future, console)
+                progress.update(bar, advance=1, description=str(running[future]))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # what waits in line shall not be run first
+            raise
+    return failed
+
+
+def _report(task: Task, future: Future[float], console: Console) -> bool:
+    """Tell how a task went; one that failed does not keep the others from running."""
+    error = future.exception()
+    if isinstance(error, BrokenProcessPool):
+        sys.exit(f"a process was killed, perhaps for want of memory; try --workers 1. It happened at or before: {task}")
+    if error is not None:
+        console.print(f"[red]failed[/red] {task}", highlight=False)
+        console.print("".join(traceback.format_exception(error)), markup=False, highlight=False)
+        return False
+    console.print(f"{task}: {future.result():.0f} s", highlight=False)
+    return True
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.quality", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--problems", type=_names_of(PROBLEMS), help=f"some of: {', '.join(PROBLEMS)}")
+    parser.add_argument("--methods", type=_names_of(METHODS), help=f"some of: {', '.join(METHODS)}")
+    parser.add_argument("--seeds", type=int, help="of each method that has any (default 3)")
+    parser.add_argument("--workers", type=int, default=2, help="processes of one thread each (default 2)")
+    parser.add_argument("--quick", action="store_true", help="some methods, one seed, some minutes")
+    parser.add_argument("--fresh", action="store_true", help="run again what is kept")
+    parser.add_argument("--out", type=Path, help="JSON; the table goes beside it (default results/quality.json)")
+    args = parser.parse_args()
+    quick: bool = args.quick
+    args.problems = args.problems or list(QUICK_PROBLEMS if quick else PROBLEMS)
+    args.methods = args.methods or [name for name, method in METHODS.items() if method.quick or not quick]
+    args.seeds = args.seeds or (1 if quick else 3)
+    return args
+
+
+def _names_of(there: Mapping[str, object]) -> Callable[[str], list[str]]:
+    """Reads names with commas between them."""
+
+    def names(text: str) -> list[str]:
+        found = [name.strip() for name in text.split(",")]
+        unknown = [name for name in found if name not in there]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; there are: {', '.join(there)}")
+        return found
+
+    return names
+
+
+def _commit() -> str:
+    dirty = _git("status", "--porcelain", "--untracked-files=no", "--", "train", "runtime", "benchmarks/quality")
+    return _git("rev-parse", "HEAD") + ("-dirty" if dirty else "")
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

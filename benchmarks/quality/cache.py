@@ -1,0 +1,144 @@
+"""What was computed is kept: one file for each problem, method, seed and fold."""
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from benchmarks.quality.methods import METHODS, Method
+from benchmarks.quality.prediction import Judged, Prediction
+from benchmarks.quality.protocol import PROBLEMS, Problem, config_of
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training.
+
+    Attributes:
+        problem, method: their keys.
+        seed, fold: numbers.
+    """
+
+    problem: str
+    method: str
+    seed: int
+    fold: int
+
+    def __str__(self) -> str:
+        return f"{self.problem}, {self.method}, seed {self.seed}, fold {self.fold}"
+
+    @property
+    def of(self) -> tuple[Problem, Method]:
+        """What the keys stand for."""
+        return PROBLEMS[self.problem], METHODS[self.method]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a task gave.
+
+    Attributes:
+        prediction, judged: the log-probabilities, and what the decision made of them.
+        decision: settings that the decision was fitted with, as JSON.
+        classes: names, [K].
+        seconds: of training and prediction.
+        commit: of the code that trained.
+        machine: that it trained on.
+    """
+
+    prediction: Prediction
+    judged: Judged
+    decision: str
+    classes: tuple[str, ...]
+    seconds: float
+    commit: str
+    machine: str
+
+
+class Cache:
+    """Files in a folder that git does not see.
+
+    A file's name has a digest of the method and of all settings that training uses, so that a change of defaults makes
+    no old result pass for a new one. A change of the code does not: for that there is ``--fresh``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def path(self, task: Task) -> Path:
+        """Where a task's result belongs."""
+        problem, method = task.of
+        settings = msgspec.to_builtins(config_of(problem, Path(), method.changes))
+        for section in ("data", "decision"):
+            del settings[section]
+        text = json.dumps([method.name, method.changes, settings], sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        name = re.sub(r"[^a-z0-9]+", "-", task.method.lower())
+        return self._folder / task.problem / f"{name}-{digest}-seed{task.seed}-fold{task.fold}.npz"
+
+    def save(self, task: Task, result: Result) -> None:
+        """Write, whole or not at all."""
+        path = self.path(task)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (self._folder / ".gitignore").write_text("*\n", encoding="utf-8")
+        judged, prediction = asdict(result.judged), result.prediction
+        arrays = {f"judged_{key}": np.asarray(value) for key, value in judged.items()}
+        arrays |= {"validation": prediction.validation, "test": prediction.test}
+        about = {
+            "training_prior": prediction.training_prior,
+            "notes": prediction.notes,
+            "decision": result.decision,
+            "classes": result.classes,
+            "seconds": result.seconds,
+            "commit": result.commit,
+            "machine": result.machine,
+        }
+        arrays["about"] = np.asarray(json.dumps(about))
+        fresh = path.with_suffix(".tmp")
+        with fresh.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+        fresh.replace(path)
+
+    def load(self, task: Task) -> Result | None:
+        """The result, or None where there is none yet."""
+        path = self.path(task)
+        if not path.exists():
+            return None
+        with np.load(path) as file:
+            about: dict[str, Any] = json.loads(str(file["about"]))
+            prior = about["training_prior"]
+            judged = {key.removeprefix("judged_"): file[key] for key in file.files if key.startswith("judged_")}
+            prediction = Prediction(
+                file["validation"], file["test"], None if prior is None else tuple(prior), about["notes"]
+            )
+        for key, kind in (("budget_alarms", int), ("device_days", float)):
+            judged[key] = kind(judged[key])
+        return Result(
+            prediction,
+            Judged(**judged),
+            about["decision"],
+            tuple(about["classes"]),
+            about["seconds"],
+            about["commit"],
+            about["machine"],
+        )
+
+    def current(self, task: Task) -> Result | None:
+        """The result, if its decision was fitted with the present settings."""
+        result = self.load(task)
+        return result if result is not None and result.decision == decision_of(task) else None
+
+
+def decision_of(task: Task) -> str:
+    """Settings of the decision, as JSON."""
+    problem, method = task.of
+    return msgspec.json.encode(config_of(problem, Path(), method.changes).decision).decode()
+
+
+def judged_again(result: Result, judged: Judged, decision: str) -> Result:
+    """The same prediction with another decision."""
+    return replace(result, judged=judged, decision=decision)

@@ -1,0 +1,95 @@
+"""Three of the best general classifiers of time series, as aeon has them.
+
+MiniRocket (Dempster, Schmidt and Webb, 2021), MultiRocket (Tan et al., 2022) with Hydra (Dempster et al., 2023), and
+QUANT (Dempster et al., 2024), with the settings of their authors. They take series of one length: windows of
+``CONTEXT`` bins, normalised and clipped as our network does it, the training mean where a value is missing.
+"""
+
+from typing import Any
+
+import numpy as np
+from benchmarks.quality.context import CONTEXT, reach_back
+from benchmarks.quality.methods.scores import balanced_prior, log_probabilities, softmax_factor, softmax_scores
+from benchmarks.quality.prediction import Prediction
+from benchmarks.quality.protocol import Fold
+from sklearn.linear_model import RidgeClassifierCV
+from sklearn.preprocessing import StandardScaler
+
+from rarefault.runtime.grid import Float32
+from rarefault.train.windows import LabelledWindows, channel_statistics
+
+#: Windows whose features are held at once.
+CHUNK = 1024
+ALPHAS = np.logspace(-3, 3, 10)
+
+
+def minirocket(fold: Fold, seed: int) -> Prediction:
+    """10,000 kernels and a balanced ridge."""
+    from aeon.transformations.collection.convolution_based import MiniRocket
+
+    return _ridge(fold, [(MiniRocket(random_state=seed, n_jobs=1), StandardScaler(with_mean=False))])
+
+
+def multirocket_hydra(fold: Fold, seed: int) -> Prediction:
+    """Both transforms side by side and a balanced ridge."""
+    from aeon.classification.convolution_based._hydra import _SparseScaler
+    from aeon.transformations.collection.convolution_based import MultiRocket
+    from aeon.transformations.collection.convolution_based._hydra import HydraTransformer
+
+    hydra = HydraTransformer(random_state=seed, n_jobs=1)
+    return _ridge(fold, [(hydra, _SparseScaler()), (MultiRocket(random_state=seed, n_jobs=1), StandardScaler())])
+
+
+def quant(fold: Fold, seed: int) -> Prediction:
+    """Quantiles over intervals and 200 extremely randomised trees, balanced."""
+    from aeon.classification.interval_based import QUANTClassifier
+
+    x, train = _series(fold), fold.parts["train"]
+    model = QUANTClassifier(class_weight="balanced", random_state=seed)
+    model.fit(x["train"][train.labelled], train.label[train.labelled])
+    known, k = model.classes_, fold.n_classes
+    return Prediction(
+        log_probabilities(model.predict_proba(x["validation"]), known, k),
+        log_probabilities(model.predict_proba(x["test"]), known, k),
+        balanced_prior(known, k),
+    )
+
+
+def _ridge(fold: Fold, branches: list[tuple[Any, Any]]) -> Prediction:
+    """Transform and scale with every branch, then a ridge on all features together."""
+    x, train = _series(fold), fold.parts["train"]
+    known_x, label = x["train"][train.labelled], train.label[train.labelled]
+    features = [np.asarray(scaler.fit_transform(transform.fit_transform(known_x))) for transform, scaler in branches]
+    ridge = RidgeClassifierCV(alphas=ALPHAS, class_weight="balanced")
+    ridge.fit(np.concatenate(features, axis=1), label)
+
+    def decide(part: Float32) -> Any:
+        parts = []
+        for at in range(0, len(part), CHUNK):
+            chunk = part[at : at + CHUNK]
+            scaled = [np.asarray(scaler.transform(transform.transform(chunk))) for transform, scaler in branches]
+            parts.append(ridge.decision_function(np.concatenate(scaled, axis=1)))
+        return np.concatenate(parts)
+
+    validation, known, k = decide(x["validation"]), ridge.classes_, fold.n_classes
+    factor = softmax_factor(validation, fold.parts["validation"].label, known)
+    return Prediction(
+        softmax_scores(validation, factor, known, k),
+        softmax_scores(decide(x["test"]), factor, known, k),
+        balanced_prior(known, k),
+        {"features": sum(f.shape[1] for f in features), "alpha": float(ridge.alpha_)},
+    )
+
+
+def _series(fold: Fold) -> dict[str, Float32]:
+    """Windows of every part, [W, C, L]."""
+    center, scale, _, _ = channel_statistics(fold.parts["train"].windows.rows)
+    clip = fold.config.model.spec().clip
+
+    def series(windows: LabelledWindows) -> Float32:
+        long = reach_back(windows, CONTEXT)
+        z_WLC: Float32 = (long.windows.gather(np.arange(len(long))) - center) / scale
+        out: Float32 = np.nan_to_num(z_WLC.clip(-clip, clip)).transpose(0, 2, 1)
+        return out
+
+    return {part: series(windows) for part, windows in fold.parts.items()}

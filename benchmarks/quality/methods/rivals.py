@@ -1,0 +1,172 @@
+"""Networks of others, trained by the same loop with the same loss, sampling, preprocessing and choice of the epoch.
+
+So what differs from ours is the network alone. None of them carries a state from window to window except LRCN.
+"""
+
+from dataclasses import replace
+
+import torch
+from benchmarks.quality.context import CONTEXT, reach_back
+from benchmarks.quality.methods.nets import train_model
+from benchmarks.quality.prediction import Prediction
+from benchmarks.quality.protocol import Fold
+from torch import Tensor, nn
+
+from rarefault.train.model import LRConvLSTM, ModelSpec, StepOutput
+from rarefault.train.windows import channel_statistics
+
+
+class WindowNet(LRConvLSTM):
+    """A network that judges each window by itself, in the shape that the training loop knows: an empty state."""
+
+    def __init__(self, spec: ModelSpec, n_channels: int, n_classes: int, window_length: int) -> None:
+        nn.Module.__init__(self)  # nothing of the parent's layers
+        self.spec = spec
+        self.n_channels, self.n_classes, self.window_length = n_channels, n_classes, window_length
+        self.register_buffer("center", torch.zeros(n_channels))
+        self.register_buffer("scale", torch.ones(n_channels))
+        self.planes = 2 if spec.missing_indicator else 1
+
+    @property
+    def state_size(self) -> int:
+        """Nothing is carried."""
+        return 0
+
+    def logits(self, window_NLC: Tensor) -> Tensor:
+        """Of each window, [N, K]."""
+        raise NotImplementedError
+
+    def forward(self, x_BTLC: Tensor, state_BS: Tensor | None = None) -> StepOutput:  # noqa: ARG002
+        """See :class:`LRConvLSTM`; the state is empty."""
+        batch, steps = x_BTLC.shape[:2]
+        log_prob = torch.log_softmax(self.logits(x_BTLC.flatten(0, 1)), dim=-1)
+        return StepOutput(log_prob.unflatten(0, (batch, steps)), x_BTLC.new_zeros(batch, 0))
+
+
+class DeepConvLSTM(WindowNet):
+    """Ordóñez and Roggen, "Deep convolutional and LSTM recurrent neural networks", 2016.
+
+    Four convolutions along time over each channel by itself, two LSTM layers of 128 over the bins, the class from the
+    last bin. They have 64 filters and no padding; here 16, which trains in minutes on a processor, and padding, without
+    which nothing is left of a short window.
+    """
+
+    FILTERS, KERNEL, LAYERS, HIDDEN = 16, 5, 4, 128
+
+    def __init__(self, spec: ModelSpec, n_channels: int, n_classes: int, window_length: int) -> None:
+        super().__init__(spec, n_channels, n_classes, window_length)
+        layers: list[nn.Module] = []
+        for at in range(self.LAYERS):
+            planes = self.FILTERS if at else self.planes
+            layers += [nn.Conv2d(planes, self.FILTERS, (self.KERNEL, 1), padding="same"), nn.ReLU()]
+        self.convolutions = nn.Sequential(*layers)
+        self.lstm = nn.LSTM(self.FILTERS * n_channels, self.HIDDEN, num_layers=2, dropout=0.5, batch_first=True)
+        self.forget = nn.Dropout(0.5)
+        self.head = nn.Linear(self.HIDDEN, n_classes)
+
+    def logits(self, window_NLC: Tensor) -> Tensor:
+        """Of each window, [N, K]."""
+        x = self.convolutions(self.preprocess(window_NLC)).transpose(1, 2).flatten(2)  # [N, L, F C]
+        y, _ = self.lstm(x)
+        out: Tensor = self.head(self.forget(y[:, -1]))
+        return out
+
+
+class LRCN(LRConvLSTM):
+    """Donahue et al., "Long-term recurrent convolutional networks", 2015: our network without its inner LSTM.
+
+    Each window goes through the convolutions, what they find goes straight to the outer LSTM, which carries a state.
+    """
+
+    def __init__(self, spec: ModelSpec, n_channels: int, n_classes: int, window_length: int) -> None:
+        super().__init__(spec, n_channels, n_classes, window_length)
+        del self.inner1, self.inner2
+        left = window_length - 2 * (spec.kernel - 1)
+        self.outer1 = nn.LSTM(spec.filters * n_channels * left, spec.outer[0], batch_first=True)
+
+    def encode(self, window_NLC: Tensor) -> Tensor:
+        """What the convolutions find in each window, [N, (L - 8) F C] with kernels of 5."""
+        x = self.preprocess(window_NLC)
+        x = self.drop(torch.relu(self.norm1(self.conv1(x))))
+        x = self.drop(torch.relu(self.norm2(self.conv2(x))))
+        out: Tensor = x.flatten(1)
+        return out
+
+
+class InceptionTime(WindowNet):
+    """Ismail Fawaz et al., "InceptionTime: finding AlexNet for time series classification", 2020.
+
+    Six Inception modules of 32 filters with kernels of 10, 20 and 40 bins, a residual after every third. One network,
+    not their ensemble of five.
+    """
+
+    FILTERS, KERNELS, DEPTH = 32, (9, 19, 39), 6
+
+    def __init__(self, spec: ModelSpec, n_channels: int, n_classes: int, window_length: int) -> None:
+        super().__init__(spec, n_channels, n_classes, window_length)
+        width = self.FILTERS * (len(self.KERNELS) + 1)
+        sizes = [self.planes * n_channels] + [width] * self.DEPTH
+        self.blocks = nn.ModuleList(_Inception(size, self.FILTERS, self.KERNELS) for size in sizes[:-1])
+        self.shortcuts = nn.ModuleList(
+            nn.Sequential(nn.Conv1d(sizes[at], width, 1, bias=False), nn.BatchNorm1d(width))
+            for at in range(0, self.DEPTH, 3)
+        )
+        self.head = nn.Linear(width, n_classes)
+
+    def logits(self, window_NLC: Tensor) -> Tensor:
+        """Of each window, [N, K]."""
+        x = self.preprocess(window_NLC).transpose(2, 3).flatten(1, 2)  # [N, P C, L]
+        residual = x
+        for at, block in enumerate(self.blocks):
+            x = block(x)
+            if at % 3 == 2:
+                x = residual = torch.relu(x + self.shortcuts[at // 3](residual))
+        out: Tensor = self.head(x.mean(dim=2))
+        return out
+
+
+class _Inception(nn.Module):
+    """Convolutions of three lengths and a pooled one, side by side: [N, C, L] to [N, 4 F, L]."""
+
+    def __init__(self, n_channels: int, filters: int, kernels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.bottleneck = nn.Conv1d(n_channels, filters, 1, bias=False)
+        self.paths = nn.ModuleList(nn.Conv1d(filters, filters, k, padding="same", bias=False) for k in kernels)
+        self.pooled = nn.Sequential(nn.MaxPool1d(3, stride=1, padding=1), nn.Conv1d(n_channels, filters, 1, bias=False))
+        self.norm = nn.BatchNorm1d(filters * (len(kernels) + 1))
+
+    def forward(self, x_NCL: Tensor) -> Tensor:
+        """See the class."""
+        narrow = self.bottleneck(x_NCL)
+        found = [path(narrow) for path in self.paths] + [self.pooled(x_NCL)]
+        out: Tensor = torch.relu(self.norm(torch.cat(found, dim=1)))
+        return out
+
+
+def deep_conv_lstm(fold: Fold, seed: int) -> Prediction:
+    """On ``CONTEXT`` bins, since it carries nothing."""
+    return _train(_longer(fold), DeepConvLSTM, seed)
+
+
+def lrcn(fold: Fold, seed: int) -> Prediction:
+    """On our windows and sequences."""
+    return _train(fold, LRCN, seed)
+
+
+def inception_time(fold: Fold, seed: int) -> Prediction:
+    """On ``CONTEXT`` bins, since it carries nothing."""
+    return _train(_longer(fold), InceptionTime, seed)
+
+
+def _longer(fold: Fold) -> Fold:
+    return replace(fold, parts={part: reach_back(windows, CONTEXT) for part, windows in fold.parts.items()})
+
+
+def _train(fold: Fold, network: type[LRConvLSTM], seed: int) -> Prediction:
+    torch.manual_seed(seed)
+    history, length = fold.history, fold.parts["train"].windows.length
+    model = network(fold.config.model.spec(), len(history.channels), len(history.classes), length)
+    center, scale, _, _ = channel_statistics(fold.parts["train"].windows.rows)
+    model.center.copy_(torch.from_numpy(center))
+    model.scale.copy_(torch.from_numpy(scale))
+    return train_model(model, fold)

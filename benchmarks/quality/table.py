@@ -1,0 +1,118 @@
+"""Rows of results and the table in Markdown."""
+
+from collections.abc import Iterable
+from statistics import mean
+from typing import Any
+
+from benchmarks.quality.cache import Cache, Result, Task
+from benchmarks.quality.prediction import score
+from benchmarks.quality.protocol import PROBLEMS
+
+Row = dict[str, Any]
+#: Columns of every table: heading, key in the row, digits.
+COLUMNS = (
+    ("macro-F1", "macro_f1", 3),
+    ("macro recall", "macro_recall", 3),
+    ("lowest recall", "lowest_recall", 2),
+    ("macro PR-AUC", "macro_average_precision", 3),
+    ("calibration error", "calibration_error", 3),
+)
+#: With more classes than this, a column for each makes no table that one can read.
+MOST_CLASSES = 8
+TITLES = {
+    "plant31-day": "PHM 2015 plant 31, blocks of a day",
+    "plant31-week": "PHM 2015 plant 31, blocks of a week",
+    "tep-runs": "Tennessee Eastman, standard training and test runs",
+}
+
+
+def make_rows(cache: Cache, tasks: Iterable[Task]) -> tuple[list[Row], list[Task]]:
+    """A row for each problem, method and seed whose folds are all there, and the tasks that are missing."""
+    groups: dict[tuple[str, str, int], list[Task]] = {}
+    for task in tasks:
+        groups.setdefault((task.problem, task.method, task.seed), []).append(task)
+    rows, missing = [], []
+    for (problem, method, seed), members in groups.items():
+        results = [cache.current(task) for task in members]
+        there = [result for result in results if result is not None]
+        missing += [task for task, result in zip(members, results, strict=True) if result is None]
+        if len(there) == len(members):
+            rows.append(_row(problem, method, seed, there))
+    return rows, missing
+
+
+def _row(problem: str, method: str, seed: int, results: list[Result]) -> Row:
+    """Folds are judged together: each window of the data has one verdict."""
+    about: Row = {
+        "data": PROBLEMS[problem].data,
+        "protocol": PROBLEMS[problem].protocol,
+        "method": method,
+        "seed": seed,
+    }
+    about |= score([r.judged for r in results], results[0].classes)
+    notes = [r.prediction.notes for r in results if r.prediction.notes]
+    if notes:
+        about["notes"] = {key: [n[key] for n in notes] for key in notes[0]}
+    about["seconds"] = round(sum(r.seconds for r in results), 1)
+    about["commit"] = ", ".join(dict.fromkeys(r.commit for r in results))
+    about["machine"] = ", ".join(dict.fromkeys(r.machine for r in results))
+    return about
+
+
+def markdown(rows: list[Row]) -> str:
+    """A table for each problem, one for its false alarms, and which methods had how many seeds."""
+    parts = []
+    for problem in PROBLEMS.values():
+        mine = [row for row in rows if (row["data"], row["protocol"]) == (problem.data, problem.protocol)]
+        if mine:
+            windows = mine[0]["windows"]
+            parts += [f"## {TITLES[problem.key]}", f"{windows:,} windows.", _main_table(mine), _budget_table(mine)]
+    if not parts:
+        return "Nothing is complete yet.\n"
+    return "\n\n".join(parts) + "\n"
+
+
+def _main_table(rows: list[Row]) -> str:
+    classes = _classes(rows)
+    heads = [head for head, _, _ in COLUMNS] + [f"F1 {name}" for name in classes] + ["seconds", "seeds"]
+    lines = [f"| method | {' | '.join(heads)} |", "|---" + "|--:" * len(heads) + "|"]
+    for method, group in _by_method(rows):
+        cells = [spread([row[key] for row in group], digits) for _, key, digits in COLUMNS]
+        cells += [spread([row["f1_per_class"][name] for row in group], 2) for name in classes]
+        cells += [f"{mean(row['seconds'] for row in group):.0f}", str(len(group))]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _budget_table(rows: list[Row]) -> str:
+    classes = _classes(rows)[1:]  # of normal, no alarm is raised
+    heads = ["false alarms", "macro-F1"] + [f"recall {name}" for name in classes]
+    lines = [
+        "Thresholds that keep the validation blocks within one false alarm per device and day; on the test blocks:\n",
+        f"| method | {' | '.join(heads)} |",
+        "|---" + "|--:" * len(heads) + "|",
+    ]
+    for method, group in _by_method(rows):
+        budgets = [row["budget"] for row in group]
+        cells = [spread([b["false_alarms_per_device_day"] for b in budgets], 2)]
+        cells.append(spread([b["macro_f1"] for b in budgets], 3))
+        cells += [spread([b["recall_per_class"][name] for b in budgets], 2) for name in classes]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _classes(rows: list[Row]) -> list[str]:
+    """The classes that the tested windows have, where they are few enough to show."""
+    there = [name for name, f1 in rows[0]["f1_per_class"].items() if f1 is not None]
+    return there if len(there) <= MOST_CLASSES else []
+
+
+def _by_method(rows: list[Row]) -> list[tuple[str, list[Row]]]:
+    names = dict.fromkeys(row["method"] for row in rows)
+    return [(name, [row for row in rows if row["method"] == name]) for name in names]
+
+
+def spread(values: list[float], digits: int) -> str:
+    """Mean, and the range in brackets where there are several."""
+    text = f"{mean(values):.{digits}f}"
+    return text if len(values) == 1 else f"{text} [{min(values):.{digits}f}, {max(values):.{digits}f}]"

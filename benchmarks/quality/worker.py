@@ -1,0 +1,59 @@
+"""One task after the other, in a process with one thread."""
+
+import time
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import msgspec
+import torch
+from benchmarks.quality.cache import Cache, Result, Task, decision_of, judged_again
+from benchmarks.quality.methods import METHODS
+from benchmarks.quality.prediction import judge
+from benchmarks.quality.protocol import PROBLEMS, Fold, make_fold
+
+
+def start() -> None:
+    """For every process: one thread; what the environment does not say to torch."""
+    torch.set_num_threads(1)
+
+
+def work(task: Task, data: Path, cache_folder: Path, fresh: bool, commit: str, machine: str) -> float:
+    """Train if there is no prediction yet, judge, keep it.
+
+    Args:
+        task: what to do.
+        data: folder of the data.
+        cache_folder: where results are kept.
+        fresh: train even if there is a prediction.
+        commit, machine: kept with the result.
+
+    Returns:
+        Seconds that this took.
+    """
+    began = time.perf_counter()
+    cache = Cache(cache_folder)
+    fold = _seeded(_fold(task.problem, task.method, task.fold, data), task.seed)
+    had = None if fresh else cache.load(task)
+    if had is not None:
+        cache.save(task, judged_again(had, judge(fold, had.prediction), decision_of(task)))
+        return time.perf_counter() - began
+    trained = time.perf_counter()
+    prediction = METHODS[task.method].run(fold, task.seed)
+    seconds = time.perf_counter() - trained
+    result = Result(
+        prediction, judge(fold, prediction), decision_of(task), fold.history.classes, round(seconds, 2), commit, machine
+    )
+    cache.save(task, result)
+    return time.perf_counter() - began
+
+
+@lru_cache(maxsize=2)
+def _fold(problem: str, method: str, number: int, data: Path) -> Fold:
+    return make_fold(PROBLEMS[problem], number, data, METHODS[method].changes)
+
+
+def _seeded(fold: Fold, seed: int) -> Fold:
+    """The same blocks and windows; what training draws goes by the seed."""
+    training = msgspec.structs.replace(fold.config.training, seed=seed)
+    return replace(fold, config=msgspec.structs.replace(fold.config, training=training))
