@@ -72,7 +72,7 @@ def make_windows() -> LabelledWindows:
     index = np.tile(np.arange(n_bins), n_devices)
     device = np.repeat(np.arange(n_devices, dtype=np.int32), n_bins)
     windows = Streams(WINDOW, len(CHANNELS)).push(Bins(device, index, values, index == 0))
-    return LabelledWindows(windows, np.zeros(len(windows), np.int64), np.cumsum(windows.fresh))
+    return LabelledWindows(windows, np.zeros(len(windows), np.int64), np.cumsum(windows.fresh), WINDOW.stride)
 
 
 def make(folder: Path) -> Path:

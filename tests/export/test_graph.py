@@ -37,7 +37,7 @@ def network(spec: ModelSpec, n_channels: int = 3, n_classes: int = 4, length: in
     model.scale.uniform_(0.1, 10)
     model.train()
     for _ in range(3):
-        model(model.center + model.scale * torch.randn(8, 4, length, n_channels))
+        model(model.center + model.scale * torch.randn(8, length + 3, n_channels), stride=1)
     return model.eval()
 
 

@@ -21,15 +21,16 @@ def model() -> LRConvLSTM:
     return model.eval()
 
 
-def windows(*shape: int) -> torch.Tensor:
-    x = torch.randn(*shape, 9, 3, generator=torch.Generator().manual_seed(2)) * 3
-    x[..., 2, 1] = torch.nan
+def bins(sequences: int, n: int = 9) -> torch.Tensor:
+    """Random bins with a hole."""
+    x = torch.randn(sequences, n, 3, generator=torch.Generator().manual_seed(2)) * 3
+    x[:, 2, 1] = torch.nan
     return x
 
 
 def test_shapes(model: LRConvLSTM) -> None:
     """Sequence to sequence: a distribution over the classes for every window, and the state after the last."""
-    log_prob, state = model(windows(5, 6))
+    log_prob, state = model(bins(5, 9 + 5 * 2), stride=2)
     assert log_prob.shape == (5, 6, 4)
     assert state.shape == (5, model.state_size) == (5, 2 * (7 + 5))
     torch.testing.assert_close(log_prob.exp().sum(-1), torch.ones(5, 6))
@@ -43,10 +44,12 @@ def test_the_reference_preset_has_the_sizes_of_the_design() -> None:
     assert model.state_size == 2 * (512 + 128)
 
 
-def test_steps_with_carried_state_are_the_sequence(model: LRConvLSTM) -> None:
-    """Window by window with the state carried gives what the whole sequence gives at once."""
-    x = windows(2, 12)
-    whole, last = model(x)
+@pytest.mark.parametrize("stride", [1, 2, 9, 11])
+def test_steps_with_carried_state_are_the_sequence(model: LRConvLSTM, stride: int) -> None:
+    """Window by window with the state carried gives what the whole sequence gives at once, shared work or not."""
+    rows = bins(2, 9 + 11 * stride)
+    whole, last = model(rows, stride)
+    x = rows.unfold(1, 9, stride).transpose(2, 3)
     step = TorchStep(model)
     state = np.zeros((2, model.state_size), np.float32)
     for t in range(12):
@@ -57,7 +60,7 @@ def test_steps_with_carried_state_are_the_sequence(model: LRConvLSTM) -> None:
 
 def test_missing_values_are_the_mean_and_are_seen(model: LRConvLSTM) -> None:
     """NaN is filled with the channel's mean; the indicator tells it from a value that happens to be the mean."""
-    x = windows(1)
+    x = bins(1)
     x[..., 0] = torch.nan
     filled = x.clone()
     filled[..., 0] = 10.0
@@ -71,10 +74,10 @@ def test_missing_values_are_the_mean_and_are_seen(model: LRConvLSTM) -> None:
 
 def test_wild_values_are_clipped(model: LRConvLSTM) -> None:
     """A broken sensor's 1e30 is no more than the clip, and gives probabilities."""
-    x = windows(1)
+    x = bins(1)
     x[..., 0] = 1e30
     assert float(model.preprocess(x)[:, 0].max()) == 5.0
-    assert torch.isfinite(model(x[None]).log_prob).all()
+    assert torch.isfinite(model(x, stride=1).log_prob).all()
 
 
 def test_too_short_windows_are_refused() -> None:

@@ -36,11 +36,11 @@ class WindowNet(LRConvLSTM):
         """Of each window, [N, K]."""
         raise NotImplementedError
 
-    def forward(self, x_BTLC: Tensor, state_BS: Tensor | None = None) -> StepOutput:  # noqa: ARG002
+    def forward(self, bins_BRC: Tensor, stride: int, state_BS: Tensor | None = None) -> StepOutput:  # noqa: ARG002
         """See :class:`LRConvLSTM`; the state is empty."""
-        batch, steps = x_BTLC.shape[:2]
-        log_prob = torch.log_softmax(self.logits(x_BTLC.flatten(0, 1)), dim=-1)
-        return StepOutput(log_prob.unflatten(0, (batch, steps)), x_BTLC.new_zeros(batch, 0))
+        window_BTLC = bins_BRC.unfold(1, self.window_length, stride).transpose(2, 3)
+        log_prob = torch.log_softmax(self.logits(window_BTLC.flatten(0, 1)), dim=-1)
+        return StepOutput(log_prob.unflatten(0, window_BTLC.shape[:2]), bins_BRC.new_zeros(len(bins_BRC), 0))
 
 
 class DeepConvLSTM(WindowNet):
@@ -84,13 +84,9 @@ class LRCN(LRConvLSTM):
         left = window_length - 2 * (spec.kernel - 1)
         self.outer1 = nn.LSTM(spec.filters * n_channels * left, spec.outer[0], batch_first=True)
 
-    def encode(self, window_NLC: Tensor) -> Tensor:
-        """What the convolutions find in each window, [N, (L - 8) F C] with kernels of 5."""
-        x = self.preprocess(window_NLC)
-        x = self.drop(torch.relu(self.norm1(self.conv1(x))))
-        x = self.drop(torch.relu(self.norm2(self.conv2(x))))
-        out: Tensor = x.flatten(1)
-        return out
+    def read(self, found_NTEF: Tensor) -> Tensor:
+        """What the convolutions find in each window, as it is, [N, T, E F C]."""
+        return found_NTEF.flatten(2)
 
 
 class InceptionTime(WindowNet):

@@ -30,7 +30,7 @@ class EpochSource(Protocol):
     steps: int
 
     def batches(self, number: int) -> Iterator[Batch]:
-        """Sequences [B, T, L, C], targets [B, T, K] and class weights [K] of an epoch, always the same for a number."""
+        """Bins of sequences [B, R, C], targets [B, T, K] and class weights [K]; the same for the same number."""
 
 
 def epoch_source(windows: LabelledWindows, model: LRConvLSTM, config: TrainConfig) -> EpochSource:
@@ -75,8 +75,8 @@ class SubsetEpochs:
         for at in range(0, len(drawn), self._training.batch_size):
             first = drawn[at : at + self._training.batch_size]
             select = first[:, None] + np.arange(self._training.sequence_length)
-            x_BTLC = self._rows[self._windows.row_index(select)]
-            yield x_BTLC, one_hot(self._windows.label[select], self._n_classes), weights
+            rows = self._windows.sequence_rows(first, self._training.sequence_length)
+            yield self._rows[torch.from_numpy(rows)], one_hot(self._windows.label[select], self._n_classes), weights
 
 
 class SmoteEpochs:
@@ -97,7 +97,7 @@ class SmoteEpochs:
         select = spaced[:, None] + np.arange(length)
         label = windows.label[select]
         x, target = smote_sequences(
-            windows.windows.gather(select),
+            windows.windows.rows[windows.sequence_rows(spaced, length)],
             label,
             model.n_classes,
             model.center.cpu().numpy(),

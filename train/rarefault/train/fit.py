@@ -93,7 +93,7 @@ def fit(
         model.train()
         losses = []
         for x, target, weights in epochs.batches(number):
-            log_prob, _ = model(x.to(device))
+            log_prob, _ = model(x.to(device), train.stride)
             loss = weighted_nll(log_prob, target.to(device), weights.to(device))
             optimizer.zero_grad()
             loss.backward()
@@ -148,7 +148,9 @@ def serve(model: LRConvLSTM, windows: LabelledWindows) -> Float32:
         state: Tensor | None = None
         for a in range(first, stop, SERVE_CHUNK):
             b = min(a + SERVE_CHUNK, stop)
-            log_prob, state = model(rows[windows.row_index(np.arange(a, b)).to(device)].unsqueeze(0), state)
+            # Consecutive windows of a segment are cut from one run of rows.
+            run = windows.sequence_rows(np.array([a]), b - a)[0]
+            log_prob, state = model(rows[run[0] : run[-1] + 1].unsqueeze(0), windows.stride, state)
             out[a:b] = log_prob[0].cpu()
     return out.numpy()
 

@@ -1,8 +1,8 @@
 """LR-ConvLSTM: long-term recurrent convolutional LSTM, sequence to sequence.
 
 Convolutions along time find patterns inside a window, an inner LSTM reads them bin by bin, an outer LSTM carries what
-it has seen from window to window. Shapes: B sequences, T windows, L bins, C channels, F filters, K classes, N devices
-due, S carried state.
+it has seen from window to window. Shapes: B sequences, T windows, L bins of a window, R bins of a whole
+sequence, C channels, F filters, E bins after the convolutions, K classes, N devices due, S carried state.
 """
 
 from typing import Annotated, NamedTuple
@@ -84,7 +84,7 @@ class LRConvLSTM(nn.Module):
         return 2 * sum(self.spec.outer)
 
     def preprocess(self, window_NLC: Tensor) -> Tensor:
-        """Normalise, clip, and fill what is missing with the mean: [N, L, C] to planes [N, P, L, C]."""
+        """Normalise, clip, and fill what is missing with the mean: [N, L, C] to planes [N, P, L, C], for any L."""
         missing = torch.isnan(window_NLC)
         z = ((window_NLC - self.center) / self.scale).clamp(-self.spec.clip, self.spec.clip)
         z = torch.where(missing, torch.zeros_like(z), z)
@@ -92,28 +92,40 @@ class LRConvLSTM(nn.Module):
             return z.unsqueeze(1)
         return torch.stack((z, missing.to(z.dtype)), dim=1)
 
-    def encode(self, window_NLC: Tensor) -> Tensor:
-        """What the inner part makes of each window by itself: [N, L, C] to [N, 64 (L - 8)] at reference sizes."""
-        x = self.preprocess(window_NLC)
+    def encode(self, bins_NRC: Tensor, stride: int = 1) -> Tensor:
+        """What the inner part makes of each window by itself: [N, R, C] to [N, T, 64 (L - 8)] at reference sizes.
+
+        Overlapping windows share their bins, and so does the work of the convolutions, which is the same for a bin in
+        whichever window it stands.
+        """
+        x = self.preprocess(bins_NRC)
         x = self.drop(torch.relu(self.norm1(self.conv1(x))))
         x = self.drop(torch.relu(self.norm2(self.conv2(x))))
-        x = x.transpose(1, 2).flatten(2)  # [N, L - 8, F C]
-        x, _ = self.inner1(x)
+        x = x.transpose(1, 2).flatten(2)  # [N, R - 8, F C]
+        return self.read(x.unfold(1, self.window_length - 2 * (self.spec.kernel - 1), stride).transpose(2, 3))
+
+    def read(self, found_NTEF: Tensor) -> Tensor:
+        """The inner LSTM over the bins of each window, all of its outputs: [N, T, E, F C] to [N, T, 64 E]."""
+        x, _ = self.inner1(found_NTEF.flatten(0, 1))
         x, _ = self.inner2(x)
-        encoded: Tensor = x.flatten(1)
+        encoded: Tensor = x.flatten(1).unflatten(0, found_NTEF.shape[:2])
         return encoded
 
-    def forward(self, x_BTLC: Tensor, state_BS: Tensor | None = None) -> StepOutput:
-        """Sequences of windows in raw units to log-probabilities [B, T, K] and the state after them [B, S]."""
-        batch, steps = x_BTLC.shape[:2]
+    def forward(self, bins_BRC: Tensor, stride: int, state_BS: Tensor | None = None) -> StepOutput:
+        """Sequences of windows to log-probabilities [B, T, K] and the state after them [B, S].
+
+        Args:
+            bins_BRC: raw units; the T windows are cut from them, R = L + (T - 1) stride.
+            stride: bins from one window to the next.
+            state_BS: to begin with; zero by default.
+        """
         if state_BS is None:
-            state_BS = x_BTLC.new_zeros(batch, self.state_size)
-        encoded = self.encode(x_BTLC.flatten(0, 1)).unflatten(0, (batch, steps))
-        return self._outer(encoded, state_BS)
+            state_BS = bins_BRC.new_zeros(len(bins_BRC), self.state_size)
+        return self._outer(self.encode(bins_BRC, stride), state_BS)
 
     def step(self, window_NLC: Tensor, state_NS: Tensor) -> StepOutput:
         """One window of each device that is due: log-probabilities [N, K] and the next state [N, S]."""
-        log_prob, state = self._outer(self.encode(window_NLC).unsqueeze(1), state_NS)
+        log_prob, state = self._outer(self.encode(window_NLC), state_NS)
         return StepOutput(log_prob.squeeze(1), state)
 
     def _outer(self, encoded_BTE: Tensor, state_BS: Tensor) -> StepOutput:

@@ -132,7 +132,7 @@ def _as_prior(mass: Float64) -> tuple[float, ...]:
 
 
 def smote_sequences(
-    x_QTLC: Float32, label_QT: Int64, n_classes: int, center: Float32, scale: Float32, seed: int
+    x_QRC: Float32, label_QT: Int64, n_classes: int, center: Float32, scale: Float32, seed: int
 ) -> tuple[Float32, Float32]:
     """Over-sampling instead of under-sampling: SMOTE between sequences of one kind.
 
@@ -141,13 +141,13 @@ def smote_sequences(
     Kinds with too few sequences for SMOTE's neighbours are left as they are.
 
     Returns:
-        Sequences [Q', T, L, C] in raw units and targets [Q', T, K].
+        Bins of sequences [Q', R, C] in raw units and targets [Q', T, K].
     """
     counts = np.bincount(label_QT.ravel(), minlength=n_classes)
     rarity = np.argsort(np.argsort(-counts, kind="stable"), kind="stable")  # 0 = the most frequent class
     kind = np.argsort(-counts, kind="stable")[rarity[label_QT].max(axis=1)]
     one_hot = np.eye(n_classes, dtype=np.float32)[label_QT]
-    z = np.nan_to_num((x_QTLC - center) / scale, nan=0.0)
+    z = np.nan_to_num((x_QRC - center) / scale, nan=0.0)
     size = np.bincount(kind, minlength=n_classes)
     strategy = {int(k): int(size.max()) for k in np.flatnonzero(size > SMOTE_NEIGHBOURS)}
     flat = np.concatenate((z.reshape(len(z), -1), one_hot.reshape(len(z), -1)), axis=1)
@@ -159,7 +159,7 @@ def smote_sequences(
         )
     grown = np.concatenate((grown, flat[left])).astype(np.float32)
     n_values = z[0].size
-    x = grown[:, :n_values].reshape(-1, *x_QTLC.shape[1:]) * scale + center
+    x = grown[:, :n_values].reshape(-1, *x_QRC.shape[1:]) * scale + center
     return x.astype(np.float32), grown[:, n_values:].reshape(-1, *one_hot.shape[1:])
 
 

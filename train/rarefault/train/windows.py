@@ -20,11 +20,13 @@ class LabelledWindows:
         windows: in order of device, then time.
         label: -1 where nobody knows it, [W].
         segment: number of the unbroken stretch that each window is in, [W].
+        stride: bins from one window of a segment to the next.
     """
 
     windows: Windows
     label: Int64
     segment: Int64
+    stride: int
 
     def __len__(self) -> int:
         return len(self.label)
@@ -42,10 +44,11 @@ class LabelledWindows:
         """The bins that all windows are cut from, [R, C]."""
         return torch.from_numpy(self.windows.rows)
 
-    def row_index(self, select: Int64) -> Tensor:
-        """Rows of the selected windows, [..., L] for a selection [...]: windows are gathered, never copied."""
-        end = self.windows.end_row[select]
-        return torch.from_numpy(end[..., None] + np.arange(1 - self.windows.length, 1))
+    def sequence_rows(self, first: Int64, length: int) -> Int64:
+        """Rows of the sequences of ``length`` windows from ``first`` [B] on, [B, R]; they must not leave a segment."""
+        begin = self.windows.end_row[first] - self.windows.length + 1
+        rows: Int64 = begin[:, None] + np.arange(self.windows.length + (length - 1) * self.stride)
+        return rows
 
     def segments(self) -> list[tuple[int, int]]:
         """First and one past last window of each segment."""
@@ -59,7 +62,7 @@ def cut_windows(history: History, grid: GridSpec, window: WindowSpec) -> Labelle
     bins = Grid(grid, len(history.channels), history.counter_mask).push(history.device, history.time_ms, history.values)
     windows = Streams(window, len(history.channels)).push(bins)
     label = label_bins(history, windows.device, windows.end_index, grid.period_ms)
-    return LabelledWindows(windows, label, np.cumsum(windows.fresh))
+    return LabelledWindows(windows, label, np.cumsum(windows.fresh), window.stride)
 
 
 def channel_statistics(rows: Float32) -> tuple[Float32, Float32, list[int], list[int]]:
