@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.quality.methods import convolutions, dummies, nets, rivals, tabular
+from benchmarks.quality.methods import convolutions, dummies, nets, rivals, tabular, trees
 from benchmarks.quality.prediction import Prediction
 from benchmarks.quality.protocol import Fold
 
@@ -31,7 +31,9 @@ class Method:
 #: The recipe of the design, spelt out: it stays what it is where the defaults become better.
 RECIPE = {"alpha": 1.0, "max_weight": 20.0, "sampler": "under", "normal_share": 0.33, "subsets": 5}
 #: Networks that judge windows by themselves learn from windows in random order, not from sequences of them.
-SINGLE = {"sequence_length": 1, "passes": 1.0, "learning_rate": 2e-3}
+SINGLE = {"sequence_length": 1, "batch_size": 256, "learning_rate": 2e-3}
+#: The network without the trees that are shipped beside it.
+ALONE = {"trees": {"rounds": 0}}
 
 _ALL = (
     Method("always normal", dummies.always_normal, seeded=False, quick=True),
@@ -41,14 +43,15 @@ _ALL = (
     Method("MiniRocket + ridge", convolutions.minirocket),
     Method("MultiRocket-Hydra", convolutions.multirocket_hydra),
     Method("QUANT", convolutions.quant),
-    Method("InceptionTime", rivals.inception_time, {"training": SINGLE}),
-    Method("DeepConvLSTM", rivals.deep_conv_lstm, {"training": SINGLE}),
-    Method("LRCN", rivals.lrcn),
-    Method("LR-ConvLSTM plain", nets.train_net, {"recipe": RECIPE | {"alpha": 0.0, "sampler": "none"}}),
-    Method("LR-ConvLSTM weighted only", nets.train_net, {"recipe": RECIPE | {"sampler": "none"}}),
-    Method("LR-ConvLSTM under-sampled only", nets.train_net, {"recipe": RECIPE | {"alpha": 0.0}}),
-    Method("LR-ConvLSTM full recipe", nets.train_net, {"recipe": RECIPE}),
-    Method("LR-ConvLSTM SMOTE", nets.train_net, {"recipe": RECIPE | {"alpha": 0.0, "sampler": "smote"}}),
+    Method("InceptionTime", rivals.inception_time, ALONE | {"training": SINGLE}),
+    Method("DeepConvLSTM", rivals.deep_conv_lstm, ALONE | {"training": SINGLE}),
+    Method("LRCN", rivals.lrcn, ALONE),
+    Method("LR-ConvLSTM plain", nets.train_net, ALONE | {"recipe": RECIPE | {"alpha": 0.0, "sampler": "none"}}),
+    Method("LR-ConvLSTM weighted only", nets.train_net, ALONE | {"recipe": RECIPE | {"sampler": "none"}}),
+    Method("LR-ConvLSTM under-sampled only", nets.train_net, ALONE | {"recipe": RECIPE | {"alpha": 0.0}}),
+    Method("LR-ConvLSTM full recipe", nets.train_net, ALONE | {"recipe": RECIPE}),
+    Method("LR-ConvLSTM SMOTE", nets.train_net, ALONE | {"recipe": RECIPE | {"alpha": 0.0, "sampler": "smote"}}),
+    Method("rarefault without network", trees.alone),
     Method("rarefault", nets.train_net, quick=True),
 )
 #: All methods in the table's order, by name.

@@ -10,8 +10,9 @@ from benchmarks.quality.protocol import Fold
 
 from rarefault.train.fit import fit, serve
 from rarefault.train.model import LRConvLSTM
-from rarefault.train.recipe import effective_prior
+from rarefault.train.recipe import class_shares, effective_prior
 from rarefault.train.training import new_model
+from rarefault.train.tree_fit import add_trees
 
 
 def train_net(fold: Fold, seed: int) -> Prediction:
@@ -33,14 +34,20 @@ def train_model(model: LRConvLSTM, fold: Fold) -> Prediction:
             digest="",
             resume_file=Path(folder, "resume.pt"),
         )
+    learnt = effective_prior(fitted.subsets)
+    if config.trees.rounds:
+        true = class_shares(fold.parts["train"].label, fold.n_classes)
+        add_trees(model, fold.parts["train"], fold.parts["validation"], learnt, true, config)
     notes: dict[str, Any] = {
         "parameters": sum(p.numel() for p in model.parameters()),
         "epochs": len(fitted.curves),
         "best_epoch": fitted.best_epoch,
     }
+    if model.trees is not None:
+        notes["trees_share"] = round(float(model.trees.share), 3)
     return Prediction(
         serve(model, fold.parts["validation"]),
         serve(model, fold.parts["test"]),
-        effective_prior(fitted.subsets),
+        learnt,
         notes,
     )

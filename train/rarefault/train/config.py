@@ -56,22 +56,34 @@ class RecipeConfig(Section, frozen=True):
     """Number of random subsets; each epoch trains on one of them and all faulty sequences."""
 
 
+class TreesConfig(Section, frozen=True):
+    """``[trees]``: boosted trees beside the network."""
+
+    rounds: Annotated[int, msgspec.Meta(ge=0, le=2000)] = 150
+    """Trees for each class; 0 leaves the network alone."""
+    learning_rate: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.1
+    leaves: Annotated[int, msgspec.Meta(ge=2, le=256)] = 15
+    """Leaves of a tree, at most."""
+    min_samples: Count = 5
+    """Windows in a leaf, at least."""
+
+
 class TrainingConfig(Section, frozen=True):
     """``[training]``: the optimisation."""
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] | None = None
     """Name of the model; by default that of the configuration file."""
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**31)] = 0
-    epochs: Count = 40
+    epochs: Count = 25
     patience: Count = 15
     """Epochs without a better validation score before training stops."""
-    batch_size: Count = 64
+    batch_size: Count = 16
     """Sequences in a step of the optimiser."""
     sequence_length: Count = 16
     """Windows in a training sequence, T."""
-    passes: Positive = 2.0
+    passes: Positive = 5.0
     """How often an epoch sees each window on average; sequences start anywhere and overlap."""
-    learning_rate: Positive = 6e-3
+    learning_rate: Positive = 3e-3
     """Peak of the one-cycle schedule."""
     clip_norm: Positive = 1.0
     retrain_tolerance: Share = 0.02
@@ -110,6 +122,7 @@ class TrainConfig(Section, frozen=True):
     split: SplitConfig = SplitConfig()
     model: ModelConfig = ModelConfig()
     recipe: RecipeConfig = RecipeConfig()
+    trees: TreesConfig = TreesConfig()
     training: TrainingConfig = TrainingConfig()
     decision: DecisionConfig = DecisionConfig()
 

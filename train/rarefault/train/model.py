@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rarefault.runtime.manifest import Count, Positive
+from rarefault.train.trees import TreeExpert
 
 
 class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -77,6 +78,8 @@ class LRConvLSTM(nn.Module):
         self.outer1 = nn.LSTM(spec.inner[1] * left, spec.outer[0], batch_first=True)
         self.outer2 = nn.LSTM(spec.outer[0], spec.outer[1], batch_first=True)
         self.head = nn.Linear(spec.outer[1], n_classes)
+        self.trees: TreeExpert | None = None
+        """Judges every window by itself beside the network; set when the network is trained."""
 
     @property
     def state_size(self) -> int:
@@ -121,11 +124,16 @@ class LRConvLSTM(nn.Module):
         """
         if state_BS is None:
             state_BS = bins_BRC.new_zeros(len(bins_BRC), self.state_size)
-        return self._outer(self.encode(bins_BRC, stride), state_BS)
+        log_prob, state = self._outer(self.encode(bins_BRC, stride), state_BS)
+        if self.trees is not None:
+            window_BTLC = bins_BRC.unfold(1, self.window_length, stride).transpose(2, 3)
+            trees = self.trees(window_BTLC.flatten(0, 1)).unflatten(0, window_BTLC.shape[:2])
+            log_prob = self.trees.pool(log_prob, trees)
+        return StepOutput(log_prob, state)
 
     def step(self, window_NLC: Tensor, state_NS: Tensor) -> StepOutput:
         """One window of each device that is due: log-probabilities [N, K] and the next state [N, S]."""
-        log_prob, state = self._outer(self.encode(window_NLC), state_NS)
+        log_prob, state = self(window_NLC, 1, state_NS)
         return StepOutput(log_prob.squeeze(1), state)
 
     def _outer(self, encoded_BTE: Tensor, state_BS: Tensor) -> StepOutput:

@@ -28,6 +28,7 @@ from rarefault.runtime.grid import Float32
 from rarefault.runtime.manifest import Manifest
 from rarefault.train.config import TrainConfig, load_train_config, to_toml
 from rarefault.train.model import LRConvLSTM, ModelSpec
+from rarefault.train.trees import TreeExpert
 from rarefault.train.windows import LabelledWindows
 
 #: Sequences and windows of each that the reference outputs are for.
@@ -105,6 +106,8 @@ class RunDirectory:
             saved = torch.load(self.checkpoint, weights_only=True, map_location="cpu")
             spec = msgspec.convert(saved["spec"], ModelSpec)
             model = LRConvLSTM(spec, saved["n_channels"], saved["n_classes"], saved["window_length"])
+            trees = {k.removeprefix("trees."): v for k, v in saved["weights"].items() if k.startswith("trees.")}
+            model.trees = TreeExpert(**trees) if trees else None
             model.load_state_dict(saved["weights"])
         except Exception as error:  # torch raises a different class for each way a file can be broken
             raise RarefaultError(f"{self.checkpoint}: damaged or no checkpoint of this release ({error})") from error

@@ -29,6 +29,7 @@ from rarefault.train.retraining import compare, prepare
 from rarefault.train.run_directory import RunDirectory, reference_outputs
 from rarefault.train.split import PARTS, Split, split_history
 from rarefault.train.step import TorchStep
+from rarefault.train.tree_fit import add_trees
 from rarefault.train.windows import LabelledWindows, channel_statistics, cut_windows
 
 #: Networks with fewer parameters train as fast on one thread as on two, and much faster where cores are shared.
@@ -117,6 +118,7 @@ def train(  # noqa: PLR0915 - a list of stages, to be read from top to bottom
     torch.manual_seed(config.training.seed)
     if before:
         model = before.run.load_model()  # with its centre and scale
+        model.trees = None  # grown anew, from all data
         _set_threads(model, config.training.threads)
     else:
         model, remarks = new_model(config, history, parts["train"])
@@ -148,14 +150,20 @@ def train(  # noqa: PLR0915 - a list of stages, to be read from top to bottom
         tell.note(notes[-1])
     done("fit")
 
-    tell.stage("fitting the decision on the validation blocks")
     k = len(history.classes)
+    learnt, true = effective_prior(fitted.subsets), class_shares(parts["train"].label, k)
+    if config.trees.rounds:
+        tell.stage("growing the trees")
+        add_trees(model, parts["train"], parts["validation"], learnt, true, config)
+        done("trees")
+
+    tell.stage("fitting the decision on the validation blocks")
     decision = fit_decision(
         serve(model, parts["validation"]),
         parts["validation"].label,
         history.classes,
-        effective_prior(fitted.subsets),
-        class_shares(parts["train"].label, k),
+        learnt,
+        true,
         config.decision,
         Validation.of(history, parts["validation"], config.grid, config.window),
     )

@@ -1,0 +1,183 @@
+"""Growing the trees that stand beside the network."""
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from scipy.special import log_softmax
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from rarefault.runtime.errors import RarefaultError
+from rarefault.runtime.grid import Float32, Float64, Int64
+from rarefault.train.config import TrainConfig, TreesConfig
+from rarefault.train.fit import serve
+from rarefault.train.model import LRConvLSTM
+from rarefault.train.trees import UNSEEN, TreeExpert, window_features
+from rarefault.train.windows import LabelledWindows
+
+#: Windows whose features are computed at once.
+CHUNK = 2048
+#: Deepest tree; what the step computes is bounded by it.
+DEPTH = 8
+#: Largest difference between the trees' probabilities and those of the library that grew them.
+ALLOWED = 1e-6
+
+
+def add_trees(
+    model: LRConvLSTM,
+    train: LabelledWindows,
+    validation: LabelledWindows,
+    learnt: tuple[float, ...],
+    true: tuple[float, ...],
+    config: TrainConfig,
+) -> None:
+    """Grow trees on the training windows and put them beside a trained network.
+
+    Args:
+        model: gets them.
+        train, validation: windows of the parts; the trees' share is fitted on the latter.
+        learnt: class shares that the network has learnt, [K].
+        true: class shares of the history, [K].
+        config: trees and training sections are used.
+    """
+    model.trees = None
+    trees = grow_trees(train, model.n_classes, learnt, config.trees, config.training.seed)
+    if trees is None:
+        return
+    network = serve(model, validation)
+    shift = np.log(np.asarray(true)) - np.log(np.asarray(learnt))
+    trees.share.fill_(fit_share(network, judge(trees, validation), validation.label, shift))
+    model.trees = trees
+
+
+def grow_trees(
+    windows: LabelledWindows, n_classes: int, prior: tuple[float, ...], config: TreesConfig, seed: int
+) -> TreeExpert | None:
+    """Boosted trees on the statistics of the labelled windows; None where there are not two classes.
+
+    Args:
+        windows: of the training part.
+        n_classes: K.
+        prior: class shares that the network has learnt, [K]; windows are weighted so that the trees learn the same.
+        config: their number and size.
+        seed: of the growing.
+
+    Raises:
+        RarefaultError: the trees could not be read from the library that grew them.
+    """
+    select = np.flatnonzero(windows.labelled)
+    label = windows.label[select]
+    counts = np.bincount(label, minlength=n_classes)
+    if (counts > 0).sum() < 2:
+        return None
+    features = features_of(windows, select)
+    weight = np.asarray(prior) / np.maximum(counts, 1) * len(label)
+    grower = HistGradientBoostingClassifier(
+        max_iter=config.rounds,
+        learning_rate=config.learning_rate,
+        max_leaf_nodes=config.leaves,
+        min_samples_leaf=config.min_samples,
+        max_depth=DEPTH,
+        early_stopping=False,
+        random_state=seed,
+    ).fit(features, label, sample_weight=weight[label])
+    trees = _read(grower, n_classes)
+    _check(trees, grower, windows, select[:CHUNK], features[:CHUNK])
+    return trees
+
+
+@torch.inference_mode()
+def judge(trees: TreeExpert, windows: LabelledWindows) -> Float32:
+    """The trees' log-probabilities of all windows, [W, K]."""
+    select = np.arange(len(windows))
+    parts = [
+        trees(torch.from_numpy(windows.windows.gather(select[at : at + CHUNK]))) for at in range(0, len(select), CHUNK)
+    ]
+    return torch.cat(parts).numpy()
+
+
+def features_of(windows: LabelledWindows, select: Int64) -> Float32:
+    """Statistics of the selected windows, [W, M]."""
+    parts = [
+        window_features(torch.from_numpy(windows.windows.gather(select[at : at + CHUNK]))).numpy()
+        for at in range(0, len(select), CHUNK)
+    ]
+    return np.concatenate(parts)
+
+
+def fit_share(network: Float32, trees: Float32, label: Int64, shift: Float64) -> float:
+    """The trees' share of the pooled verdict that makes the labels of the validation windows likeliest.
+
+    Both parts get a factor of their own; their sum is a temperature, which is fitted again with the decision.
+
+    Args:
+        network, trees: log-probabilities, [W, K].
+        label: -1 where nobody knows, [W].
+        shift: logarithm of the true prior over that of the training, [K].
+    """
+    known = np.flatnonzero(label >= 0)
+    target = label[known]
+    parts = np.stack((network[known], trees[known])).astype(np.float64)
+
+    def nll(factors: Float64) -> float:
+        log_prob = log_softmax(np.tensordot(factors, parts, axes=1) + shift, axis=1)
+        return -float(log_prob[np.arange(len(known)), target].mean())
+
+    found = minimize(nll, (0.5, 0.5), bounds=((0.0, 5.0), (0.0, 5.0)), method="L-BFGS-B").x
+    return float(found[1] / found.sum()) if found.sum() > 0 else 0.5
+
+
+def _read(grower: HistGradientBoostingClassifier, n_classes: int) -> TreeExpert:
+    """The library's trees as flat arrays."""
+    known = np.asarray(grower.classes_, np.int64)
+    # Of two classes the library grows trees for the second alone, whose score is the logit.
+    speaks = known if len(known) > 2 else known[1:]
+    base = np.full(n_classes, UNSEEN)
+    base[known] = 0.0
+    base[speaks] = grower._baseline_prediction.ravel()  # noqa: SLF001 - there is no public way to the trees
+    nodes, roots, targets = [], [], []
+    at = 0
+    for trees_of_round in grower._predictors:  # noqa: SLF001
+        for target, tree in zip(speaks, trees_of_round, strict=True):
+            own = np.arange(len(tree.nodes)) + at
+            leaf = tree.nodes["is_leaf"].astype(bool)
+            nodes.append(
+                {
+                    "feature": np.where(leaf, 0, tree.nodes["feature_idx"]).astype(np.int64),
+                    "threshold": np.where(leaf, 0.0, tree.nodes["num_threshold"]),
+                    "missing_left": tree.nodes["missing_go_to_left"].astype(bool),
+                    "left": np.where(leaf, own, tree.nodes["left"].astype(np.int64) + at),
+                    "right": np.where(leaf, own, tree.nodes["right"].astype(np.int64) + at),
+                    "value": np.where(leaf, tree.nodes["value"], 0.0),
+                }
+            )
+            roots.append(at)
+            targets.append(target)
+            at += len(own)
+    depth = max(int(tree.nodes["depth"].max()) for trees in grower._predictors for tree in trees)  # noqa: SLF001
+    flat = {name: torch.from_numpy(np.concatenate([n[name] for n in nodes])) for name in nodes[0]}
+    return TreeExpert(
+        **flat,
+        root=torch.tensor(roots),
+        target=torch.tensor(np.asarray(targets)),
+        base=torch.from_numpy(base),
+        depth=torch.tensor(depth),
+        share=torch.tensor(0.5, dtype=torch.float64),
+    )
+
+
+@torch.inference_mode()
+def _check(
+    trees: TreeExpert,
+    grower: HistGradientBoostingClassifier,
+    windows: LabelledWindows,
+    select: Int64,
+    features: Float32,
+) -> None:
+    """Whether the arrays compute what the library computes."""
+    got = trees(torch.from_numpy(windows.windows.gather(select))).exp().numpy()[:, grower.classes_]
+    difference = float(np.abs(got - grower.predict_proba(features)).max())
+    if not difference <= ALLOWED:
+        raise RarefaultError(
+            f"the trees that were read differ from those that scikit-learn grew by {difference:.2g}: its inner format "
+            "may have changed; install the versions of constraints.txt, or set trees.rounds = 0"
+        )
