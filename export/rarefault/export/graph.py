@@ -11,20 +11,18 @@ H hidden size, K classes, S carried state.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from torch import Tensor, nn
 
+from rarefault.export.building import GraphBuilder
+from rarefault.export.tree_graph import pooled, tree_log_prob
 from rarefault.runtime import __version__
 from rarefault.runtime.manifest import METADATA_KEY, Manifest
 from rarefault.train.model import LRConvLSTM
-
-#: Operators of 2022 and later; every ONNX Runtime that the daemon accepts has them.
-OPSET, IR_VERSION = 17, 9
 
 
 def step_graph(model: LRConvLSTM) -> onnx.ModelProto:
@@ -33,7 +31,7 @@ def step_graph(model: LRConvLSTM) -> onnx.ModelProto:
     N is free. Raw units go in, NaN where a value is missing; the same file carries no manifest yet.
     """
     spec = model.spec
-    graph = _Graph()
+    graph = GraphBuilder()
     zero_axis, one_axis = graph.constant("axis_0", np.array([0])), graph.constant("axis_1", np.array([1]))
 
     x = _preprocess(graph, model, one_axis)  # [N, P, L, C]
@@ -64,6 +62,9 @@ def step_graph(model: LRConvLSTM) -> onnx.ModelProto:
     x = graph.add("Squeeze", [x, zero_axis], "last_hidden")
     head = [graph.constant(f"head.{name}", _array(model.head.get_parameter(name))) for name in ("weight", "bias")]
     x = graph.add("Gemm", [x, *head], "logits", transB=1)
+    if model.trees is not None:
+        x = graph.add("LogSoftmax", [x], "network_log_prob", axis=1)
+        x = pooled(graph, model.trees, x, tree_log_prob(graph, model.trees, model.window_length))
     graph.add("LogSoftmax", [x], "log_prob", axis=1)
     return graph.finish(
         inputs={"window": (model.window_length, model.n_channels), "state": (model.state_size,)},
@@ -87,7 +88,7 @@ def with_manifest(model: onnx.ModelProto, manifest: Manifest) -> bytes:
     return data
 
 
-def _preprocess(graph: "_Graph", model: LRConvLSTM, one_axis: str) -> str:
+def _preprocess(graph: GraphBuilder, model: LRConvLSTM, one_axis: str) -> str:
     """Normalise, fill what is missing with the mean, clip; beside it, if wanted, what was missing."""
     clip = np.float32(model.spec.clip)
     missing = graph.add("IsNaN", ["window"], "missing")
@@ -104,7 +105,7 @@ def _preprocess(graph: "_Graph", model: LRConvLSTM, one_axis: str) -> str:
     return graph.add("Concat", [x, indicator], "planes", axis=1)
 
 
-def _convolution(graph: "_Graph", name: str, x: str, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> str:
+def _convolution(graph: GraphBuilder, name: str, x: str, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> str:
     """Convolution, normalisation and ReLU; the normalisation is folded into the convolution's weights."""
     assert conv.bias is not None
     assert norm.running_mean is not None
@@ -117,7 +118,7 @@ def _convolution(graph: "_Graph", name: str, x: str, conv: nn.Conv2d, norm: nn.B
 
 
 def _lstm(
-    graph: "_Graph", name: str, x: str, layer: nn.LSTM, before: Sequence[str] = ("", ""), after: Sequence[str] = ()
+    graph: GraphBuilder, name: str, x: str, layer: nn.LSTM, before: Sequence[str] = ("", ""), after: Sequence[str] = ()
 ) -> str:
     """One LSTM layer over [T, N, I]: all hidden values [T, 1, N, H]; from a zero state unless one is given."""
     weights = [
@@ -141,35 +142,3 @@ def _gates(layer: nn.LSTM, name: str) -> NDArray[np.float32]:
 def _array(tensor: Tensor) -> NDArray[np.float32]:
     array: NDArray[np.float32] = tensor.detach().cpu().float().numpy()
     return array
-
-
-class _Graph:
-    """Collects nodes and constants; a node is named after its first output."""
-
-    def __init__(self) -> None:
-        self._nodes: list[onnx.NodeProto] = []
-        self._constants: list[onnx.TensorProto] = []
-
-    def constant(self, name: str, value: NDArray[Any] | np.float32) -> str:
-        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(value).reshape(np.shape(value)), name))
-        return name
-
-    def add(self, operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        self.add_many(operator, inputs, [output], **attributes)
-        return output
-
-    def add_many(self, operator: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> None:
-        self._nodes.append(helper.make_node(operator, inputs, outputs, name=outputs[0], **attributes))
-
-    def finish(self, inputs: dict[str, tuple[int, ...]], outputs: dict[str, tuple[int, ...]]) -> onnx.ModelProto:
-        """The checked model; shapes are those of one device, N is put before them."""
-
-        def describe(tensors: dict[str, tuple[int, ...]]) -> list[onnx.ValueInfoProto]:
-            return [
-                helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape]) for name, shape in tensors.items()
-            ]
-
-        graph = helper.make_graph(self._nodes, "step", describe(inputs), describe(outputs), self._constants)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
-        onnx.checker.check_model(model, full_check=True)
-        return model
