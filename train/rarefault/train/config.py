@@ -66,6 +66,8 @@ class TreesConfig(Section, frozen=True):
     """Leaves of a tree, at most."""
     min_samples: Count = 5
     """Windows in a leaf, at least."""
+    l2: NotNegative = 5.0
+    """Draws the values of leaves towards 0. Without it, a class of a few windows can make them grow without bound."""
 
 
 class TrainingConfig(Section, frozen=True):

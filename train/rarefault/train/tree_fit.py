@@ -57,7 +57,8 @@ def grow_trees(
     Args:
         windows: of the training part.
         n_classes: K.
-        prior: class shares that the network has learnt, [K]; windows are weighted so that the trees learn the same.
+        prior: class shares that the network has learnt, [K]. The trees are grown as if all classes were as frequent,
+            and made to have learnt the same afterwards.
         config: their number and size.
         seed: of the growing.
 
@@ -70,18 +71,20 @@ def grow_trees(
     if (counts > 0).sum() < 2:
         return None
     features = features_of(windows, select)
-    weight = np.asarray(prior) / np.maximum(counts, 1) * len(label)
     grower = HistGradientBoostingClassifier(
         max_iter=config.rounds,
         learning_rate=config.learning_rate,
         max_leaf_nodes=config.leaves,
         min_samples_leaf=config.min_samples,
+        l2_regularization=config.l2,
         max_depth=DEPTH,
+        class_weight="balanced",
         early_stopping=False,
         random_state=seed,
-    ).fit(features, label, sample_weight=weight[label])
+    ).fit(features, label)
     trees = _read(grower, n_classes)
     _check(trees, grower, windows, select[:CHUNK], features[:CHUNK])
+    trees.base += torch.log(torch.tensor(prior, dtype=torch.float64)) * (trees.base > UNSEEN)
     return trees
 
 
