@@ -30,15 +30,14 @@ def tree_log_prob(graph: GraphBuilder, trees: TreeExpert, window_length: int) ->
         numbers: list[int] = np.where(leaf, 0, of.numpy() - first[tree]).tolist()
         return numbers
 
-    scores = graph.add(
+    sums = graph.add(
         "TreeEnsembleRegressor",
         [features],
-        "tree_scores",
+        "tree_sums",
         domain=DOMAIN,
         n_targets=len(trees.base),
         aggregate_function="SUM",
         post_transform="NONE",
-        base_values_as_tensor=numpy_helper.from_array(trees.base.numpy(), "base_values"),
         nodes_treeids=tree.tolist(),
         nodes_nodeids=number.tolist(),
         nodes_featureids=trees.feature.tolist(),
@@ -52,7 +51,9 @@ def tree_log_prob(graph: GraphBuilder, trees: TreeExpert, window_length: int) ->
         target_ids=trees.target.numpy()[tree[at]].tolist(),
         target_weights_as_tensor=numpy_helper.from_array(trees.value.numpy()[at], "target_weights"),
     )
-    return graph.add("LogSoftmax", [scores], "tree_log_prob", axis=1)
+    # Not as the operator's base values: ONNX Runtime leaves them out for a class without a tree.
+    base = graph.constant("tree_base", trees.base.numpy().astype(np.float32))
+    return graph.add("LogSoftmax", [graph.add("Add", [sums, base], "tree_scores")], "tree_log_prob", axis=1)
 
 
 def pooled(graph: GraphBuilder, trees: TreeExpert, network: str, spoken: str) -> str:
