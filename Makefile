@@ -3,10 +3,11 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.rarefault-ready
+BENCH_VENV ?= .venv-bench
 MOSQUITTO := $(shell PATH="$$PATH:/usr/sbin:/usr/local/sbin" command -v mosquitto 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup mosquitto check test demo bench bench-faults clean
+.PHONY: help setup mosquitto check test demo bench bench-faults bench-quality clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -49,5 +50,17 @@ bench: setup ## the measurements
 bench-faults: setup mosquitto ## kill, freeze and starve daemon and broker, and count what is lost (--quick: FAULTS_ARGS)
 	$(BIN)/python benchmarks/faults.py $(FAULTS_ARGS)
 
+bench-quality: $(BENCH_VENV)/.ready ## every method on the same blocks; hours (--quick and more: QUALITY_ARGS)
+	@[ -n "$$RAREFAULT_DATA" ] || { \
+	  echo "RAREFAULT_DATA is not set: it names the folder that holds phm2015/ and tep/" >&2; exit 1; }
+	$(BENCH_VENV)/bin/python -m benchmarks.quality $(QUALITY_ARGS)
+
+# An environment of its own: what is compared with needs an older NumPy.
+$(BENCH_VENV)/.ready: pyproject.toml benchmarks/quality/constraints.txt
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  -c benchmarks/quality/constraints.txt -e '.[bench]'
+	@touch $@
+
 clean: ## remove what the targets made
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis demo runs dist
+	rm -rf $(VENV) $(BENCH_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis demo runs dist

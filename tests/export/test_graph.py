@@ -10,11 +10,16 @@ import torch
 
 from rarefault.export.graph import step_graph, with_manifest
 from rarefault.export.parity import check_file, random_sequence, run_sequence
+from rarefault.runtime.grid import Bins
 from rarefault.runtime.manifest import METADATA_KEY, DecisionSpec, GridSpec, Manifest, WindowSpec
 from rarefault.runtime.model_file import load_model
+from rarefault.runtime.streams import Streams
+from rarefault.train.config import TreesConfig
 from rarefault.train.model import PRESETS, LRConvLSTM, ModelSpec
 from rarefault.train.run_directory import Reference, RunDirectory
 from rarefault.train.step import TorchStep
+from rarefault.train.tree_fit import grow_trees
+from rarefault.train.windows import LabelledWindows
 
 SPECS = {
     "with indicator": ModelSpec(
@@ -68,6 +73,34 @@ def test_the_graph_computes_what_the_network_computes(spec: ModelSpec, tmp_path:
     checks = check_file(load_model(path).step, step, center, scale, reference)
     assert len(checks) == 10
     assert all(check.holds for check in checks), checks
+
+
+def test_the_trees_come_to_the_same_leaves(tmp_path: Path) -> None:
+    """Beside the network or alone, with holes and dead channels, and for a class that has no tree."""
+    model = network(PRESETS["small"], n_channels=3, n_classes=4, length=12)
+    rng = np.random.default_rng(1)
+    center, scale = model.center.numpy(), model.scale.numpy()
+    values = (center + scale * rng.normal(size=(2000, 3))).astype(np.float32)
+    values[rng.random(values.shape) < 0.1] = np.nan
+    index = np.arange(len(values))
+    spec = WindowSpec(length=12, stride=1)
+    cut = Streams(spec, 3).push(Bins(np.zeros(len(values), np.int32), index, values, index == 0))
+    label = np.digitize(
+        np.nan_to_num(cut.rows[cut.end_row, 0], nan=center[0]), center[0] + scale[0] * np.array([-1, 1])
+    )
+    windows = LabelledWindows(cut, label, np.cumsum(cut.fresh), spec.stride)
+    model.trees = grow_trees(windows, 4, (0.4, 0.3, 0.3, 1e-6), TreesConfig(rounds=30), 0)
+    assert model.trees is not None
+    for share in (0.0, 0.4, 1.0):
+        model.trees.share.fill_(share)
+        path = tmp_path / "both.onnx"
+        path.write_bytes(with_manifest(step_graph(model), manifest_of(model)))
+        step = TorchStep(model)
+        sequence = random_sequence(np.random.default_rng(5), 4, 12, center, scale)
+        sequence[3, 1] = np.nan
+        reference = Reference(sequence, *run_sequence(step, sequence, np.zeros((4, model.state_size), np.float32)))
+        checks = check_file(load_model(path).step, step, center, scale, reference)
+        assert all(check.holds for check in checks), checks
 
 
 def test_the_lstm_weights_are_constants_of_the_graph() -> None:

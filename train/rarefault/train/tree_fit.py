@@ -71,6 +71,8 @@ def grow_trees(
     if (counts > 0).sum() < 2:
         return None
     features = features_of(windows, select)
+    # The library cannot bin what is never known. Being constant, it is asked for by no tree.
+    features[:, np.isnan(features).all(axis=0)] = 0.0
     grower = HistGradientBoostingClassifier(
         max_iter=config.rounds,
         learning_rate=config.learning_rate,
