@@ -4,14 +4,19 @@ import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
+from benchmarks.quality import prediction as judging
 from benchmarks.quality.methods import METHODS, Method
 from benchmarks.quality.prediction import Judged, Prediction
 from benchmarks.quality.protocol import PROBLEMS, Problem, config_of
+
+from rarefault.runtime import decision
+from rarefault.train import alarms, decision_fit, thresholds
 
 
 @dataclass(frozen=True)
@@ -134,11 +139,20 @@ class Cache:
 
 
 def decision_of(task: Task) -> str:
-    """Settings of the decision, as JSON."""
+    """Settings of the decision, as JSON, and a digest of the code that fits it: verdicts cost little to make again."""
     problem, method = task.of
-    return msgspec.json.encode(config_of(problem, Path(), method.changes).decision).decode()
+    settings = msgspec.json.encode(config_of(problem, Path(), method.changes).decision).decode()
+    return f"{settings} {_decision_code()}"
 
 
-def judged_again(result: Result, judged: Judged, decision: str) -> Result:
+@lru_cache
+def _decision_code() -> str:
+    digest = hashlib.sha256()
+    for module in (decision, alarms, decision_fit, thresholds, judging):
+        digest.update(Path(str(module.__file__)).read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def judged_again(result: Result, judged: Judged, settings: str) -> Result:
     """The same prediction with another decision."""
-    return replace(result, judged=judged, decision=decision)
+    return replace(result, judged=judged, decision=settings)
