@@ -87,8 +87,8 @@ def fit_thresholds(
     one class after the other, within a factor of four, where the class has windows enough and the gain is worth it.
 
     Args:
-        by_share: what ``beta`` is to make large, and all that is made large where no alarms are counted: macro-F1. Alarms would say
-            little of classes that are seldom or never in the validation blocks.
+        by_share: what ``beta`` is to make large: macro-F1. Alarms would say little of classes that are seldom or never
+            in the validation blocks.
         counts: validation windows of each class, [K].
         true_prior: [K].
         of_alarms: what all else is to make large. A fault with few validation windows goes along where others
