@@ -77,18 +77,18 @@ def test_one_class_grows_no_trees() -> None:
 
 
 def test_the_share_goes_to_the_part_that_knows() -> None:
-    """A part that is right gets the verdict, one that draws lots does not; two that know different things share it."""
+    """Half-way from 0.75 to 1 for a part that is right, to 0 for one that draws lots, to 0.5 where both know a half."""
     rng = np.random.default_rng(0)
     label = rng.integers(0, 3, 600)
     right = np.log(np.where(np.eye(3)[label] > 0, 0.9, 0.05)).astype(np.float32)
     right[rng.random(600) < 0.1] = np.log(1 / 3)
     lots = np.log(rng.dirichlet((1, 1, 1), 600)).astype(np.float32)
-    assert fit_share(lots, right, label, np.zeros(3)) > 0.9
-    assert fit_share(right, lots, label, np.zeros(3)) < 0.1
+    assert fit_share(lots, right, label, np.zeros(3)) > 0.83
+    assert fit_share(right, lots, label, np.zeros(3)) < 0.42
     half = rng.random(600) < 0.5
     first, second = right.copy(), right.copy()
     first[half] = second[~half] = np.log(1 / 3)
-    assert 0.4 < fit_share(first, second, label, np.zeros(3)) < 0.6
+    assert 0.58 < fit_share(first, second, label, np.zeros(3)) < 0.67
 
 
 def test_served_is_the_pool_of_both() -> None:
