@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from benchmarks.quality.prediction import Judged, Prediction
 from benchmarks.quality.protocol import PROBLEMS, Problem, config_of
 
 from rarefault.runtime import decision
-from rarefault.train import alarms, decision_fit, thresholds
+from rarefault.train import alarms, conformal, decision_fit, thresholds
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ class Result:
     """What a task gave.
 
     Attributes:
-        prediction, judged: the log-probabilities, and what the decision made of them.
+        prediction: the log-probabilities.
+        judged: what the decision made of them; None where an older form of it was kept.
         decision: settings that the decision was fitted with, as JSON.
         classes: names, [K].
         seconds: of training and prediction.
@@ -56,7 +57,7 @@ class Result:
     """
 
     prediction: Prediction
-    judged: Judged
+    judged: Judged | None
     decision: str
     classes: tuple[str, ...]
     seconds: float
@@ -87,6 +88,8 @@ class Cache:
 
     def save(self, task: Task, result: Result) -> None:
         """Write, whole or not at all."""
+        if result.judged is None:
+            raise ValueError("what is not judged is not kept")
         path = self.path(task)
         path.parent.mkdir(parents=True, exist_ok=True)
         (self._folder / ".gitignore").write_text("*\n", encoding="utf-8")
@@ -116,15 +119,17 @@ class Cache:
         with np.load(path) as file:
             about: dict[str, Any] = json.loads(str(file["about"]))
             prior = about["training_prior"]
-            judged = {key.removeprefix("judged_"): file[key] for key in file.files if key.startswith("judged_")}
+            kept = {key.removeprefix("judged_"): file[key] for key in file.files if key.startswith("judged_")}
             prediction = Prediction(
                 file["validation"], file["test"], None if prior is None else tuple(prior), about["notes"]
             )
-        for key, kind in (("budget_alarms", int), ("device_days", float)):
-            judged[key] = kind(judged[key])
+        judged = None
+        if set(kept) == {field.name for field in fields(Judged)}:
+            numbers = {"budget_alarms": int(kept["budget_alarms"]), "device_days": float(kept["device_days"])}
+            judged = Judged(**(kept | numbers))
         return Result(
             prediction,
-            Judged(**judged),
+            judged,
             about["decision"],
             tuple(about["classes"]),
             about["seconds"],
@@ -135,7 +140,8 @@ class Cache:
     def current(self, task: Task) -> Result | None:
         """The result, if its decision was fitted with the present settings."""
         result = self.load(task)
-        return result if result is not None and result.decision == decision_of(task) else None
+        there = result is not None and result.judged is not None and result.decision == decision_of(task)
+        return result if there else None
 
 
 def decision_of(task: Task) -> str:
@@ -148,7 +154,7 @@ def decision_of(task: Task) -> str:
 @lru_cache
 def _decision_code() -> str:
     digest = hashlib.sha256()
-    for module in (decision, alarms, decision_fit, thresholds, judging):
+    for module in (decision, alarms, conformal, decision_fit, thresholds, judging):
         digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()[:12]
 

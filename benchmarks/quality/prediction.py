@@ -8,9 +8,10 @@ import numpy as np
 from benchmarks.quality.protocol import Fold
 
 from rarefault.runtime.decision import Decision
-from rarefault.runtime.grid import Float32, Int64
+from rarefault.runtime.grid import Bool, Float32, Int64
 from rarefault.runtime.manifest import DecisionSpec
 from rarefault.train.alarms import AlarmTrial
+from rarefault.train.conformal import event_of
 from rarefault.train.decision_fit import fit_decision
 from rarefault.train.metrics import score_windows, to_plain
 from rarefault.train.recipe import class_shares
@@ -41,6 +42,9 @@ class Judged:
         plain: class with the largest log-probability, [W].
         verdict: of the decision that was fitted on the validation windows, [W].
         posterior: calibrated, [W, K].
+        event: number of the run of windows with one label, [W].
+        covered: whether the label was plausible, [W].
+        levelled: whether a coverage is stated of the label, which needs events enough to validate on, [W].
         budget_verdict: of a decision for a budget of one false alarm per device and day, [W].
         budget_alarms: false alarms that it raised.
         device_days: that the windows stand for.
@@ -50,6 +54,9 @@ class Judged:
     plain: Int64
     verdict: Int64
     posterior: np.ndarray[Any, np.dtype[np.float64]]
+    event: Int64
+    covered: Bool
+    levelled: Bool
     budget_verdict: Int64
     budget_alarms: int
     device_days: float
@@ -66,11 +73,16 @@ def judge(fold: Fold, prediction: Prediction) -> Judged:
         test.trial(budget, posterior).judge, budget, test.device, test.end_ms, test.fresh, posterior, test.span_ms
     )
     careful = Decision(budget)
+    level = np.asarray(spec.plausible)[test.label]  # of the last class where the label is unknown; not asked there
+    row = np.arange(len(level))
     return Judged(
         label=test.label,
         plain=prediction.test.argmax(axis=1),
         verdict=decision.verdict(posterior, decision.score(posterior)),
         posterior=posterior,
+        event=event_of(test.device, test.fresh, test.label),
+        covered=decision.plausible(posterior)[row, test.label],
+        levelled=level > 0,
         budget_verdict=careful.verdict(posterior, careful.score(posterior)),
         budget_alarms=int(trial.count(np.asarray([budget.thresholds]))[0].false),
         device_days=test.device_days,
@@ -91,6 +103,21 @@ def _decision(fold: Fold, prediction: Prediction, objective: str) -> DecisionSpe
         config,
         fold.validation(),
     ).spec
+
+
+def _coverage(judged: list[Judged], classes: tuple[str, ...]) -> dict[str, dict[str, float | int]]:
+    """Of the classes of which one is stated: mean over the events of all folds."""
+    found: dict[str, dict[str, float | int]] = {}
+    for c, name in enumerate(classes):
+        shares: list[float] = []
+        windows = 0
+        for j in judged:
+            mine = (j.label == c) & j.levelled
+            windows += int(mine.sum())
+            shares += [float(j.covered[mine & (j.event == event)].mean()) for event in np.unique(j.event[mine])]
+        if shares:
+            found[name] = {"windows": windows, "events": len(shares), "by_event": float(np.mean(shares))}
+    return found
 
 
 def score(judged: list[Judged], classes: tuple[str, ...]) -> dict[str, Any]:
@@ -125,6 +152,8 @@ def score(judged: list[Judged], classes: tuple[str, ...]) -> dict[str, Any]:
         "macro_f1_plain": plain["macro_f1"],
         "macro_recall_plain": plain["balanced_accuracy"],
         "macro_f1_mean_of_folds": float(np.mean(one_fold)),
+        "unknown": float((np.concatenate([j.verdict for j in judged])[known] == len(classes)).mean()),
+        "coverage": _coverage(judged, classes),
         "budget": {
             "false_alarms_per_device_day": sum(j.budget_alarms for j in judged) / days,
             "macro_f1": careful["macro_f1"],

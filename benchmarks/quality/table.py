@@ -49,7 +49,7 @@ def _row(problem: str, method: str, seed: int, results: list[Result]) -> Row:
         "method": method,
         "seed": seed,
     }
-    about |= score([r.judged for r in results], results[0].classes)
+    about |= score([r.judged for r in results if r.judged is not None], results[0].classes)
     notes = [r.prediction.notes for r in results if r.prediction.notes]
     if notes:
         about["notes"] = {key: [n[key] for n in notes] for key in notes[0]}

@@ -1,6 +1,7 @@
 """Alarms held against events, the same alarms under other thresholds, and thresholds chosen by them."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -156,7 +157,7 @@ def one_day() -> tuple[Validation, Float64]:
     return Validation(told, np.zeros(8, np.int64), end_ms, fresh, label, LONG_MS, LONG_MS), posterior
 
 
-def even(**changes: float) -> DecisionSpec:
+def even(**changes: Any) -> DecisionSpec:
     """A decision that leaves the posterior as it is."""
     return DecisionSpec(training_prior=(1 / 3,) * 3, true_prior=(1 / 3,) * 3, thresholds=(1.0, 1.0, 1.0), **changes)
 
@@ -227,7 +228,7 @@ def test_the_cost_curve() -> None:
 
 def fit(day: Validation, log_prob: Float64, **changes: object) -> tuple[DecisionSpec, list[str]]:
     share = (0.9, 0.1, 1e-6)
-    config = DecisionConfig(**changes)  # type: ignore[arg-type]
+    config = DecisionConfig(**{"coverage": 0.0, **changes})  # type: ignore[arg-type]
     fitted = fit_decision(log_prob.astype(np.float32), day.label, CLASSES, share, share, config, day)
     return fitted.spec, fitted.notes
 
@@ -263,5 +264,5 @@ def test_without_events_the_alarms_say_nothing() -> None:
     with pytest.raises(ValueError, match="needs the validation windows"):
         fit_decision(
             np.log(posterior).astype(np.float32), day.label, CLASSES, (0.9, 0.1, 1e-6), (0.9, 0.1, 1e-6),
-            DecisionConfig(objective="event_f1"),
+            DecisionConfig(objective="event_f1", coverage=0),
         )  # fmt: skip

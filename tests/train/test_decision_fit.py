@@ -28,7 +28,7 @@ def test_the_temperature_undoes_over_confidence() -> None:
     """Log-probabilities three times too sharp come back with a temperature of three."""
     prior = (0.9, 0.07, 0.03)
     log_prob, label = draw(20_000, prior, sharpness=3.0)
-    fitted = fit_decision(log_prob, label, CLASSES, (1 / 3,) * 3, prior, DecisionConfig())
+    fitted = fit_decision(log_prob, label, CLASSES, (1 / 3,) * 3, prior, DecisionConfig(coverage=0))
     assert fitted.spec.temperature == pytest.approx(3.0, rel=0.05)
     top = Decision(fitted.spec).posterior(log_prob)
     right = (top.argmax(axis=1) == label).mean()
@@ -38,7 +38,7 @@ def test_the_temperature_undoes_over_confidence() -> None:
 def test_thresholds_raise_macro_f1_on_other_data() -> None:
     """Fitted on one draw, they help on another: rare classes are seen that the posterior alone would miss."""
     prior = (0.95, 0.04, 0.01)
-    spec = fit_decision(*draw(4000, prior, 1.0), CLASSES, (1 / 3,) * 3, prior, DecisionConfig()).spec
+    spec = fit_decision(*draw(4000, prior, 1.0), CLASSES, (1 / 3,) * 3, prior, DecisionConfig(coverage=0)).spec
     log_prob, label = draw(20_000, prior, 1.0, seed=1)
 
     def recall(thresholds: bool) -> float:
@@ -54,7 +54,9 @@ def test_thresholds_raise_macro_f1_on_other_data() -> None:
 def test_the_posterior_alone_can_be_asked_for() -> None:
     """With ``objective = "posterior"`` all thresholds are equal."""
     prior = (0.9, 0.07, 0.03)
-    fitted = fit_decision(*draw(500, prior, 1.0), CLASSES, (1 / 3,) * 3, prior, DecisionConfig(objective="posterior"))
+    fitted = fit_decision(
+        *draw(500, prior, 1.0), CLASSES, (1 / 3,) * 3, prior, DecisionConfig(objective="posterior", coverage=0)
+    )
     assert fitted.spec.thresholds == (1.0, 1.0, 1.0)
 
 
@@ -63,7 +65,7 @@ def test_a_class_that_training_never_saw_gets_no_low_threshold() -> None:
     log_prob, label = draw(3000, (0.97, 0.03, 0.0), 1.0)
     log_prob[:, 2] = np.log(1e-4)
     prior = (0.97, 0.03, SMALLEST_PRIOR)
-    fitted = fit_decision(log_prob, label, CLASSES, (0.5, 0.5, SMALLEST_PRIOR), prior, DecisionConfig())
+    fitted = fit_decision(log_prob, label, CLASSES, (0.5, 0.5, SMALLEST_PRIOR), prior, DecisionConfig(coverage=0))
     decision = Decision(fitted.spec)
     posterior = decision.posterior(log_prob)
     assert not (decision.verdict(posterior, decision.score(posterior)) == 2).any()

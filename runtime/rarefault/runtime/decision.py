@@ -12,7 +12,9 @@ Missing a rare fault costs more than a false alarm, so each class has a threshol
 
     score_c  ∝  posterior_c / threshold_c          (sum 1)
 
-decides: the verdict is the class with the largest score, or ``unknown`` where no posterior reaches ``unknown_below``.
+decides: the verdict is the class with the largest score, or ``unknown`` where no posterior reaches ``unknown_below``,
+or where that class is not plausible: its posterior is below what the windows of its events have had
+(:mod:`rarefault.train.conformal`).
 
 The alarm is what a person sees. A fault's alarm is raised when it is the verdict with a score of at least
 ``raise_threshold`` for ``on_delay_s``, and stays until its score has been below ``clear_threshold`` for
@@ -66,6 +68,7 @@ class Decision:
         self.n_classes = len(spec.thresholds)
         self._shift = np.log(np.asarray(spec.true_prior)) - np.log(np.asarray(spec.training_prior))
         self._thresholds = np.asarray(spec.thresholds, np.float64)
+        self._plausible = np.asarray(spec.plausible or (0.0,) * self.n_classes, np.float64)
         self._alarm = np.empty(0, np.int64)
         self._said = np.empty(0, np.int64)
         self._candidate = np.empty(0, np.int64)
@@ -87,8 +90,14 @@ class Decision:
 
     def verdict(self, posterior: Float64, score: Float64) -> Int64:
         """Index of the verdict's class, K for ``unknown``, [W]."""
+        best = score.argmax(axis=1)
         unknown = posterior.max(axis=1) < self.spec.unknown_below
-        return np.where(unknown, self.n_classes, score.argmax(axis=1))
+        unknown |= posterior[np.arange(len(best)), best] < self._plausible[best]
+        return np.where(unknown, self.n_classes, best)
+
+    def plausible(self, posterior: Float64) -> Bool:
+        """Which classes the windows can be of, at the manifest's coverage, [W, K]."""
+        return np.asarray(posterior >= self._plausible)
 
     def judge(
         self, device: Int32, end_ms: Int64, fresh: Bool, log_prob: Float32

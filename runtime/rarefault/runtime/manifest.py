@@ -87,6 +87,11 @@ class DecisionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """Log-probabilities are divided by it before the priors are corrected."""
     unknown_below: Share = 0.0
     """The verdict is ``unknown`` where the largest posterior is below this."""
+    coverage: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
+    """Share of an event's windows in which its class is to be plausible; 0 where that is not asked."""
+    plausible: tuple[Share, ...] = ()
+    """Least posterior at which a class is plausible, [K]; 0 for one that always is. Empty without a coverage. The
+    verdict is ``unknown`` where its own class is not plausible."""
     raise_threshold: Share = 0.5
     """An alarm is raised when its class's score is at least this for ``on_delay_s``."""
     clear_threshold: Share = 0.3
@@ -138,6 +143,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         for what in ("training_prior", "true_prior", "thresholds"):
             if len(getattr(self.decision, what)) != len(self.classes):
                 raise ValueError(f"decision.{what} must have one value per class ({len(self.classes)})")
+        if len(self.decision.plausible) != (len(self.classes) if self.decision.coverage else 0):
+            raise ValueError("decision.plausible must have one value per class where there is a coverage, else none")
 
     def to_json(self) -> str:
         """The manifest as JSON text."""

@@ -104,10 +104,17 @@ class DecisionConfig(Section, frozen=True):
     false_alarms_per_device_day: NotNegative | None = None
     """The budget; 1 by default."""
     unknown_below: Share = 0.0
+    coverage: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.9
+    """Share of an event's windows in which its class is to be plausible; a verdict that is not is ``unknown``. 0: never
+    asked; else from 0.5 on."""
     raise_threshold: Share = 0.5
     clear_threshold: Share = 0.3
     on_delay_s: NotNegative = 0.0
     off_delay_s: NotNegative = 0.0
+
+    def __post_init__(self) -> None:
+        if 0 < self.coverage < 0.5:
+            raise ValueError(f"coverage must be 0 or at least 0.5, got {self.coverage:g}")
 
     @property
     def budget(self) -> float:

@@ -1,4 +1,4 @@
-"""Temperature and thresholds, from the validation blocks."""
+"""Temperature, plausible classes and thresholds, from the validation blocks."""
 
 from dataclasses import dataclass
 
@@ -11,6 +11,7 @@ from rarefault.runtime.grid import Bool, Float32, Float64, Int64
 from rarefault.runtime.manifest import DecisionSpec, GridSpec, WindowSpec
 from rarefault.train.alarms import AlarmJudge, AlarmTrial
 from rarefault.train.config import DecisionConfig
+from rarefault.train.conformal import event_of, fit_levels, least_events
 from rarefault.train.events import device_days
 from rarefault.train.history import History
 from rarefault.train.thresholds import (
@@ -83,7 +84,7 @@ def fit_decision(
     config: DecisionConfig,
     validation: Validation | None = None,
 ) -> DecisionFit:
-    """Fit temperature, then thresholds.
+    """Fit temperature, then which classes are plausible, then thresholds.
 
     Args:
         log_prob: of the validation windows, [W, K].
@@ -91,7 +92,7 @@ def fit_decision(
         classes: names, [K].
         training_prior, true_prior: [K]; see :mod:`rarefault.runtime.decision`.
         config: objective and alarm settings.
-        validation: the same windows; needed where the objective counts alarms.
+        validation: the same windows; needed for a coverage, and where the objective counts alarms.
     """
     known = label >= 0
     spec = DecisionSpec(
@@ -105,13 +106,23 @@ def fit_decision(
         off_delay_s=config.off_delay_s,
     )
     spec = msgspec.structs.replace(spec, temperature=fit_temperature(log_prob[known], label[known], spec))
-    if config.objective == "posterior":
-        return DecisionFit(spec, [])
+    if validation is None and (config.coverage or config.objective in {"event_f1", "false_alarm_budget"}):
+        raise ValueError("a coverage, or an objective that counts alarms, needs the validation windows")
     posterior, notes = Decision(spec).posterior(log_prob), list[str]()
+    if config.coverage and validation is not None:
+        event = event_of(validation.device, validation.fresh, validation.label)
+        levels, events = fit_levels(posterior, label, event, config.coverage)
+        spec = msgspec.structs.replace(spec, coverage=config.coverage, plausible=tuple(levels.tolist()))
+        least = least_events(config.coverage)
+        if few := [f"{name} ({n})" for name, n in zip(classes, events, strict=True) if n < least]:
+            notes.append(
+                f"fewer than {least} validation events of {', '.join(few)}: a coverage of {config.coverage:g} cannot "
+                "be stated of them, they are plausible always"
+            )
+    if config.objective == "posterior":
+        return DecisionFit(spec, notes)
     by_share, of_alarms = macro_f1(posterior[known], label[known]), None
-    if config.objective != "macro_f1":
-        if validation is None:
-            raise ValueError(f"objective {config.objective!r} needs the validation windows")
+    if validation is not None and config.objective != "macro_f1":
         of_alarms = _of_alarms(posterior, label, spec, config, validation)
         if of_alarms is None:
             notes.append("the validation blocks hold no event: the thresholds maximise macro-F1 instead")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+import msgspec
 import numpy as np
 
 from rarefault.runtime.engine import Step
@@ -9,6 +10,7 @@ from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.grid import Bool, Int64
 from rarefault.runtime.manifest import Manifest
 from rarefault.runtime.pipeline import Pipeline, Verdicts
+from rarefault.train.conformal import coverages, event_of
 from rarefault.train.events import score_events
 from rarefault.train.history import History, label_bins
 from rarefault.train.metrics import Scores, score_windows
@@ -98,6 +100,11 @@ def evaluate(history: History, manifest: Manifest, step: Step, model_id: str) ->
         period_ms,
         manifest.window.stride,
     )
+    if manifest.decision.coverage:
+        event = event_of(verdicts.device.astype(np.int64), verdicts.fresh, label)
+        levels = np.asarray(manifest.decision.plausible)
+        found = coverages(verdicts.posterior, label, event, levels, manifest.classes)
+        scores = msgspec.structs.replace(scores, coverage=found)
     return Evaluation(in_model_classes, label, verdicts, scores)
 
 

@@ -13,6 +13,7 @@ from sklearn.metrics import average_precision_score, confusion_matrix, precision
 from rarefault.runtime.grid import Bool, Float64, Int64
 from rarefault.train.affiliation import Affiliation
 from rarefault.train.challenge import ChallengeScore
+from rarefault.train.conformal import Coverage
 
 #: Bins of the calibration error.
 CALIBRATION_BINS = 15
@@ -76,6 +77,8 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True):
     """Of the most probable class."""
     fault_reliability: list[ReliabilityBin]
     """Of the probability that there is any fault at all."""
+    coverage: dict[str, Coverage] = {}
+    """How often the true class was plausible, by class; see :mod:`rarefault.train.conformal`."""
     events_total: int = 0
     events_detected: int = 0
     event_recall: dict[str, float | None] = {}

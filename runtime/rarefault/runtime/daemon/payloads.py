@@ -1,6 +1,7 @@
 """What the daemon publishes: verdicts and alarms as JSON."""
 
 from collections.abc import Iterator
+from itertools import compress
 
 import msgspec
 
@@ -29,6 +30,8 @@ class VerdictPayload(msgspec.Struct, frozen=True):
     model: str
     time: str
     """When the verdict was made."""
+    plausible: list[str] | msgspec.UnsetType = msgspec.UNSET
+    """The classes that the window can be of, at the model's coverage; absent where the model has none."""
 
 
 class AlarmPayload(msgspec.Struct, frozen=True):
@@ -50,11 +53,12 @@ def verdict_payloads(verdicts: Verdicts, pipeline: Pipeline, made_ms: int) -> It
     """The verdicts of one push, in their order."""
     classes = pipeline.manifest.classes
     made = format_ms(made_ms)
-    for slot, end_ms, fault, posterior in zip(
+    for slot, end_ms, fault, posterior, plausible in zip(
         verdicts.device.tolist(),
         verdicts.end_ms.tolist(),
         verdicts.fault.tolist(),
         verdicts.posterior.tolist(),
+        pipeline.decision.plausible(verdicts.posterior).tolist(),
         strict=True,
     ):
         device = pipeline.devices[slot]
@@ -68,6 +72,7 @@ def verdict_payloads(verdicts: Verdicts, pipeline: Pipeline, made_ms: int) -> It
             probabilities=dict(zip(classes, posterior, strict=True)),
             model=pipeline.model_id,
             time=made,
+            plausible=list(compress(classes, plausible)) if pipeline.manifest.decision.coverage else msgspec.UNSET,
         )
 
 
