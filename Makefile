@@ -7,7 +7,7 @@ BENCH_VENV ?= .venv-bench
 MOSQUITTO := $(shell PATH="$$PATH:/usr/sbin:/usr/local/sbin" command -v mosquitto 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup mosquitto check test demo bench bench-faults bench-quality clean
+.PHONY: help setup mosquitto check test demo bench bench-faults bench-quality bench-novelty clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -44,8 +44,8 @@ demo: setup ## everything on one machine: simulate, train, export, serve, compar
 
 bench: setup ## the measurements
 	$(BIN)/python benchmarks/footprint.py --json benchmarks/results/footprint.json
-	@if [ -n "$$RAREFAULT_DATA" ]; then $(BIN)/python benchmarks/recipe.py; \
-	  else echo "RAREFAULT_DATA is not set: the recipe is not measured"; fi
+	@if [ -n "$$RAREFAULT_DATA" ]; then $(BIN)/python benchmarks/recipe.py && $(BIN)/python benchmarks/served.py; \
+	  else echo "RAREFAULT_DATA is not set: the recipe and what is served are not measured"; fi
 
 bench-faults: setup mosquitto ## kill, freeze and starve daemon and broker, and count what is lost (--quick: FAULTS_ARGS)
 	$(BIN)/python benchmarks/faults.py $(FAULTS_ARGS)
@@ -54,6 +54,9 @@ bench-quality: $(BENCH_VENV)/.ready ## every method on the same blocks; hours (-
 	@[ -n "$$RAREFAULT_DATA" ] || { \
 	  echo "RAREFAULT_DATA is not set: it names the folder that holds phm2015/ and tep/" >&2; exit 1; }
 	$(BENCH_VENV)/bin/python -m benchmarks.quality $(QUALITY_ARGS)
+
+bench-novelty: $(BENCH_VENV)/.ready ## what is said of a fault that training has never seen
+	$(BENCH_VENV)/bin/python -m benchmarks.novelty
 
 # An environment of its own: what is compared with needs an older NumPy.
 $(BENCH_VENV)/.ready: pyproject.toml benchmarks/quality/constraints.txt

@@ -65,10 +65,10 @@ class Judged:
 def judge(fold: Fold, prediction: Prediction) -> Judged:
     """The same decision for every method: temperature, prior correction and thresholds from the validation windows."""
     test = fold.validation("test")
-    spec = _decision(fold, prediction, "macro_f1")
+    spec = fitted(fold, prediction, "macro_f1")
     decision = Decision(spec)
     posterior = decision.posterior(prediction.test)
-    budget = _decision(fold, prediction, "false_alarm_budget")
+    budget = fitted(fold, prediction, "false_alarm_budget")
     trial = AlarmTrial(
         test.trial(budget, posterior).judge, budget, test.device, test.end_ms, test.fresh, posterior, test.span_ms
     )
@@ -89,7 +89,8 @@ def judge(fold: Fold, prediction: Prediction) -> Judged:
     )
 
 
-def _decision(fold: Fold, prediction: Prediction, objective: str) -> DecisionSpec:
+def fitted(fold: Fold, prediction: Prediction, objective: str) -> DecisionSpec:
+    """The decision for an objective, from the validation windows."""
     shares = class_shares(fold.parts["train"].label, fold.n_classes)
     config = msgspec.convert(
         msgspec.to_builtins(fold.config.decision) | {"objective": objective}, type(fold.config.decision)

@@ -20,14 +20,19 @@ from rarefault.runtime.errors import ParityError
 from rarefault.runtime.grid import Float32
 from rarefault.runtime.model_file import LoadedModel, OnnxStep, load_model
 from rarefault.train.run_directory import RunDirectory
-from rarefault.train.step import TorchStep
+from rarefault.train.step import TorchStep, precise_step
 
 
 def compare(path: Path, run: RunDirectory) -> list[Check]:
     """All checks of a file against the run's checkpoint."""
     model = run.load_model()
     return check_file(
-        load_model(path).step, TorchStep(model), model.center.numpy(), model.scale.numpy(), run.load_reference()
+        load_model(path).step,
+        TorchStep(model),
+        precise_step(model),
+        model.center.numpy(),
+        model.scale.numpy(),
+        run.load_reference(),
     )
 
 

@@ -21,7 +21,7 @@ from rarefault.runtime.manifest import Manifest
 from rarefault.runtime.model_file import LoadedModel, load_model
 from rarefault.train.model import LRConvLSTM
 from rarefault.train.run_directory import Reference, RunDirectory
-from rarefault.train.step import TorchStep
+from rarefault.train.step import TorchStep, precise_step
 
 #: What ``on_stage`` is told, in this order; the second part only for int8.
 STAGES = (
@@ -104,7 +104,8 @@ def _export(
     with _scratch(output) as part:
         written = _write(part, graph, manifest)
         on_stage(STAGES[3])
-        checks += check_file(written.step, torch_step, model.center.numpy(), model.scale.numpy(), reference)
+        center, scale = model.center.numpy(), model.scale.numpy()
+        checks += check_file(written.step, torch_step, precise_step(model), center, scale, reference)
         require(checks, f"{output} is not written, its graph does not compute what the checkpoint computes")
         float32_bytes = written.size_bytes
         if limits is not None:

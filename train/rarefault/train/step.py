@@ -1,5 +1,7 @@
 """The torch model as a step of the runtime's engine."""
 
+import copy
+
 import torch
 
 from rarefault.runtime.grid import Float32
@@ -7,16 +9,26 @@ from rarefault.train.model import LRConvLSTM
 
 
 class TorchStep:
-    """Runs :meth:`LRConvLSTM.step` on numpy arrays; implements :class:`rarefault.runtime.engine.Step`."""
+    """Runs :meth:`LRConvLSTM.step` on numpy arrays; implements :class:`rarefault.runtime.engine.Step`.
+
+    In the precision of the model's parameters: what comes out of a model in double precision is that, too.
+    """
 
     def __init__(self, model: LRConvLSTM) -> None:
         self._model = model.eval()
-        self._device = next(model.parameters()).device
+        self._parameter = next(model.parameters())
 
     @torch.inference_mode()
     def __call__(self, window: Float32, state: Float32, /) -> tuple[Float32, Float32]:
         """``window`` [N, L, C] and ``state`` [N, S] to ``log_prob`` [N, K] and the next state [N, S]."""
         log_prob, next_state = self._model.step(
-            torch.from_numpy(window).to(self._device), torch.from_numpy(state).to(self._device)
+            torch.from_numpy(window).to(self._parameter), torch.from_numpy(state).to(self._parameter)
         )
         return log_prob.cpu().numpy(), next_state.cpu().numpy()
+
+
+def precise_step(model: LRConvLSTM) -> TorchStep:
+    """The network in double precision, without the trees, which carry nothing."""
+    exact = copy.deepcopy(model)
+    exact.trees = None
+    return TorchStep(exact.double())

@@ -1,0 +1,97 @@
+"""A fault that training has never seen: what is said of it, and how well a score tells it from what is known.
+
+Needs ``RAREFAULT_DATA`` with ``phm2015/plant_31*.csv`` and ``tep/d*.dat``. Of each fault in turn, all windows are taken
+out of the training and validation parts (as time that is unlabelled); a model is trained as shipped, and judges the
+test windows, where the fault is still. Writes ``benchmarks/results/novelty.json``: ``commit``, ``machine`` and rows of
+``{data, fault, windows, auroc, normal, another_fault, unknown, known_unknown}``: the area under the ROC curve of one
+minus the largest posterior, for unknown against known windows; the shares of the unknown fault's windows whose verdict
+is normal, another fault, ``unknown``; and the share of all other windows whose verdict is ``unknown``.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from benchmarks.quality.methods.nets import train_net
+from benchmarks.quality.prediction import fitted
+from benchmarks.quality.protocol import PROBLEMS, Fold, make_fold
+from sklearn.metrics import roc_auc_score
+
+from rarefault.runtime.decision import Decision
+
+ROOT = Path(__file__).parents[1]
+#: Faults held out: of plant 31 (first fold of days) all with 20 test windows, of Tennessee Eastman some of each kind
+#: (steps, random variation, a slow drift, a sticking valve).
+HELD_OUT = {
+    "plant31-day": ("fault_1", "fault_2", "fault_3", "fault_4", "fault_6"),
+    "tep-runs": ("fault_01", "fault_04", "fault_07", "fault_08", "fault_13", "fault_14"),
+}
+
+
+def main() -> int:
+    """Train without each fault, print and write what is said of it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "novelty.json")
+    args = parser.parse_args()
+    folder = os.environ.get("RAREFAULT_DATA")
+    if not folder:
+        sys.exit("RAREFAULT_DATA is not set: it names the folder that holds phm2015/plant_31a.csv and tep/d00.dat")
+    torch.set_num_threads(1)
+    rows = []
+    for problem, faults in HELD_OUT.items():
+        fold = make_fold(PROBLEMS[problem], 0, Path(folder).resolve())
+        for name in faults:
+            row = {"data": problem, "fault": name} | judge_without(fold, fold.history.classes.index(name))
+            rows.append(row)
+            print(
+                f"{problem:12} {name:9} {row['windows']:4} windows  AUROC {row['auroc']:.2f}  said normal "
+                f"{row['normal']:.2f}, another fault {row['another_fault']:.2f}, unknown {row['unknown']:.2f} "
+                f"(of the others {row['known_unknown']:.3f})",
+                flush=True,
+            )
+    found = {"rows": rows, "commit": _git("rev-parse", "HEAD")}
+    found["machine"] = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    args.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def judge_without(fold: Fold, fault: int) -> dict[str, Any]:
+    """Train without a fault and judge the test windows."""
+    label = fold.parts["test"].label
+    parts = {
+        part: windows if part == "test" else replace(windows, label=np.where(windows.label == fault, -1, windows.label))
+        for part, windows in fold.parts.items()
+    }
+    without = replace(fold, parts=parts)
+    prediction = train_net(without, 0)
+    decision = Decision(fitted(without, prediction, "macro_f1"))
+    posterior = decision.posterior(prediction.test)
+    verdict = decision.verdict(posterior, decision.score(posterior))
+    new, known = label == fault, (label >= 0) & (label != fault)
+    k = fold.n_classes
+    said = verdict[new]
+    return {
+        "windows": int(new.sum()),
+        "auroc": float(roc_auc_score(new[new | known], 1 - posterior[new | known].max(axis=1))),
+        "normal": float((said == 0).mean()),
+        "another_fault": float(((said > 0) & (said < k)).mean()),
+        "unknown": float((said == k).mean()),
+        "known_unknown": float((verdict[known] == k).mean()),
+    }
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
