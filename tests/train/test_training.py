@@ -1,6 +1,7 @@
 """Training from a TOML file to a run directory, on a small plant; and histories that cannot be learnt from."""
 
 import json
+import operator
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,10 @@ import pytest
 from rarefault.runtime.cli import main
 from rarefault.runtime.errors import ConfigError, HistoryError, RarefaultError, UsageError
 from rarefault.train.config import TrainConfig, load_train_config, to_toml
+from rarefault.train.evaluate import evaluate
 from rarefault.train.fit import Epoch
 from rarefault.train.run_directory import RunDirectory
+from rarefault.train.step import TorchStep
 from rarefault.train.training import Observer, Training, train
 
 
@@ -76,6 +79,31 @@ def test_the_cost_curve_passes_through_the_chosen_point(trained: Training) -> No
     page = trained.run.report.read_text(encoding="utf-8")
     assert "Alarms and events" in page
     assert "missed events, of" in page
+
+
+def test_the_report_says_what_moved_the_alarms(trained: Training) -> None:
+    """Every alarm of a fault on the test blocks stands there, with channels of the model."""
+    raised = [alarm for alarm in trained.test.verdicts.alarms if 0 < alarm.state < len(trained.manifest.classes)]
+    assert any(alarm.channels for alarm in raised)
+    page = trained.run.report.read_text(encoding="utf-8")
+    assert "What moved the alarms" in page
+    assert f"{len(raised)} alarms, each with its channels" in page
+    strongest = max((alarm for alarm in raised if alarm.channels), key=lambda alarm: alarm.channels[0][1])
+    channel, given = strongest.channels[0]
+    assert f"{trained.manifest.channels[channel]} {given:.2f}" in page
+
+
+def test_a_history_in_slices_gives_the_same_verdicts(trained: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Explained in slices, to bound the memory: the same verdicts and alarms as in one piece."""
+    part = trained.split.select(trained.history, "test")
+    whole = trained.test.verdicts
+    monkeypatch.setattr("rarefault.train.evaluate.EXPLAINED_AT_ONCE", 997)
+    sliced = evaluate(part, trained.manifest, TorchStep(trained.model), "m", explained=True).verdicts
+    for name in ("device", "end_ms", "fresh", "fault"):
+        np.testing.assert_array_equal(getattr(sliced, name), getattr(whole, name))
+    np.testing.assert_allclose(sliced.log_prob, whole.log_prob, atol=1e-5)
+    key = operator.attrgetter("device", "end_ms", "state")
+    assert sorted(map(key, sliced.alarms)) == sorted(map(key, whole.alarms))
 
 
 def test_same_seed_same_metrics(plant: Path, trained: Training, tmp_path: Path) -> None:

@@ -38,8 +38,14 @@ class Evaluation:
         return self.label >= 0
 
 
-def run_pipeline(history: History, manifest: Manifest, step: Step, model_id: str) -> Verdicts:
-    """Push a whole history through the served path.
+#: Samples that are pushed at once where alarms are explained: the carried states of their windows are kept meanwhile.
+EXPLAINED_AT_ONCE = 50_000
+
+
+def run_pipeline(
+    history: History, manifest: Manifest, step: Step, model_id: str, *, explained: bool = False
+) -> Verdicts:
+    """Push a whole history through the served path; ``explained``: alarms name the channels that moved them.
 
     Raises:
         HistoryError: the history lacks channels of the model.
@@ -56,15 +62,31 @@ def run_pipeline(history: History, manifest: Manifest, step: Step, model_id: str
     pipeline = Pipeline(manifest, step, model_id)
     slots = np.asarray([pipeline.slot(name) for name in history.devices])
     values = history.values if list(columns) == list(range(len(place))) else history.values[:, columns]
-    return pipeline.push(slots[history.device], history.time_ms, values)
+    if not explained:
+        return pipeline.push(slots[history.device], history.time_ms, values)
+    parts = [
+        pipeline.push(slots[history.device[part]], history.time_ms[part], values[part], explained=True)
+        for part in (slice(at, at + EXPLAINED_AT_ONCE) for at in range(0, max(len(history), 1), EXPLAINED_AT_ONCE))
+    ]
+    return parts[0] if len(parts) == 1 else _joined(parts)
 
 
-def evaluate(history: History, manifest: Manifest, step: Step, model_id: str) -> Evaluation:
+def _joined(parts: list[Verdicts]) -> Verdicts:
+    """The verdicts of pushes that followed each other, as if it had been one."""
+    names = ("device", "end_ms", "fresh", "log_prob", "posterior", "fault")
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    order = np.lexsort((columns["end_ms"], columns["device"]))
+    alarms = [alarm for part in parts for alarm in part.alarms]
+    return Verdicts(**{name: column[order] for name, column in columns.items()}, alarms=alarms)
+
+
+def evaluate(history: History, manifest: Manifest, step: Step, model_id: str, *, explained: bool = False) -> Evaluation:
     """Verdicts and scores of a history.
 
     Args:
         history: a part of a split, or any other.
         manifest, step, model_id: of the model; see :class:`rarefault.runtime.pipeline.Pipeline`.
+        explained: whether alarms of faults are to name the channels that moved them, as the report shows.
 
     Raises:
         HistoryError: it lacks channels, holds faults that the model does not know, or gives no window.
@@ -74,7 +96,7 @@ def evaluate(history: History, manifest: Manifest, step: Step, model_id: str) ->
             f"the history has faults that model {manifest.name!r} does not know: {', '.join(unknown)}; "
             f"it knows {', '.join(manifest.classes[1:])}"
         )
-    verdicts = run_pipeline(history, manifest, step, model_id)
+    verdicts = run_pipeline(history, manifest, step, model_id, explained=explained)
     if not len(verdicts):
         raise HistoryError(
             f"the history gives no window: model {manifest.name!r} needs {manifest.window.length} bins of "

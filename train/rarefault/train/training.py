@@ -184,7 +184,8 @@ def train(  # noqa: PLR0915 - a list of stages, to be read from top to bottom
     tell.stage("evaluating the held-out blocks on the served path")
     step = TorchStep(model)
     evaluations = {
-        part: evaluate(split.select(history, part), manifest, step, manifest.name) for part in ("validation", "test")
+        part: evaluate(split.select(history, part), manifest, step, manifest.name, explained=part == "test")
+        for part in ("validation", "test")
     }
     done("evaluate")
     curve = cost_curve(evaluations["test"], manifest)

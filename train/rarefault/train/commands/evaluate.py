@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         manifest, step, model_id, own = _load(args.model)
         history = _history(args, own, console)
     with console.status(f"evaluating {len(history)} samples of {len(history.devices)} device(s)"):
-        evaluation = evaluate(history, manifest, step, model_id)
+        evaluation = evaluate(history, manifest, step, model_id, explained=args.report is not None)
     scores = to_plain(evaluation.scores)
     seen = " - the model has SEEN these blocks" if args.part in {"train", "all"} else ""
     print_scores(console, scores, f"{model_id}: {args.part} blocks{seen}")

@@ -7,6 +7,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rarefault.runtime import __version__
+from rarefault.runtime.decision import AlarmChange
 from rarefault.runtime.manifest import UNKNOWN, Manifest
 from rarefault.runtime.times import format_ms
 from rarefault.train.costs import CostPoint, cost_curve
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from rarefault.train.run_directory import RunDirectory
 
 #: Time lines and event rows shown; a fleet of thousands would make a page that no browser opens.
-MOST_DEVICES, MOST_EVENTS = 24, 300
+MOST_DEVICES, MOST_EVENTS, MOST_ALARMS = 24, 300, 300
 
 
 def write_report(run: "RunDirectory", test: Evaluation, curve: list[CostPoint]) -> None:
@@ -70,11 +71,47 @@ def _write(
         reliability=plots.reliability(evaluation.scores.reliability, evaluation.scores.fault_reliability),
         costs=plots.costs(curve),
         time_lines=_time_lines(evaluation, manifest),
+        explained=_explained(evaluation, manifest),
+        alarms=_alarms(evaluation, manifest),
         n_devices=len(np.unique(verdicts.device)),
         most_events=MOST_EVENTS,
+        most_alarms=MOST_ALARMS,
         extra=extra,
     )
     path.write_text(page, encoding="utf-8")
+
+
+def _fault_alarms(evaluation: Evaluation, manifest: Manifest) -> list[AlarmChange]:
+    return [alarm for alarm in evaluation.verdicts.alarms if 0 < alarm.state < len(manifest.classes)]
+
+
+def _alarms(evaluation: Evaluation, manifest: Manifest) -> list[dict[str, Any]]:
+    """Alarms of faults, with the channels that moved each, in order of device and time."""
+    return [
+        {
+            "fault": manifest.classes[alarm.state],
+            "device": evaluation.history.devices[alarm.device],
+            "end_ms": alarm.end_ms,
+            "probability": alarm.probability,
+            "channels": [(manifest.channels[c], given) for c, given in alarm.channels],
+        }
+        for alarm in sorted(_fault_alarms(evaluation, manifest), key=lambda alarm: (alarm.device, alarm.end_ms))
+    ]
+
+
+def _explained(evaluation: Evaluation, manifest: Manifest) -> str:
+    """What each channel gave to the alarms of each fault on average; empty where there is none."""
+    given = np.zeros((len(manifest.classes), len(manifest.channels)))
+    counts = np.zeros(len(manifest.classes))
+    for alarm in _fault_alarms(evaluation, manifest):
+        counts[alarm.state] += 1
+        for c, value in alarm.channels:
+            given[alarm.state, c] += value
+    there = np.flatnonzero(counts)
+    if not given.any():
+        return ""
+    mean = given[there] / counts[there, None]
+    return plots.contributions(mean, [manifest.classes[c] for c in there], manifest.channels)
 
 
 def _time_lines(evaluation: Evaluation, manifest: Manifest) -> list[tuple[str, str]]:

@@ -19,6 +19,8 @@ COLOURS = ("#c8ccd4", "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#5
 
 #: Windows in a row of a time line, and rows of one; what does not fit is in metrics.json.
 WINDOWS_A_ROW, MOST_ROWS = 420, 12
+#: Columns of the plot of what moved the alarms.
+MOST_CHANNELS = 20
 
 _STYLE: Any = {
     "font.size": 9,
@@ -139,6 +141,19 @@ def costs(points: list[CostPoint]) -> str:
         ax.set_xlim(left=0)
         ax.set_ylim(0, None)
         ax.legend(frameon=False, fontsize=8)
+        return _svg(figure)
+
+
+def contributions(given: Float64, faults: list[str], channels: tuple[str, ...]) -> str:
+    """What channels gave to the alarms of faults, [faults, channels]; those that gave most stand first."""
+    chosen = np.argsort(-given.max(axis=0), kind="stable")[:MOST_CHANNELS]
+    chosen = chosen[given[:, chosen].max(axis=0) > 0]
+    with mpl.rc_context({**_STYLE, "axes.grid": False}):
+        figure, ax = _figure(1.6 + 0.42 * len(chosen), 0.9 + 0.34 * len(faults))
+        image = ax.imshow(given[:, chosen], cmap="Blues", vmin=0, aspect="auto")
+        ax.set_xticks(range(len(chosen)), [channels[c] for c in chosen], rotation=60, ha="right")
+        ax.set_yticks(range(len(faults)), faults)
+        figure.colorbar(image, ax=ax, pad=0.02)
         return _svg(figure)
 
 
