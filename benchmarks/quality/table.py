@@ -67,6 +67,8 @@ def markdown(rows: list[Row]) -> str:
         if mine:
             windows = mine[0]["windows"]
             parts += [f"## {TITLES[problem.key]}", f"{windows:,} windows.", _main_table(mine), _budget_table(mine)]
+            if any(row["coverage"] for row in mine):
+                parts.append(_coverage_table(mine))
     if not parts:
         return "Nothing is complete yet.\n"
     return "\n\n".join(parts) + "\n"
@@ -97,6 +99,23 @@ def _budget_table(rows: list[Row]) -> str:
         cells = [spread([b["false_alarms_per_device_day"] for b in budgets], 2)]
         cells.append(spread([b["macro_f1"] for b in budgets], 3))
         cells += [spread([b["recall_per_class"][name] for b in budgets], 2) for name in classes]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _coverage_table(rows: list[Row]) -> str:
+    classes = _classes(rows)
+    lines = [
+        "Share of an event's windows in which its class was plausible, at a coverage of 90 %, events counting alike; a dash "
+        "where the validation blocks of no fold have the events for it:\n",
+        f"| method | unknown | {' | '.join(classes)} |",
+        "|---|--:" + "|--:" * len(classes) + "|",
+    ]
+    for method, group in _by_method(rows):
+        cells = [spread([row["unknown"] for row in group], 3)]
+        for name in classes:
+            there = [row["coverage"][name]["by_event"] for row in group if name in row["coverage"]]
+            cells.append(spread(there, 3) if there else "–")
         lines.append(f"| {method} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
