@@ -105,9 +105,12 @@ def _budget_table(rows: list[Row]) -> str:
 
 def _coverage_table(rows: list[Row]) -> str:
     classes = _classes(rows)
+    about = (
+        "Share of an event's windows in which its class was plausible, at a coverage of 90 %, all events counting "
+        "alike; a dash where no fold's validation blocks have the events for it:\n"
+    )
     lines = [
-        "Share of an event's windows in which its class was plausible, at a coverage of 90 %, events counting alike; a dash "
-        "where the validation blocks of no fold have the events for it:\n",
+        about,
         f"| method | unknown | {' | '.join(classes)} |",
         "|---|--:" + "|--:" * len(classes) + "|",
     ]

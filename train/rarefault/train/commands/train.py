@@ -139,9 +139,9 @@ def print_scores(console: "Console", scores: dict[str, Any], title: str) -> None
     )
     if scores["events_total"]:
         delay = scores["median_delay_s"]
-        seen = "" if delay is None else f", seen after {delay / 60:.0f} min (median)"
+        after = "" if delay is None else f", seen after {delay / 60:.0f} min (median)"
         console.print(
-            f"events with an alarm {scores['events_alarmed']} of {scores['events_total']}{seen} · F1 of the alarms "
+            f"events with an alarm {scores['events_alarmed']} of {scores['events_total']}{after} · F1 of the alarms "
             f"{scores['event_f1']:.3f} · lowest recall {scores['lowest_recall']:.3f} ({scores['lowest_recall_class']})",
             highlight=False,
         )
