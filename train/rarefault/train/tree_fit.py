@@ -5,6 +5,7 @@ import torch
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 from sklearn.ensemble import HistGradientBoostingClassifier
+from threadpoolctl import threadpool_limits
 
 from rarefault.runtime.errors import RarefaultError
 from rarefault.runtime.grid import Float32, Float64, Int64
@@ -42,7 +43,7 @@ def add_trees(
         config: trees and training sections are used.
     """
     model.trees = None
-    trees = grow_trees(train, model.n_classes, learnt, config.trees, config.training.seed)
+    trees = grow_trees(train, model.n_classes, learnt, config.trees, config.training.seed, config.training.threads)
     if trees is None:
         return
     network = serve(model, validation)
@@ -52,7 +53,7 @@ def add_trees(
 
 
 def grow_trees(
-    windows: LabelledWindows, n_classes: int, prior: tuple[float, ...], config: TreesConfig, seed: int
+    windows: LabelledWindows, n_classes: int, prior: tuple[float, ...], config: TreesConfig, seed: int, threads: int = 0
 ) -> TreeExpert | None:
     """Boosted trees on the statistics of the labelled windows; None where there are not two classes.
 
@@ -63,6 +64,7 @@ def grow_trees(
             and made to have learnt the same afterwards.
         config: their number and size.
         seed: of the growing.
+        threads: 0 takes one.
 
     Raises:
         RarefaultError: the trees could not be read from the library that grew them.
@@ -85,7 +87,11 @@ def grow_trees(
         class_weight="balanced",
         early_stopping=False,
         random_state=seed,
-    ).fit(features, label)
+    )
+    # The library's threads wait for each other without sleeping: on a busy core they take minutes for what one does in
+    # half of one. And sums of one thread are the same on every machine.
+    with threadpool_limits(max(threads, 1), user_api="openmp"):
+        grower.fit(features, label)
     trees = _read(grower, n_classes)
     _check(trees, grower, windows, select[:CHUNK], features[:CHUNK])
     trees.base += torch.log(torch.tensor(prior, dtype=torch.float64)) * (trees.base > UNSEEN)
