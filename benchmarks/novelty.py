@@ -45,7 +45,7 @@ def main() -> int:
     if not folder:
         sys.exit("RAREFAULT_DATA is not set: it names the folder that holds phm2015/plant_31a.csv and tep/d00.dat")
     torch.set_num_threads(1)
-    rows = []
+    rows, commit = [], _git("rev-parse", "HEAD")  # of the code as it is loaded
     for problem, faults in HELD_OUT.items():
         fold = make_fold(PROBLEMS[problem], 0, Path(folder).resolve())
         for name in faults:
@@ -57,7 +57,7 @@ def main() -> int:
                 f"(of the others {row['known_unknown']:.3f})",
                 flush=True,
             )
-    found = {"rows": rows, "commit": _git("rev-parse", "HEAD")}
+    found = {"rows": rows, "commit": commit}
     found["machine"] = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     args.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return 0

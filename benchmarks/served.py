@@ -51,6 +51,7 @@ def main() -> int:
     if not folder:
         sys.exit("RAREFAULT_DATA is not set: it names the folder that holds phm2015/plant_31a.csv")
     data = {"format": "phm2015", "path": str(Path(folder, "phm2015").resolve()), "plants": [31]}
+    commit = _git("rev-parse", "HEAD")  # of the code as it is loaded
     rows: list[dict[str, Any]] = []
     together: dict[str, list[np.ndarray[Any, np.dtype[np.int64]]]] = {"label": [], "offline": [], "served": []}
     for fold in range(args.folds):
@@ -71,7 +72,7 @@ def main() -> int:
         "macro_f1_offline": macro_f1(label, offline),
         "macro_f1_served": macro_f1(label, served),
         "rows": rows,
-        "commit": _git("rev-parse", "HEAD"),
+        "commit": commit,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
     }
     print(f"together  macro-F1 offline {found['macro_f1_offline']:.4f} served {found['macro_f1_served']:.4f}")

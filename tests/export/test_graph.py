@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rarefault.export.graph import step_graph, with_manifest
-from rarefault.export.parity import check_file, random_sequence, run_sequence
+from rarefault.export.parity import check_file, precise_step, random_sequence, run_sequence
 from rarefault.runtime.grid import Bins
 from rarefault.runtime.manifest import METADATA_KEY, DecisionSpec, GridSpec, Manifest, WindowSpec
 from rarefault.runtime.model_file import load_model
@@ -17,7 +17,7 @@ from rarefault.runtime.streams import Streams
 from rarefault.train.config import TreesConfig
 from rarefault.train.model import PRESETS, LRConvLSTM, ModelSpec
 from rarefault.train.run_directory import Reference, RunDirectory
-from rarefault.train.step import TorchStep, precise_step
+from rarefault.train.step import TorchStep
 from rarefault.train.tree_fit import grow_trees
 from rarefault.train.windows import LabelledWindows
 

@@ -13,6 +13,7 @@ from rarefault.export.parity import (
     check_checkpoint,
     check_file,
     largest_difference,
+    precise_step,
     random_sequence,
     require,
 )
@@ -20,7 +21,7 @@ from rarefault.runtime.errors import ParityError
 from rarefault.runtime.grid import Float32
 from rarefault.runtime.model_file import LoadedModel, OnnxStep, load_model
 from rarefault.train.run_directory import RunDirectory
-from rarefault.train.step import TorchStep, precise_step
+from rarefault.train.step import TorchStep
 
 
 def compare(path: Path, run: RunDirectory) -> list[Check]:

@@ -14,14 +14,14 @@ import torch
 
 from rarefault.export.graph import step_graph, with_manifest
 from rarefault.export.int8_effect import InCompany, Int8Limits, choose_judge, limit_checks, measure
-from rarefault.export.parity import Check, check_checkpoint, check_file, largest_difference, require
+from rarefault.export.parity import Check, check_checkpoint, check_file, largest_difference, precise_step, require
 from rarefault.export.quantize import METHOD, quantise
 from rarefault.runtime.errors import RarefaultError, UsageError
 from rarefault.runtime.manifest import Manifest
 from rarefault.runtime.model_file import LoadedModel, load_model
 from rarefault.train.model import LRConvLSTM
 from rarefault.train.run_directory import Reference, RunDirectory
-from rarefault.train.step import TorchStep, precise_step
+from rarefault.train.step import TorchStep
 
 #: What ``on_stage`` is told, in this order; the second part only for int8.
 STAGES = (

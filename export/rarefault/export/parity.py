@@ -7,6 +7,7 @@ the reference outputs of its training, and the exported file against the checkpo
 Shapes: T windows, N devices due, L bins, C channels, K classes, S carried state.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,9 @@ import numpy as np
 from rarefault.runtime.engine import Step
 from rarefault.runtime.errors import ParityError
 from rarefault.runtime.grid import Float32, Float64
+from rarefault.train.model import LRConvLSTM
 from rarefault.train.run_directory import Reference, with_holes
+from rarefault.train.step import TorchStep
 
 #: Largest difference allowed in a log-probability or a carried value. Rounding errors grow with what is rounded: in
 #: proportion more is allowed for carried values over 1, and for log-probabilities below -16 (probabilities below 1e-7).
@@ -94,6 +97,13 @@ def check_file(
         checks += _compare(f"file vs checkpoint, {name}", expected, got, max(ALLOWED, ROUNDING * lost))
     alone, together = alone_and_together(file, size, sequences[f"random, N = {BATCHES[-1]}"])
     return [*checks, *_compare(f"file, {BATCHES[-1]} together vs each alone", alone, together)]
+
+
+def precise_step(model: LRConvLSTM) -> TorchStep:
+    """The network in double precision, without the trees, which carry nothing."""
+    exact = copy.deepcopy(model)
+    exact.trees = None
+    return TorchStep(exact.double())
 
 
 def random_sequence(

@@ -1,7 +1,5 @@
 """The torch model as a step of the runtime's engine."""
 
-import copy
-
 import torch
 
 from rarefault.runtime.grid import Float32
@@ -25,10 +23,3 @@ class TorchStep:
             torch.from_numpy(window).to(self._parameter), torch.from_numpy(state).to(self._parameter)
         )
         return log_prob.cpu().numpy(), next_state.cpu().numpy()
-
-
-def precise_step(model: LRConvLSTM) -> TorchStep:
-    """The network in double precision, without the trees, which carry nothing."""
-    exact = copy.deepcopy(model)
-    exact.trees = None
-    return TorchStep(exact.double())
