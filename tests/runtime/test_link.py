@@ -79,8 +79,8 @@ def test_the_last_will_says_offline(mosquitto: "Mosquitto", peer: "Peer", new_li
     peer.wait_for("rarefault/edge/status")
     connection = driven.link._connection
     assert connection is not None
-    sock = connection._client.socket()
-    assert isinstance(sock, socket.socket)
+    assert connection._client.wire is not None
+    sock = connection._client.wire._sock
     sock.shutdown(socket.SHUT_RDWR)
     driven.until(lambda: driven.link.connections == 2)
     assert peer.wait_for("rarefault/edge/status", 3) == [b"online", b"offline", b"online"]

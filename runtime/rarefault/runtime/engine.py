@@ -7,8 +7,9 @@ import numpy as np
 from rarefault.runtime.grid import Float32, Int32, Int64
 from rarefault.runtime.streams import Windows
 
-#: Windows in one call of the step; bounds the memory of a long recording in bulk.
-MAX_BATCH = 1024
+#: Windows in one call of the step. Larger batches cost more for each window, as their intermediate values leave the
+#: processor's caches, and memory in proportion; see docs/performance.md.
+MAX_BATCH = 64
 
 
 class Step(Protocol):

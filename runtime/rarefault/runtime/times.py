@@ -2,6 +2,7 @@
 
 import math
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 #: From here on a number counts milliseconds, below it seconds (1e11 s is the year 5138, 1e11 ms is 1973).
 MILLISECONDS_FROM = 1e11
@@ -35,5 +36,11 @@ def parse_time_ms(value: str | float) -> int:
 
 def format_ms(time_ms: int) -> str:
     """ISO 8601 in UTC with milliseconds, such as ``2011-03-01T12:00:03.000Z``."""
-    moment = _EPOCH + int(time_ms) * _MILLISECOND
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+    second, millisecond = divmod(int(time_ms), 1000)
+    return f"{_second(second)}.{millisecond:03d}Z"
+
+
+@lru_cache(maxsize=64)
+def _second(second: int) -> str:
+    # Devices of a fleet share their bins, so that few seconds are asked for again and again.
+    return f"{_EPOCH + timedelta(seconds=second):%Y-%m-%dT%H:%M:%S}"

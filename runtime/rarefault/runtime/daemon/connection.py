@@ -8,6 +8,7 @@ import select
 import socket
 import ssl
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,10 +20,11 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from rarefault.runtime.daemon.config import BrokerConfig
 from rarefault.runtime.daemon.inbox import Inbox, Message
+from rarefault.runtime.daemon.wire import BufferedSocket
 
 PROTOCOLS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
 #: Most messages of ours that may await the broker's confirmation; MQTT 5 brokers may ask for fewer.
-IN_FLIGHT = 100
+IN_FLIGHT = 1000
 #: The reason that stands for a broker which does not know the protocol.
 UNSUPPORTED_PROTOCOL = "Unsupported protocol version"
 
@@ -51,6 +53,20 @@ class Identity:
     """Name of the user property that names the sender of a message; empty where none does."""
     passing: bool = False
     """Whether the broker is to forget the session when the connection ends, and to publish no last will."""
+
+
+class _Client(mqtt.Client):
+    """paho on a buffered socket. The hook is the one by which paho itself puts WebSockets under its protocol."""
+
+    wire: BufferedSocket | None = None
+
+    def _create_socket(self) -> Any:
+        sock = super()._create_socket()  # type: ignore[no-untyped-call, unused-ignore]
+        assert isinstance(sock, socket.socket)
+        # Acknowledgements and verdicts are small; none should wait for the next.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.wire = BufferedSocket(sock)
+        return self.wire
 
 
 class Connection:
@@ -103,16 +119,15 @@ class Connection:
         self._filters = 0
         self._window = IN_FLIGHT
         self._in_flight: set[int] = set()
-        self._readable = select.poll()
         self._limit = identity.receive_maximum
         self._answer_s = answer_s
         self._config = config
         self._identity = identity
         self._client = self._new_client(tls)
 
-    def _new_client(self, tls: ssl.SSLContext | None) -> mqtt.Client:
+    def _new_client(self, tls: ssl.SSLContext | None) -> _Client:
         five = self.protocol == "5"
-        client = mqtt.Client(
+        client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=self._identity.client_id,
             clean_session=None if five else self._identity.passing,
@@ -149,11 +164,7 @@ class Connection:
             )
         else:
             self._client.connect(host, port, self._config.keepalive_s)
-        sock = self._client.socket()
-        if isinstance(sock, socket.socket):
-            # Acknowledgements and verdicts are small; none should wait for the next.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._readable.register(sock.fileno(), select.POLLIN)
+        self._flush()
 
     def serve(self, timeout_s: float, wake: socket.socket, *, hold: bool) -> None:
         """Wait for the broker or for ``wake``, then read and write what there is.
@@ -167,44 +178,60 @@ class Connection:
         """
         if self.ended is not None:
             return
-        ready = self._wait(timeout_s, wake)
-        if ready & (select.POLLIN | select.POLLHUP | select.POLLERR):
+        self._flush()
+        if self._wait(timeout_s, wake):
             self._read(hold=hold)
         if self.ended is None and self._client.want_write():
             self._client.loop_write()
         if self.ended is None:
             self._client.loop_misc()
+        self._flush()
         if self.ended is None and not self.up and time.monotonic() - self.opened_at > self._answer_s:
             self.abandon(f"no answer within {self._answer_s:g} s")
 
-    def _wait(self, timeout_s: float, wake: socket.socket) -> int:
-        sock = self._client.socket()
-        if sock is None:
-            return 0
-        if self._buffered(sock):
-            return select.POLLIN
+    def _wait(self, timeout_s: float, wake: socket.socket) -> bool:
+        """Wait for the broker or for ``wake``; whether there may be something to read."""
+        wire = self._client.wire
+        if wire is None or wire.readable:
+            return wire is not None
         poller = select.poll()
-        poller.register(sock.fileno(), select.POLLIN | (select.POLLOUT if self._client.want_write() else 0))
+        poller.register(wire.fileno(), select.POLLIN | (select.POLLOUT if wire.unsent else 0))
         poller.register(wake.fileno(), select.POLLIN)
-        return dict(poller.poll(timeout_s * 1000)).get(sock.fileno(), 0)
+        ready = dict(poller.poll(timeout_s * 1000)).get(wire.fileno(), 0)
+        return bool(ready & (select.POLLIN | select.POLLHUP | select.POLLERR)) or wire.over
 
     def _read(self, *, hold: bool) -> None:
         """Read packets until there are none, or as many messages as may be pending."""
-        packets = 0
-        while True:
+        wire = self._client.wire
+        assert wire is not None
+        left, five = self._limit, self.protocol == "5"
+        while left > 0 and (hold or not self._messages.full):
+            most = left if hold else min(left, self._messages.room)
+            publishes = wire.publishes(most, five=five, properties=bool(self._identity.sender_property))
+            if publishes:
+                left -= len(publishes)
+                arrived_ms = time.time_ns() // 1_000_000
+                for topic, payload, qos, mid, retain in publishes:
+                    try:
+                        name = topic.decode()
+                    except UnicodeDecodeError:
+                        name = ""  # fits no template
+                    self._keep(Message(name, payload, arrived_ms, retain, qos, mid, self.number))
+                continue
+            if not wire.grant():
+                if wire.fill():
+                    continue
+                if not wire.over:
+                    return
+            left -= 1
             self._client.loop_read()
-            packets += 1
             if self.ended is not None or self._client.socket() is None:
                 return
-            if packets >= self._limit or (self._messages.full and not hold):
-                return
-            if not self._buffered(self._client.socket()) and not self._readable.poll(0):
-                return
 
-    @staticmethod
-    def _buffered(sock: object) -> bool:
-        """Whether TLS has decrypted more than has been read, of which the socket itself says nothing."""
-        return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+    def _flush(self) -> None:
+        """Write what waits."""
+        if self._client.wire is not None:
+            self._client.wire.flush()
 
     @property
     def window(self) -> int:
@@ -225,10 +252,12 @@ class Connection:
         self._filters = len(topic_filters)
         self._client.subscribe(topic_filters)
 
-    def acknowledge(self, message: Message) -> None:
-        """Tell the broker that a message has been processed."""
-        if self.up and message.qos > 0 and message.connection == self.number:
-            self._client.ack(message.mid, message.qos)
+    def acknowledge(self, messages: Iterable[Message]) -> None:
+        """Tell the broker that messages have been processed."""
+        wire = self._client.wire
+        if self.up and wire is not None:
+            wire.acknowledge([m.mid for m in messages if m.qos > 0 and m.connection == self.number])
+            wire.flush()
 
     def disconnect(self) -> None:
         """Leave in good order, so that the broker does not publish the last will."""
@@ -281,25 +310,29 @@ class Connection:
         self.subscribed = [str(reason) if reason.is_failure else reason.value for reason in reasons]
 
     def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
-        if message.qos == 0 and self._messages.full:
-            self.dropped += 1
-            return
-        # Some brokers send more than they may. What cannot be kept is not acknowledged, and neither is what follows
-        # it, so that all of it comes again, in order, on the next connection.
-        self.overflowed = self.overflowed or (message.qos > 0 and self._messages.overfull)
-        if self.overflowed and message.qos > 0:
-            return
+        """What was left to paho."""
+        sender = _user_property(message, self._identity.sender_property) if self._identity.sender_property else None
         try:
             topic = message.topic
         except UnicodeDecodeError:
             topic = ""  # fits no template
         arrived_ms = time.time_ns() // 1_000_000
-        sender = _user_property(message, self._identity.sender_property) if self._identity.sender_property else None
-        self._messages.append(
+        self._keep(
             Message(
                 topic, bytes(message.payload), arrived_ms, message.retain, message.qos, message.mid, self.number, sender
             )
         )
+
+    def _keep(self, message: Message) -> None:
+        if message.qos == 0 and self._messages.full:
+            self.dropped += 1
+            return
+        # Some brokers send more than they may. What cannot be kept is not acknowledged, and neither is what follows
+        # it, so that all of it comes again, in order, on the next connection.
+        if message.qos > 0 and (self.overflowed or self._messages.overfull):
+            self.overflowed = True
+            return
+        self._messages.append(message)
 
     def _on_publish(
         self, _client: mqtt.Client, _data: Any, mid: int, reason: ReasonCode, _properties: Properties

@@ -49,6 +49,11 @@ class Inbox:
         return len(self._messages) >= self._most or self._bytes >= self._most_bytes
 
     @property
+    def room(self) -> int:
+        """Number of messages until it is full."""
+        return max(0, self._most - len(self._messages))
+
+    @property
     def overfull(self) -> bool:
         """Whether nothing more can be kept."""
         return len(self._messages) >= self._most + max(self._most, SLACK) or self._bytes >= 2 * self._most_bytes

@@ -119,6 +119,11 @@ class Link:
         return len(self._messages)
 
     @property
+    def full(self) -> bool:
+        """Whether nothing more is read until telemetry has been taken."""
+        return self._messages.full
+
+    @property
     def ready(self) -> bool:
         """Whether telemetry comes in: connected and subscribed."""
         return self.connected and self._subscribed
@@ -180,8 +185,7 @@ class Link:
         Those of a connection that has ended cannot be acknowledged; the broker sends them again.
         """
         if self._connection is not None:
-            for message in messages:
-                self._connection.acknowledge(message)
+            self._connection.acknowledge(messages)
 
     def wake(self) -> None:
         """End a wait at once; may be called from a signal handler or another thread, and after :meth:`close`."""

@@ -39,6 +39,10 @@ class Outbox(Protocol):
         """Number of messages that are not confirmed."""
 
     @property
+    def unsent(self) -> int:
+        """Number of messages that have not been sent over the present connection."""
+
+    @property
     def crowded(self) -> bool:
         """Whether no telemetry should be processed until messages have been confirmed."""
 
@@ -80,6 +84,11 @@ class MemoryOutbox:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    @property
+    def unsent(self) -> int:
+        """Number of messages that have not been sent over the present connection."""
+        return len(self._unsent)
 
     @property
     def crowded(self) -> bool:

@@ -177,6 +177,19 @@ class Service:
             self.metrics.turn_seconds.observe(now - begin)
             self.metrics.latency_seconds.observe(now - (since or begin))
             self.metrics.turn_messages.observe(len(messages))
+            self._catch_up(now + (now - begin))
+
+    def _catch_up(self, deadline: float) -> None:
+        """Send verdicts that the broker's window had no place for, before there are more of them.
+
+        This may take as long as the turn has taken, so that neither telemetry nor verdicts wait for the other.
+        """
+        while self.keeper.outbox.unsent and self.link.ready and not self.link.full:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                return
+            self._note_confirmations(self.link.poll(left_s, linger=True))
+            self._send()
 
     def _linger_s(self) -> float:
         """How long to wait for more telemetry, to be kept together with what is there."""

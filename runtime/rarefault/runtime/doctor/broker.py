@@ -188,7 +188,7 @@ def _listen(connection: Connection, messages: Inbox, wake: socket.socket, second
         connection.serve(min(left, 0.2), wake, hold=False)
         while (message := messages.next()) is not None:
             kept.append(message)
-            connection.acknowledge(message)
+            connection.acknowledge([message])
     return kept
 
 

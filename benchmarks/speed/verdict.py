@@ -1,0 +1,79 @@
+"""What a verdict costs beside ONNX Runtime alone: windows, state, decision, payload and outbox, in one process."""
+
+import time
+from pathlib import Path
+from statistics import median
+
+import msgspec
+import numpy as np
+from benchmarks.speed.model import CHANNELS, PERIOD_S, telemetry_values
+from numpy.typing import NDArray
+
+from rarefault.runtime.daemon.outbox import MemoryOutbox
+from rarefault.runtime.daemon.payloads import verdict_payloads
+from rarefault.runtime.engine import MAX_BATCH
+from rarefault.runtime.model_file import LoadedModel, load_model
+from rarefault.runtime.pipeline import Pipeline
+
+PERIOD_MS = PERIOD_S * 1000
+
+
+def measure_verdicts(path: Path, devices: int, repeats: int = 9) -> dict[str, float]:
+    """Microseconds per verdict of both, and their ratio, the median of several rounds in turn.
+
+    Args:
+        path: of a step graph.
+        devices: N, all due in the same push.
+    """
+    model = load_model(path)
+    pipeline = Pipeline(model.manifest, model.step, model.model_id)
+    encoder = msgspec.json.Encoder()
+    outbox = MemoryOutbox(10 * devices)
+    rng = np.random.default_rng(7)
+    slots = np.array([pipeline.slot(f"d{i:05d}") for i in range(devices)])
+    stride = model.manifest.window.stride
+    number = 30_000_000 // 24 * 24
+    found: dict[str, list[float]] = {"ours": [], "alone": []}
+    idle: list[float] = []
+    for _ in range(model.manifest.window.length + stride * repeats):
+        number += 1
+        time_ms = np.full(devices, number * PERIOD_MS + 1000)
+        values = telemetry_values(rng, devices)
+        began = time.perf_counter()
+        verdicts = pipeline.push(slots, time_ms, values, explained=True)
+        for verdict in verdict_payloads(verdicts, pipeline, number * PERIOD_MS):
+            outbox.put(f"rarefault/{verdict.device}/verdict", encoder.encode(verdict), retain=False)
+        took = time.perf_counter() - began
+        if not len(verdicts):
+            idle.append(took)
+        else:
+            found["ours"].append(took)
+            found["alone"].append(_alone(model, devices, rng))
+            outbox = MemoryOutbox(10 * devices)
+    alone = median(found["alone"][1:]) / devices * 1e6
+    # What a push costs that makes no window due belongs to its messages.
+    ours = (median(found["ours"][1:]) - median(idle[1:])) / devices * 1e6
+    return {"ours_us": round(ours, 1), "ort_us": round(alone, 1), "ratio": round(ours / alone, 3)}
+
+
+def _alone(model: LoadedModel, devices: int, rng: np.random.Generator) -> float:
+    """As many windows through ONNX Runtime and nothing else, in the batches that are cheapest."""
+    batch = min(devices, MAX_BATCH)
+    window = rng.normal(700, 20, (batch, model.manifest.window.length, len(CHANNELS))).astype(np.float32)
+    state = np.zeros((batch, model.manifest.state_size), np.float32)
+    began = time.perf_counter()
+    for _ in range(max(1, devices // batch)):
+        model.step.session.run(None, {"window": window, "state": state})
+    return (time.perf_counter() - began) * devices / (max(1, devices // batch) * batch)
+
+
+def sgemm_gflops(size: int = 1024, repeats: int = 15) -> float:
+    """Single-precision matrix product on one core."""
+    rng = np.random.default_rng(7)
+    a: NDArray[np.float32] = rng.normal(size=(size, size)).astype(np.float32)
+    best = float("inf")
+    for _ in range(repeats):
+        began = time.perf_counter()
+        a @ a
+        best = min(best, time.perf_counter() - began)
+    return round(2 * size**3 / best / 1e9, 1)
