@@ -123,27 +123,23 @@ def measure_latency(
 
 def _send_at(load: Load, per_s: float, rounds: int) -> dict[int, np.ndarray]:
     """Send at a fixed rate; by end of the bin that a round closes, the time at which each device's message was due."""
-    sent: dict[int, np.ndarray] = {}
-    began = time.perf_counter() + 0.05
-    total = 0
-    for _ in range(rounds):
-        end_ms = load.next_end_ms
-        packets = load.packets()  # a few microseconds each, made up for by sending what is due by then
-        due = began + (total + np.arange(len(packets))) / per_s
-        sent[end_ms] = due
-        done = 0
-        while done < len(packets):
-            now = time.perf_counter()
-            ready = int(np.searchsorted(due, now))
-            if ready > done:
-                load.write(packets[done:ready])
-                done = ready
-            load.drain(0, wait=False)
-            if done < len(packets):
-                time.sleep(max(0.0, min(0.001, due[done] - time.perf_counter())))
-        total += len(packets)
+    ends_ms, packets = [], []
+    for _ in range(rounds):  # beforehand, as it takes time
+        ends_ms.append(load.next_end_ms)
+        packets += load.packets()
+    due = time.perf_counter() + 0.05 + np.arange(len(packets)) / per_s
+    done = 0
+    while done < len(packets):
+        now = time.perf_counter()
+        ready = int(np.searchsorted(due, now))
+        if ready > done:
+            load.write(packets[done:ready])
+            done = ready
+        load.drain(0, wait=False)
+        if done < len(packets):
+            time.sleep(max(0.0, min(0.001, due[done] - time.perf_counter())))
     load.drain(0)
-    return sent
+    return dict(zip(ends_ms, due.reshape(rounds, load.devices), strict=True))
 
 
 def wait_until_online(process: Process, watch: Watch) -> float:

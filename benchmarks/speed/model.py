@@ -71,14 +71,14 @@ def make_network(preset: str = "reference") -> LRConvLSTM:
 
 
 def make_manifest(model: LRConvLSTM, stride: int, precision: str = "float32") -> Manifest:
-    """A manifest with even priors, so that random weights say something and no alarm flickers."""
+    """A manifest as that of a fleet, with even priors, so that random weights say something and no alarm flickers."""
     even = (1 / len(CLASSES),) * len(CLASSES)
     return Manifest(
         name="speed",
         channels=CHANNELS,
         classes=CLASSES,
         grid=GridSpec(period_s=PERIOD_S, max_hold_s=3 * PERIOD_S, allowed_lateness_s=0, max_gap_s=10 * PERIOD_S),
-        window=WindowSpec(length=LENGTH, stride=stride),
+        window=WindowSpec(length=LENGTH, stride=stride, spread=True),
         state_size=model.state_size,
         decision=DecisionSpec(training_prior=even, true_prior=even, thresholds=even, unknown_below=0.0),
         precision="int8" if precision == "int8" else "float32",

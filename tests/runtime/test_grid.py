@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import zlib
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -148,18 +149,29 @@ def stitch(pushed: list[Windows], device: int) -> tuple[list[int], list[bool], n
 
 
 @settings(max_examples=200)
-@given(specs, recordings(), st.lists(st.integers(0, 100), max_size=8), st.integers(1, 5), st.integers(1, 4))
+@given(
+    specs, recordings(), st.lists(st.integers(0, 100), max_size=8), st.integers(1, 5), st.integers(1, 4), st.booleans()
+)
 def test_bulk_and_incremental_windows_are_the_same(
-    spec: GridSpec, recording: list[tuple[int, int, list[float]]], cuts: list[int], length: int, stride: int
+    spec: GridSpec,
+    recording: list[tuple[int, int, list[float]]],
+    cuts: list[int],
+    length: int,
+    stride: int,
+    spread: bool,
 ) -> None:
     """The windows of a recording do not depend on how it was cut into pushes, and are those of the plain reading."""
     plain = [PlainDevice(spec, [False] * 3) for _ in range(3)]
     for device, time, row in recording:
         plain[device].push(time, list(row))
     for parts in ([recording], cut(recording, cuts), [[s] for s in recording]):
-        grid, streams = Grid(spec, 3), Streams(WindowSpec(length=length, stride=stride), 3)
+        window = WindowSpec(length=length, stride=stride, spread=spread)
+        grid, streams = Grid(spec, 3), Streams(window, 3)
+        for device, name in enumerate("abc"):
+            streams.introduce(device, name)
         pushed = [streams.push(push(grid, part)) for part in parts] or [streams.push(push(grid, []))]
         for device, want in enumerate(plain):
+            phase = zlib.crc32("abc"[device].encode()) % stride if spread else 0
             ends, fresh, cuts_ = stitch(pushed, device)
             expected: list[tuple[int, bool, list[list[float]]]] = []
             segment: list[list[float]] = []
@@ -168,7 +180,7 @@ def test_bulk_and_incremental_windows_are_the_same(
                 if reset:
                     segment, first = [], True
                 segment.append(row)
-                if len(segment) >= length and (index + 1) % stride == 0:
+                if len(segment) >= length and (index + 1 + phase) % stride == 0:
                     expected.append((index, first, segment[-length:]))
                     first = False
             assert ends == [e[0] for e in expected]

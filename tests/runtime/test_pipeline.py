@@ -1,5 +1,6 @@
 """The engine and the whole way from samples to verdicts, with a step whose result can be worked out by hand."""
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -93,6 +94,44 @@ def test_pushes_of_any_size_give_the_same_verdicts() -> None:
     assert len(whole[0]) > 100
     assert run(1) == whole
     assert run(37) == whole
+
+
+def test_a_fleet_takes_turns() -> None:
+    """Where windows are spread, devices fall due in different bins, which a snapshot and another order do not change."""
+    manifest = msgspec.structs.replace(MANIFEST, window=WindowSpec(length=3, stride=4, spread=True))
+    names = [f"machine {i}" for i in range(40)]
+
+    def ends(order: list[str], cut: int | None) -> dict[str, list[int]]:
+        pipeline = Pipeline(manifest, RunningSum(), "sum@0")
+        slots = {name: pipeline.slot(name) for name in order}
+        found: dict[str, list[int]] = {name: [] for name in names}
+        for number in range(30):
+            if number == cut:
+                snapshot = pipeline.snapshot()
+                pipeline = Pipeline(manifest, RunningSum(), "sum@0")
+                pipeline.restore(snapshot)
+            verdicts = pipeline.push([slots[n] for n in names], np.full(40, number * 10_000), np.ones((40, 2)))
+            for slot, end_ms in zip(verdicts.device.tolist(), verdicts.end_ms.tolist(), strict=True):
+                found[pipeline.devices[slot]].append(end_ms)
+        return found
+
+    whole = ends(names, cut=None)
+    phases = [manifest.window.phase(name) for name in names]
+    assert set(phases) == {0, 1, 2, 3}
+    for name, phase in zip(names, phases, strict=True):
+        assert whole[name]
+        assert all((end // 10_000 + phase) % 4 == 0 for end in whole[name])
+    assert ends(names[::-1], cut=17) == whole
+
+    pipeline = Pipeline(manifest, RunningSum(), "sum@0")
+    first = next(name for name in names if manifest.window.phase(name) == 1)
+    other = next(name for name in names if manifest.window.phase(name) == 2)
+    slot = pipeline.slot(first)
+    pipeline.push([slot], [0], np.ones((1, 2)))
+    pipeline.forget([slot])
+    assert pipeline.slot(other) == slot
+    late = [pipeline.push([slot], [n * 10_000], np.ones((1, 2))).end_ms.tolist() for n in range(20)]
+    assert [end for found in late for end in found] == whole[other][: len([e for f in late for e in f])]
 
 
 def test_verdict_ids_differ_by_device_time_and_model() -> None:

@@ -4,7 +4,7 @@ from typing import Protocol
 
 import numpy as np
 
-from rarefault.runtime.grid import Float32, Int32, Int64
+from rarefault.runtime.grid import Float32, Int32, Int64, begins
 from rarefault.runtime.streams import Windows
 
 #: Windows in one call of the step. Larger batches cost more for each window, as their intermediate values leave the
@@ -87,8 +87,10 @@ def rounds(device: Int32) -> list[np.ndarray[tuple[int], np.dtype[np.int64]]]:
     """
     if len(device) == 0:
         return []
-    starts = np.flatnonzero(np.r_[True, device[1:] != device[:-1]])
-    counts = np.diff(np.r_[starts, len(device)])
+    starts = np.flatnonzero(begins(device))
+    if len(starts) == len(device):
+        return [np.arange(len(device))]  # as it is nearly always
+    counts = np.diff(starts, append=len(device))
     turn = np.arange(len(device)) - np.repeat(starts, counts)
     order = np.argsort(turn, kind="stable")
     return np.split(order, np.cumsum(np.bincount(turn))[:-1])

@@ -1,6 +1,7 @@
 """The manifest: all that a model file says of itself, kept as JSON in the ONNX metadata under the key ``rarefault``."""
 
 import math
+import zlib
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -71,7 +72,14 @@ class WindowSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     length: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 16
     """Bins in a window."""
     stride: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 2
-    """Bins between the ends of two windows; a window is due where ``(end_bin + 1) % stride == 0``."""
+    """Bins between the ends of two windows; a window is due where ``(end_bin + 1 + phase) % stride == 0``."""
+    spread: bool = False
+    """Whether each device has a phase of its own, the CRC-32 of its name modulo the stride, so that the windows of a
+    fleet do not all fall due in the same bin; else it is 0."""
+
+    def phase(self, device: str) -> int:
+        """The phase of a device."""
+        return zlib.crc32(device.encode()) % self.stride if self.spread else 0
 
 
 class DecisionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

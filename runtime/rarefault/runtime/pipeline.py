@@ -83,6 +83,7 @@ class Pipeline:
                 slot = len(self.devices)
                 self.devices.append(device)
             self._slots[device] = slot
+            self.streams.introduce(slot, device)
         return slot
 
     def settle(self, devices: Sequence[str]) -> None:
@@ -95,6 +96,8 @@ class Pipeline:
         self._slots.clear()
         self._slots |= {name: slot for slot, name in enumerate(devices) if name}
         self._free = [slot for slot in reversed(range(len(devices))) if not devices[slot]]
+        for name, slot in self._slots.items():
+            self.streams.introduce(slot, name)
 
     @property
     def slots(self) -> Mapping[str, int]:

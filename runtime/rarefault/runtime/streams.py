@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rarefault.runtime.grid import Bins, Bool, Float32, Int32, Int64
+from rarefault.runtime.grid import Bins, Bool, Float32, Int32, Int64, begins, ends
 from rarefault.runtime.manifest import WindowSpec
 
 
@@ -43,7 +43,8 @@ class Windows:
 class Streams:
     """Keeps the last L bins of every device and cuts the windows that are due.
 
-    A window is due at every bin ``b`` with ``(b + 1) % stride == 0`` once its segment has L bins.
+    A window is due at every bin ``b`` with ``(b + 1 + phase) % stride == 0`` once its segment has L bins; the phase is
+    the device's, see :class:`~rarefault.runtime.manifest.WindowSpec`.
     """
 
     def __init__(self, window: WindowSpec, n_channels: int) -> None:
@@ -53,6 +54,13 @@ class Streams:
         self._tail = np.empty((0, window.length - 1, n_channels), np.float32)
         self._count = np.empty(0, np.int64)  # bins of the present segment, at most L
         self._served = np.empty(0, bool)  # whether the present segment has had a window
+        self._phase = np.empty(0, np.int64)
+
+    def introduce(self, device: int, name: str) -> None:
+        """Give a slot to a device; without it, a slot has the phase 0."""
+        if self.window.spread:
+            self._allocate(device + 1)
+            self._phase[device] = self.window.phase(name)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """All that the streams remember of their devices, as arrays."""
@@ -63,6 +71,10 @@ class Streams:
         if state["tail"].shape[1:] != self._tail.shape[1:]:
             raise ValueError(f"a window of {state['tail'].shape[1:]} is not one of {self._tail.shape[1:]}")
         self._tail, self._count, self._served = (state[name].copy() for name in ("tail", "count", "served"))
+        # Phases follow from the devices' names, which are not kept here.
+        phase, self._phase = self._phase, np.zeros(len(self._count), np.int64)
+        known = min(len(phase), len(self._phase))
+        self._phase[:known] = phase[:known]
 
     def forget(self, devices: Int64) -> None:
         """Make slots as new."""
@@ -77,7 +89,7 @@ class Streams:
             return self._windows(np.empty(0, np.int64), bins, np.empty(0, bool), bins.values, np.empty(0, np.int64))
         self._allocate(int(bins.device.max()) + 1)
         row = np.arange(n)
-        first = np.r_[True, bins.device[1:] != bins.device[:-1]]
+        first = begins(bins.device)
         owner = np.cumsum(first) - 1
         touched = bins.device[first]
         begin = row[first]
@@ -85,7 +97,7 @@ class Streams:
         boundary = np.maximum.accumulate(np.where(first | bins.reset, row, 0))
         carried = np.where(bins.reset[boundary], 0, self._count[bins.device])
         count = row - boundary + 1 + carried
-        due = np.flatnonzero((count >= length) & ((bins.index + 1) % stride == 0))
+        due = np.flatnonzero((count >= length) & ((bins.index + 1 + self._phase[bins.device]) % stride == 0))
 
         # Each device's kept tail stands before its new bins, so that every window is one run of rows.
         shift = (owner + 1) * (length - 1)
@@ -97,10 +109,9 @@ class Streams:
         # A window is fresh where no window of its segment stands before it.
         segment = boundary[due]
         served = np.where(bins.reset[segment], False, self._served[bins.device[due]])
-        again = np.r_[False, segment[1:] == segment[:-1]]
-        fresh = ~(again | served)
+        fresh = begins(segment) & ~served
 
-        last = np.flatnonzero(np.r_[first[1:], True])
+        last = np.flatnonzero(ends(first))
         self._tail[touched] = rows[(last + shift[last])[:, None] + np.arange(2 - length, 1)]
         self._count[touched] = np.minimum(count[last], length)
         in_last_segment = np.zeros(n, bool)
@@ -121,3 +132,4 @@ class Streams:
         self._tail = np.concatenate((self._tail, tail))
         self._count = np.concatenate((self._count, np.zeros(more, np.int64)))
         self._served = np.concatenate((self._served, np.zeros(more, bool)))
+        self._phase = np.concatenate((self._phase, np.zeros(more, np.int64)))

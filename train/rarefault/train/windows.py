@@ -60,7 +60,10 @@ class LabelledWindows:
 def cut_windows(history: History, grid: GridSpec, window: WindowSpec) -> LabelledWindows:
     """Push a history through grid and streams and label the windows."""
     bins = Grid(grid, len(history.channels), history.counter_mask).push(history.device, history.time_ms, history.values)
-    windows = Streams(window, len(history.channels)).push(bins)
+    streams = Streams(window, len(history.channels))
+    for slot, name in enumerate(history.devices):
+        streams.introduce(slot, name)
+    windows = streams.push(bins)
     label = label_bins(history, windows.device, windows.end_index, grid.period_ms)
     return LabelledWindows(windows, label, np.cumsum(windows.fresh), window.stride)
 

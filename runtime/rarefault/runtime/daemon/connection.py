@@ -20,11 +20,15 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from rarefault.runtime.daemon.config import BrokerConfig
 from rarefault.runtime.daemon.inbox import Inbox, Message
-from rarefault.runtime.daemon.wire import BufferedSocket
+from rarefault.runtime.daemon.wire import FIRST_MID, LAST_MID, BufferedSocket
 
 PROTOCOLS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
 #: Most messages of ours that may await the broker's confirmation; MQTT 5 brokers may ask for fewer.
 IN_FLIGHT = 1000
+#: Bytes that may wait for the socket before nothing more is published, of whatever QoS.
+MOST_UNSENT = 1 << 20
+#: Reason codes from here on say that something failed.
+FAILURE = 0x80
 #: The reason that stands for a broker which does not know the protocol.
 UNSUPPORTED_PROTOCOL = "Unsupported protocol version"
 
@@ -119,6 +123,7 @@ class Connection:
         self._filters = 0
         self._window = IN_FLIGHT
         self._in_flight: set[int] = set()
+        self._mid = FIRST_MID - 1
         self._limit = identity.receive_maximum
         self._answer_s = answer_s
         self._config = config
@@ -147,7 +152,6 @@ class Connection:
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
-        client.on_publish = self._on_publish
         return client
 
     def open(self) -> None:
@@ -164,7 +168,7 @@ class Connection:
             )
         else:
             self._client.connect(host, port, self._config.keepalive_s)
-        self._flush()
+        self.flush()
 
     def serve(self, timeout_s: float, wake: socket.socket, *, hold: bool) -> None:
         """Wait for the broker or for ``wake``, then read and write what there is.
@@ -178,14 +182,14 @@ class Connection:
         """
         if self.ended is not None:
             return
-        self._flush()
+        self.flush()
         if self._wait(timeout_s, wake):
             self._read(hold=hold)
         if self.ended is None and self._client.want_write():
             self._client.loop_write()
         if self.ended is None:
             self._client.loop_misc()
-        self._flush()
+        self.flush()
         if self.ended is None and not self.up and time.monotonic() - self.opened_at > self._answer_s:
             self.abandon(f"no answer within {self._answer_s:g} s")
 
@@ -218,6 +222,12 @@ class Connection:
                         name = ""  # fits no template
                     self._keep(Message(name, payload, arrived_ms, retain, qos, mid, self.number))
                 continue
+            confirmed = wire.confirmations()
+            if confirmed:
+                left -= len(confirmed)
+                self._in_flight.difference_update(mid for mid, _ in confirmed)
+                self.confirmations += [Confirmation(mid, _refusal(reason)) for mid, reason in confirmed]
+                continue
             if not wire.grant():
                 if wire.fill():
                     continue
@@ -228,23 +238,31 @@ class Connection:
             if self.ended is not None or self._client.socket() is None:
                 return
 
-    def _flush(self) -> None:
-        """Write what waits."""
+    def flush(self) -> None:
+        """Write what waits; it is done with every :meth:`serve` as well."""
         if self._client.wire is not None:
             self._client.wire.flush()
 
     @property
     def window(self) -> int:
         """Number of messages that may be published now."""
-        return self._window - len(self._in_flight) if self.up else 0
+        wire = self._client.wire
+        if not self.up or wire is None or wire.unsent > MOST_UNSENT:
+            return 0
+        return self._window - len(self._in_flight)
 
     def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> int:
         """Publish while :attr:`window` > 0 and return the id that its confirmation will have."""
-        info = self._client.publish(topic, payload, qos, retain)
-        # At QoS 0 it is confirmed as soon as the socket has taken it, which may have happened by now.
-        if info.rc == mqtt.MQTT_ERR_SUCCESS and not info.is_published():
-            self._in_flight.add(info.mid)
-        return info.mid
+        self._mid = self._mid + 1 if self._mid < LAST_MID else FIRST_MID
+        wire = self._client.wire
+        if self.up and wire is not None:
+            wire.publish(topic, payload, qos, self._mid, retain=retain, five=self.protocol == "5")
+            if qos:
+                self._in_flight.add(self._mid)
+            else:
+                # Confirmed as soon as it is handed over; nobody will answer.
+                self.confirmations.append(Confirmation(self._mid, None))
+        return self._mid
 
     def subscribe(self, topic_filters: list[tuple[str, int]]) -> None:
         """Ask for topics, each with its QoS; the answer will be in :attr:`subscribed`."""
@@ -334,11 +352,15 @@ class Connection:
             return
         self._messages.append(message)
 
-    def _on_publish(
-        self, _client: mqtt.Client, _data: Any, mid: int, reason: ReasonCode, _properties: Properties
-    ) -> None:
-        self._in_flight.discard(mid)
-        self.confirmations.append(Confirmation(mid, str(reason) if reason.is_failure else None))
+
+def _refusal(reason: int) -> str | None:
+    """In words, why a broker did not take a message (MQTT 5.0, section 3.4.2.1); None where it did."""
+    if reason < FAILURE:
+        return None
+    try:
+        return str(ReasonCode(PacketTypes.PUBACK, identifier=reason))
+    except KeyError:
+        return f"reason {reason:#x}"
 
 
 def _user_property(message: mqtt.MQTTMessage, name: str) -> str | None:

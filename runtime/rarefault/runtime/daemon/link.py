@@ -149,6 +149,7 @@ class Link:
             connection.serve(0.0 if no_wait else timeout_s, self._wake_read, hold=hold)
             if connection.up:
                 self._settle(connection)
+                connection.flush()
             if connection.overflowed and not self._messages:
                 self._ask_again(connection)
             elif connection.ended is not None:
@@ -178,6 +179,7 @@ class Link:
         if self._status != self._said and self._connection is not None and self._settled and self._connection.up:
             self._said = self._status
             self._connection.publish(self._status_topic, self._status, qos=1, retain=True)
+            self._connection.flush()
 
     def acknowledge(self, messages: list[Message]) -> None:
         """Tell the broker that messages have been processed, so that it forgets them.

@@ -1,9 +1,9 @@
-"""The wire: what stands between paho and the socket, so that a message costs no system call of its own.
+"""The wire: what stands between paho and the socket, so that a message costs neither system calls nor objects.
 
-paho reads a packet in pieces of one byte, and writes every acknowledgement by itself: five system calls for a message.
-:class:`BufferedSocket` reads and writes in large pieces instead. What it has read it gives to paho packet by packet;
-plain PUBLISH packets, which are nearly all there is, can be taken beforehand, without the objects that paho makes of
-each (MQTT 3.1.1 and 5.0, section 3.3). Whatever is not plain is left to paho, errors included.
+paho reads a packet in pieces of one byte, writes every packet by itself, and makes some thirty objects of each.
+:class:`BufferedSocket` reads and writes in large pieces, and the four kinds of packets of which there are many are read
+and written here: PUBLISH and PUBACK in both directions (MQTT 3.1.1 and 5.0, sections 3.3 and 3.4). All others are
+paho's, and so is whatever is not plain, errors included.
 """
 
 import socket
@@ -14,7 +14,10 @@ from typing import NamedTuple
 #: Bytes that are read at once.
 CHUNK = 1 << 16
 _PUBLISH, _QOS_2, _QOS_1, _RETAIN = 0x30, 0x04, 0x02, 0x01
-_PUBACK = struct.Struct(">BBH").pack
+_PUBACK = 0x40
+_puback = struct.Struct(">BBH").pack
+#: Packet identifiers from here on are ours, those below are paho's, which needs a few for its subscriptions.
+FIRST_MID, LAST_MID = 1024, 65535
 
 
 class Publish(NamedTuple):
@@ -122,6 +125,35 @@ class BufferedSocket:
         self._at = at
         return found
 
+    def confirmations(self) -> list[tuple[int, int]]:
+        """Take PUBACK packets for identifiers of ours from the front, up to the first other packet: (id, reason)."""
+        found: list[tuple[int, int]] = []
+        data, at, size = self._data, self._at, len(self._data)
+        while at + 4 <= size and data[at] == _PUBACK:
+            length = data[at + 1]
+            if not 2 <= length < 0x80 or at + 2 + length > size:
+                break
+            mid = data[at + 2] << 8 | data[at + 3]
+            if mid < FIRST_MID:
+                break
+            # MQTT 3.1.1 has no reason; MQTT 5 leaves it out where all is well.
+            found.append((mid, data[at + 4] if length > 2 else 0))
+            at += 2 + length
+        self._at = at
+        return found
+
+    def publish(self, topic: str, payload: bytes, qos: int, mid: int, *, retain: bool, five: bool) -> None:
+        """Put a PUBLISH packet into the buffer; MQTT 5 without properties."""
+        name = topic.encode()
+        tail = (mid.to_bytes(2, "big") if qos else b"") + (b"\0" if five else b"")
+        length = 2 + len(name) + len(tail) + len(payload)
+        header = bytearray((_PUBLISH | qos << 1 | retain,))
+        while length > 0x7F:
+            header.append(length & 0x7F | 0x80)
+            length >>= 7
+        header.append(length)
+        self._out += b"".join((header, len(name).to_bytes(2, "big"), name, tail, payload))
+
     def grant(self) -> bool:
         """Let paho take the packet at the front, whatever it is; False where it is not here to its end."""
         data, at, size = self._data, self._at, len(self._data)
@@ -153,7 +185,7 @@ class BufferedSocket:
 
     def acknowledge(self, mids: list[int]) -> None:
         """PUBACK, MQTT section 3.4: without a reason, which both versions allow where all is well."""
-        self._out += b"".join([_PUBACK(0x40, 2, mid) for mid in mids])
+        self._out += b"".join([_puback(_PUBACK, 2, mid) for mid in mids])
 
     @property
     def unsent(self) -> int:
