@@ -97,7 +97,7 @@ def test_pushes_of_any_size_give_the_same_verdicts() -> None:
 
 
 def test_a_fleet_takes_turns() -> None:
-    """Where windows are spread, devices fall due in different bins, which a snapshot and another order do not change."""
+    """Where windows are spread, devices fall due in different bins; a snapshot and another order do not change that."""
     manifest = msgspec.structs.replace(MANIFEST, window=WindowSpec(length=3, stride=4, spread=True))
     names = [f"machine {i}" for i in range(40)]
 

@@ -123,6 +123,9 @@ class TelemetryConfig(Section, frozen=True):
 
     topic: str = "telemetry/{device}"
     """Levels may be fixed text, ``+`` (any) or hold ``{device}`` (the device's name)."""
+    share: str = ""
+    """Group of daemons among which the broker deals out the devices (MQTT 5, shared subscription); only for brokers
+    that give all messages of a topic to one member."""
     qos: Literal[0, 1] = 1
     device: str = ""
     """Path of the device's name in the message. Where the topic has ``{device}``, too, the two must agree."""
@@ -153,11 +156,19 @@ class TelemetryConfig(Section, frozen=True):
                 f"topic {self.topic!r} has no {{device}}; write it where the device's name stands, such as "
                 "telemetry/{device}, or name the message's key for it in telemetry.device"
             )
+        if self.share and (problem := topic_level_problem(self.share)):
+            raise ValueError(f"share {self.share!r}: {problem}")
         if not self.time:
             raise ValueError("time must be the path of a key")
         for name in ("max_future_s", "max_age_s", "silent_after_s"):
             if math.isnan(getattr(self, name)):
                 raise ValueError(f"{name} must be a number")
+
+    @property
+    def subscription(self) -> str:
+        """The topic filter, as the broker gets it."""
+        filter_ = Template(self.topic).subscription
+        return f"$share/{self.share}/{filter_}" if self.share else filter_
 
 
 class PublishConfig(Section, frozen=True):
@@ -258,6 +269,8 @@ class DaemonConfig(Section, frozen=True):
                 )
         if self.telemetry.sender_property and self.broker.protocol == "3.1.1":
             raise ValueError("telemetry.sender_property needs MQTT 5, but broker.protocol is 3.1.1")
+        if self.telemetry.share and self.broker.protocol == "3.1.1":
+            raise ValueError("telemetry.share needs MQTT 5, but broker.protocol is 3.1.1")
 
     @property
     def feedback_topic(self) -> str:

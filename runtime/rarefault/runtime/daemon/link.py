@@ -72,10 +72,11 @@ class Link:
             config.telemetry.sender_property,
         )
         # Telemetry, and feedback where the daemon listens to it.
-        self._filters: list[tuple[str, int]] = [(Template(config.telemetry.topic).subscription, config.telemetry.qos)]
+        self._filters: list[tuple[str, int]] = [(config.telemetry.subscription, config.telemetry.qos)]
         if config.feedback_topic:
             self._filters.append((Template(config.feedback_topic).subscription, 1))
-        self._protocols = deque(["5", "3.1.1"] if config.broker.protocol == "auto" else [config.broker.protocol])
+        both = config.broker.protocol == "auto" and not config.telemetry.share  # which MQTT 3.1.1 does not have
+        self._protocols = deque(["5", "3.1.1"] if both else [config.broker.protocol.replace("auto", "5")])
         self._connection: Connection | None = None
         self._number = 0  # of the present connection, accepted or not
         self._attempts = 0  # since the last stable connection

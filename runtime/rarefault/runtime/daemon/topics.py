@@ -38,7 +38,8 @@ class Template:
             raise ValueError("topic must have 1 to 65535 bytes")
         if levels[0] == "$share":
             raise ValueError(
-                f"topic {text!r}: a shared subscription would scatter a device's samples over several daemons"
+                f"topic {text!r}: a shared subscription has its group in telemetry.share; it is only for brokers that "
+                "give all samples of a device to one daemon"
             )
         self.text = text
         self.has_device = DEVICE in text

@@ -10,7 +10,6 @@ from rarefault.runtime.daemon.inbox import Inbox, Message
 from rarefault.runtime.daemon.link import PERMANENT
 from rarefault.runtime.daemon.setup import Setup
 from rarefault.runtime.daemon.tls import tls_context, tls_problem
-from rarefault.runtime.daemon.topics import Template
 from rarefault.runtime.doctor.findings import Findings
 
 #: How long the broker may take to answer a request.
@@ -128,7 +127,7 @@ def _connect(setup: Setup, messages: Inbox, wake: socket.socket, found: Findings
 
 def _subscribe(setup: Setup, connection: Connection, wake: socket.socket, found: Findings) -> bool:
     config = setup.config
-    topic_filter = Template(config.telemetry.topic).subscription
+    topic_filter = config.telemetry.subscription
     connection.subscribe([(topic_filter, config.telemetry.qos)])
     deadline = time.monotonic() + ANSWER_S
     while connection.subscribed is None and connection.ended is None and time.monotonic() < deadline:
