@@ -26,7 +26,20 @@ from rarefault.runtime import __version__
 from rarefault.runtime.errors import MissingExtraError, RarefaultError
 
 GROUP = "rarefault.commands"
-ORDER = ("demo", "simulate", "describe", "train", "evaluate", "export", "inspect", "doctor", "run", "label", "replay")
+ORDER = (
+    "demo",
+    "simulate",
+    "describe",
+    "train",
+    "trials",
+    "evaluate",
+    "export",
+    "inspect",
+    "doctor",
+    "run",
+    "label",
+    "replay",
+)
 
 
 class Command(Protocol):

@@ -1,5 +1,6 @@
 """Evaluation on the served path: the history goes through the same pipeline as live telemetry."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -10,6 +11,7 @@ from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.grid import Bool, Int64
 from rarefault.runtime.manifest import Manifest
 from rarefault.runtime.pipeline import Pipeline, Verdicts
+from rarefault.train.cluster import run_all
 from rarefault.train.conformal import coverages, event_of
 from rarefault.train.events import score_events
 from rarefault.train.history import History, label_bins
@@ -40,6 +42,75 @@ class Evaluation:
 
 #: Samples that are pushed at once where alarms are explained: the carried states of their windows are kept meanwhile.
 EXPLAINED_AT_ONCE = 50_000
+
+
+#: Samples that are judged together; a group of devices has no more, or is one device.
+GROUP_SAMPLES = 500_000
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where groups of devices are judged side by side.
+
+    Attributes:
+        address, cpus: see :func:`rarefault.train.cluster.run_all`.
+        load_step: gives a worker the model's step; a function of a module, or a partial of one.
+    """
+
+    address: str
+    load_step: Callable[[], Step]
+    cpus: int | None = None
+
+
+@dataclass(frozen=True)
+class _Group:
+    """What a worker needs to judge some devices."""
+
+    history: History
+    manifest: Manifest
+    load_step: Callable[[], Step]
+    model_id: str
+    explained: bool
+
+
+def device_groups(history: History, most: int) -> list[Int64]:
+    """Slots of devices that are judged together, in order; they do not depend on who judges them."""
+    counts = np.bincount(history.device, minlength=len(history.devices))
+    groups: list[list[int]] = [[]]
+    samples = 0
+    for slot, n in enumerate(counts.tolist()):
+        if groups[-1] and samples + n > most:
+            groups.append([])
+            samples = 0
+        groups[-1].append(slot)
+        samples += n
+    return [np.array(group, np.int64) for group in groups]
+
+
+def run_groups(
+    history: History,
+    manifest: Manifest,
+    step: Step,
+    model_id: str,
+    *,
+    explained: bool = False,
+    cluster: Cluster | None = None,
+) -> Verdicts:
+    """As :func:`run_pipeline`, one group of devices after the other or on a cluster: memory is that of a group."""
+    parts = [history.select(np.isin(history.device, group)) for group in device_groups(history, GROUP_SAMPLES)]
+    if len(parts) == 1 and cluster is None:
+        return run_pipeline(history, manifest, step, model_id, explained=explained)
+    if cluster is None:
+        found = [run_pipeline(part, manifest, step, model_id, explained=explained) for part in parts]
+    else:
+        tasks = [_Group(part, manifest, cluster.load_step, model_id, explained) for part in parts]
+        done = dict(run_all(_run_group, tasks, cluster.address, cluster.cpus))
+        found = [done[number] for number in range(len(tasks))]
+    return _joined(found)
+
+
+def _run_group(group: _Group) -> Verdicts:
+    return run_pipeline(group.history, group.manifest, group.load_step(), group.model_id, explained=group.explained)
 
 
 def run_pipeline(
@@ -80,13 +151,22 @@ def _joined(parts: list[Verdicts]) -> Verdicts:
     return Verdicts(**{name: column[order] for name, column in columns.items()}, alarms=alarms)
 
 
-def evaluate(history: History, manifest: Manifest, step: Step, model_id: str, *, explained: bool = False) -> Evaluation:
+def evaluate(
+    history: History,
+    manifest: Manifest,
+    step: Step,
+    model_id: str,
+    *,
+    explained: bool = False,
+    cluster: Cluster | None = None,
+) -> Evaluation:
     """Verdicts and scores of a history.
 
     Args:
         history: a part of a split, or any other.
         manifest, step, model_id: of the model; see :class:`rarefault.runtime.pipeline.Pipeline`.
         explained: whether alarms of faults are to name the channels that moved them, as the report shows.
+        cluster: where to judge; in this process by default.
 
     Raises:
         HistoryError: it lacks channels, holds faults that the model does not know, or gives no window.
@@ -96,7 +176,7 @@ def evaluate(history: History, manifest: Manifest, step: Step, model_id: str, *,
             f"the history has faults that model {manifest.name!r} does not know: {', '.join(unknown)}; "
             f"it knows {', '.join(manifest.classes[1:])}"
         )
-    verdicts = run_pipeline(history, manifest, step, model_id, explained=explained)
+    verdicts = run_groups(history, manifest, step, model_id, explained=explained, cluster=cluster)
     if not len(verdicts):
         raise HistoryError(
             f"the history gives no window: model {manifest.name!r} needs {manifest.window.length} bins of "

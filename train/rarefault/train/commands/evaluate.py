@@ -1,11 +1,13 @@
 """``rarefault evaluate``: honest scores of a run's checkpoint or of a model file, on the served path."""
 
 import argparse
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rarefault.runtime.errors import UsageError
 from rarefault.runtime.results import add_json_argument, write_json
+from rarefault.train.commands.trials import add_ray_arguments
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,6 +24,7 @@ EPILOG = """examples:
   rarefault evaluate runs/plant --part validation
   rarefault evaluate plant.onnx --data plant.toml               the test blocks of that configuration
   rarefault evaluate plant.onnx --data history/ --part all      a folder in the form of PHM 2015, all of it
+  rarefault evaluate plant.onnx --data fleet.toml --part all --ray    many devices, on all processors of this machine
 
 Only blocks that training did not see say anything about new data; 'all' and 'train' are for looking, and say so.
 """
@@ -36,6 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--strict", action="store_true", help="fail where the history has any problem")
     parser.add_argument("--report", metavar="FILE.html", type=Path, help="also write a report to look at")
+    add_ray_arguments(parser)
     add_json_argument(parser)
 
 
@@ -44,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from rarefault.train.commands.train import print_scores
-    from rarefault.train.evaluate import evaluate
+    from rarefault.train.evaluate import Cluster, evaluate
     from rarefault.train.metrics import to_plain
     from rarefault.train.report import write_evaluation
 
@@ -53,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
         manifest, step, model_id, own = _load(args.model)
         history = _history(args, own, console)
     with console.status(f"evaluating {len(history)} samples of {len(history.devices)} device(s)"):
-        evaluation = evaluate(history, manifest, step, model_id, explained=args.report is not None)
+        where = Cluster(args.ray, partial(load_step, args.model.resolve()), args.ray_cpus) if args.ray else None
+        evaluation = evaluate(history, manifest, step, model_id, explained=args.report is not None, cluster=where)
     scores = to_plain(evaluation.scores)
     seen = " - the model has SEEN these blocks" if args.part in {"train", "all"} else ""
     print_scores(console, scores, f"{model_id}: {args.part} blocks{seen}")
@@ -78,6 +83,12 @@ def _load(path: Path) -> "tuple[Manifest, Step, str, TrainConfig | None]":
 
     model = load_model(path)
     return model.manifest, model.step, model.model_id, None
+
+
+@lru_cache(maxsize=1)
+def load_step(path: Path) -> "Step":
+    """A model's step for a worker, which may have more than one task."""
+    return _load(path)[1]
 
 
 def _history(args: argparse.Namespace, own: "TrainConfig | None", console: "Console") -> "History":
