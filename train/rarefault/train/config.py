@@ -22,7 +22,7 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class ModelConfig(Section, frozen=True):
     """``[model]``: a preset, and what of it is changed."""
 
-    preset: Literal["small", "reference"] = "small"
+    preset: Literal["reference", "medium", "small", "tiny"] = "small"
     filters: Count | None = None
     kernel: Count | None = None
     inner: LayerSizes | None = None

@@ -27,14 +27,17 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     missing_indicator: bool
 
 
-#: ``reference`` has the sizes of the design; ``small`` trains in about a minute on two cores.
+def _sizes(filters: int, inner: tuple[int, int], outer: tuple[int, int]) -> ModelSpec:
+    return ModelSpec(filters=filters, kernel=5, inner=inner, outer=outer, dropout=0.3, clip=5.0, missing_indicator=True)
+
+
+#: ``reference`` has the sizes of the design; ``small`` trains in about a minute on two cores. What each costs and scores
+#: is in docs/performance.md.
 PRESETS = {
-    "reference": ModelSpec(
-        filters=8, kernel=5, inner=(256, 64), outer=(512, 128), dropout=0.3, clip=5.0, missing_indicator=True
-    ),
-    "small": ModelSpec(
-        filters=8, kernel=5, inner=(32, 16), outer=(64, 32), dropout=0.3, clip=5.0, missing_indicator=True
-    ),
+    "reference": _sizes(8, (256, 64), (512, 128)),
+    "medium": _sizes(8, (96, 32), (192, 64)),
+    "small": _sizes(8, (32, 16), (64, 32)),
+    "tiny": _sizes(4, (16, 8), (32, 16)),
 }
 
 
