@@ -2,8 +2,8 @@
 
     RAREFAULT_DATA=... python -m benchmarks.front
 
-trains every preset on all folds of plant 31, blocks of a day, and judges it with the trees beside it and alone; measures
-what a verdict costs, 64 windows at a time on one thread; writes ``benchmarks/results/front.json`` and
+trains every preset on all folds of plant 31, blocks of a day, and judges it with the trees beside it and alone;
+measures what a verdict costs, 64 windows at a time on one thread; writes ``benchmarks/results/front.json`` and
 ``docs/front.svg``. What is trained is kept in ``benchmarks/.cache/front``.
 """
 
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from benchmarks.memory import origin
 from benchmarks.quality.methods.nets import train_model
-from benchmarks.quality.prediction import Prediction, judge, score
+from benchmarks.quality.prediction import Judged, Prediction, judge, score
 from benchmarks.quality.protocol import PROBLEMS, Fold, make_fold
 
 from rarefault.export.graph import step_graph, with_manifest
@@ -56,10 +56,10 @@ def main() -> int:
     if args.train_only:
         return 0
     kept = [CACHE / f"{preset}.json" for preset in PRESETS]
-    rows = [row for file in kept if file.exists() for row in json.loads(file.read_text(encoding="utf-8"))]
+    scored = [row for file in kept if file.exists() for row in json.loads(file.read_text(encoding="utf-8"))]
     costs = _costs(make_fold(PROBLEM, 0, Path(folder)))
+    rows = [row | costs[row["preset"], row["trees"]] for row in scored]
     for row in rows:
-        row |= costs[row["preset"], row["trees"]]
         print(
             f"{row['preset']:10} {'with trees' if row['trees'] else 'alone':10} macro-F1 {row['macro_f1']:.3f}  "
             f"{row['float32_us']:6.1f} us in float32, {row['int8_us']:6.1f} us in int8"
@@ -74,7 +74,8 @@ def _train(preset: str, data: Path) -> None:
     file = CACHE / f"{preset}.json"
     if file.exists():
         return
-    began, judged = time.monotonic(), {False: [], True: []}
+    began = time.monotonic()
+    judged: dict[bool, list[Judged]] = {False: [], True: []}
     classes: tuple[str, ...] = ()
     for number in range(PROBLEM.folds):
         fold = make_fold(PROBLEM, number, data, {"model": {"preset": preset}, "trees": {"rounds": 0}})

@@ -66,9 +66,8 @@ def _measure(scale: int) -> dict[str, Any]:
         config = folder / "plant.toml"
         config.write_text(CONFIG.format(epochs=EPOCHS, rounds=ROUNDS), encoding="utf-8")
         began = time.monotonic()
-        process = subprocess.Popen(
-            [*cli, "train", str(config), "--out", str(folder / "run")], stdout=subprocess.DEVNULL
-        )
+        train = [*cli, "train", str(config), "--out", str(folder / "run")]
+        process = subprocess.Popen(train, stdout=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)
         if status:
             sys.exit(f"the training failed: {' '.join(train)}")
