@@ -7,7 +7,7 @@ BENCH_VENV ?= .venv-bench
 MOSQUITTO := $(shell PATH="$$PATH:/usr/sbin:/usr/local/sbin" command -v mosquitto 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup mosquitto check test demo bench bench-faults bench-quality bench-novelty clean
+.PHONY: help setup mosquitto check test demo bench bench-faults bench-quality bench-novelty bench-front bench-speed bench-training clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -57,6 +57,15 @@ bench-quality: $(BENCH_VENV)/.ready ## every method on the same blocks; hours (-
 
 bench-novelty: $(BENCH_VENV)/.ready ## what is said of a fault that training has never seen
 	$(BENCH_VENV)/bin/python -m benchmarks.novelty
+
+bench-front: $(BENCH_VENV)/.ready ## what the presets score, and what a verdict costs with each; hours
+	$(BENCH_VENV)/bin/python -m benchmarks.front
+
+bench-speed: setup mosquitto ## the daemon beside what one would write by hand; an hour (--quick and more: SPEED_ARGS)
+	$(BIN)/python -m benchmarks.speed $(SPEED_ARGS)
+
+bench-training: setup ## memory of a training on a history, and on one ten times as long
+	$(BIN)/python benchmarks/training_memory.py
 
 # An environment of its own: what is compared with needs an older NumPy.
 $(BENCH_VENV)/.ready: pyproject.toml benchmarks/quality/constraints.txt

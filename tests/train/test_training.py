@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+import torch
 
 from rarefault.runtime.cli import main
 from rarefault.runtime.errors import ConfigError, HistoryError, RarefaultError, UsageError
@@ -38,6 +39,17 @@ def test_it_learns_both_faults(trained: Training) -> None:
     assert test["events_detected"] > 0
 
 
+def test_mixed_precision_learns_the_same(trained: Training, plant: Path, tmp_path: Path) -> None:
+    """With products in bfloat16, the weights stay float32 and the result is about as good."""
+    config = load_train_config(plant, {"training.precision": "mixed"})
+    mixed = train(config, plant.parent, tmp_path / "mixed")
+    assert {p.dtype for p in mixed.model.parameters()} == {torch.float32}
+    assert mixed.metrics["test"]["macro_f1"] > trained.metrics["test"]["macro_f1"] - 0.1
+    losses = [[epoch["train_loss"] for epoch in run.load_json(run.curves)] for run in (mixed.run, trained.run)]
+    assert losses[0][0] != losses[1][0]
+    assert losses[0][0] == pytest.approx(losses[1][0], rel=0.05)
+
+
 def test_the_run_directory_is_complete_and_reads_back(trained: Training) -> None:
     """Every file is there; checkpoint and manifest come back as they were; the reference outputs are reproduced."""
     run = trained.run
@@ -50,8 +62,6 @@ def test_the_run_directory_is_complete_and_reads_back(trained: Training) -> None
     assert run.load_config() == load_train_config(run.config)
     reference = run.load_reference()
     model = run.load_model()
-    import torch
-
     with torch.inference_mode():
         state = torch.zeros(reference.window.shape[1], model.state_size)
         for window, log_prob in zip(reference.window, reference.log_prob, strict=True):

@@ -91,6 +91,8 @@ class TrainingConfig(Section, frozen=True):
     retrain_tolerance: Share = 0.02
     """A retrained model may lose so much macro-F1 on the validation blocks of the run that it started from."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["float32", "mixed"] = "float32"
+    """``mixed`` computes products in bfloat16, weights and loss stay float32: for GPUs; slower on most processors."""
     threads: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
     """Threads of torch on the processor; 0 takes one for small networks and leaves it to torch for others."""
 

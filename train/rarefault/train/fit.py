@@ -93,8 +93,9 @@ def fit(
         model.train()
         losses = []
         for x, target, weights in epochs.batches(number):
-            log_prob, _ = model(x.to(device), train.stride)
-            loss = weighted_nll(log_prob, target.to(device), weights.to(device))
+            with torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "mixed"):
+                log_prob, _ = model(x.to(device), train.stride)
+            loss = weighted_nll(log_prob.float(), target.to(device), weights.to(device))
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm)

@@ -6,13 +6,9 @@ once a second, it looks for devices that have fallen silent and for changed file
 """
 
 import logging
-import signal
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable
 
 import msgspec
 
@@ -27,6 +23,7 @@ from rarefault.runtime.daemon.keeper import Keeper, Work
 from rarefault.runtime.daemon.link import Link
 from rarefault.runtime.daemon.logs import set_level
 from rarefault.runtime.daemon.metrics import Counts, MetricsPage
+from rarefault.runtime.daemon.pace import Pace
 from rarefault.runtime.daemon.payloads import alarm_payload, alarm_record, verdict_payloads
 from rarefault.runtime.daemon.presence import Presence
 from rarefault.runtime.daemon.records import AlarmRecord, Feedback
@@ -34,6 +31,7 @@ from rarefault.runtime.daemon.rejections import RejectionError, Rejections
 from rarefault.runtime.daemon.rows import Rows
 from rarefault.runtime.daemon.sampled_log import SampledLog
 from rarefault.runtime.daemon.setup import Setup, reload_setup
+from rarefault.runtime.daemon.signals import handled_signals
 from rarefault.runtime.daemon.systemd import Notifier
 from rarefault.runtime.decision import AlarmChange
 from rarefault.runtime.errors import RarefaultError
@@ -91,6 +89,7 @@ class Service:
         self.codec.know(self.keeper.pipeline.slots)
         capacity = 2 * max(config.telemetry.max_batch, config.limits.pending_messages)
         self.rows = Rows(capacity, len(manifest.channels))
+        self._pace = Pace(config.limits.pending_messages)
         silent_after_s = config.telemetry.silent_after_s or manifest.grid.max_gap_s
         self.presence = Presence(silent_after_s, config.limits.forget_after_s)
         self.presence.start(self.keeper.pipeline.slots.values(), time.monotonic())
@@ -112,7 +111,7 @@ class Service:
             ConfigError: the port of the metrics cannot be had.
             JournalError: the journal cannot be used.
         """
-        with self._signals():
+        with handled_signals(self._on_signal, self.reload):
             try:
                 self._startup()
                 self._main_loop()
@@ -123,6 +122,12 @@ class Service:
         """End :meth:`run` soon; may be called from a signal handler or another thread."""
         self._stopping = True
         self.link.wake()
+
+    def _on_signal(self, name: str) -> None:
+        self._signal = name
+        self.stop()
+        if self.link.connecting:
+            raise InterruptedError(None, "the daemon is to stop")
 
     def reload(self) -> None:
         """Read model and configuration again soon; may be called from a signal handler or another thread."""
@@ -177,6 +182,7 @@ class Service:
             self.metrics.turn_seconds.observe(now - begin)
             self.metrics.latency_seconds.observe(now - (since or begin))
             self.metrics.turn_messages.observe(len(messages))
+            self._pace.observe(now - begin, len(messages))
             self._catch_up(now + (now - begin))
 
     def _catch_up(self, deadline: float) -> None:
@@ -217,9 +223,10 @@ class Service:
         """Bring messages to verdicts and return them; by then, all that must not be lost is kept."""
         config = self.setup.config
         mark, samples = self.rejections.mark(), self.codec.samples
+        most = self._pace.messages
         taken: list[Message] = []
         feedback: list[Feedback] = []
-        while len(taken) < config.limits.pending_messages and self.rows.free >= config.telemetry.max_batch:
+        while len(taken) < most and self.rows.free >= config.telemetry.max_batch:
             message = self.link.next()
             if message is None:
                 break
@@ -421,28 +428,3 @@ class Service:
             "rarefault_journal_failures_total": self.keeper.failures,
             "rarefault_reloads_total": dict(self.reloads),
         }
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT stop the daemon, SIGHUP reloads; what they did before is restored afterwards."""
-        if threading.current_thread() is not threading.main_thread():
-            yield  # only the main thread may capture signals
-            return
-
-        def stop(number: int, _frame: FrameType | None) -> None:
-            # No logging here: the signal may have come in the middle of it.
-            self._signal = signal.Signals(number).name
-            self.stop()
-            if self.link.connecting:
-                raise InterruptedError(None, "the daemon is to stop")
-
-        def reload(_number: int, _frame: FrameType | None) -> None:
-            self.reload()
-
-        handlers = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: reload}
-        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
