@@ -99,6 +99,15 @@ def test_the_running_daemon_is_not_disturbed(
     assert "a daemon is using it" in said
 
 
+def test_a_broker_that_scatters_a_device_is_told(mosquitto: "Mosquitto", peer: "Peer", examine: Examine) -> None:
+    """Mosquitto deals shared messages one by one, so a group of daemons cannot share a fleet there."""
+    with sending(peer):
+        code, said = examine(mosquitto.url, telemetry='share = "site"')
+    assert code == 1
+    assert "deals the messages of one topic to all members of a group (10 and 10 of 20)" in said.replace("\n", " ")
+    assert "telemetry.topic instead of telemetry.share" in said
+
+
 def test_channels_and_clocks(mosquitto: "Mosquitto", peer: "Peer", examine: Examine) -> None:
     """A channel that nobody sends, and clocks an hour off, are named."""
     with sending(peer, off_s=-3600, channels=("c1.S1", "z1.E1", "other")):

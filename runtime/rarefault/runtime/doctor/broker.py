@@ -3,17 +3,22 @@
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 from rarefault.runtime.daemon.connection import Connection, Identity
 from rarefault.runtime.daemon.inbox import Inbox, Message
 from rarefault.runtime.daemon.link import PERMANENT
 from rarefault.runtime.daemon.setup import Setup
 from rarefault.runtime.daemon.tls import tls_context, tls_problem
+from rarefault.runtime.daemon.topics import Template
 from rarefault.runtime.doctor.findings import Findings
 
 #: How long the broker may take to answer a request.
 ANSWER_S = 5.0
+#: Messages by which a shared subscription is tried.
+PROBES = 20
 #: Messages that are looked at.
 MOST = 100_000
 
@@ -36,6 +41,8 @@ def check_broker(setup: Setup, seconds: float, found: Findings) -> list[Message]
             if not _subscribe(setup, connection, wake, found):
                 return None
             _publish(setup, connection, wake, found)
+            if setup.config.telemetry.share:
+                _share(setup, wake, found)
             return _listen(connection, messages, wake, seconds)
         finally:
             connection.disconnect()
@@ -92,9 +99,9 @@ def _secure(setup: Setup, found: Findings) -> bool:
     return True
 
 
-def _connect(setup: Setup, messages: Inbox, wake: socket.socket, found: Findings) -> Connection | None:
+def _identity(setup: Setup) -> Identity:
     config = setup.config
-    identity = Identity(
+    return Identity(
         f"{config.client_id}-doctor",  # with the daemon's own id, one that is running would lose its connection
         setup.password,
         will_topic="",
@@ -104,6 +111,11 @@ def _connect(setup: Setup, messages: Inbox, wake: socket.socket, found: Findings
         sender_property=config.telemetry.sender_property,
         passing=True,
     )
+
+
+def _connect(setup: Setup, messages: Inbox, wake: socket.socket, found: Findings) -> Connection | None:
+    config = setup.config
+    identity = _identity(setup)
     connection = None
     for protocol in ("5", "3.1.1") if config.broker.protocol == "auto" else (config.broker.protocol,):
         tls = tls_context(config.broker, setup.source)
@@ -127,7 +139,7 @@ def _connect(setup: Setup, messages: Inbox, wake: socket.socket, found: Findings
 
 def _subscribe(setup: Setup, connection: Connection, wake: socket.socket, found: Findings) -> bool:
     config = setup.config
-    topic_filter = config.telemetry.subscription
+    topic_filter = Template(config.telemetry.topic).subscription  # not the shared one, whose members would miss it
     connection.subscribe([(topic_filter, config.telemetry.qos)])
     deadline = time.monotonic() + ANSWER_S
     while connection.subscribed is None and connection.ended is None and time.monotonic() < deadline:
@@ -148,6 +160,59 @@ def _subscribe(setup: Setup, connection: Connection, wake: socket.socket, found:
     if granted < config.telemetry.qos:
         found.warning("telemetry", f"the broker grants QoS {granted} only: telemetry is lost while the daemon is away")
     return True
+
+
+def _share(setup: Setup, wake: socket.socket, found: Findings) -> None:
+    """Whether the broker gives all messages of a topic to one member of a group."""
+    config = setup.config
+    topic = f"{config.publish.prefix}/{config.publish.runtime_name}/verdict"
+    inboxes = [Inbox(MOST), Inbox(MOST)]
+    members: list[Connection] = []
+    try:
+        for number, inbox in enumerate(inboxes):
+            identity = replace(_identity(setup), client_id=f"{config.client_id}-doctor-{number}")
+            tls = tls_context(config.broker, setup.source)
+            member = Connection(1, config.broker, identity, "5", ANSWER_S, tls, inbox)
+            member.open()
+            members.append(member)
+            _serve_until(member, wake, lambda c: c.up)
+            member.subscribe([(f"$share/{config.telemetry.share}-doctor/{topic}", 1)])
+            _serve_until(member, wake, lambda c: c.subscribed is not None)
+            granted = member.subscribed[0] if member.subscribed else "no answer"
+            if isinstance(granted, str):
+                found.warning("share", f"shared subscriptions cannot be tried on {topic} ({granted})")
+                return
+        for _ in range(PROBES):
+            members[0].publish(topic, b"", qos=1, retain=False)
+        deadline = time.monotonic() + ANSWER_S
+        while sum(map(len, inboxes)) < PROBES and time.monotonic() < deadline:
+            for member in members:
+                member.serve(0.05, wake, hold=False)
+        counts = [len(inbox) for inbox in inboxes]
+    except OSError as error:
+        found.warning("share", f"shared subscriptions cannot be tried: {error}")
+        return
+    finally:
+        for member in members:
+            member.disconnect()
+            member.abandon("the examination is over")
+    if sum(counts) < PROBES:
+        found.warning("share", f"of {PROBES} messages to a shared subscription {sum(counts)} came")
+    elif min(counts):
+        found.problem(
+            "share",
+            f"the broker deals the messages of one topic to all members of a group ({counts[0]} and {counts[1]} of "
+            f"{PROBES}): a device's samples would be scattered over the daemons; give each daemon its own "
+            "telemetry.topic instead of telemetry.share, or let the broker choose members by topic",
+        )
+    else:
+        found.good("share", "the broker gives all messages of a topic to the same member of a group")
+
+
+def _serve_until(connection: Connection, wake: socket.socket, condition: Callable[[Connection], bool]) -> None:
+    deadline = time.monotonic() + ANSWER_S
+    while not condition(connection) and connection.ended is None and time.monotonic() < deadline:
+        connection.serve(0.2, wake, hold=False)
 
 
 def _publish(setup: Setup, connection: Connection, wake: socket.socket, found: Findings) -> None:
