@@ -33,6 +33,7 @@ from rarefault.train.model import PRESETS, LRConvLSTM
 from rarefault.train.recipe import class_shares
 from rarefault.train.training import new_model
 from rarefault.train.tree_fit import add_trees, grow_trees
+from rarefault.train.units import channels_of_units
 
 ROOT = Path(__file__).parents[1]
 CACHE = ROOT / "benchmarks" / ".cache" / "front"
@@ -99,7 +100,8 @@ def _beside_trees(model: LRConvLSTM, fold: Fold, alone: Prediction, data: Path) 
     assert alone.training_prior is not None
     config = make_fold(PROBLEM, fold.number, data).config
     true = class_shares(fold.parts["train"].label, fold.n_classes)
-    add_trees(model, fold.parts["train"], fold.parts["validation"], alone.training_prior, true, config)
+    units = channels_of_units(config, fold.history.channels)
+    add_trees(model, fold.parts["train"], fold.parts["validation"], alone.training_prior, true, config, units)
     return Prediction(
         serve(model, fold.parts["validation"]), serve(model, fold.parts["test"]), alone.training_prior, {}
     )
@@ -108,7 +110,8 @@ def _beside_trees(model: LRConvLSTM, fold: Fold, alone: Prediction, data: Path) 
 def _costs(fold: Fold) -> dict[tuple[str, bool], dict[str, float]]:
     """Microseconds per verdict; weights make no difference to it, the trees are those of a fold."""
     k = fold.n_classes
-    trees = grow_trees(fold.parts["train"], k, (1 / k,) * k, fold.config.trees, 0)
+    units = channels_of_units(fold.config, fold.history.channels)
+    trees = grow_trees(fold.parts["train"], k, (1 / k,) * k, fold.config.trees, 0, units=units)
     found = {}
     with tempfile.TemporaryDirectory(prefix="rarefault-front-") as name:
         for preset, spec in PRESETS.items():

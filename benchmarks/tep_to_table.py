@@ -114,7 +114,8 @@ def convert(source: Path, target: Path) -> list[Run]:
         {
             "device": [run.device for run in faulty],
             "start": [int(run.time_ms()[run.first_faulty]) for run in faulty],
-            "end": [int(run.time_ms()[-1]) for run in faulty],
+            # Until the end of the last interval, so that its bin is a faulty one, too.
+            "end": [int(run.time_ms()[-1]) + PERIOD_MS // 2 for run in faulty],
             "fault": [f"fault_{run.fault:02d}" for run in faulty],
         },
         schema={"device": pl.String, "start": pl.Int64, "end": pl.Int64, "fault": pl.String},

@@ -83,6 +83,7 @@ def test_every_command_of_the_design_is_there() -> None:
     """The list of commands is a contract."""
     assert [entry.name for entry in COMMANDS] == [
         "demo", "describe", "doctor", "evaluate", "export", "inspect", "label", "replay", "run", "simulate", "train",
+        "trials",
     ]  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from rarefault.train.model import PRESETS, LRConvLSTM, ModelSpec
 from rarefault.train.run_directory import Reference, RunDirectory
 from rarefault.train.step import TorchStep
 from rarefault.train.tree_fit import grow_trees
+from rarefault.train.units import NONE
 from rarefault.train.windows import LabelledWindows
 
 SPECS = {
@@ -75,21 +76,23 @@ def test_the_graph_computes_what_the_network_computes(spec: ModelSpec, tmp_path:
     assert all(check.holds for check in checks), checks
 
 
-def test_the_trees_come_to_the_same_leaves(tmp_path: Path) -> None:
+@pytest.mark.parametrize("units", [[], [[0], [2]], [[0, 1], [4, 3]]], ids=["no units", "of one", "of two channels"])
+def test_the_trees_come_to_the_same_leaves(tmp_path: Path, units: list[list[int]]) -> None:
     """Beside the network or alone, with holes and dead channels, and for a class that has no tree."""
-    model = network(PRESETS["small"], n_channels=3, n_classes=4, length=12)
+    model = network(PRESETS["small"], n_channels=5, n_classes=4, length=12)
     rng = np.random.default_rng(1)
     center, scale = model.center.numpy(), model.scale.numpy()
-    values = (center + scale * rng.normal(size=(2000, 3))).astype(np.float32)
+    values = (center + scale * rng.normal(size=(2000, 5))).astype(np.float32)
     values[rng.random(values.shape) < 0.1] = np.nan
     index = np.arange(len(values))
     spec = WindowSpec(length=12, stride=1)
-    cut = Streams(spec, 3).push(Bins(np.zeros(len(values), np.int32), index, values, index == 0))
+    cut = Streams(spec, 5).push(Bins(np.zeros(len(values), np.int32), index, values, index == 0))
     label = np.digitize(
         np.nan_to_num(cut.rows[cut.end_row, 0], nan=center[0]), center[0] + scale[0] * np.array([-1, 1])
     )
     windows = LabelledWindows(cut, label, np.cumsum(cut.fresh), spec.stride)
-    model.trees = grow_trees(windows, 4, (0.4, 0.3, 0.3, 1e-6), TreesConfig(rounds=30), 0)
+    known = np.array(units, np.int64) if units else NONE
+    model.trees = grow_trees(windows, 4, (0.4, 0.3, 0.3, 1e-6), TreesConfig(rounds=30), 0, units=known)
     assert model.trees is not None
     for share in (0.0, 0.4, 1.0):
         model.trees.share.fill_(share)
@@ -98,6 +101,7 @@ def test_the_trees_come_to_the_same_leaves(tmp_path: Path) -> None:
         step = TorchStep(model)
         sequence = random_sequence(np.random.default_rng(5), 4, 12, center, scale)
         sequence[3, 1] = np.nan
+        sequence[2, :, :, 4] = np.nan
         reference = Reference(sequence, *run_sequence(step, sequence, np.zeros((4, model.state_size), np.float32)))
         checks = check_file(load_model(path).step, step, precise_step(model), center, scale, reference)
         assert all(check.holds for check in checks), checks

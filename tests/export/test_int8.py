@@ -52,7 +52,7 @@ def run_with_history(run: RunDirectory, tmp_path: Path) -> RunDirectory:
     )
     config = load_train_config(tmp_path / "tiny.toml")
     history = read_history(config.data, tmp_path)
-    split = split_history(history, config.split, config.grid.period_ms)
+    split = split_history(history, config.split, config.grid)
     run.save_config(config)
     run.save_json(run.data, {"fingerprint": history.fingerprint})
     run.save_json(run.split, {"blocks": describe_blocks(split), "notes": []})

@@ -31,10 +31,19 @@ class PlainDevice:
     late: int = 0
     bins: list[tuple[int, list[float], bool]] = field(default_factory=list)
 
+    def bin(self, time: int) -> int:
+        """Bins begin at the offset; with one, there is a bin before it, which is number 0."""
+        offset = round(self.spec.offset_s * 1000)
+        return (time - offset) // self.spec.period_ms + (offset > 0)
+
+    def end(self, index: int) -> int:
+        offset = round(self.spec.offset_s * 1000)
+        return (index + (offset == 0)) * self.spec.period_ms + offset
+
     def push(self, time: int, values: list[float]) -> None:
-        period, lateness = self.spec.period_ms, self.spec.lateness_ms
-        index = time // period
-        if self.newest is not None and (index + 1) * period + lateness <= self.newest:
+        lateness = self.spec.lateness_ms
+        index = self.bin(time)
+        if self.newest is not None and self.end(index) + lateness <= self.newest:
             self.late += 1
         else:
             cells = self.open.setdefault(index, [(-1, NAN)] * len(values))
@@ -43,7 +52,7 @@ class PlainDevice:
                     cells[c] = (time, value)
         self.newest = max(time, self.newest if self.newest is not None else time)
         for b in sorted(self.open):
-            if (b + 1) * period + lateness <= self.newest:
+            if self.end(b) + lateness <= self.newest:
                 self.close(b, [value for _, value in self.open.pop(b)])
 
     def close(self, index: int, values: list[float]) -> None:
@@ -74,10 +83,15 @@ class PlainDevice:
 
 
 specs = st.builds(
-    lambda period, hold, late, gap: GridSpec(
-        period_s=period, max_hold_s=hold, allowed_lateness_s=late, max_gap_s=max(gap, period)
+    lambda period, offset, hold, late, gap: GridSpec(
+        period_s=period,
+        offset_s=round(offset * period, 3),
+        max_hold_s=hold,
+        allowed_lateness_s=late,
+        max_gap_s=max(gap, period),
     ),
     st.sampled_from([1.0, 7.0, 10.0]),
+    st.sampled_from([0.0, 0.25, 0.999]),
     st.sampled_from([0.0, 5.0, 25.0, 60.0]),
     st.sampled_from([0.0, 3.0, 25.0]),
     st.sampled_from([10.0, 30.0, 80.0]),

@@ -23,6 +23,7 @@ from rarefault.train.thresholds import event_f1, fit_thresholds, macro_f1, recal
 
 CLASSES = ("normal", "a", "b")
 PERIOD_MS = 100
+GRID = GridSpec(period_s=PERIOD_MS / 1000)
 
 
 def history(*events: tuple[int, int, int, int], silent: tuple[tuple[int, int, int], ...] = ()) -> History:
@@ -61,22 +62,22 @@ def test_true_false_and_excused_alarms() -> None:
         change(0, 1, 500), change(0, 0, 700), change(0, 2, 1500), change(0, 1, 1700), change(0, 0, 1800),
         change(1, 1, 300), change(1, 0, 500), change(1, 2, 1200), change(1, 0, 1300),
     ]  # fmt: skip
-    counts = AlarmJudge(told, *windows(), PERIOD_MS).count(States.of(alarms))
+    counts = AlarmJudge(told, *windows(), GRID).count(States.of(alarms))
     # The alarm since 1700 misses the event until 1600 by half a bin; the one since 1200 the silence until 1100 too.
     assert counts == AlarmCounts(true=1, false=4, events=2, seen=1)
     later = [replace(c, since_ms=1650) if c.since_ms == 1700 else c for c in alarms]
     later = [replace(c, since_ms=1150) if c.since_ms == 1200 else c for c in later]
-    counts = AlarmJudge(told, *windows(), PERIOD_MS).count(States.of(later))
+    counts = AlarmJudge(told, *windows(), GRID).count(States.of(later))
     assert counts == AlarmCounts(true=2, false=2, events=2, seen=2)
     assert counts.f1 == pytest.approx(2 * 0.5 * 1 / 1.5)
 
 
 def test_an_alarm_that_never_ends_lasts_to_the_last_window() -> None:
     """It is true for an event that begins while it stands; without events there is no F1, without alarms it is 0."""
-    judge = AlarmJudge(history((0, 1900, 2500, 1)), *windows(), PERIOD_MS)
+    judge = AlarmJudge(history((0, 1900, 2500, 1)), *windows(), GRID)
     assert judge.count(States.of([change(0, 1, 300)])) == AlarmCounts(true=1, false=0, events=1, seen=1)
     assert judge.count(States.of([])).f1 == 0.0
-    assert AlarmJudge(history(), *windows(), PERIOD_MS).count(States.of([])).f1 is None
+    assert AlarmJudge(history(), *windows(), GRID).count(States.of([])).f1 is None
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -95,7 +96,7 @@ def test_a_trial_is_what_the_daemon_would_have_said(seed: int) -> None:
         on_delay_s=0.2 if seed % 3 else 0.0,
         off_delay_s=0.3 if seed % 3 == 2 else 0.0,
     )
-    judge = AlarmJudge(history((0, 500, 900, 1), (1, 3000, 9000, 2)), device, end_ms, PERIOD_MS)
+    judge = AlarmJudge(history((0, 500, 900, 1), (1, 3000, 9000, 2)), device, end_ms, GRID)
     trial = AlarmTrial(judge, spec, device, end_ms, fresh, posterior, PERIOD_MS)
     settings = np.array([[1, 1, 1], [1, 0.2, 0.5], [0.1, 1, 1]])
     counts = []
@@ -123,7 +124,7 @@ def test_scores_of_events() -> None:
     verdict[22] = 2
     scores = score_windows(label, verdict, np.eye(3)[verdict], CLASSES)
     scores = score_events(
-        scores, told, device.astype(np.int32), end_ms, label, verdict, [change(0, 1, 300), change(0, 0, 600)], 100, 1
+        scores, told, device.astype(np.int32), end_ms, label, verdict, [change(0, 1, 300), change(0, 0, 600)], GRID, 1
     )
     assert (scores.events_total, scores.events_detected, scores.events_alarmed) == (2, 2, 1)
     assert (scores.true_alarms, scores.false_alarms) == (1, 0)
@@ -154,7 +155,8 @@ def one_day() -> tuple[Validation, Float64]:
     end_ms = np.arange(1, 9) * LONG_MS
     fresh = np.arange(8) == 0
     told = history((0, 3 * LONG_MS - 10, 3 * LONG_MS, 1))
-    return Validation(told, np.zeros(8, np.int64), end_ms, fresh, label, LONG_MS, LONG_MS), posterior
+    grid = GridSpec(period_s=LONG_MS / 1000, max_gap_s=LONG_MS / 1000)
+    return Validation(told, np.zeros(8, np.int64), end_ms, fresh, label, grid, LONG_MS), posterior
 
 
 def even(**changes: Any) -> DecisionSpec:

@@ -13,6 +13,7 @@ import pytest
 from rarefault.runtime.cli import main
 from rarefault.runtime.daemon.journal import Journal
 from rarefault.runtime.daemon.records import AlarmRecord, Feedback
+from rarefault.runtime.manifest import GridSpec
 from rarefault.runtime.times import parse_time_ms
 from rarefault.train.history import JournalConfig, label_bins, read_history
 from rarefault.train.labelling import FOREVER_MS, Labels, Row, Span, make_labels
@@ -223,9 +224,9 @@ def test_the_command_writes_what_the_trainer_reads(
     history = read_history(JournalConfig(path="edge.journal", events="labels.csv"), tmp_path, strict=True)
     assert history.classes == ("normal", "leak")
     bins = np.arange(T0 // MINUTE, T0 // MINUTE + 100)
-    labels = label_bins(history, np.zeros(100, int), bins, MINUTE)
+    labels = label_bins(history, np.zeros(100, int), bins, GridSpec(period_s=60))
     assert labels[[2, 25, 40, 55, 70, 90]].tolist() == [-1, 1, 0, 0, 0, -1]
-    assert set(label_bins(history, np.ones(99, int), bins[:-1], MINUTE)) == {0}
+    assert set(label_bins(history, np.ones(99, int), bins[:-1], GridSpec(period_s=60))) == {0}
 
 
 def test_the_command_reads_a_log(journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

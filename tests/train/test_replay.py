@@ -101,7 +101,7 @@ def test_only_the_held_out_blocks(
 
     config = load_train_config(plant)
     whole = read_history(config.data, plant.parent)
-    held_out = split_history(whole, config.split, config.grid.period_ms).select(whole, "test")
+    held_out = split_history(whole, config.split, config.grid).select(whole, "test")
     peer.subscribe("telemetry/#")
     assert main(["replay", str(plant), "--broker", mosquitto.url, "--speed", "max", "--part", "test"]) == 0
     wait_until(lambda: len(peer.messages) >= len(held_out), "all messages")

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from rarefault.runtime.cli import main
+from rarefault.runtime.manifest import GridSpec
 from rarefault.train.history import Phm2015Config, label_bins, read_history
 from rarefault.train.simulate import Proportions, SimulationConfig, SimulationSummary, simulate
 from rarefault.train.simulate.physics import STEP_S, Traces, run_plants, weather
@@ -33,7 +34,7 @@ def test_the_shares_of_time_are_the_quoted_ones(plants: tuple[Path, SimulationSu
     start = round(datetime.fromisoformat(f"{CONFIG.start}T00:00:00+00:00").timestamp()) // 900
     device = np.repeat(np.arange(CONFIG.plants), bins)
     index = np.tile(start + np.arange(bins), CONFIG.plants)
-    share = np.bincount(label_bins(history, device, index, 900_000), minlength=7) / len(index)
+    share = np.bincount(label_bins(history, device, index, GridSpec()), minlength=7) / len(index)
     for code, wanted in QUOTED.items():
         assert share[code] == pytest.approx(wanted, abs=0.0005 if code == 4 else 0.01)
     assert share[0] == pytest.approx(1 - sum(QUOTED.values()), abs=0.02)

@@ -54,7 +54,7 @@ def test_parts_share_nothing_and_short_events_stay_whole(events: list[tuple[int,
     """Samples, bins and whole short events belong to one part each; windows of two parts share no bin."""
     whole = history(events)
     config = SplitConfig(block_s=12 * 3600, seed=seed)
-    split = split_history(whole, config, GRID.period_ms)
+    split = split_history(whole, config, GRID)
     masks = [split.mask(whole, part) for part in PARTS]
     assert (np.sum(masks, axis=0) == 1).all()
     seen: dict[tuple[int, int], str] = {}
@@ -77,7 +77,7 @@ def test_parts_share_nothing_and_short_events_stay_whole(events: list[tuple[int,
 def test_the_split_follows_from_the_seed() -> None:
     """Same history, same seed, same blocks; another seed deals them otherwise."""
     whole = history([(0, h, 60, 1 + h % 2) for h in range(0, 230, 7)])
-    splits = [split_history(whole, SplitConfig(block_s=12 * 3600, seed=s), GRID.period_ms) for s in (0, 0, 1)]
+    splits = [split_history(whole, SplitConfig(block_s=12 * 3600, seed=s), GRID) for s in (0, 0, 1)]
     assert splits[0] == splits[1]
     assert splits[0] != splits[2]
 
@@ -85,7 +85,7 @@ def test_the_split_follows_from_the_seed() -> None:
 def test_faults_are_dealt_to_all_parts() -> None:
     """With enough events every part has some of each fault."""
     whole = history([(d, h, 60, 1 + (h // 7) % 2) for d in (0, 1) for h in range(0, 230, 7)])
-    split = split_history(whole, SplitConfig(block_s=12 * 3600), GRID.period_ms)
+    split = split_history(whole, SplitConfig(block_s=12 * 3600), GRID)
     for part in PARTS:
         inside = [
             f
@@ -98,7 +98,7 @@ def test_faults_are_dealt_to_all_parts() -> None:
 def test_by_device() -> None:
     """Whole devices are dealt when the split is by device."""
     whole = history([(d, 5, 60, 1) for d in range(6)], hours=30, devices=6)
-    split = split_history(whole, SplitConfig(by="device", folds=3), GRID.period_ms)
+    split = split_history(whole, SplitConfig(by="device", folds=3), GRID)
     assert [b.device for b in split.blocks] == [f"d{d}" for d in range(6)]
     assert {b.part for b in split.blocks} == set(PARTS)
 
@@ -106,7 +106,7 @@ def test_by_device() -> None:
 def test_long_events_and_rare_classes_are_said() -> None:
     """Events longer than a block are cut and counted; a class with fewer events than folds is named."""
     whole = history([(0, 10, 60 * 48, 1), (0, 100, 60, 2)])
-    split = split_history(whole, SplitConfig(block_s=12 * 3600), GRID.period_ms)
+    split = split_history(whole, SplitConfig(block_s=12 * 3600), GRID)
     assert any("1 event(s) last longer than a block" in note for note in split.notes)
     assert any("fewer events than the 5 folds: a (1), b (1);" in note for note in split.notes)
 
@@ -114,7 +114,7 @@ def test_long_events_and_rare_classes_are_said() -> None:
 def test_too_few_blocks_are_refused() -> None:
     """Too short a history says what to change."""
     with pytest.raises(HistoryError, match=r"fewer than split\.folds = 5: shorten split\.block_s"):
-        split_history(history([], hours=30, devices=1), SplitConfig(block_s=12 * 3600), GRID.period_ms)
+        split_history(history([], hours=30, devices=1), SplitConfig(block_s=12 * 3600), GRID)
 
 
 @pytest.mark.parametrize(("block_s", "key"), [(3600, "grid.max_gap_s"), (4000, "two windows")])

@@ -31,7 +31,7 @@ def converted(source: Path, target: Path) -> tuple[TrainConfig, History]:
 def labels(config: TrainConfig, history: History) -> dict[str, np.ndarray]:
     """Each device's label in each of its closed bins."""
     bins = Grid(config.grid, len(history.channels)).push(history.device, history.time_ms, history.values)
-    label = label_bins(history, bins.device, bins.index, config.grid.period_ms)
+    label = label_bins(history, bins.device, bins.index, config.grid)
     return {name: label[bins.device == slot] for slot, name in enumerate(history.devices)}
 
 

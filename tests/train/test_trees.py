@@ -3,15 +3,19 @@
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
+from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.grid import Bins, Float32
 from rarefault.runtime.manifest import WindowSpec
 from rarefault.runtime.streams import Streams
-from rarefault.train.config import TreesConfig
+from rarefault.train.config import TrainConfig, TreesConfig
 from rarefault.train.fit import serve
+from rarefault.train.history import Phm2015Config
 from rarefault.train.model import PRESETS, LRConvLSTM
 from rarefault.train.tree_fit import fit_share, grow_trees, judge
 from rarefault.train.trees import UNSEEN, window_features
+from rarefault.train.units import NONE, channels_of_units, swapped
 from rarefault.train.windows import LabelledWindows
 
 WINDOW = WindowSpec(length=12, stride=2)
@@ -45,6 +49,104 @@ def plainly(window: Float32) -> list[float]:
         for group, number in zip(groups, numbers, strict=True):
             group.append(float(number))
     return [number for group in groups for number in group]
+
+
+def units_plainly(window: Float32, units: NDArray[np.int64]) -> list[float]:
+    """What the units of a window [L, C] add, one after the other."""
+    levels = []
+    for level in (lambda x: x[-1], lambda x: np.nanmean(x[-3:], dtype=np.float64), lambda x: x[-1] - x[-4]):
+        rows = []
+        for unit in units:
+            own = [np.float32(level(window[:, c])) for c in unit]
+            rows.append([*own, *(a - b for i, a in enumerate(own) for b in own[i + 1 :])])
+        levels.append(np.array(rows))
+    pairs = levels[0][:, units.shape[1] :].ravel().tolist()
+    return pairs + [x for rows in levels for ends in (np.nanmax(rows, 0), np.nanmin(rows, 0)) for x in ends.tolist()]
+
+
+@pytest.mark.filterwarnings("ignore:All-NaN|Mean of empty:RuntimeWarning")
+def test_units_are_compared_within_and_over() -> None:
+    """Differences of each unit's channels, and the extremes over all units of what is known of them."""
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(40, 12, 7)).astype(np.float32)
+    x[rng.random(x.shape) < 0.3] = np.nan
+    x[:5, :, 1] = x[:5, :, 4] = np.nan  # of no unit is it known
+    units = np.array([[0, 1, 5], [3, 4, 2]])
+    got = window_features(torch.from_numpy(x), torch.from_numpy(units)).numpy()
+    alone = window_features(torch.from_numpy(x)).numpy()
+    np.testing.assert_array_equal(got[:, : alone.shape[1]], alone)
+    wanted = np.array([units_plainly(w, units) for w in x])
+    np.testing.assert_allclose(got[:, alone.shape[1] :], wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_swapping_moves_whole_units_and_leaves_silent_ones() -> None:
+    """Each window keeps its values, every unit's together; one of which nothing is known stays where it is."""
+    rng = np.random.default_rng(2)
+    units = np.array([[0, 1], [2, 3], [4, 5]])
+    x = np.arange(50 * 4 * 7, dtype=np.float32).reshape(50, 4, 7)
+    x[:20, :, 2:4] = np.nan
+    got = swapped(x, units, rng)
+    np.testing.assert_array_equal(got[:, :, 6], x[:, :, 6])
+    places = set()
+    for before, after in zip(x, got, strict=True):
+        place = tuple(
+            next(u for u in range(3) if np.array_equal(after[:, units[v]], before[:, units[u]], equal_nan=True))
+            for v in range(3)
+        )
+        assert sorted(place) == [0, 1, 2]
+        assert place[1] == 1 or not np.isnan(before[0, 2])
+        places.add(place)
+    assert len(places) == 6
+
+
+def test_a_rare_fault_of_one_unit_is_found_at_another() -> None:
+    """Taught by events of the first pump alone, the trees know it at the third, too; without units they do not."""
+    rng = np.random.default_rng(3)
+
+    def pumps(faulty: int) -> LabelledWindows:
+        """Levels of three pumps; in some stretches the pressure of one is 5 above its setpoint."""
+        label = (np.arange(2400) % 400 >= 340).astype(np.int64)
+        setpoint = np.repeat(rng.normal(0, 10, (120, 3)), 20, axis=0)
+        pressure = setpoint + rng.normal(0, 0.5, setpoint.shape)
+        pressure[:, faulty] += 5 * label
+        values = np.stack((pressure, setpoint), axis=2).reshape(len(label), 6).astype(np.float32)
+        index = np.arange(len(label))
+        cut = Streams(WINDOW, 6).push(Bins(np.zeros(len(label), np.int32), index, values, index == 0))
+        return LabelledWindows(cut, label[cut.end_index], np.cumsum(cut.fresh), WINDOW.stride)
+
+    taught, asked = pumps(0), pumps(2)
+    recalls = []
+    for units in (np.array([[0, 1], [2, 3], [4, 5]]), NONE):
+        trees = grow_trees(taught, 2, (0.8, 0.2), TREES, 0, units=units)
+        assert trees is not None
+        verdict = judge(trees, asked).argmax(axis=1)
+        recalls.append((verdict == 1)[asked.label == 1].mean())
+        assert (verdict == 0)[asked.label == 0].mean() > 0.9
+    assert recalls[0] > 0.8
+    assert recalls[1] < 0.3
+
+
+@pytest.mark.parametrize(
+    ("units", "channels", "found"),
+    [
+        (("a.", "b."), ("a.x", "b.y", "b.x", "a.z", "t"), [[0], [2]]),
+        (("a.",), ("a.x", "b.x"), None),
+        ((), ("c1.x", "c2.x"), None),
+        (None, ("c10.S1", "c2.S1", "z1.E1", "c2.R1", "c10.R1"), [[1, 3], [0, 4]]),
+        (("a.", "p"), ("a.x", "b.x"), "no channel begins with 'p'"),
+        (("a.", "b."), ("a.x", "b.y"), "no channel is named alike after 'a.', 'b.'"),
+    ],
+)
+def test_units_are_named_by_how_their_channels_begin(
+    units: tuple[str, ...] | None, channels: tuple[str, ...], found: list[list[int]] | str | None
+) -> None:
+    """Channels of one name are one column; PHM 2015's components are units by default; what does not fit is named."""
+    config = TrainConfig(data=Phm2015Config(path="."), trees=TreesConfig(units=units))
+    if isinstance(found, str):
+        with pytest.raises(HistoryError, match=found):
+            channels_of_units(config, channels)
+    else:
+        assert channels_of_units(config, channels).tolist() == (found or [])
 
 
 def test_the_features_are_last_value_changes_means_and_ranges() -> None:

@@ -13,6 +13,7 @@ from rarefault.train.model import LRConvLSTM
 from rarefault.train.recipe import class_shares, effective_prior
 from rarefault.train.training import new_model
 from rarefault.train.tree_fit import add_trees
+from rarefault.train.units import channels_of_units
 
 
 def train_net(fold: Fold, seed: int) -> Prediction:
@@ -37,7 +38,8 @@ def train_model(model: LRConvLSTM, fold: Fold) -> Prediction:
     learnt = effective_prior(fitted.subsets)
     if config.trees.rounds:
         true = class_shares(fold.parts["train"].label, fold.n_classes)
-        add_trees(model, fold.parts["train"], fold.parts["validation"], learnt, true, config)
+        units = channels_of_units(config, fold.history.channels)
+        add_trees(model, fold.parts["train"], fold.parts["validation"], learnt, true, config, units)
     notes: dict[str, Any] = {
         "parameters": sum(p.numel() for p in model.parameters()),
         "epochs": len(fitted.curves),

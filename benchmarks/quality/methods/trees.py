@@ -7,13 +7,15 @@ from rarefault.train.epochs import epoch_source
 from rarefault.train.recipe import effective_prior
 from rarefault.train.training import new_model
 from rarefault.train.tree_fit import grow_trees, judge
+from rarefault.train.units import channels_of_units
 
 
 def alone(fold: Fold, seed: int) -> Prediction:
     """Grown as in training, with nothing beside them."""
     model, _ = new_model(fold.config, fold.history, fold.parts["train"])
     prior = effective_prior(epoch_source(fold.parts["train"], model, fold.config).subsets)
-    trees = grow_trees(fold.parts["train"], fold.n_classes, prior, fold.config.trees, seed)
+    units = channels_of_units(fold.config, fold.history.channels)
+    trees = grow_trees(fold.parts["train"], fold.n_classes, prior, fold.config.trees, seed, units=units)
     if trees is None:
         raise ValueError("there is one class only")
     return Prediction(judge(trees, fold.parts["validation"]), judge(trees, fold.parts["test"]), prior)

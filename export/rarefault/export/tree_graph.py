@@ -1,8 +1,8 @@
 """The trees of :mod:`rarefault.train.trees` as ONNX nodes.
 
 The statistics are computed as there, sums in double precision, and the thresholds compared in double precision, so that
-file and checkpoint come to the same leaf. Shapes: N windows, L bins, C channels, S spans, G lags, K classes, M
-features.
+file and checkpoint come to the same leaf. Shapes: N windows, L bins, C channels, S spans, G lags, K classes, U units, M
+channels of a unit, P their pairs.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from onnx import TensorProto, numpy_helper
 from torch import Tensor
 
 from rarefault.export.building import GraphBuilder
-from rarefault.train.trees import Taps, TreeExpert
+from rarefault.train.trees import Taps, TreeExpert, pairs_of
 
 #: Domain of the tree operators.
 DOMAIN = "ai.onnx.ml"
@@ -18,7 +18,7 @@ DOMAIN = "ai.onnx.ml"
 
 def tree_log_prob(graph: GraphBuilder, trees: TreeExpert, window_length: int) -> str:
     """Name of the trees' log-probabilities [N, K] of ``window`` [N, L, C]."""
-    features = graph.add("Cast", [_features(graph, window_length)], "tree_features", to=TensorProto.DOUBLE)
+    features = graph.add("Cast", [_features(graph, trees, window_length)], "tree_features", to=TensorProto.DOUBLE)
     nodes = np.arange(len(trees.left))
     leaf = trees.left.numpy() == nodes
     first = trees.root.numpy()
@@ -66,8 +66,8 @@ def pooled(graph: GraphBuilder, trees: TreeExpert, network: str, spoken: str) ->
     return graph.add("Add", parts, "pooled")
 
 
-def _features(graph: GraphBuilder, length: int) -> str:
-    """The statistics [N, M] of ``window``; see :func:`rarefault.train.trees.window_features`."""
+def _features(graph: GraphBuilder, trees: TreeExpert, length: int) -> str:
+    """The statistics [N, features] of ``window``; see :func:`rarefault.train.trees.window_features`."""
     taps = Taps.of(length)
     known = graph.add("Not", ["missing"], "known")
     spans = graph.constant("spans", taps.span_matrix(length))
@@ -104,4 +104,40 @@ def _features(graph: GraphBuilder, length: int) -> str:
     before = graph.constant("lagged_bins", np.array([length - 1 - lag for lag in taps.lags]))
     change = graph.add("Sub", [last, graph.add("Gather", ["window", before], "lagged", axis=1)], "changes")
     features = graph.add("Concat", [last, change, mean, width], "statistics", axis=1)
-    return graph.add("Flatten", [features], "flat_statistics", axis=1)
+    flat = graph.add("Flatten", [features], "flat_statistics", axis=1)
+    if not trees.units.numel():
+        return flat
+    levels = [("last", last, 0), ("mean", mean, taps.spans.index(taps.quarter))]
+    levels += [("change", change, taps.lags.index(taps.quarter))] if taps.lags else []
+    first, second = pairs_of(trees.units.shape[1])
+    pieces = [flat]
+    extremes_of_units: list[str] = []
+    for name, rows, row in levels:
+        level = graph.add("Gather", [rows, graph.constant(f"{name}_row", np.array(row))], f"{name}_level", axis=1)
+        units = graph.constant(f"{name}_units", trees.units.numpy())
+        own = graph.add("Gather", [level, units], f"{name}_of_units", axis=1)  # [N, U, M]
+        if first:
+            ends = [
+                graph.add("Gather", [own, graph.constant(f"{name}_{end}", np.array(chosen))], f"{name}_{end}s", axis=2)
+                for end, chosen in (("minuend", first), ("subtrahend", second))
+            ]
+            pairs = graph.add("Sub", ends, f"{name}_pairs")  # [N, U, P]
+            own = graph.add("Concat", [own, pairs], f"{name}_within_units", axis=2)
+            if name == "last":
+                pieces.append(graph.add("Flatten", [pairs], "flat_pairs", axis=1))
+        extremes_of_units += _over_units(graph, name, own)
+    return graph.add("Concat", pieces + extremes_of_units, "all_statistics", axis=1)
+
+
+def _over_units(graph: GraphBuilder, name: str, level: str) -> list[str]:
+    """The largest and the smallest over the units of which it is known."""
+    unknown = graph.add("IsNaN", [level], f"{name}_unknown")
+    found = []
+    for end, filler, operator in (("high", -np.inf, "ReduceMax"), ("low", np.inf, "ReduceMin")):
+        inputs = [unknown, graph.constant(f"{name}_{end}_filler", np.float32(filler)), level]
+        filled = graph.add("Where", inputs, f"{name}_{end}_filled")
+        extreme = graph.add(operator, [filled], f"{name}_{end}_found", axes=[1], keepdims=0)
+        none = graph.add("IsInf", [extreme], f"{name}_{end}_none")
+        nan = graph.constant(f"{name}_{end}_nan", np.float32(np.nan))
+        found.append(graph.add("Where", [none, nan, extreme], f"{name}_{end}"))
+    return found

@@ -3,11 +3,12 @@
 One algorithm serves the trainer (the whole history in one push) and the daemon (a few messages a push): the result
 does not depend on how the samples are cut into pushes, only on their order of arrival at each device.
 
-The rules, for a period P (bin ``b`` covers ``[b P, (b + 1) P)`` from the epoch on):
+The rules, for a period P (without an offset, bin ``b`` covers ``[b P, (b + 1) P)`` from the epoch on; see
+:meth:`rarefault.runtime.manifest.GridSpec.bin_of`):
 
 * per bin and channel the last value by time wins; of two at the same time, the one that arrived last;
-* a bin closes when the largest time seen of its device reaches ``(b + 1) P + allowed_lateness``; a sample of a closed
-  bin is late: counted and dropped;
+* a bin closes when the largest time seen of its device reaches its end and ``allowed_lateness`` more; a sample of a
+  closed bin is late: counted and dropped;
 * a counter (a channel that only increases, such as an energy meter) becomes its increase per bin since its last value;
   where it did not increase, the interval is invalid and the value missing;
 * an empty cell repeats the channel's last value for ``max_hold``, then it is missing (NaN);
@@ -217,8 +218,8 @@ class Grid:
         lift = rank * TIME_LIMIT_MS
         newest = np.maximum.accumulate(np.maximum(times, np.where(first, self._newest_ms[devices], 0)) + lift) - lift
         before = np.where(first, self._newest_ms[devices], _after(NEVER, newest))
-        period = self.spec.period_ms
-        on_time = ((times // period + 1) * period + self.spec.lateness_ms > before) | (before == NEVER)
+        closing = self.spec.end_ms(self.spec.bin_of(times)) + self.spec.lateness_ms
+        on_time = (closing > before) | (before == NEVER)
         last = ends(first)
         self._newest_ms[touched] = newest[last]
         return on_time, touched
@@ -234,14 +235,14 @@ class Grid:
             self._open_time[owner, slots[1]],
         )
         self._open_bin[touched] = NEVER
-        index = times // self.spec.period_ms
+        index = self.spec.bin_of(times)
         order = np.lexsort((times, index, devices))  # stable: of equal times the last arrival stays last
         fresh = _Rows(devices[order], index[order], value[order], np.broadcast_to(times[order, None], value.shape))
         return _last_per_cell(_last_per_cell(fresh, carried=None), carried)
 
     def _close(self, rows: _Rows) -> _Rows:
         """Keep the bins that stay open and return those that close."""
-        end = (rows.index + 1) * self.spec.period_ms + self.spec.lateness_ms
+        end = self.spec.end_ms(rows.index) + self.spec.lateness_ms
         closing = end <= self._newest_ms[rows.device]
         stay = rows.take(~closing)
         at = (stay.device, stay.index % self._n_open)

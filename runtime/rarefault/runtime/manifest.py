@@ -2,9 +2,11 @@
 
 import math
 import zlib
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 #: Version of the manifest's form. A reader refuses any other.
 MANIFEST_VERSION: Literal[1] = 1
@@ -17,6 +19,8 @@ UNKNOWN = "unknown"
 #: The alarm state of a device without a whole window of recent telemetry.
 NO_DATA = "no data"
 
+#: One whole number, or an array of them.
+Integers = TypeVar("Integers", int, NDArray[np.int64])
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -27,7 +31,10 @@ class GridSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """The time grid: how irregular samples become fixed bins. All in seconds."""
 
     period_s: Annotated[float, msgspec.Meta(ge=0.001)] = 900.0
-    """Width of a bin; bins are aligned to the epoch. Whole milliseconds."""
+    """Width of a bin. Whole milliseconds."""
+    offset_s: NotNegative = 0.0
+    """Bins begin at multiples of ``period_s`` from the epoch, plus this. Devices that report at those multiples, a
+    little too soon or too late, need a border elsewhere: else a second decides which bin a sample falls into."""
     max_hold_s: NotNegative = 2700.0
     """How long an empty cell repeats the last value before it is missing (NaN)."""
     allowed_lateness_s: NotNegative = 0.0
@@ -36,12 +43,16 @@ class GridSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """A longer stretch without any sample resets the device: nothing held, empty window, zero state."""
 
     def __post_init__(self) -> None:
-        for name in ("period_s", "max_hold_s", "allowed_lateness_s", "max_gap_s"):
+        for name in ("period_s", "offset_s", "max_hold_s", "allowed_lateness_s", "max_gap_s"):
             value = getattr(self, name)
             if not math.isfinite(value) or value > 1e9:
                 raise ValueError(f"{name} must be finite and at most 1e9 s, got {value}")
-        if abs(self.period_s * 1000 - round(self.period_s * 1000)) > 1e-6:
-            raise ValueError(f"period_s must be a whole number of milliseconds, got {self.period_s}")
+        for name in ("period_s", "offset_s"):
+            value = getattr(self, name)
+            if abs(value * 1000 - round(value * 1000)) > 1e-6:
+                raise ValueError(f"{name} must be a whole number of milliseconds, got {value}")
+        if self.offset_s >= self.period_s:
+            raise ValueError(f"offset_s ({self.offset_s:g}) must be below period_s ({self.period_s:g})")
         if self.max_gap_s < self.period_s:
             raise ValueError(f"max_gap_s ({self.max_gap_s:g}) must be at least period_s ({self.period_s:g})")
 
@@ -49,6 +60,19 @@ class GridSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def period_ms(self) -> int:
         """Width of a bin in milliseconds."""
         return round(self.period_s * 1000)
+
+    @property
+    def _lead_ms(self) -> int:
+        """How much earlier than a multiple of the period its bin begins: so no time has a negative bin."""
+        return -round(self.offset_s * 1000) % self.period_ms
+
+    def bin_of(self, time_ms: Integers) -> Integers:
+        """Number of the bin that a time falls into; the end of a bin is no part of it."""
+        return (time_ms + self._lead_ms) // self.period_ms
+
+    def end_ms(self, index: Integers) -> Integers:
+        """End of a bin, milliseconds since the epoch."""
+        return (index + 1) * self.period_ms - self._lead_ms
 
     @property
     def lateness_ms(self) -> int:

@@ -132,7 +132,7 @@ class Pipeline:
             explained: whether alarms of faults are to name the channels that moved them.
         """
         windows = self.streams.push(self.grid.push(device, time_ms, values))
-        end_ms = (windows.end_index + 1) * self.manifest.grid.period_ms
+        end_ms = self.manifest.grid.end_ms(windows.end_index)
         states = np.empty((len(windows), self.manifest.state_size), np.float32) if explained else None
         log_prob = self.engine.run(windows, states)
         posterior, fault, alarms = self.decision.judge(windows.device, end_ms, windows.fresh, log_prob)

@@ -5,8 +5,8 @@ import numpy as np
 
 from rarefault.runtime.decision import STATE_NO_DATA, AlarmChange, Decision
 from rarefault.runtime.grid import Bool, Float64, Int64
-from rarefault.runtime.manifest import DecisionSpec
-from rarefault.train.history import History
+from rarefault.runtime.manifest import DecisionSpec, GridSpec
+from rarefault.train.history import History, labelled_ends
 
 #: Windows times settings that are simulated at once; bounds the memory.
 MAX_AT_ONCE = 2_000_000
@@ -54,18 +54,18 @@ class States(msgspec.Struct, frozen=True):
 class AlarmJudge:
     """Counts right and wrong alarms.
 
-    An alarm and an event meet where they share some time, once the alarm is widened by half a bin at both ends, as
-    labels are rounded to the grid. An alarm lasts from the first window that spoke for it to the next change, or to the
-    last window.
+    An alarm and an event meet where they share some time, once the alarm is widened by half a bin at both ends: who is
+    called half a bin too soon or too late was not called for nothing. An alarm lasts from the first window that spoke
+    for it to the next change, or to the last window.
 
     Args:
         history: gives events, time without a label and classes.
         device, end_ms: of the windows with a label, sorted by device and time, [W].
-        period_ms: width of a bin.
+        grid: the bins.
     """
 
-    def __init__(self, history: History, device: Int64, end_ms: Int64, period_ms: int) -> None:
-        self._k, self._half_ms = len(history.classes), period_ms // 2
+    def __init__(self, history: History, device: Int64, end_ms: Int64, grid: GridSpec) -> None:
+        self._k, self._half_ms = len(history.classes), grid.period_ms // 2
         events = history.events
         self._group = events.device.astype(np.int64) * self._k + events.fault
         self._start_ms, self._end_ms = events.start_ms, events.end_ms
@@ -73,9 +73,8 @@ class AlarmJudge:
         silent = history.unlabelled
         self._silent = _Spans(silent.device.astype(np.int64), silent.start_ms, silent.end_ms)
         windows = _Spans(device.astype(np.int64), end_ms, end_ms)
-        self._judged = np.flatnonzero(
-            windows.meet(events.device.astype(np.int64), events.start_ms - self._half_ms, events.end_ms + self._half_ms)
-        )
+        labelled = labelled_ends(events, grid, history.event_times)
+        self._judged = np.flatnonzero(windows.meet(events.device.astype(np.int64), *labelled))
         self._last_ms = dict(zip(device.tolist(), end_ms.tolist(), strict=True))
 
     @property

@@ -68,6 +68,13 @@ class TreesConfig(Section, frozen=True):
     """Windows in a leaf, at least."""
     l2: NotNegative = 5.0
     """Draws the values of leaves towards 0. Without it, a class of a few windows can make them grow without bound."""
+    features: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
+    """Share of the statistics, drawn anew for each split, that it may choose from."""
+    units: tuple[Annotated[str, msgspec.Meta(min_length=1)], ...] | None = None
+    """How the channels of like parts of a device begin, one entry a part, such as ``["pump1_", "pump2_"]``: what one of
+    them has shown can happen at each. By default the components of PHM 2015's plants, in other data none."""
+    swaps: Annotated[int, msgspec.Meta(ge=0, le=100)] = 8
+    """How often windows of faults with fewer than 20 events are learnt from again with their units swapped."""
 
 
 class TrainingConfig(Section, frozen=True):

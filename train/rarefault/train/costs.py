@@ -31,10 +31,9 @@ def cost_curve(evaluation: Evaluation, manifest: Manifest) -> list[CostPoint]:
     make them validation blocks; ``rarefault evaluate --part validation --report`` shows the curve of those.
     """
     verdicts, known = evaluation.verdicts, evaluation.labelled
-    period_ms = manifest.grid.period_ms
-    span_ms = period_ms * manifest.window.stride
+    span_ms = manifest.grid.period_ms * manifest.window.stride
     device = verdicts.device.astype(np.int64)
-    judge = AlarmJudge(evaluation.history, device[known], verdicts.end_ms[known], period_ms)
+    judge = AlarmJudge(evaluation.history, device[known], verdicts.end_ms[known], manifest.grid)
     trial = AlarmTrial(judge, manifest.decision, device, verdicts.end_ms, verdicts.fresh, verdicts.posterior, span_ms)
     thresholds = np.tile(np.asarray(manifest.decision.thresholds), (len(FACTORS), 1))
     thresholds[:, 1:] *= np.asarray(FACTORS)[:, None]

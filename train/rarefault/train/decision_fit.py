@@ -44,7 +44,8 @@ class Validation:
         history: gives the events.
         device, end_ms, fresh: of all windows, sorted by device and time, [W].
         label: -1 where nobody knows it, [W].
-        period_ms, span_ms: width of a bin, and time between the ends of two windows.
+        grid: the bins.
+        span_ms: time between the ends of two windows.
     """
 
     history: History
@@ -52,16 +53,15 @@ class Validation:
     end_ms: Int64
     fresh: Bool
     label: Int64
-    period_ms: int
+    grid: GridSpec
     span_ms: int
 
     @classmethod
     def of(cls, history: History, cut: LabelledWindows, grid: GridSpec, window: WindowSpec) -> "Validation":
         """Windows cut from a history."""
-        windows, period_ms = cut.windows, grid.period_ms
-        end_ms = (windows.end_index + 1) * period_ms
-        device = windows.device.astype(np.int64)
-        return cls(history, device, end_ms, windows.fresh, cut.label, period_ms, window.stride * period_ms)
+        windows = cut.windows
+        end_ms, device = grid.end_ms(windows.end_index), windows.device.astype(np.int64)
+        return cls(history, device, end_ms, windows.fresh, cut.label, grid, window.stride * grid.period_ms)
 
     @property
     def device_days(self) -> float:
@@ -71,7 +71,7 @@ class Validation:
     def trial(self, spec: DecisionSpec, posterior: Float64) -> AlarmTrial:
         """Alarms under any thresholds, from the posterior of all windows [W, K]."""
         known = self.label >= 0
-        judge = AlarmJudge(self.history, self.device[known], self.end_ms[known], self.period_ms)
+        judge = AlarmJudge(self.history, self.device[known], self.end_ms[known], self.grid)
         return AlarmTrial(judge, spec, self.device, self.end_ms, self.fresh, posterior, self.span_ms)
 
 

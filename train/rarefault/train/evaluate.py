@@ -182,8 +182,7 @@ def evaluate(
             f"the history gives no window: model {manifest.name!r} needs {manifest.window.length} bins of "
             f"{manifest.grid.period_s:g} s without a gap over {manifest.grid.max_gap_s:g} s"
         )
-    period_ms = manifest.grid.period_ms
-    own = label_bins(history, verdicts.device, verdicts.end_ms // period_ms - 1, period_ms)
+    own = label_bins(history, verdicts.device, manifest.grid.bin_of(verdicts.end_ms) - 1, manifest.grid)
     to_model = np.asarray([manifest.classes.index(name) for name in history.classes])
     label = np.where(own >= 0, to_model[own], own)
     known = label >= 0
@@ -199,7 +198,7 @@ def evaluate(
         label[known],
         verdicts.fault[known],
         verdicts.alarms,
-        period_ms,
+        manifest.grid,
         manifest.window.stride,
     )
     if manifest.decision.coverage:

@@ -5,10 +5,11 @@ import numpy as np
 
 from rarefault.runtime.decision import AlarmChange
 from rarefault.runtime.grid import Int32, Int64
+from rarefault.runtime.manifest import GridSpec
 from rarefault.train.affiliation import affiliation_of_fault
 from rarefault.train.alarms import AlarmJudge, States
 from rarefault.train.challenge import Intervals, runs, score_challenge
-from rarefault.train.history import History
+from rarefault.train.history import History, labelled_ends
 from rarefault.train.metrics import EventScore, Scores
 
 
@@ -20,34 +21,32 @@ def score_events(
     label: Int64,
     verdict: Int64,
     alarms: list[AlarmChange],
-    period_ms: int,
+    grid: GridSpec,
     stride: int,
 ) -> Scores:
     """Fill in the scores of events and alarms.
 
-    Only windows with a label are given. An event counts if a window ends within it (rounded to the grid, as labels
-    are); it is detected if one of these windows has its fault as the verdict. A false alarm is a raised fault alarm
-    during whose standing no event of that fault is active, nor any time without a label. Device-days are the time that
-    the windows stand for.
+    Only windows with a label are given. An event counts if a window ends in a bin that it labels; it is detected if one
+    of these windows has its fault as the verdict. A false alarm is a raised fault alarm during whose standing no event
+    of that fault is active, nor any time without a label. Device-days are the time that the windows stand for.
 
     Args:
         scores: of the windows.
         history: gives the events, by the same device slots.
         device, end_ms, label, verdict: of the windows, sorted by device and time, [W].
         alarms: changes of alarm states.
-        period_ms, stride: of the grid and the windows.
+        grid, stride: of the windows.
     """
     found: list[EventScore] = []
     events, classes = history.events, history.classes
-    half, span_ms = period_ms // 2, stride * period_ms
+    span_ms = stride * grid.period_ms
+    first_end_ms, last_end_ms = labelled_ends(events, grid, history.event_times)
     new = np.r_[True, (device[1:] != device[:-1]) | (np.diff(end_ms) > span_ms)][: len(device)]
     stretch, first_ms = np.cumsum(new) - 1, end_ms[new]
     last_ms = end_ms[np.r_[new[1:], True][: len(device)]]
     pieces: list[tuple[int, int, int, int]] = []
     for i in range(len(events)):
-        mine = np.flatnonzero(
-            (device == events.device[i]) & (end_ms >= events.start_ms[i] - half) & (end_ms <= events.end_ms[i] + half)
-        )
+        mine = np.flatnonzero((device == events.device[i]) & (end_ms >= first_end_ms[i]) & (end_ms <= last_end_ms[i]))
         if not len(mine):
             continue
         start_ms, stop_ms, fault = int(events.start_ms[i]), int(events.end_ms[i]), int(events.fault[i])
@@ -72,7 +71,7 @@ def score_events(
         seen = [e.detected for e in found if e.fault == name]
         recall[name] = float(np.mean(seen)) if seen else None
     delays = [e.delay_s for e in found if e.delay_s is not None]
-    counts = AlarmJudge(history, device.astype(np.int64), end_ms, period_ms).count(States.of(alarms))
+    counts = AlarmJudge(history, device.astype(np.int64), end_ms, grid).count(States.of(alarms))
     days = device_days(len(end_ms), span_ms)
     near = {name: affiliation_of_fault(device, label, verdict, c) for c, name in enumerate(classes) if c}
     truth = Intervals(*np.asarray(pieces, np.int64).reshape(-1, 4).T)
@@ -91,8 +90,8 @@ def score_events(
         affiliation=near,
         affiliation_precision=_mean([score.precision for score in near.values()]),
         affiliation_recall=_mean([score.recall for score in near.values()]),
-        phm2015=score_challenge(runs(stretch, end_ms, verdict, len(classes)), truth, period_ms, classes),
-        phm2015_of_labels=score_challenge(runs(stretch, end_ms, label, len(classes)), truth, period_ms, classes),
+        phm2015=score_challenge(runs(stretch, end_ms, verdict, len(classes)), truth, grid.period_ms, classes),
+        phm2015_of_labels=score_challenge(runs(stretch, end_ms, label, len(classes)), truth, grid.period_ms, classes),
         events=found,
     )
 

@@ -106,10 +106,9 @@ def prepare(run: RunDirectory, own: History, config: TrainConfig, base: Path) ->
     if known.any():
         notes.append(f"{int(known.sum())} samples of the new data lie in blocks of {run.path} and stay what they were")
         history = history.select(~known)
-    index = history.time_ms // config.grid.period_ms
-    if (label_bins(history, history.device, index, config.grid.period_ms) < 0).all():
+    if (label_bins(history, history.device, config.grid.bin_of(history.time_ms), config.grid) < 0).all():
         raise HistoryError("all of the new data is unlabelled: label it first, with 'rarefault label' or a fault log")
-    dealt = split_history(history, config.split, config.grid.period_ms)
+    dealt = split_history(history, config.split, config.grid)
     new = ordered(
         without(dealt.blocks, earlier.split.blocks, config.grid.gap_bins * config.grid.period_ms),
         [f"new data: {note}" for note in dealt.notes],

@@ -98,7 +98,7 @@ def check_blocks(split: SplitConfig, grid: GridSpec, window: WindowSpec) -> None
         )
 
 
-def split_history(history: History, config: SplitConfig, period_ms: int) -> Split:
+def split_history(history: History, config: SplitConfig, grid: GridSpec) -> Split:
     """Cut the history into blocks and deal them to the parts, each fault as evenly as whole blocks allow.
 
     Raises:
@@ -126,7 +126,7 @@ def split_history(history: History, config: SplitConfig, period_ms: int) -> Spli
             + ("shorten split.block_s, " if config.by == "time" else "split by time, ")
             + "lower split.folds or bring more history"
         )
-    fold = _deal(history, intervals, config, period_ms)
+    fold = _deal(history, intervals, config, grid)
     parts: dict[int, Part] = {config.test_fold: "test", config.validation_fold: "validation"}
     blocks = tuple(
         Block(history.devices[slot], start, end, parts.get(int(f), "train"))
@@ -189,12 +189,12 @@ def _nearest_free(nominal: int, busy: list[tuple[int, int]]) -> int:
     return nominal
 
 
-def _deal(history: History, intervals: list[tuple[int, int, int]], config: SplitConfig, period_ms: int) -> Int64:
+def _deal(history: History, intervals: list[tuple[int, int, int]], config: SplitConfig, grid: GridSpec) -> Int64:
     """Fold of each interval, stratified over the labels of its bins."""
-    bins = [np.arange(start // period_ms, (end - 1) // period_ms + 1) for _, start, end in intervals]
+    bins = [np.arange(grid.bin_of(start), grid.bin_of(end - 1) + 1) for _, start, end in intervals]
     group = np.repeat(np.arange(len(intervals)), [len(b) for b in bins])
     device = np.array([slot for slot, _, _ in intervals])[group]
-    label = label_bins(history, device, np.concatenate(bins), period_ms)
+    label = label_bins(history, device, np.concatenate(bins), grid)
     # Groups hold the classes unevenly, and some classes have fewer bins than folds: what scikit-learn would warn of is
     # said, in the terms of the history, by the caller's notes. Such classes are dealt with normal, and so is
     # time without a label.

@@ -30,6 +30,7 @@ from rarefault.train.run_directory import RunDirectory, reference_outputs
 from rarefault.train.split import PARTS, Split, split_history
 from rarefault.train.step import TorchStep
 from rarefault.train.tree_fit import add_trees
+from rarefault.train.units import channels_of_units
 from rarefault.train.windows import LabelledWindows, channel_statistics, cut_windows
 
 #: Networks with fewer parameters train as fast on one thread as on two, and much faster where cores are shared.
@@ -116,8 +117,11 @@ def train(  # noqa: PLR0915 - a list of stages, to be read from top to bottom
     done("read")
 
     torch.manual_seed(config.training.seed)
+    units = channels_of_units(config, history.channels)
     if before:
         model = before.run.load_model()  # with its centre and scale
+        if model.trees is not None and config.trees.units is None:
+            units = model.trees.units.numpy()  # of the same channels, whatever the format of the new data
         model.trees = None  # grown anew, from all data
         _set_threads(model, config.training.threads)
     else:
@@ -154,7 +158,7 @@ def train(  # noqa: PLR0915 - a list of stages, to be read from top to bottom
     learnt, true = effective_prior(fitted.subsets), class_shares(parts["train"].label, k)
     if config.trees.rounds:
         tell.stage("growing the trees")
-        add_trees(model, parts["train"], parts["validation"], learnt, true, config)
+        add_trees(model, parts["train"], parts["validation"], learnt, true, config, units)
         done("trees")
 
     tell.stage("fitting the decision on the validation blocks")
@@ -327,7 +331,7 @@ def _metrics(
 
 
 def _material(own: History, config: TrainConfig) -> Material:
-    split = split_history(own, config.split, config.grid.period_ms)
+    split = split_history(own, config.split, config.grid)
     return Material(own, split, (describe_source(config.data, own, split.blocks),))
 
 

@@ -10,9 +10,11 @@ from threadpoolctl import threadpool_limits
 from rarefault.runtime.errors import RarefaultError
 from rarefault.runtime.grid import Float32, Float64, Int64
 from rarefault.train.config import TrainConfig, TreesConfig
+from rarefault.train.conformal import event_of
 from rarefault.train.fit import serve
 from rarefault.train.model import LRConvLSTM
 from rarefault.train.trees import UNSEEN, TreeExpert, window_features
+from rarefault.train.units import NONE, swapped
 from rarefault.train.windows import LabelledWindows
 
 #: Windows whose features are computed at once.
@@ -21,6 +23,8 @@ CHUNK = 2048
 DEPTH = 8
 #: Largest difference between the trees' probabilities and those of the library that grew them.
 ALLOWED = 1e-6
+#: Faults with fewer events in the training windows are learnt from again with their units swapped.
+FEW_EVENTS = 20
 #: The trees' share that one would take without validation windows.
 USUAL_SHARE = 0.75
 
@@ -32,6 +36,7 @@ def add_trees(
     learnt: tuple[float, ...],
     true: tuple[float, ...],
     config: TrainConfig,
+    units: Int64 = NONE,
 ) -> None:
     """Grow trees on the training windows and put them beside a trained network.
 
@@ -41,9 +46,12 @@ def add_trees(
         learnt: class shares that the network has learnt, [K].
         true: class shares of the history, [K].
         config: trees and training sections are used.
+        units: channels of each unit, [U, M].
     """
     model.trees = None
-    trees = grow_trees(train, model.n_classes, learnt, config.trees, config.training.seed, config.training.threads)
+    trees = grow_trees(
+        train, model.n_classes, learnt, config.trees, config.training.seed, config.training.threads, units
+    )
     if trees is None:
         return
     network = serve(model, validation)
@@ -53,7 +61,13 @@ def add_trees(
 
 
 def grow_trees(
-    windows: LabelledWindows, n_classes: int, prior: tuple[float, ...], config: TreesConfig, seed: int, threads: int = 0
+    windows: LabelledWindows,
+    n_classes: int,
+    prior: tuple[float, ...],
+    config: TreesConfig,
+    seed: int,
+    threads: int = 0,
+    units: Int64 = NONE,
 ) -> TreeExpert | None:
     """Boosted trees on the statistics of the labelled windows; None where there are not two classes.
 
@@ -65,6 +79,7 @@ def grow_trees(
         config: their number and size.
         seed: of the growing.
         threads: 0 takes one.
+        units: channels of each unit, [U, M].
 
     Raises:
         RarefaultError: the trees could not be read from the library that grew them.
@@ -74,7 +89,12 @@ def grow_trees(
     counts = np.bincount(label, minlength=n_classes)
     if (counts > 0).sum() < 2:
         return None
-    features = features_of(windows, select)
+    features = features_of(windows, select, units)
+    if len(units) and config.swaps:
+        again = np.repeat(np.flatnonzero(np.isin(windows.label, few_events(windows, n_classes))), config.swaps)
+        if len(again):
+            copies = features_of(windows, again, units, np.random.default_rng(seed))
+            features, label = np.concatenate([features, copies]), np.concatenate([label, windows.label[again]])
     # The library cannot bin what is never known. Being constant, it is asked for by no tree.
     features[:, np.isnan(features).all(axis=0)] = 0.0
     grower = HistGradientBoostingClassifier(
@@ -82,6 +102,7 @@ def grow_trees(
         learning_rate=config.learning_rate,
         max_leaf_nodes=config.leaves,
         min_samples_leaf=config.min_samples,
+        max_features=config.features,
         l2_regularization=config.l2,
         max_depth=DEPTH,
         class_weight="balanced",
@@ -92,8 +113,9 @@ def grow_trees(
     # half of one. And sums of one thread are the same on every machine.
     with threadpool_limits(max(threads, 1), user_api="openmp"):
         grower.fit(features, label)
-    trees = _read(grower, n_classes)
-    _check(trees, grower, windows, select[:CHUNK], features[:CHUNK])
+    trees = _read(grower, n_classes, units)
+    shown = select[:CHUNK]
+    _check(trees, grower, windows, shown, features[: len(shown)])
     trees.base += torch.log(torch.tensor(prior, dtype=torch.float64)) * (trees.base > UNSEEN)
     return trees
 
@@ -108,12 +130,24 @@ def judge(trees: TreeExpert, windows: LabelledWindows) -> Float32:
     return torch.cat(parts).numpy()
 
 
-def features_of(windows: LabelledWindows, select: Int64) -> Float32:
-    """Statistics of the selected windows, [W, M]."""
-    parts = [
-        window_features(torch.from_numpy(windows.windows.gather(select[at : at + CHUNK]))).numpy()
-        for at in range(0, len(select), CHUNK)
-    ]
+def few_events(windows: LabelledWindows, n_classes: int) -> list[int]:
+    """The faults that have fewer than ``FEW_EVENTS`` events in the windows, but one at least."""
+    cut = windows.windows
+    event = event_of(cut.device.astype(np.int64), cut.fresh, windows.label)
+    counts = [len(np.unique(event[windows.label == c])) for c in range(n_classes)]
+    return [c for c in range(1, n_classes) if 0 < counts[c] < FEW_EVENTS]
+
+
+def features_of(
+    windows: LabelledWindows, select: Int64, units: Int64 = NONE, swap: np.random.Generator | None = None
+) -> Float32:
+    """Statistics of the selected windows, [W, features]; with ``swap``, of copies whose units are dealt anew by it."""
+    index = torch.from_numpy(units)
+    parts = []
+    for at in range(0, len(select), CHUNK):
+        x = windows.windows.gather(select[at : at + CHUNK])
+        x = x if swap is None else swapped(x, units, swap)
+        parts.append(window_features(torch.from_numpy(x), index).numpy())
     return np.concatenate(parts)
 
 
@@ -144,7 +178,7 @@ def fit_share(network: Float32, trees: Float32, label: Int64, shift: Float64) ->
     return float(asked + USUAL_SHARE) / 2
 
 
-def _read(grower: HistGradientBoostingClassifier, n_classes: int) -> TreeExpert:
+def _read(grower: HistGradientBoostingClassifier, n_classes: int, units: Int64) -> TreeExpert:
     """The library's trees as flat arrays."""
     known = np.asarray(grower.classes_, np.int64)
     # Of two classes the library grows trees for the second alone, whose score is the logit.
@@ -180,6 +214,7 @@ def _read(grower: HistGradientBoostingClassifier, n_classes: int) -> TreeExpert:
         base=torch.from_numpy(base),
         depth=torch.tensor(depth),
         share=torch.tensor(0.5, dtype=torch.float64),
+        units=torch.from_numpy(units),
     )
 
 

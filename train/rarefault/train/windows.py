@@ -64,7 +64,7 @@ def cut_windows(history: History, grid: GridSpec, window: WindowSpec) -> Labelle
     for slot, name in enumerate(history.devices):
         streams.introduce(slot, name)
     windows = streams.push(bins)
-    label = label_bins(history, windows.device, windows.end_index, grid.period_ms)
+    label = label_bins(history, windows.device, windows.end_index, grid)
     return LabelledWindows(windows, label, np.cumsum(windows.fresh), window.stride)
 
 

@@ -115,4 +115,4 @@ def _history(args: argparse.Namespace, own: "TrainConfig | None", console: "Cons
     history = read_history(config.data, base, strict=args.strict)
     if args.part == "all":
         return history
-    return split_history(history, config.split, config.grid.period_ms).select(history, args.part)
+    return split_history(history, config.split, config.grid).select(history, args.part)

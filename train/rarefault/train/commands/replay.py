@@ -94,7 +94,7 @@ def _read(args: argparse.Namespace) -> "History":
         history = read_history(config.data, first.parent, allow_incomplete=args.part == "all")
         if args.part == "all":
             return history
-        return split_history(history, config.split, config.grid.period_ms).select(history, args.part)
+        return split_history(history, config.split, config.grid).select(history, args.part)
     if args.part != "all":
         raise UsageError(f"--part {args.part} needs a CONFIG.toml, whose [split] says what the parts are")
     if first.is_dir():

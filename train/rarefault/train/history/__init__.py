@@ -2,7 +2,7 @@
 
 from rarefault.train.history.config import DataConfig, JournalConfig, Phm2015Config, TableConfig, absolute
 from rarefault.train.history.data import NO_LABEL, NORMAL, UNLABELLED, Events, History, Stretches
-from rarefault.train.history.labels import label_bins
+from rarefault.train.history.labels import label_bins, labelled_ends
 from rarefault.train.history.notes import Note, ReadNotes
 from rarefault.train.history.read import read_history
 
@@ -21,5 +21,6 @@ __all__ = [
     "TableConfig",
     "absolute",
     "label_bins",
+    "labelled_ends",
     "read_history",
 ]

@@ -9,6 +9,8 @@ import msgspec
 
 #: Which of several events that are active at one time gives the label; see ``labels.label_bins``.
 Overlap = Literal["rarest", "file order"]
+#: How the times of events are placed on the grid; see :mod:`rarefault.train.history.labels`.
+EventTimes = Literal["exact", "rounded"]
 
 #: An instant: ISO 8601 with a time zone, as a TOML date-time or as text.
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -27,6 +29,7 @@ class Phm2015Config(
         time_shift_s: added to start and end of every event, seconds; the challenge's fault logs run one hour behind
             its sensor files.
         overlap: which of several active events gives the label.
+        event_times: ``exact``, or rounded to the grid.
         start: samples before it are left out; by default none.
         end: samples at or after it are left out; by default none.
     """
@@ -35,6 +38,7 @@ class Phm2015Config(
     plants: tuple[Annotated[int, msgspec.Meta(ge=0)], ...] = ()
     time_shift_s: float = 3600.0
     overlap: Overlap = "rarest"
+    event_times: EventTimes = "exact"
     start: Instant | None = None
     end: Instant | None = None
 
@@ -60,6 +64,7 @@ class TableConfig(
         faults: the known faults, in the order of the classes; by default all that occur, by name.
         normal: labels and fault names that mean no fault.
         overlap: which of several active events gives the label.
+        event_times: ``exact``, or rounded to the grid.
         start: samples before it are left out; by default none.
         end: samples at or after it are left out; by default none.
     """
@@ -76,6 +81,7 @@ class TableConfig(
     faults: tuple[Name, ...] = ()
     normal: tuple[str, ...] = ("normal", "0")
     overlap: Overlap = "rarest"
+    event_times: EventTimes = "exact"
     start: Instant | None = None
     end: Instant | None = None
 
@@ -101,6 +107,7 @@ class JournalConfig(
         faults: the known faults, in the order of the classes; by default all that occur, by name.
         normal: fault names that mean no fault.
         overlap: which of several active events gives the label.
+        event_times: ``exact``, or rounded to the grid.
         start: samples before it are left out; by default none.
         end: samples at or after it are left out; by default none.
     """
@@ -114,6 +121,7 @@ class JournalConfig(
     faults: tuple[Name, ...] = ()
     normal: tuple[str, ...] = ("normal", "0")
     overlap: Overlap = "rarest"
+    event_times: EventTimes = "exact"
     start: Instant | None = None
     end: Instant | None = None
 

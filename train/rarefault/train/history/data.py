@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from rarefault.train.history.config import Overlap
+from rarefault.train.history.config import EventTimes, Overlap
 from rarefault.train.history.notes import ReadNotes
 
 Int32 = NDArray[np.int32]
@@ -89,6 +89,7 @@ class History:
         fingerprint: sha256 of what was read, in hexadecimal; a selection keeps that of the whole.
         unlabelled: time without events of which nobody knows whether it is normal.
         rarity: the faults from the commonest to the rarest, where the rule ``rarest`` must not go by the events.
+        event_times: how the times of events are placed on the grid.
     """
 
     devices: tuple[str, ...]
@@ -104,6 +105,7 @@ class History:
     fingerprint: str
     unlabelled: Stretches = field(default_factory=Stretches.none)
     rarity: tuple[int, ...] = ()
+    event_times: EventTimes = "exact"
 
     def __len__(self) -> int:
         return len(self.time_ms)

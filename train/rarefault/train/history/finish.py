@@ -114,6 +114,7 @@ def finish(
         values=values,
         events=events,
         overlap=config.overlap,
+        event_times=config.event_times,
         notes=draft.notes,
         fingerprint=fingerprint(
             tuple(devices),

@@ -1,8 +1,16 @@
 """From events to the class of each bin.
 
-The rule, everywhere: bin ``b`` (which covers ``[b P, (b + 1) P)``) carries an event iff
-``round(start / P) <= b + 1 <= round(end / P)``: the state at the END of the bin, with start and end rounded to the
-grid, both inclusive. Where several events are active, ``overlap`` decides:
+A bin carries the state at its END, the last instant that its samples can know of. ``event_times`` says how an event is
+placed on the grid:
+
+``exact``
+    the bins whose end lies in ``(start, end]``; an event in which no bin ends labels the one that it begins in;
+``rounded``
+    start and end are rounded to the grid's borders, and the bins that end there or between them are labelled, as the
+    literature on the PHM Society's data of 2015 has it. Up to half a bin before its start, an event is then expected to
+    be known of, and labels a bin more than it lasts.
+
+Where several events are active, ``overlap`` decides:
 
 ``rarest``
     the class with the smallest total event time in the whole history wins;
@@ -15,23 +23,26 @@ A bin without an event is normal, or, where the log says that nobody knows, carr
 import numpy as np
 from numpy.typing import ArrayLike
 
+from rarefault.runtime.manifest import GridSpec
+from rarefault.train.history.config import EventTimes
 from rarefault.train.history.data import NO_LABEL, Bool, Events, History, Int64, Stretches
 
 
-def label_bins(history: History, device: ArrayLike, index: ArrayLike, period_ms: int) -> Int64:
+def label_bins(history: History, device: ArrayLike, index: ArrayLike, grid: GridSpec) -> Int64:
     """Class of each bin, -1 where nobody knows it, [E].
 
     Args:
         history: gives events, classes and the rule for overlaps.
         device: slot of each bin's device, [E].
         index: number of the bin since the epoch, [E].
-        period_ms: width of a bin.
+        grid: the bins.
     """
     bins = _Order(np.asarray(device, np.int64), np.asarray(index, np.int64))
-    first, stop = bins.spans(history.events, period_ms)
+    first, stop = bins.spans(history.events, grid, history.event_times)
     label = np.zeros(len(bins.key), np.int64)
     if len(history.unlabelled):
-        silent = active(*bins.spans(history.unlabelled, period_ms), np.ones(len(history.unlabelled), bool), len(label))
+        spans = bins.spans(history.unlabelled, grid, history.event_times)
+        silent = active(*spans, np.ones(len(history.unlabelled), bool), len(label))
         label[silent] = NO_LABEL
     if history.overlap == "file order":
         for fault, a, b in zip(history.events.fault.tolist(), first.tolist(), stop.tolist(), strict=True):
@@ -63,9 +74,23 @@ def active(first: Int64, stop: Int64, which: Bool, n: int) -> Bool:
     return np.cumsum(change[:-1]) > 0
 
 
-def round_to_grid(time_ms: Int64, period_ms: int) -> Int64:
-    """The nearest multiple of the period, counted in periods; halves go up."""
-    return (2 * time_ms + period_ms) // (2 * period_ms)
+def labelled_bins(events: Events | Stretches, grid: GridSpec, event_times: EventTimes) -> tuple[Int64, Int64]:
+    """First and last bin that each event labels where no other one is active, [V] each.
+
+    Of a stretch without an end of a bin, it is none: the last one is before the first.
+    """
+    if event_times == "rounded":
+        half = grid.period_ms // 2  # of two borders as near, the later one
+        return grid.bin_of(events.start_ms + half) - 1, grid.bin_of(events.end_ms + half) - 1
+    first = grid.bin_of(events.start_ms)
+    shortest = 1 if isinstance(events, Events) else 0
+    return first, np.maximum(first + shortest - 1, grid.bin_of(events.end_ms) - 1)
+
+
+def labelled_ends(events: Events, grid: GridSpec, event_times: EventTimes) -> tuple[Int64, Int64]:
+    """Ends of the bins of :func:`labelled_bins`, milliseconds since the epoch, [V] each."""
+    first, last = labelled_bins(events, grid, event_times)
+    return grid.end_ms(first), grid.end_ms(last)
 
 
 class _Order:
@@ -78,12 +103,14 @@ class _Order:
         self._order = None if bool((key[1:] >= key[:-1]).all()) else np.argsort(key, kind="stable")
         self.key: Int64 = key if self._order is None else key[self._order]
 
-    def spans(self, events: Events | Stretches, period_ms: int) -> tuple[Int64, Int64]:
+    def spans(self, events: Events | Stretches, grid: GridSpec, event_times: EventTimes) -> tuple[Int64, Int64]:
         """First and one past last position of each event's bins, [V] each."""
         base = events.device.astype(np.int64) << self._SHIFT
-        low = base + np.maximum(round_to_grid(events.start_ms, period_ms) - 1, 0)
-        high = base + np.maximum(round_to_grid(events.end_ms, period_ms) - 1, -1)
-        return np.searchsorted(self.key, low, "left"), np.searchsorted(self.key, high, "right")
+        low, high = labelled_bins(events, grid, event_times)
+        return (
+            np.searchsorted(self.key, base + np.maximum(low, 0), "left"),
+            np.searchsorted(self.key, base + np.maximum(high, -1), "right"),
+        )
 
     def restore(self, label: Int64) -> Int64:
         """Values in the bins' given order."""

@@ -162,15 +162,15 @@ def _count(history: History, spec: GridSpec, span_ms: tuple[int | None, int | No
         bins = grid.push(history.device[part], history.time_ms[part], history.values[part])
         counts.missing += np.isnan(bins.values).sum(axis=0)
         counts.gridded += len(bins)
-        _add(counts, history, bins.device.astype(np.int64), bins.index, spec.period_ms)
+        _add(counts, history, bins.device.astype(np.int64), bins.index, spec)
     for slot in _without_samples(history):
         for index in _span_bins(history, slot, spec, span_ms):
-            _add(counts, history, np.full(len(index), slot, np.int64), index, spec.period_ms)
+            _add(counts, history, np.full(len(index), slot, np.int64), index, spec)
     return counts
 
 
-def _add(counts: _Counts, history: History, device: Int64, index: Int64, period_ms: int) -> None:
-    label = label_bins(history, device, index, period_ms)
+def _add(counts: _Counts, history: History, device: Int64, index: Int64, spec: GridSpec) -> None:
+    label = label_bins(history, device, index, spec)
     counts.classes += np.bincount(label[label >= 0], minlength=len(counts.classes))
     counts.unlabelled += int((label < 0).sum())
     counts.devices += np.bincount(device, minlength=len(counts.devices))
@@ -190,7 +190,7 @@ def _span(history: History, slot: int, span_ms: tuple[int | None, int | None]) -
 
 def _span_bins(history: History, slot: int, spec: GridSpec, span_ms: tuple[int | None, int | None]) -> Iterator[Int64]:
     start, end = _span(history, slot, span_ms)
-    first, stop = start // spec.period_ms, -(-end // spec.period_ms)
+    first, stop = spec.bin_of(start), spec.bin_of(end - 1) + 1
     for low in range(first, stop, CHUNK):
         yield np.arange(low, min(low + CHUNK, stop), dtype=np.int64)
 

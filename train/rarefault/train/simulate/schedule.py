@@ -37,7 +37,7 @@ def plan_events(config: SimulationConfig, rng: np.random.Generator) -> Schedule:
 
     The time of all plants is one line, cut into as many stretches as there are events, with one event in each: a rare
     fault comes up all along the history. Labels are on the grid of ``period_s``: bins whose end is within the event,
-    both ends rounded, and the rarest of several faults wins, so faults are placed from the rarest on and only bins
+    and the rarest of several faults wins, so faults are placed from the rarest on and only bins
     that are still free count.
     """
     p = config.period_s
@@ -67,9 +67,9 @@ def plan_events(config: SimulationConfig, rng: np.random.Generator) -> Schedule:
             free = taken[plant, first + 1 : last + 1] == 0
             if first < 8 or not free.any():
                 continue
-            # A bin's end is labelled from the rounded start to the rounded end, both inclusive.
-            start_s = (first + 1) * p + int(rng.integers(-p // 3, p // 3))
-            end_s = last * p + int(rng.integers(-p // 3, p // 3))
+            # From a little before the end of its first bin to a little after that of its last.
+            start_s = (first + 1) * p - int(rng.integers(1, p * 2 // 3))
+            end_s = last * p + int(rng.integers(0, p * 2 // 3))
             if end_s - start_s < p // 4:
                 end_s = start_s + p // 4
             unit = _component(busy[plant], config.components, start_s, end_s, rng)
