@@ -62,7 +62,7 @@ def _print(console: Console, results: dict[str, Any]) -> None:
         ("ingest", "Messages that make no window due"),
         ("programs", "1,000 devices, stride 4, reference model"),
         ("strides", "By stride"),
-        ("fleets", "By number of devices"),
+        ("fleets", "By number of devices, 12,000 messages/s"),
         ("latency", "From the sending of a message to the arrival of its verdict"),
     ):
         if part in results:

@@ -22,6 +22,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 PERIOD_MS = PERIOD_S * 1000
 #: Messages that the broker may have taken from us and not confirmed.
 AHEAD = 1000
+#: Rounds that may be sent: the first is as many bins old.
+ROUNDS = 50_000
 _END = re.compile(rb'"end":\s*"?([^",}]+)')
 
 
@@ -34,7 +36,7 @@ class Load:
         self.confirmed = 0
         self._topics = [f"{prefix}/d{number:05d}".encode() for number in range(devices)]
         self._rng = np.random.default_rng(seed)
-        self._round = time.time_ns() // 1_000_000 // PERIOD_MS - 5000
+        self._round = time.time_ns() // 1_000_000 // PERIOD_MS - ROUNDS
         self._round -= self._round % 24  # so that windows are due at the same places in every run
         self._socket = socket.create_connection(("127.0.0.1", port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -73,6 +75,21 @@ class Load:
             self.write(part)
             self.drain(AHEAD // 2)
         self.drain(0)
+
+    def send_at(self, packets: Sequence[bytes], per_s: float) -> np.ndarray:
+        """Send at a fixed rate, evenly, whether or not anybody keeps up; when each packet was due."""
+        due = time.perf_counter() + 0.05 + np.arange(len(packets)) / per_s
+        done = 0
+        while done < len(packets):
+            ready = int(np.searchsorted(due, time.perf_counter()))
+            if ready > done:
+                self.write(packets[done:ready])
+                done = ready
+            self.drain(0, wait=False)
+            if done < len(packets):
+                time.sleep(max(0.0, min(0.001, due[done] - time.perf_counter())))
+        self.drain(0)
+        return due
 
     def write(self, packets: Sequence[bytes]) -> None:
         """Send without waiting."""

@@ -47,13 +47,15 @@ def measure_cost(
     *,
     warm_up: int | None = None,
     in_flight: int = 1000,
+    per_s: float | None = None,
 ) -> Cost:
-    """Send rounds of telemetry as fast as they are taken and see what that costs.
+    """Send rounds of telemetry and see what that costs.
 
     Args:
         rounds: number of messages from each device that are measured.
         warm_up: rounds before; by default so many that every device has verdicts.
         in_flight: messages that the broker sends before it has the acknowledgement of the first.
+        per_s: messages per second; by default as fast as the broker takes them, which then has a backlog.
     """
     with TemporaryDirectory(prefix="rarefault-speed-") as name:
         folder = Path(name)
@@ -65,10 +67,15 @@ def measure_cost(
             start_s = wait_until_online(process, watch)
             for _ in range(program.warm_up(stride) if warm_up is None else warm_up):
                 load.send(load.packets())
+                if per_s is not None:
+                    wait_until_idle(process)
             wait_until_idle(process)
             packets = [packet for _ in range(rounds) for packet in load.packets()]
             verdicts, cpu_s, began = watch.count, process.cpu_s(), time.perf_counter()
-            load.send(packets)
+            if per_s is None:
+                load.send(packets)
+            else:
+                load.send_at(packets, per_s)
             ended = wait_until_idle(process)
             spent_s = process.cpu_s() - cpu_s
             return Cost(
@@ -127,18 +134,7 @@ def _send_at(load: Load, per_s: float, rounds: int) -> dict[int, np.ndarray]:
     for _ in range(rounds):  # beforehand, as it takes time
         ends_ms.append(load.next_end_ms)
         packets += load.packets()
-    due = time.perf_counter() + 0.05 + np.arange(len(packets)) / per_s
-    done = 0
-    while done < len(packets):
-        now = time.perf_counter()
-        ready = int(np.searchsorted(due, now))
-        if ready > done:
-            load.write(packets[done:ready])
-            done = ready
-        load.drain(0, wait=False)
-        if done < len(packets):
-            time.sleep(max(0.0, min(0.001, due[done] - time.perf_counter())))
-    load.drain(0)
+    due = load.send_at(packets, per_s)
     return dict(zip(ends_ms, due.reshape(rounds, load.devices), strict=True))
 
 

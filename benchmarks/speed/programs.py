@@ -107,7 +107,8 @@ def daemon_config(port: int, model: Path, *, journal: bool = True, topic: str = 
     """The daemon as it is measured: its defaults, with room for all devices."""
     text = (
         f'[model]\npath = "{model}"\n[broker]\nurl = "mqtt://127.0.0.1:{port}"\nclient_id = "measured"\n'
-        f'[publish]\nruntime = "edge"\n[telemetry]\ntopic = "{topic}"\n[limits]\nmax_devices = 100000\n'
+        f'[publish]\nruntime = "edge"\n[telemetry]\ntopic = "{topic}"\nmax_age_s = inf\n'
+        "[limits]\nmax_devices = 100000\n"
     )
     return text + ('[journal]\npath = "edge.journal"\n' if journal else "")
 

@@ -26,7 +26,9 @@ def measure_verdicts(path: Path, devices: int, repeats: int = 9) -> dict[str, fl
         devices: N, all due in the same push.
     """
     model = load_model(path)
-    pipeline = Pipeline(model.manifest, model.step, model.model_id)
+    # Not spread: all devices' windows are to be due in the same push, and none in the others.
+    window = msgspec.structs.replace(model.manifest.window, spread=False)
+    pipeline = Pipeline(msgspec.structs.replace(model.manifest, window=window), model.step, model.model_id)
     encoder = msgspec.json.Encoder()
     outbox = MemoryOutbox(10 * devices)
     rng = np.random.default_rng(7)
@@ -47,6 +49,7 @@ def measure_verdicts(path: Path, devices: int, repeats: int = 9) -> dict[str, fl
         if not len(verdicts):
             idle.append(took)
         else:
+            assert len(verdicts) == devices
             found["ours"].append(took)
             found["alone"].append(_alone(model, devices, rng))
             outbox = MemoryOutbox(10 * devices)

@@ -1,6 +1,7 @@
 """``rarefault describe``: its tables, its JSON, and what it refuses."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,32 @@ def test_plant_31_from_the_command_line(data_dir: Path, tmp_path: Path) -> None:
     assert channels["c5.S1"]["last"][:10] == "2011-03-22"
     assert result["overlapping"] == pytest.approx(0.8, abs=0.01)
     assert sum(item["proportion"] for item in result["classes"]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "offset_s", "finding"),
+    [
+        ([-8, -5, -3, 2], 0, "100% of the samples come within 45 s of a border of the grid's bins, 75% before and 25%"),
+        ([-8, -5, -3, 2], 450, ""),
+        ([-8, -5, -3, -2], 0, ""),  # all in one bin
+        ([-300, -100, 100, 300], 0, ""),  # evenly over the period
+    ],
+)
+def test_samples_at_the_borders_of_bins(tmp_path: Path, seconds: list[int], offset_s: int, finding: str) -> None:
+    """Devices that report at the quarters of the hour, a little too soon or too late, need borders elsewhere."""
+    start = datetime(2011, 3, 1, 6, tzinfo=UTC)
+    times = [start + timedelta(minutes=15 * i, seconds=seconds[i % 4]) for i in range(1, 41)]
+    rows = "".join(f"p,{time.isoformat()},{i}\n" for i, time in enumerate(times))
+    (tmp_path / "samples.csv").write_text("device,time,flow\n" + rows)
+    config = write_config(
+        tmp_path / "p.toml",
+        f'[data]\nformat = "table"\nsamples = ["samples.csv"]\n[grid]\nperiod_s = 900\noffset_s = {offset_s}\n',
+    )
+    texts = [text for text in described(config)["findings"] if "border" in text]
+    assert len(texts) == bool(finding)
+    if finding:
+        assert texts[0].startswith(finding)
+        assert texts[0].endswith("set grid.offset_s = 450")
 
 
 def test_chunks_give_the_same_counts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from rarefault.train.decision_fit import Validation, fit_decision
 from rarefault.train.evaluate import Evaluation, evaluate
 from rarefault.train.fit import Epoch, Fit, choose_device, fit, serve
 from rarefault.train.history import History, absolute, read_history
+from rarefault.train.history.borders import border_finding
 from rarefault.train.material import Material, describe_source
 from rarefault.train.metrics import to_plain
 from rarefault.train.model import LRConvLSTM
@@ -128,6 +129,8 @@ def train(  # noqa: PLR0915 - a list of stages, to be read from top to bottom
         model, remarks = new_model(config, history, parts["train"])
         notes += remarks
     notes += _absent_classes(history, parts)
+    if at_borders := border_finding(history, config.grid):
+        notes.append(at_borders)
     for note in notes:
         tell.note(note)
     run.save_config(config)

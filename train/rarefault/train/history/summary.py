@@ -8,6 +8,7 @@ import numpy as np
 from rarefault.runtime.grid import Grid
 from rarefault.runtime.manifest import GridSpec
 from rarefault.runtime.times import format_ms
+from rarefault.train.history.borders import border_finding
 from rarefault.train.history.data import Bool, Events, History, Int32, Int64
 from rarefault.train.history.labels import event_time_ms, label_bins
 
@@ -123,7 +124,7 @@ def summarise(
         channels=channels,
         classes=classes,
         notes=[NoteSummary(kind=note.kind, count=note.count, example=note.example) for note in history.notes],
-        findings=_findings(history, channels, classes, folds, block_s),
+        findings=_findings(history, grid, channels, classes, folds, block_s),
         unlabelled_bins=counted.unlabelled,
     )
 
@@ -276,12 +277,19 @@ def _classes(history: History, bins: Int64) -> list[ClassSummary]:
 
 
 def _findings(
-    history: History, channels: list[ChannelSummary], classes: list[ClassSummary], folds: int, block_s: float | None
+    history: History,
+    grid: GridSpec,
+    channels: list[ChannelSummary],
+    classes: list[ClassSummary],
+    folds: int,
+    block_s: float | None,
 ) -> list[str]:
     """What stands in the way of training, one sentence each."""
     found = []
     if not len(history):
         found.append("there are no samples: a fault log alone can be described, not learnt from")
+    if at_borders := border_finding(history, grid):
+        found.append(at_borders)
     if len(classes) == 1:
         found.append("there is no fault: nothing can be learnt from this history")
     for channel in channels:
