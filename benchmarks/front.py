@@ -32,7 +32,7 @@ from rarefault.train.fit import serve
 from rarefault.train.model import PRESETS, LRConvLSTM
 from rarefault.train.recipe import class_shares
 from rarefault.train.training import new_model
-from rarefault.train.tree_fit import add_trees, grow_trees
+from rarefault.train.tree_fit import add_trees, grow_trees, regrow_trees
 from rarefault.train.units import channels_of_units
 
 ROOT = Path(__file__).parents[1]
@@ -102,9 +102,9 @@ def _beside_trees(model: LRConvLSTM, fold: Fold, alone: Prediction, data: Path) 
     true = class_shares(fold.parts["train"].label, fold.n_classes)
     units = channels_of_units(config, fold.history.channels)
     add_trees(model, fold.parts["train"], fold.parts["validation"], alone.training_prior, true, config, units)
-    return Prediction(
-        serve(model, fold.parts["validation"]), serve(model, fold.parts["test"]), alone.training_prior, {}
-    )
+    validation = serve(model, fold.parts["validation"])
+    regrow_trees(model, fold.both(), alone.training_prior, config, units)
+    return Prediction(validation, serve(model, fold.parts["test"]), alone.training_prior, {})
 
 
 def _costs(fold: Fold) -> dict[tuple[str, bool], dict[str, float]]:

@@ -80,6 +80,10 @@ class Fold:
         """K."""
         return len(self.history.classes)
 
+    def both(self) -> LabelledWindows:
+        """The training and the validation blocks together, for what is fitted again once its decision has been."""
+        return cut_windows(self.split.select(self.history, "train", "validation"), self.config.grid, self.config.window)
+
     def validation(self, part: Part = "validation") -> Validation:
         """What the search for thresholds needs to know of a part."""
         return Validation.of(self.history, self.parts[part], self.config.grid, self.config.window)

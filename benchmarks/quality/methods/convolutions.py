@@ -47,36 +47,45 @@ def quant(fold: Fold, seed: int) -> Prediction:
     x, train = _series(fold), fold.parts["train"]
     model = QUANTClassifier(class_weight="balanced", random_state=seed)
     model.fit(x["train"][train.labelled], train.label[train.labelled])
-    known, k = model.classes_, fold.n_classes
-    return Prediction(
-        log_probabilities(model.predict_proba(x["validation"]), known, k),
-        log_probabilities(model.predict_proba(x["test"]), known, k),
-        balanced_prior(known, k),
-    )
+    k, held_out = fold.n_classes, fold.parts["validation"]
+    validation = log_probabilities(model.predict_proba(x["validation"]), model.classes_, k)
+    # Once the decision is fitted, on all blocks but those of the test, as our trees are.
+    both = np.concatenate([x["train"][train.labelled], x["validation"][held_out.labelled]])
+    model.fit(both, np.concatenate([train.label[train.labelled], held_out.label[held_out.labelled]]))
+    test = log_probabilities(model.predict_proba(x["test"]), model.classes_, k)
+    return Prediction(validation, test, balanced_prior(model.classes_, k))
 
 
 def _ridge(fold: Fold, branches: list[tuple[Any, Any]]) -> Prediction:
-    """Transform and scale with every branch, then a ridge on all features together."""
+    """Transform and scale with every branch, then a ridge on all features together.
+
+    Once the decision is fitted, the ridge is fitted again on all blocks but those of the test, as our trees are.
+    """
     x, train = _series(fold), fold.parts["train"]
     known_x, label = x["train"][train.labelled], train.label[train.labelled]
     features = [np.asarray(scaler.fit_transform(transform.fit_transform(known_x))) for transform, scaler in branches]
     ridge = RidgeClassifierCV(alphas=ALPHAS, class_weight="balanced")
     ridge.fit(np.concatenate(features, axis=1), label)
 
-    def decide(part: Float32) -> Any:
+    def features_of(part: Float32) -> Any:
         parts = []
         for at in range(0, len(part), CHUNK):
             chunk = part[at : at + CHUNK]
             scaled = [np.asarray(scaler.transform(transform.transform(chunk))) for transform, scaler in branches]
-            parts.append(ridge.decision_function(np.concatenate(scaled, axis=1)))
+            parts.append(np.concatenate(scaled, axis=1))
         return np.concatenate(parts)
 
-    validation, known, k = decide(x["validation"]), ridge.classes_, fold.n_classes
-    factor = softmax_factor(validation, fold.parts["validation"].label, known)
+    held_out, k = fold.parts["validation"], fold.n_classes
+    further = features_of(x["validation"])
+    scores = ridge.decision_function(further)
+    factor = softmax_factor(scores, held_out.label, ridge.classes_)
+    validation = softmax_scores(scores, factor, ridge.classes_, k)
+    both = np.concatenate([np.concatenate(features, axis=1), further[held_out.labelled]])
+    ridge.fit(both, np.concatenate([label, held_out.label[held_out.labelled]]))
     return Prediction(
-        softmax_scores(validation, factor, known, k),
-        softmax_scores(decide(x["test"]), factor, known, k),
-        balanced_prior(known, k),
+        validation,
+        softmax_scores(ridge.decision_function(features_of(x["test"])), factor, ridge.classes_, k),
+        balanced_prior(ridge.classes_, k),
         {"features": sum(f.shape[1] for f in features), "alpha": float(ridge.alpha_)},
     )
 

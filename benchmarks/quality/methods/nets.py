@@ -12,7 +12,7 @@ from rarefault.train.fit import fit, serve
 from rarefault.train.model import LRConvLSTM
 from rarefault.train.recipe import class_shares, effective_prior
 from rarefault.train.training import new_model
-from rarefault.train.tree_fit import add_trees
+from rarefault.train.tree_fit import add_trees, regrow_trees
 from rarefault.train.units import channels_of_units
 
 
@@ -36,10 +36,13 @@ def train_model(model: LRConvLSTM, fold: Fold) -> Prediction:
             resume_file=Path(folder, "resume.pt"),
         )
     learnt = effective_prior(fitted.subsets)
+    units = channels_of_units(config, fold.history.channels)
     if config.trees.rounds:
         true = class_shares(fold.parts["train"].label, fold.n_classes)
-        units = channels_of_units(config, fold.history.channels)
         add_trees(model, fold.parts["train"], fold.parts["validation"], learnt, true, config, units)
+    validation = serve(model, fold.parts["validation"])
+    if model.trees is not None and config.trees.refit:
+        regrow_trees(model, fold.both(), learnt, config, units)
     notes: dict[str, Any] = {
         "parameters": sum(p.numel() for p in model.parameters()),
         "epochs": len(fitted.curves),
@@ -48,7 +51,7 @@ def train_model(model: LRConvLSTM, fold: Fold) -> Prediction:
     if model.trees is not None:
         notes["trees_share"] = round(float(model.trees.share), 3)
     return Prediction(
-        serve(model, fold.parts["validation"]),
+        validation,
         serve(model, fold.parts["test"]),
         learnt,
         notes,

@@ -79,18 +79,15 @@ def lightgbm(fold: Fold, seed: int) -> Prediction:
 def _tabular(fold: Fold, fit: Callable[[Any, Any], Any], predict: Callable[[Any], tuple[Any, Any]]) -> Prediction:
     # The runs of Tennessee Eastman have no dates: theirs would be the time since the run's start.
     time_of_day = fold.problem.data != "tep"
-    x = {
-        part: statistics(windows, fold.config.grid.period_ms, time_of_day=time_of_day)
-        for part, windows in fold.parts.items()
-    }
-    train = fold.parts["train"]
-    fit(x["train"][train.labelled], train.label[train.labelled])
-    validation, known = predict(x["validation"])
-    test, _ = predict(x["test"])
-    k = fold.n_classes
-    return Prediction(
-        log_probabilities(validation, known, k),
-        log_probabilities(test, known, k),
-        balanced_prior(known, k),
-        {"features": x["test"].shape[1]},
-    )
+
+    def features(windows: LabelledWindows) -> Float32:
+        return statistics(windows, fold.config.grid.period_ms, time_of_day=time_of_day)
+
+    train, both, k = fold.parts["train"], fold.both(), fold.n_classes
+    fit(features(train)[train.labelled], train.label[train.labelled])
+    validation = log_probabilities(*predict(features(fold.parts["validation"])), k)
+    # Once the decision is fitted, on all blocks but those of the test, as our trees are.
+    fit(features(both)[both.labelled], both.label[both.labelled])
+    x = features(fold.parts["test"])
+    test, known = predict(x)
+    return Prediction(validation, log_probabilities(test, known, k), balanced_prior(known, k), {"features": x.shape[1]})

@@ -18,4 +18,8 @@ def alone(fold: Fold, seed: int) -> Prediction:
     trees = grow_trees(fold.parts["train"], fold.n_classes, prior, fold.config.trees, seed, units=units)
     if trees is None:
         raise ValueError("there is one class only")
-    return Prediction(judge(trees, fold.parts["validation"]), judge(trees, fold.parts["test"]), prior)
+    validation = judge(trees, fold.parts["validation"])
+    if fold.config.trees.refit:
+        trees = grow_trees(fold.both(), fold.n_classes, prior, fold.config.trees, seed, units=units)
+        assert trees is not None
+    return Prediction(validation, judge(trees, fold.parts["test"]), prior)

@@ -126,13 +126,14 @@ def compare(start: Start, manifest: Manifest, model: LRConvLSTM, tolerance: floa
 
     Args:
         start: what the retraining started from.
-        manifest, model: the new ones.
+        manifest, model: the new ones; the model has not seen the validation blocks.
         tolerance: macro-F1 on the earlier validation blocks may fall by so much.
 
     Returns:
         Plain values for ``metrics.json``; ``new_test`` is null where nothing can be scored there.
     """
-    pairs = {"before": (start.manifest, TorchStep(start.run.load_model())), "after": (manifest, TorchStep(model))}
+    before = start.run.load_model(held_out=True)
+    pairs = {"before": (start.manifest, TorchStep(before)), "after": (manifest, TorchStep(model))}
     history = start.material.history
 
     def scores(part: History) -> dict[str, Any]:

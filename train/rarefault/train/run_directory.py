@@ -82,10 +82,12 @@ class RunDirectory:
         self._require(self.config)
         return load_train_config(self.config)
 
-    def save_model(self, model: LRConvLSTM) -> None:
-        """Write sizes and weights."""
+    def save_model(self, model: LRConvLSTM, held_out_trees: TreeExpert | None = None) -> None:
+        """Write sizes and weights, and the trees that have not seen the validation blocks, where those are others."""
+        held_out = {} if held_out_trees is None else held_out_trees.state_dict()
         torch.save(
             {
+                "held_out_trees": {name: value.cpu() for name, value in held_out.items()},
                 "spec": msgspec.to_builtins(model.spec),
                 "n_channels": model.n_channels,
                 "n_classes": model.n_classes,
@@ -95,8 +97,11 @@ class RunDirectory:
             self.checkpoint,
         )
 
-    def load_model(self) -> LRConvLSTM:
+    def load_model(self, *, held_out: bool = False) -> LRConvLSTM:
         """Read the network, ready to evaluate.
+
+        Args:
+            held_out: with trees that have not seen the validation blocks, to judge these blocks.
 
         Raises:
             RarefaultError: the checkpoint is missing or damaged.
@@ -109,6 +114,8 @@ class RunDirectory:
             trees = {k.removeprefix("trees."): v for k, v in saved["weights"].items() if k.startswith("trees.")}
             model.trees = TreeExpert(**trees) if trees else None
             model.load_state_dict(saved["weights"])
+            if held_out and saved["held_out_trees"]:
+                model.trees = TreeExpert(**saved["held_out_trees"])
         except Exception as error:  # torch raises a different class for each way a file can be broken
             raise RarefaultError(f"{self.checkpoint}: damaged or no checkpoint of this release ({error})") from error
         return model.eval()

@@ -77,9 +77,9 @@ class Split:
             chosen[rows] = inside & np.array([part in {None, block.part} for block in mine])[at]
         return chosen
 
-    def select(self, history: History, part: Part) -> History:
-        """The samples of a part, with the whole history's devices, channels, classes and events."""
-        return history.select(self.mask(history, part))
+    def select(self, history: History, *parts: Part) -> History:
+        """The samples of a part, or of several as one, with the whole history's devices, channels, classes, events."""
+        return history.select(np.any([self.mask(history, part) for part in parts], axis=0))
 
 
 def check_blocks(split: SplitConfig, grid: GridSpec, window: WindowSpec) -> None:

@@ -30,7 +30,7 @@ from rarefault.train.retraining import compare, prepare
 from rarefault.train.run_directory import RunDirectory, reference_outputs
 from rarefault.train.split import PARTS, Split, split_history
 from rarefault.train.step import TorchStep
-from rarefault.train.tree_fit import add_trees
+from rarefault.train.tree_fit import add_trees, regrow_trees
 from rarefault.train.units import channels_of_units
 from rarefault.train.windows import LabelledWindows, channel_statistics, cut_windows
 
@@ -190,17 +190,25 @@ def train(  # noqa: PLR0915 - a list of stages, to be read from top to bottom
 
     tell.stage("evaluating the held-out blocks on the served path")
     step = TorchStep(model)
-    evaluations = {
-        part: evaluate(split.select(history, part), manifest, step, manifest.name, explained=part == "test")
-        for part in ("validation", "test")
-    }
+    evaluations = {"validation": evaluate(split.select(history, "validation"), manifest, step, manifest.name)}
+    comparison = None
+    if before:
+        tell.stage("holding the new model against the earlier one")
+        comparison = compare(before, manifest, model, config.training.retrain_tolerance)
     done("evaluate")
+    held_out_trees = model.trees
+    if model.trees is not None and config.trees.refit:
+        tell.stage("growing the trees again, on the validation blocks, too")
+        both = cut_windows(split.select(history, "train", "validation"), config.grid, config.window)
+        regrow_trees(model, both, learnt, config, units)
+        done("trees again")
+    evaluations["test"] = evaluate(split.select(history, "test"), manifest, step, manifest.name, explained=True)
+    done("evaluate test")
     curve = cost_curve(evaluations["test"], manifest)
     metrics = _metrics(evaluations, fitted, parts, history, notes, seconds)
     metrics["cost_curve"] = msgspec.to_builtins(curve)
-    if before:
-        tell.stage("holding the new model against the earlier one")
-        metrics["retraining"] = compare(before, manifest, model, config.training.retrain_tolerance)
+    if comparison:
+        metrics["retraining"] = comparison
     manifest = msgspec.structs.replace(
         manifest,
         training={
@@ -218,7 +226,7 @@ def train(  # noqa: PLR0915 - a list of stages, to be read from top to bottom
     )
 
     tell.stage("writing the run directory")
-    run.save_model(model)
+    run.save_model(model, held_out_trees)
     run.save_manifest(manifest)
     run.save_reference(reference_outputs(model, parts["test"]))
     run.save_json(run.data, _describe(history, own.fingerprint))

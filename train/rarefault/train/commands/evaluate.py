@@ -54,10 +54,12 @@ def run(args: argparse.Namespace) -> int:
 
     console = Console(stderr=str(args.json) == "-")
     with console.status("reading model and history"):
-        manifest, step, model_id, own = _load(args.model)
+        manifest, step, model_id, own = _load(args.model, args.part)
         history = _history(args, own, console)
     with console.status(f"evaluating {len(history)} samples of {len(history.devices)} device(s)"):
-        where = Cluster(args.ray, partial(load_step, args.model.resolve()), args.ray_cpus) if args.ray else None
+        where = (
+            Cluster(args.ray, partial(load_step, args.model.resolve(), args.part), args.ray_cpus) if args.ray else None
+        )
         evaluation = evaluate(history, manifest, step, model_id, explained=args.report is not None, cluster=where)
     scores = to_plain(evaluation.scores)
     seen = " - the model has SEEN these blocks" if args.part in {"train", "all"} else ""
@@ -70,15 +72,23 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _load(path: Path) -> "tuple[Manifest, Step, str, TrainConfig | None]":
-    """Manifest, step and id of a run directory or a model file, and the run's configuration."""
+def _load(path: Path, part: str) -> "tuple[Manifest, Step, str, TrainConfig | None]":
+    """Manifest, step and id of a run directory or a model file, and the run's configuration.
+
+    A run's validation blocks are judged by what has not seen them.
+    """
     if path.is_dir():
         from rarefault.train.run_directory import RunDirectory
         from rarefault.train.step import TorchStep
 
         run_directory = RunDirectory(path)
         manifest = run_directory.load_manifest()
-        return manifest, TorchStep(run_directory.load_model()), manifest.name, run_directory.load_config()
+        return (
+            manifest,
+            TorchStep(run_directory.load_model(held_out=part == "validation")),
+            manifest.name,
+            run_directory.load_config(),
+        )
     from rarefault.runtime.model_file import load_model
 
     model = load_model(path)
@@ -86,9 +96,9 @@ def _load(path: Path) -> "tuple[Manifest, Step, str, TrainConfig | None]":
 
 
 @lru_cache(maxsize=1)
-def load_step(path: Path) -> "Step":
+def load_step(path: Path, part: str) -> "Step":
     """A model's step for a worker, which may have more than one task."""
-    return _load(path)[1]
+    return _load(path, part)[1]
 
 
 def _history(args: argparse.Namespace, own: "TrainConfig | None", console: "Console") -> "History":
