@@ -69,6 +69,31 @@ def test_the_run_directory_is_complete_and_reads_back(trained: Training) -> None
             np.testing.assert_allclose(out.numpy(), log_prob, atol=1e-6)
 
 
+def test_the_validation_blocks_are_judged_by_trees_that_have_not_seen_them(trained: Training, tmp_path: Path) -> None:
+    """What is served has learnt from them, too, and knows them better; what is said of them is of what has not."""
+    run, part = trained.run, trained.split.select(trained.history, "validation")
+    unseen, served = (
+        evaluate(part, trained.manifest, TorchStep(run.load_model(held_out=held_out)), "m").scores
+        for held_out in (True, False)
+    )
+    assert served.log_loss < unseen.log_loss
+    assert trained.metrics["validation"]["log_loss"] == pytest.approx(unseen.log_loss, abs=1e-6)
+    target = tmp_path / "scores.json"
+    assert main(["evaluate", str(run.path), "--part", "validation", "--json", str(target)]) == 0
+    assert json.loads(target.read_text())["log_loss"] == pytest.approx(unseen.log_loss, abs=1e-6)
+
+
+def test_trees_that_are_not_grown_again_are_the_same_everywhere(plant: Path, tmp_path: Path) -> None:
+    """With trees.refit = false, what is served is what the validation blocks were judged by."""
+    config = load_train_config(plant, {"trees.refit": False, "trees.rounds": 5, "training.epochs": 1})
+    run = train(config, plant.parent, tmp_path / "run").run
+    served, held_out = (run.load_model(held_out=held_out).trees for held_out in (False, True))
+    assert served is not None
+    assert held_out is not None
+    for name, array in served.state_dict().items():
+        torch.testing.assert_close(array, held_out.state_dict()[name], rtol=0, atol=0)
+
+
 def test_the_report_needs_nothing_from_outside(trained: Training) -> None:
     """One file, with its plots inside, that loads no script, style, font or picture from anywhere."""
     page = trained.run.report.read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ SLACK = 100
 #: The same as a multiple of the limit: Mosquitto sends its whole backlog once the first of it is acknowledged, and
 #: confirmations of verdicts stand in the same stream behind it. What has no place here has to be sent again, and read
 #: again: with a fleet of 50,000 devices, that was more than half of all work.
-BEYOND = 20
+BEYOND = 10
 
 
 class Message(NamedTuple):
