@@ -50,7 +50,9 @@ def main() -> int:
         if only and args.out.exists():
             suite.results = json.loads(args.out.read_text(encoding="utf-8"))
         suite.run(only)
-    results = suite.results | origin() | {"processor": _processor()}
+    # Parts may have been measured at different times: each says of which commit it is.
+    commits = suite.results.get("commits", {}) | dict.fromkeys(only or known, origin()["commit"])
+    results = suite.results | origin() | {"processor": _processor(), "commits": commits}
     _print(console, results)
     if not args.quick:
         args.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

@@ -114,8 +114,10 @@ def grow_trees(
         return None
     features = features_of(windows, select, units)
     if len(units) and config.swaps:
-        again = np.repeat(np.flatnonzero(np.isin(windows.label, few_events(windows, n_classes))), config.swaps)
-        if len(again):
+        rare = np.flatnonzero(np.isin(windows.label, few_events(windows, n_classes)))
+        if len(rare):
+            # Few events may be long ones: no more copies than there are windows, to bound the memory.
+            again = np.repeat(rare, min(config.swaps, len(select) // len(rare)))
             copies = features_of(windows, again, units, np.random.default_rng(seed))
             features, label = np.concatenate([features, copies]), np.concatenate([label, windows.label[again]])
     # The library cannot bin what is never known. Being constant, it is asked for by no tree.
