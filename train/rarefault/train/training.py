@@ -196,9 +196,10 @@ def train(  # noqa: PLR0915 - a list of stages, to be read from top to bottom
         tell.stage("holding the new model against the earlier one")
         comparison = compare(before, manifest, model, config.training.retrain_tolerance)
     done("evaluate")
-    held_out_trees = model.trees
+    held_out_trees = None
     if model.trees is not None and config.trees.refit:
         tell.stage("growing the trees again, on the validation blocks, too")
+        held_out_trees = model.trees
         both = cut_windows(split.select(history, "train", "validation"), config.grid, config.window)
         regrow_trees(model, both, learnt, config, units)
         done("trees again")
