@@ -13,6 +13,8 @@ import os
 import sys
 import tempfile
 import time
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +22,20 @@ import msgspec
 import numpy as np
 import torch
 from benchmarks.memory import origin
-from benchmarks.quality.methods.nets import train_model
+from benchmarks.quality.methods.nets import train_net
+from benchmarks.quality.methods.trees import alone
 from benchmarks.quality.prediction import Judged, Prediction, judge, score
 from benchmarks.quality.protocol import PROBLEMS, Fold, make_fold
+from scipy.special import log_softmax
 
 from rarefault.export.graph import step_graph, with_manifest
 from rarefault.export.quantize import quantise
+from rarefault.runtime.grid import Float32
 from rarefault.runtime.manifest import DecisionSpec, Manifest
 from rarefault.runtime.model_file import load_model
-from rarefault.train.fit import serve
 from rarefault.train.model import PRESETS, LRConvLSTM
 from rarefault.train.recipe import class_shares
-from rarefault.train.training import new_model
-from rarefault.train.tree_fit import add_trees, grow_trees, regrow_trees
+from rarefault.train.tree_fit import fit_share, grow_trees
 from rarefault.train.units import channels_of_units
 
 ROOT = Path(__file__).parents[1]
@@ -81,11 +84,9 @@ def _train(preset: str, data: Path) -> None:
     for number in range(PROBLEM.folds):
         fold = make_fold(PROBLEM, number, data, {"model": {"preset": preset}, "trees": {"rounds": 0}})
         classes = fold.history.classes
-        torch.manual_seed(0)
-        model, _ = new_model(fold.config, fold.history, fold.parts["train"])
-        alone = train_model(model, fold)
-        judged[False].append(judge(fold, alone))
-        judged[True].append(judge(fold, _beside_trees(model, fold, alone, data)))
+        network = train_net(fold, 0)
+        judged[False].append(judge(fold, network))
+        judged[True].append(judge(fold, _beside(fold, network, _trees(number, data))))
         print(f"{preset}, fold {number}: {time.monotonic() - began:.0f} s", flush=True)
     rows = []
     for trees, these in judged.items():
@@ -95,16 +96,27 @@ def _train(preset: str, data: Path) -> None:
     file.write_text(json.dumps(rows, default=float), encoding="utf-8")
 
 
-def _beside_trees(model: LRConvLSTM, fold: Fold, alone: Prediction, data: Path) -> Prediction:
-    """The same network with the trees that are shipped."""
-    assert alone.training_prior is not None
-    config = make_fold(PROBLEM, fold.number, data).config
-    true = class_shares(fold.parts["train"].label, fold.n_classes)
-    units = channels_of_units(config, fold.history.channels)
-    add_trees(model, fold.parts["train"], fold.parts["validation"], alone.training_prior, true, config, units)
-    validation = serve(model, fold.parts["validation"])
-    regrow_trees(model, fold.both(), alone.training_prior, config, units)
-    return Prediction(validation, serve(model, fold.parts["test"]), alone.training_prior, {})
+@cache
+def _trees(number: int, data: Path) -> Prediction:
+    """The trees that are shipped, which are the same beside every network."""
+    return alone(make_fold(PROBLEM, number, data), 0)
+
+
+def _beside(fold: Fold, network: Prediction, trees: Prediction) -> Prediction:
+    """The two pooled, as the trainer does it."""
+    learnt = network.training_prior
+    assert learnt is not None
+    assert learnt == trees.training_prior
+    labels = fold.parts["validation"].label
+    shift = np.log(class_shares(fold.parts["train"].label, fold.n_classes)) - np.log(learnt)
+    share = fit_share(network.validation, trees.validation, labels, shift)
+
+    def pooled(a: Float32, b: Float32) -> Float32:
+        return np.asarray(log_softmax((1 - share) * a + share * b, axis=1), np.float32)
+
+    return replace(
+        network, validation=pooled(network.validation, trees.validation), test=pooled(network.test, trees.test)
+    )
 
 
 def _costs(fold: Fold) -> dict[tuple[str, bool], dict[str, float]]:

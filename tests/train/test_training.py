@@ -69,7 +69,7 @@ def test_the_run_directory_is_complete_and_reads_back(trained: Training) -> None
             np.testing.assert_allclose(out.numpy(), log_prob, atol=1e-6)
 
 
-def test_the_validation_blocks_are_judged_by_trees_that_have_not_seen_them(trained: Training, tmp_path: Path) -> None:
+def test_the_validation_blocks_are_judged_by_a_model_that_has_not_seen_them(trained: Training, tmp_path: Path) -> None:
     """What is served has learnt from them, too, and knows them better; what is said of them is of what has not."""
     run, part = trained.run, trained.split.select(trained.history, "validation")
     unseen, served = (
@@ -83,15 +83,25 @@ def test_the_validation_blocks_are_judged_by_trees_that_have_not_seen_them(train
     assert json.loads(target.read_text())["log_loss"] == pytest.approx(unseen.log_loss, abs=1e-6)
 
 
-def test_trees_that_are_not_grown_again_are_the_same_everywhere(plant: Path, tmp_path: Path) -> None:
-    """With trees.refit = false, what is served is what the validation blocks were judged by."""
-    config = load_train_config(plant, {"trees.refit": False, "trees.rounds": 5, "training.epochs": 1})
+def test_learning_again_takes_new_weights_and_the_same_share(trained: Training) -> None:
+    """Weights and trees are others than those that have not seen the validation blocks; what was fitted there is not."""
+    served, held_out = (trained.run.load_model(held_out=held_out) for held_out in (False, True))
+    assert not torch.equal(served.head.weight, held_out.head.weight)
+    assert served.trees is not None
+    assert held_out.trees is not None
+    assert not torch.equal(served.trees.threshold, held_out.trees.threshold)
+    torch.testing.assert_close(served.trees.share, held_out.trees.share, rtol=0, atol=0)
+    torch.testing.assert_close(served.center, held_out.center, rtol=0, atol=0)
+
+
+def test_a_model_that_does_not_learn_again_is_the_same_everywhere(plant: Path, tmp_path: Path) -> None:
+    """With training.refit = false, what is served is what the validation blocks were judged by."""
+    config = load_train_config(plant, {"training.refit": False, "trees.rounds": 5, "training.epochs": 1})
     run = train(config, plant.parent, tmp_path / "run").run
-    served, held_out = (run.load_model(held_out=held_out).trees for held_out in (False, True))
-    assert served is not None
-    assert held_out is not None
-    for name, array in served.state_dict().items():
-        torch.testing.assert_close(array, held_out.state_dict()[name], rtol=0, atol=0)
+    served, held_out = (run.load_model(held_out=held_out).state_dict() for held_out in (False, True))
+    assert served.keys() == held_out.keys()
+    for name, array in served.items():
+        torch.testing.assert_close(array, held_out[name], rtol=0, atol=0)
 
 
 def test_the_report_needs_nothing_from_outside(trained: Training) -> None:

@@ -1,6 +1,7 @@
 """Our network: as shipped, and with one thing changed."""
 
 import tempfile
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,12 @@ import torch
 from benchmarks.quality.prediction import Prediction
 from benchmarks.quality.protocol import Fold
 
+from rarefault.train.again import learn_again
 from rarefault.train.fit import fit, serve
 from rarefault.train.model import LRConvLSTM
 from rarefault.train.recipe import class_shares, effective_prior
 from rarefault.train.training import new_model
-from rarefault.train.tree_fit import add_trees, regrow_trees
+from rarefault.train.tree_fit import add_trees
 from rarefault.train.units import channels_of_units
 
 
@@ -25,7 +27,7 @@ def train_net(fold: Fold, seed: int) -> Prediction:
 
 def train_model(model: LRConvLSTM, fold: Fold) -> Prediction:
     """Train a network that has its centre and scale, and ask it about the held-out windows."""
-    config = fold.config
+    config, untrained = fold.config, deepcopy(model)
     with tempfile.TemporaryDirectory(prefix="rarefault-quality-") as folder:
         fitted = fit(
             model,
@@ -41,8 +43,8 @@ def train_model(model: LRConvLSTM, fold: Fold) -> Prediction:
         true = class_shares(fold.parts["train"].label, fold.n_classes)
         add_trees(model, fold.parts["train"], fold.parts["validation"], learnt, true, config, units)
     validation = serve(model, fold.parts["validation"])
-    if model.trees is not None and config.trees.refit:
-        regrow_trees(model, fold.both(), learnt, config, units)
+    if config.training.refit:
+        model = learn_again(untrained, model, fold.both(), learnt, config, fitted.best_epoch, units)
     notes: dict[str, Any] = {
         "parameters": sum(p.numel() for p in model.parameters()),
         "epochs": len(fitted.curves),

@@ -19,7 +19,7 @@ def alone(fold: Fold, seed: int) -> Prediction:
     if trees is None:
         raise ValueError("there is one class only")
     validation = judge(trees, fold.parts["validation"])
-    if fold.config.trees.refit:
+    if fold.config.training.refit:
         trees = grow_trees(fold.both(), fold.n_classes, prior, fold.config.trees, seed, units=units)
         assert trees is not None
     return Prediction(validation, judge(trees, fold.parts["test"]), prior)

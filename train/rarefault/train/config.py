@@ -70,9 +70,6 @@ class TreesConfig(Section, frozen=True):
     """Draws the values of leaves towards 0. Without it, a class of a few windows can make them grow without bound."""
     features: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
     """Share of the statistics, drawn anew for each split, that it may choose from."""
-    refit: bool = True
-    """Whether the trees are grown again on the training and validation blocks together, once all that the validation
-    blocks are for has been fitted by trees that have not seen them."""
     units: tuple[Annotated[str, msgspec.Meta(min_length=1)], ...] | None = None
     """How the channels of like parts of a device begin, one entry a part, such as ``["pump1_", "pump2_"]``: what one of
     them has shown can happen at each. By default the components of PHM 2015's plants, in other data none."""
@@ -98,6 +95,9 @@ class TrainingConfig(Section, frozen=True):
     learning_rate: Positive = 3e-3
     """Peak of the one-cycle schedule."""
     clip_norm: Positive = 1.0
+    refit: bool = True
+    """Whether network and trees learn again from the training and validation blocks together, once all that the
+    validation blocks are for has been fitted by a model that has not seen them."""
     retrain_tolerance: Share = 0.02
     """A retrained model may lose so much macro-F1 on the validation blocks of the run that it started from."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

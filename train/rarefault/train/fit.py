@@ -74,13 +74,8 @@ def fit(
         RarefaultError: the loss is no longer a number, or the resume file belongs to another configuration.
     """
     training = config.training
-    device = next(model.parameters()).device
-    epochs = epoch_source(train, model, config)
-    optimizer = torch.optim.Adam(model.parameters(), lr=training.learning_rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, training.learning_rate, total_steps=training.epochs * epochs.steps
-    )
-    keeper = _Keeper(resume_file, model, optimizer, schedule, digest)
+    course = _Course(model, train, config)
+    keeper = _Keeper(resume_file, model, course.optimizer, course.schedule, digest)
     curves, best = keeper.load() if resume else ([], _Best())
     if warm and not curves:
         best = _Best(-1, validate(model, validation)[1], {k: v.detach().clone() for k, v in model.state_dict().items()})
@@ -89,32 +84,15 @@ def fit(
         if number - best.epoch >= training.patience:
             break
         started = time.perf_counter()
-        torch.manual_seed(training.seed * 1_000_003 + number)  # an interrupted run goes on with the same draws
-        model.train()
-        losses = []
-        for x, target, weights in epochs.batches(number):
-            with torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "mixed"):
-                log_prob, _ = model(x.to(device), train.stride)
-            loss = weighted_nll(log_prob.float(), target.to(device), weights.to(device))
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm)
-            optimizer.step()
-            schedule.step()
-            losses.append(loss.item())
-        if not math.isfinite(sum(losses)):
-            raise RarefaultError(
-                f"the loss is no longer a number in epoch {number + 1}: lower training.learning_rate or "
-                "recipe.max_weight, or look for absurd values in the history with 'rarefault describe'"
-            )
+        train_loss = course.run(number)
         validation_loss, score = validate(model, validation)
         curves.append(
             Epoch(
                 epoch=number + 1,
-                train_loss=float(np.mean(losses)),
+                train_loss=train_loss,
                 validation_loss=validation_loss,
                 validation_macro_f1=score,
-                learning_rate=float(schedule.get_last_lr()[0]),
+                learning_rate=float(course.schedule.get_last_lr()[0]),
                 seconds=time.perf_counter() - started,
             )
         )
@@ -126,7 +104,74 @@ def fit(
             on_epoch(curves[-1], better)
     model.load_state_dict(best.weights)
     resume_file.unlink(missing_ok=True)
-    return Fit(curves, best.epoch + 1, epochs.subsets)
+    return Fit(curves, best.epoch + 1, course.source.subsets)
+
+
+def fit_again(
+    model: LRConvLSTM,
+    windows: LabelledWindows,
+    config: TrainConfig,
+    epochs: int,
+    on_epoch: Callable[[int], None] | None = None,
+) -> list[Subset]:
+    """Train for a number of epochs that is known to be good; nothing is held out to judge them by.
+
+    Args:
+        model: as it was before :func:`fit`, trained in place.
+        windows: to learn from.
+        config: recipe and training sections are used; the learning rate goes the same way as in :func:`fit`.
+        epochs: of them.
+        on_epoch: told how many are done.
+
+    Returns:
+        The subsets drawn.
+
+    Raises:
+        RarefaultError: the loss is no longer a number.
+    """
+    course = _Course(model, windows, config)
+    for number in range(epochs):
+        course.run(number)
+        if on_epoch is not None:
+            on_epoch(number + 1)
+    return course.source.subsets
+
+
+class _Course:
+    """The way of the optimiser through the epochs."""
+
+    def __init__(self, model: LRConvLSTM, windows: LabelledWindows, config: TrainConfig) -> None:
+        training = config.training
+        self._model, self._stride, self._training = model, windows.stride, training
+        self.source = epoch_source(windows, model, config)
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=training.learning_rate)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, training.learning_rate, total_steps=training.epochs * self.source.steps
+        )
+
+    def run(self, number: int) -> float:
+        """Train one epoch, the same for the same number; its mean loss."""
+        model, training = self._model, self._training
+        device = next(model.parameters()).device
+        torch.manual_seed(training.seed * 1_000_003 + number)  # an interrupted run goes on with the same draws
+        model.train()
+        losses = []
+        for x, target, weights in self.source.batches(number):
+            with torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "mixed"):
+                log_prob, _ = model(x.to(device), self._stride)
+            loss = weighted_nll(log_prob.float(), target.to(device), weights.to(device))
+            self.optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm)
+            self.optimizer.step()
+            self.schedule.step()
+            losses.append(loss.item())
+        if not math.isfinite(sum(losses)):
+            raise RarefaultError(
+                f"the loss is no longer a number in epoch {number + 1}: lower training.learning_rate or "
+                "recipe.max_weight, or look for absurd values in the history with 'rarefault describe'"
+            )
+        return float(np.mean(losses))
 
 
 def validate(model: LRConvLSTM, windows: LabelledWindows) -> tuple[float, float]:

@@ -40,7 +40,7 @@ class TrainingProgress:
 
     def observer(self) -> Observer:
         """What :func:`rarefault.train.training.train` is to call."""
-        return Observer(stage=self._stage, epoch=self._epoch, note=self._note)
+        return Observer(stage=self._stage, epoch=self._epoch, again=self._again, note=self._note)
 
     def _stage(self, text: str) -> None:
         self._progress.update(self._task, description=text)
@@ -60,3 +60,7 @@ class TrainingProgress:
         self._progress.update(self._task, completed=epoch.epoch, description=said)
         if not self._console.is_terminal and (epoch.epoch % 10 == 0 or epoch.epoch == self._epochs):
             self._console.print(said, highlight=False)
+
+    def _again(self, done: int, epochs: int) -> None:
+        said = f"learning again, from the validation blocks, too: epoch {done}"
+        self._progress.update(self._task, total=epochs, completed=done, description=said)

@@ -82,17 +82,16 @@ class RunDirectory:
         self._require(self.config)
         return load_train_config(self.config)
 
-    def save_model(self, model: LRConvLSTM, held_out_trees: TreeExpert | None = None) -> None:
-        """Write sizes and weights, and the trees that have not seen the validation blocks, where those are others."""
-        held_out = {} if held_out_trees is None else held_out_trees.state_dict()
+    def save_model(self, model: LRConvLSTM, held_out: LRConvLSTM | None = None) -> None:
+        """Write sizes and weights, and those of the model that has not seen the validation blocks, where it differs."""
         torch.save(
             {
-                "held_out_trees": {name: value.cpu() for name, value in held_out.items()},
+                "held_out": {} if held_out is None else _weights(held_out),
                 "spec": msgspec.to_builtins(model.spec),
                 "n_channels": model.n_channels,
                 "n_classes": model.n_classes,
                 "window_length": model.window_length,
-                "weights": {name: value.cpu() for name, value in model.state_dict().items()},
+                "weights": _weights(model),
             },
             self.checkpoint,
         )
@@ -101,7 +100,7 @@ class RunDirectory:
         """Read the network, ready to evaluate.
 
         Args:
-            held_out: with trees that have not seen the validation blocks, to judge these blocks.
+            held_out: the one that has not seen the validation blocks, to judge these blocks.
 
         Raises:
             RarefaultError: the checkpoint is missing or damaged.
@@ -111,11 +110,10 @@ class RunDirectory:
             saved = torch.load(self.checkpoint, weights_only=True, map_location="cpu")
             spec = msgspec.convert(saved["spec"], ModelSpec)
             model = LRConvLSTM(spec, saved["n_channels"], saved["n_classes"], saved["window_length"])
-            trees = {k.removeprefix("trees."): v for k, v in saved["weights"].items() if k.startswith("trees.")}
+            weights = (held_out and saved["held_out"]) or saved["weights"]
+            trees = {k.removeprefix("trees."): v for k, v in weights.items() if k.startswith("trees.")}
             model.trees = TreeExpert(**trees) if trees else None
-            model.load_state_dict(saved["weights"])
-            if held_out and saved["held_out_trees"]:
-                model.trees = TreeExpert(**saved["held_out_trees"])
+            model.load_state_dict(weights)
         except Exception as error:  # torch raises a different class for each way a file can be broken
             raise RarefaultError(f"{self.checkpoint}: damaged or no checkpoint of this release ({error})") from error
         return model.eval()
@@ -159,6 +157,10 @@ class RunDirectory:
                 else "a run directory is made by 'rarefault train'"
             )
             raise RarefaultError(f"{self.path} is not a finished run directory: {path.name} is missing; {hint}")
+
+
+def _weights(model: LRConvLSTM) -> dict[str, torch.Tensor]:
+    return {name: value.cpu() for name, value in model.state_dict().items()}
 
 
 @torch.inference_mode()

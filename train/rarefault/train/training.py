@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from rarefault.runtime import __version__
 from rarefault.runtime.errors import HistoryError, UsageError
 from rarefault.runtime.manifest import Manifest
+from rarefault.train.again import learn_again
 from rarefault.train.config import TrainConfig, to_toml
 from rarefault.train.costs import cost_curve
 from rarefault.train.decision_fit import Validation, fit_decision
@@ -30,7 +32,7 @@ from rarefault.train.retraining import compare, prepare
 from rarefault.train.run_directory import RunDirectory, reference_outputs
 from rarefault.train.split import PARTS, Split, split_history
 from rarefault.train.step import TorchStep
-from rarefault.train.tree_fit import add_trees, regrow_trees
+from rarefault.train.tree_fit import add_trees
 from rarefault.train.units import channels_of_units
 from rarefault.train.windows import LabelledWindows, channel_statistics, cut_windows
 
@@ -45,11 +47,13 @@ class Observer:
     Attributes:
         stage: called with a sentence when a stage begins.
         epoch: called after each epoch, with whether it is the best so far.
+        again: called after each epoch of the network that learns again, with their number and that of all to come.
         note: called with everything that a person should know about the data.
     """
 
     stage: Callable[[str], None] = lambda _text: None
     epoch: Callable[[Epoch, bool], None] = lambda _epoch, _best: None
+    again: Callable[[int, int], None] = lambda _done, _all: None
     note: Callable[[str], None] = lambda _text: None
 
 
@@ -120,13 +124,15 @@ def train(  # noqa: PLR0915 - a list of stages, to be read from top to bottom
     torch.manual_seed(config.training.seed)
     units = channels_of_units(config, history.channels)
     if before:
-        model = before.run.load_model()  # with its centre and scale
+        # With its centre and scale; what learns again goes on from the one that is served.
+        model, untrained = before.run.load_model(held_out=True), before.run.load_model()
         if model.trees is not None and config.trees.units is None:
             units = model.trees.units.numpy()  # of the same channels, whatever the format of the new data
-        model.trees = None  # grown anew, from all data
+        model.trees = untrained.trees = None  # grown anew, from all data
         _set_threads(model, config.training.threads)
     else:
         model, remarks = new_model(config, history, parts["train"])
+        untrained = deepcopy(model)
         notes += remarks
     notes += _absent_classes(history, parts)
     if at_borders := border_finding(history, config.grid):
@@ -196,13 +202,15 @@ def train(  # noqa: PLR0915 - a list of stages, to be read from top to bottom
         tell.stage("holding the new model against the earlier one")
         comparison = compare(before, manifest, model, config.training.retrain_tolerance)
     done("evaluate")
-    held_out_trees = None
-    if model.trees is not None and config.trees.refit:
-        tell.stage("growing the trees again, on the validation blocks, too")
-        held_out_trees = model.trees
+    held_out = None
+    if config.training.refit:
+        tell.stage("learning again, from the validation blocks, too")
         both = cut_windows(split.select(history, "train", "validation"), config.grid, config.window)
-        regrow_trees(model, both, learnt, config, units)
-        done("trees again")
+        epochs = fitted.best_epoch
+        held_out = model
+        model = learn_again(untrained, held_out, both, learnt, config, epochs, units, lambda n: tell.again(n, epochs))
+        step = TorchStep(model)
+        done("learn again")
     evaluations["test"] = evaluate(split.select(history, "test"), manifest, step, manifest.name, explained=True)
     done("evaluate test")
     curve = cost_curve(evaluations["test"], manifest)
@@ -227,7 +235,7 @@ def train(  # noqa: PLR0915 - a list of stages, to be read from top to bottom
     )
 
     tell.stage("writing the run directory")
-    run.save_model(model, held_out_trees)
+    run.save_model(model, held_out)
     run.save_manifest(manifest)
     run.save_reference(reference_outputs(model, parts["test"]))
     run.save_json(run.data, _describe(history, own.fingerprint))
