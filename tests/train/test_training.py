@@ -84,7 +84,7 @@ def test_the_validation_blocks_are_judged_by_a_model_that_has_not_seen_them(trai
 
 
 def test_learning_again_takes_new_weights_and_the_same_share(trained: Training) -> None:
-    """Weights and trees are others than those that have not seen the validation blocks; what was fitted there is not."""
+    """Weights and trees are others than before they saw the validation blocks; what was fitted there is not."""
     served, held_out = (trained.run.load_model(held_out=held_out) for held_out in (False, True))
     assert not torch.equal(served.head.weight, held_out.head.weight)
     assert served.trees is not None
