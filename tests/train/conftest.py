@@ -34,6 +34,9 @@ kernel = 3
 inner = [8, 4]
 outer = [12, 8]
 
+[trees]
+rounds = 40
+
 [training]
 epochs = 30
 sequence_length = 6
