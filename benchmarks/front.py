@@ -75,7 +75,9 @@ def main() -> int:
             f"{row['float32_us']:6.1f} us in float32, {row['int8_us']:6.1f} us in int8"
         )
     found = {"rows": rows, "protocol": "PHM 2015 plant 31, blocks of a day, 5 folds, seed 0", **origin()}
-    (ROOT / "benchmarks" / "results" / "front.json").write_text(json.dumps(found, indent=1, default=float) + "\n", encoding="utf-8")
+    (ROOT / "benchmarks" / "results" / "front.json").write_text(
+        json.dumps(found, indent=1, default=float) + "\n", encoding="utf-8"
+    )
     _plot(rows, ROOT / "docs" / "front.svg")
     return 0
 
