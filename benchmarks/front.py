@@ -38,7 +38,7 @@ from rarefault.runtime.manifest import DecisionSpec, Manifest
 from rarefault.runtime.model_file import load_model
 from rarefault.train.model import PRESETS, LRConvLSTM
 from rarefault.train.recipe import class_shares
-from rarefault.train.tree_fit import fit_share, grow_trees
+from rarefault.train.tree_fit import fit_shares, grow_trees
 from rarefault.train.units import channels_of_units
 
 ROOT = Path(__file__).parents[1]
@@ -141,7 +141,8 @@ def _beside(fold: Fold, network: Prediction, trees: Prediction) -> Prediction:
     assert learnt == trees.training_prior
     labels = fold.parts["validation"].label
     shift = np.log(class_shares(fold.parts["train"].label, fold.n_classes)) - np.log(learnt)
-    share = fit_share(network.validation, trees.validation, labels, shift)
+    counts = fold.parts["train"].counts(fold.n_classes)
+    share = fit_shares(network.validation, trees.validation, labels, shift, counts)
 
     def pooled(a: Float32, b: Float32) -> Float32:
         return np.asarray(log_softmax((1 - share) * a + share * b, axis=1), np.float32)

@@ -96,6 +96,7 @@ class Cache:
         judged, prediction = asdict(result.judged), result.prediction
         arrays = {f"judged_{key}": np.asarray(value) for key, value in judged.items()}
         arrays |= {"validation": prediction.validation, "test": prediction.test}
+        arrays |= {f"part_{key}": value for key, value in prediction.parts.items()}
         about = {
             "training_prior": prediction.training_prior,
             "notes": prediction.notes,
@@ -120,8 +121,9 @@ class Cache:
             about: dict[str, Any] = json.loads(str(file["about"]))
             prior = about["training_prior"]
             kept = {key.removeprefix("judged_"): file[key] for key in file.files if key.startswith("judged_")}
+            parts = {key.removeprefix("part_"): file[key] for key in file.files if key.startswith("part_")}
             prediction = Prediction(
-                file["validation"], file["test"], None if prior is None else tuple(prior), about["notes"]
+                file["validation"], file["test"], None if prior is None else tuple(prior), about["notes"], parts
             )
         judged = None
         if set(kept) == {field.name for field in fields(Judged)}:

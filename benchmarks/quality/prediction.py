@@ -1,6 +1,6 @@
 """What a method gives, and what it is worth."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -25,12 +25,14 @@ class Prediction:
         validation, test: [W, K].
         training_prior: class shares that the method has learnt, [K]; None for those of the training windows.
         notes: what else should be known, such as the parameters' number.
+        parts: what network and trees say by themselves, so that ways to pool them can be compared without training.
     """
 
     validation: Float32
     test: Float32
     training_prior: tuple[float, ...] | None = None
     notes: dict[str, Any] | None = None
+    parts: dict[str, Float32] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -94,8 +94,8 @@ def test_the_trees_come_to_the_same_leaves(tmp_path: Path, units: list[list[int]
     known = np.array(units, np.int64) if units else NONE
     model.trees = grow_trees(windows, 4, (0.4, 0.3, 0.3, 1e-6), TreesConfig(rounds=30), 0, units=known)
     assert model.trees is not None
-    for share in (0.0, 0.4, 1.0):
-        model.trees.share.fill_(share)
+    for share in ([0.0] * 4, [0.4] * 4, [0.4, 0.4, 1.0, 0.0], [1.0] * 4):
+        model.trees.share.copy_(torch.tensor(share))
         path = tmp_path / "both.onnx"
         path.write_bytes(with_manifest(step_graph(model), manifest_of(model)))
         step = TorchStep(model)

@@ -13,7 +13,7 @@ from rarefault.train.config import TrainConfig, TreesConfig
 from rarefault.train.fit import serve
 from rarefault.train.history import Phm2015Config
 from rarefault.train.model import PRESETS, LRConvLSTM
-from rarefault.train.tree_fit import fit_share, grow_trees, judge
+from rarefault.train.tree_fit import FEW_WINDOWS, fit_share, fit_shares, grow_trees, judge
 from rarefault.train.trees import UNSEEN, window_features
 from rarefault.train.units import NONE, channels_of_units, swapped
 from rarefault.train.windows import LabelledWindows
@@ -191,6 +191,17 @@ def test_the_share_goes_to_the_part_that_knows() -> None:
     first, second = right.copy(), right.copy()
     first[half] = second[~half] = np.log(1 / 3)
     assert 0.58 < fit_share(first, second, label, np.zeros(3)) < 0.67
+
+
+def test_of_a_fault_with_few_windows_the_trees_alone_are_heard() -> None:
+    """Normal and what has windows enough get the fitted share."""
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 3, 600)
+    network, trees = (np.log(rng.dirichlet((1, 1, 1), 600)).astype(np.float32) for _ in range(2))
+    common = fit_share(network, trees, label, np.zeros(3))
+    shares = fit_shares(network, trees, label, np.zeros(3), np.array([5, FEW_WINDOWS, FEW_WINDOWS - 1]))
+    assert shares.tolist() == [common, common, 1.0]
+    assert common < 1
 
 
 def test_served_is_the_pool_of_both() -> None:

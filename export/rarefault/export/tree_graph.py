@@ -58,7 +58,7 @@ def tree_log_prob(graph: GraphBuilder, trees: TreeExpert, window_length: int) ->
 
 def pooled(graph: GraphBuilder, trees: TreeExpert, network: str, spoken: str) -> str:
     """Name of the pooled scores, which are no probabilities yet, [N, K]."""
-    share = np.float32(trees.share)
+    share = trees.share.numpy().astype(np.float32)
     parts = [
         graph.add("Mul", [network, graph.constant("network_share", np.float32(1) - share)], "network_part"),
         graph.add("Mul", [spoken, graph.constant("trees_share", share)], "trees_part"),

@@ -25,6 +25,8 @@ DEPTH = 8
 ALLOWED = 1e-6
 #: Faults with fewer events in the training windows are learnt from again with their units swapped.
 FEW_EVENTS = 20
+#: Of faults with fewer training windows, the trees alone are heard.
+FEW_WINDOWS = 100
 #: The trees' share that one would take without validation windows.
 USUAL_SHARE = 0.75
 
@@ -56,7 +58,8 @@ def add_trees(
         return
     network = serve(model, validation)
     shift = np.log(np.asarray(true)) - np.log(np.asarray(learnt))
-    trees.share.fill_(fit_share(network, judge(trees, validation), validation.label, shift))
+    counts = train.counts(model.n_classes)
+    trees.share.copy_(torch.from_numpy(fit_shares(network, judge(trees, validation), validation.label, shift, counts)))
     model.trees = trees
 
 
@@ -175,6 +178,22 @@ def features_of(
     return np.concatenate(parts)
 
 
+def fit_shares(network: Float32, trees: Float32, label: Int64, shift: Float64, counts: Int64) -> Float64:
+    """The trees' share in what is said of each class, [K].
+
+    It is that of :func:`fit_share`, but 1 for faults with few training windows: a network hardly learns those, trees
+    do. On days of plant 31 the area under the precision-recall curve of fault 4 (8 to 41 training windows) was 0.37
+    with one share for all classes and 0.50 so; the trees alone have 0.50.
+
+    Args:
+        network, trees, label, shift: see :func:`fit_share`.
+        counts: training windows of each class, [K].
+    """
+    share = np.full(len(counts), fit_share(network, trees, label, shift))
+    share[1:][counts[1:] < FEW_WINDOWS] = 1.0
+    return share
+
+
 def fit_share(network: Float32, trees: Float32, label: Int64, shift: Float64) -> float:
     """The trees' share of the pooled verdict: half-way from the usual one to what the validation windows ask for.
 
@@ -237,7 +256,7 @@ def _read(grower: HistGradientBoostingClassifier, n_classes: int, units: Int64) 
         target=torch.tensor(np.asarray(targets)),
         base=torch.from_numpy(base),
         depth=torch.tensor(depth),
-        share=torch.tensor(0.5, dtype=torch.float64),
+        share=torch.full((n_classes,), 0.5, dtype=torch.float64),
         units=torch.from_numpy(units),
     )
 

@@ -3,7 +3,8 @@
 A network of this size learns smooth functions of the window; many faults are a threshold on a level, a step or a range
 of one channel, which a tree finds at once and a network hardly (Grinsztajn, Oyallon and Varoquaux, "Why do tree-based
 models still outperform deep learning on typical tabular data?", 2022). Both learn the same prior, and their
-log-probabilities are pooled (Genest and Zidek, "Combining probability distributions", 1986, section 3)::
+log-probabilities are pooled (Genest and Zidek, "Combining probability distributions", 1986, section 3); each class
+has its own share::
 
     log_prob  =  log_softmax((1 - share) * network + share * trees)
 
@@ -120,7 +121,7 @@ class TreeExpert(nn.Module):
         target: class that a tree speaks for, [trees].
         base: what every class's score begins with, [K].
         depth: steps from the root to the deepest leaf, [].
-        share: of the trees in the pooled verdict, from 0 to 1, [].
+        share: of the trees in what is said of each class, from 0 to 1, [K].
         units: channels of each unit, [U, M]; empty without units.
     """
 
