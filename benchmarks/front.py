@@ -5,7 +5,7 @@
 trains every preset on all folds of plant 31, blocks of a day, and judges it with the trees beside it and alone;
 measures what a verdict costs, 64 windows at a time on one thread; writes ``benchmarks/results/front.json`` and
 ``docs/front.svg``. Nothing learns again from the validation blocks: that takes as long again, and helps all alike. What
-is trained is kept in ``benchmarks/.cache/front``.
+is trained is kept in ``benchmarks/.cache/front``: remove that to train anew after a change.
 """
 
 import argparse

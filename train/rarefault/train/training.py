@@ -125,14 +125,14 @@ def train(  # noqa: PLR0915 - a list of stages, to be read from top to bottom
     units = channels_of_units(config, history.channels)
     if before:
         # With its centre and scale; what learns again goes on from the one that is served.
-        model, untrained = before.run.load_model(held_out=True), before.run.load_model()
+        model, initial = before.run.load_model(held_out=True), before.run.load_model()
         if model.trees is not None and config.trees.units is None:
             units = model.trees.units.numpy()  # of the same channels, whatever the format of the new data
-        model.trees = untrained.trees = None  # grown anew, from all data
+        model.trees = initial.trees = None  # grown anew, from all data
         _set_threads(model, config.training.threads)
     else:
         model, remarks = new_model(config, history, parts["train"])
-        untrained = deepcopy(model)
+        initial = deepcopy(model)
         notes += remarks
     notes += _absent_classes(history, parts)
     if at_borders := border_finding(history, config.grid):
@@ -208,7 +208,7 @@ def train(  # noqa: PLR0915 - a list of stages, to be read from top to bottom
         both = cut_windows(split.select(history, "train", "validation"), config.grid, config.window)
         epochs = fitted.best_epoch
         held_out = model
-        model = learn_again(untrained, held_out, both, learnt, config, epochs, units, lambda n: tell.again(n, epochs))
+        model = learn_again(initial, held_out, both, learnt, config, epochs, units, lambda n: tell.again(n, epochs))
         step = TorchStep(model)
         done("learn again")
     evaluations["test"] = evaluate(split.select(history, "test"), manifest, step, manifest.name, explained=True)
