@@ -38,7 +38,8 @@ from rarefault.runtime.manifest import DecisionSpec, Manifest
 from rarefault.runtime.model_file import load_model
 from rarefault.train.model import PRESETS, LRConvLSTM
 from rarefault.train.recipe import class_shares
-from rarefault.train.tree_fit import fit_shares, grow_trees
+from rarefault.train.shares import fit_shares
+from rarefault.train.tree_fit import grow_trees
 from rarefault.train.units import channels_of_units
 
 ROOT = Path(__file__).parents[1]

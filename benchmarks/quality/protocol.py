@@ -18,6 +18,7 @@ from rarefault.train.config import TrainConfig
 from rarefault.train.decision_fit import Validation
 from rarefault.train.history import History, read_history
 from rarefault.train.split import PARTS, Block, Part, Split, split_history
+from rarefault.train.units import channels_of_units
 from rarefault.train.windows import LabelledWindows, cut_windows
 
 #: Of a training run of Tennessee Eastman, the last part of which validates.
@@ -82,7 +83,7 @@ class Fold:
 
     def both(self) -> LabelledWindows:
         """The training and the validation blocks together, for what is fitted again once its decision has been."""
-        return cut_windows(self.split.select(self.history, "train", "validation"), self.config.grid, self.config.window)
+        return _cut(self.split.select(self.history, "train", "validation"), self.config)
 
     def validation(self, part: Part = "validation") -> Validation:
         """What the search for thresholds needs to know of a part."""
@@ -124,8 +125,13 @@ def make_fold(problem: Problem, number: int, data: Path, changes: dict[str, Any]
         )
         config = msgspec.structs.replace(config, split=split_config)
         split = split_history(history, split_config, config.grid)
-    parts = {part: cut_windows(split.select(history, part), config.grid, config.window) for part in PARTS}
+    parts = {part: _cut(split.select(history, part), config) for part in PARTS}
     return Fold(problem, number, config, history, split, parts)
+
+
+def _cut(part: History, config: TrainConfig) -> LabelledWindows:
+    """Windows with their labels, and with what the log says of units; only rarefault makes use of that."""
+    return cut_windows(part, config.grid, config.window, channels_of_units(config, part.channels))
 
 
 @cache

@@ -19,7 +19,7 @@ from rarefault.train.model import PRESETS, LRConvLSTM, ModelSpec
 from rarefault.train.run_directory import Reference, RunDirectory
 from rarefault.train.step import TorchStep
 from rarefault.train.tree_fit import grow_trees
-from rarefault.train.units import NONE
+from rarefault.train.unit_labels import NONE, UnitLabels
 from rarefault.train.windows import LabelledWindows
 
 SPECS = {
@@ -105,6 +105,43 @@ def test_the_trees_come_to_the_same_leaves(tmp_path: Path, units: list[list[int]
         reference = Reference(sequence, *run_sequence(step, sequence, np.zeros((4, model.state_size), np.float32)))
         checks = check_file(load_model(path).step, step, precise_step(model), center, scale, reference)
         assert all(check.holds for check in checks), checks
+
+
+@pytest.mark.parametrize("everything", [False, True], ids=["some faults", "all faults"])
+@pytest.mark.parametrize("length", [12, 40])
+def test_faults_are_looked_for_at_each_unit(tmp_path: Path, length: int, everything: bool) -> None:
+    """File and checkpoint agree where faults are of units, in windows shorter and longer than what units are asked."""
+    units = np.array([[0, 1], [2, 3], [4, 5]])
+    model = network(PRESETS["small"], n_channels=6, n_classes=4, length=length)
+    rng = np.random.default_rng(1)
+    center, scale = model.center.numpy(), model.scale.numpy()
+    values = (center + scale * rng.normal(size=(1500, 6))).astype(np.float32)
+    values[rng.random(values.shape) < 0.1] = np.nan
+    index = np.arange(len(values))
+    spec = WindowSpec(length=length, stride=1)
+    cut = Streams(spec, 6).push(Bins(np.zeros(len(values), np.int32), index, values, index == 0))
+    last = cut.rows[cut.end_row]
+    high = (last[:, units[:, 0]] - center[units[:, 0]]) / scale[units[:, 0]] > 1.2  # [W, U]
+    low = (last[:, units[:, 1]] - center[units[:, 1]]) / scale[units[:, 1]] < -1.2
+    third = np.zeros(len(cut.end_row), bool) if everything else np.nan_to_num(last[:, 0] - center[0]) > 0
+    label = np.where(high.any(axis=1), 2, np.where(low.any(axis=1), 1, np.where(third, 3, 0)))
+    known = np.ones((len(label), 2), bool)
+    at_units = UnitLabels((1, 2), np.stack((low, high), axis=2), known, (2, 1, 3))
+    windows = LabelledWindows(cut, label, np.cumsum(cut.fresh), spec.stride, at_units)
+    prior = (0.4, 0.3, 0.2, 1e-6 if everything else 0.1)
+    model.trees = grow_trees(windows, 4, prior, TreesConfig(rounds=30), 0, units=units)
+    assert model.trees is not None
+    assert model.trees.at_units is not None
+    assert (len(model.trees.root) == 0) == everything
+    model.trees.share.copy_(torch.tensor([0.5, 1.0, 0.7, 0.2]))
+    path = tmp_path / "units.onnx"
+    path.write_bytes(with_manifest(step_graph(model), manifest_of(model)))
+    step = TorchStep(model)
+    sequence = random_sequence(np.random.default_rng(5), 4, length, center, scale)
+    sequence[3, 1] = np.nan
+    reference = Reference(sequence, *run_sequence(step, sequence, np.zeros((4, model.state_size), np.float32)))
+    checks = check_file(load_model(path).step, step, precise_step(model), center, scale, reference)
+    assert all(check.holds for check in checks), checks
 
 
 def test_the_lstm_weights_are_constants_of_the_graph() -> None:

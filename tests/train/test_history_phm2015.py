@@ -237,6 +237,23 @@ def test_plant_31_is_what_is_known_of_it(plant_31: History, data_dir: Path) -> N
     assert np.diff(component_1).max() / 86_400_000 == pytest.approx(12.8, abs=0.05)
 
 
+def test_events_are_of_the_component_whose_samples_they_begin_and_end_with(plant: Path) -> None:
+    """After the shift; those that begin or end with no sample, or with those of several, are of none."""
+    log = ("23:00:10,2011-02-28 23:15:10,3", "23:05:01,2011-02-28 23:05:01,1", "23:00:10,2011-02-28 23:20:00,6")
+    (plant / "plant_7c.csv").write_text("".join(f"2011-02-28 {event}\n" for event in log))
+    history = read(plant)
+    assert history.units == ("c1", "c2")
+    assert history.events.unit.tolist() == [0, 1, -1]
+
+
+def test_each_fault_of_plant_31_is_of_one_component(plant_31: History) -> None:
+    """All events of faults 1 to 5, and most of those of fault 6, which is everything else."""
+    events = plant_31.events
+    assert (events.unit[events.fault <= 5] >= 0).all()
+    assert 0.7 < (events.unit[events.fault == 6] >= 0).mean() < 0.9
+    assert plant_31.units == ("c1", "c2", "c3", "c4", "c5")
+
+
 def test_after_the_shift_faults_begin_with_a_sample(plant_31: History) -> None:
     """With the default hour added, every start of codes 1, 2 and 3 lies within one second of a sensor sample."""
     chosen = plant_31.events.fault <= 3

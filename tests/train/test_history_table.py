@@ -73,6 +73,21 @@ def test_samples_and_events(folder: Path) -> None:
     assert history.events.end_ms[1] == parse_time_ms("2011-03-01T00:00:30Z")
 
 
+def test_the_log_may_name_units(folder: Path) -> None:
+    """Where a column ``unit`` says so; an empty cell says nothing, and units are part of what was read."""
+    events = "device,unit,start,end,fault\n"
+    events += "pump 2,motor,2011-03-01T00:00:30Z,2011-03-01T00:01:00Z,leak\n"
+    events += "pump 10,,2011-03-01T00:00:00Z,2011-03-01T00:00:30Z,blocked\n"
+    plain = read(folder, events="events.csv")
+    assert plain.units == ()
+    assert plain.events.unit.tolist() == [-1, -1]
+    (folder / "events.csv").write_text(events)
+    history = read(folder, events="events.csv", strict=True)
+    assert history.units == ("motor",)
+    assert history.events.unit.tolist() == [0, -1]
+    assert history.fingerprint != plain.fingerprint
+
+
 def test_parquet_gives_the_same(folder: Path) -> None:
     """The same table as Parquet with typed columns reads to the same history."""
     frame = pl.read_csv(folder / "samples.csv", infer_schema=False).with_columns(

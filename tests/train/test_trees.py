@@ -1,5 +1,7 @@
 """Boosted trees beside the network."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -13,9 +15,12 @@ from rarefault.train.config import TrainConfig, TreesConfig
 from rarefault.train.fit import serve
 from rarefault.train.history import Phm2015Config
 from rarefault.train.model import PRESETS, LRConvLSTM
-from rarefault.train.tree_fit import FEW_WINDOWS, fit_share, fit_shares, grow_trees, judge
-from rarefault.train.trees import UNSEEN, window_features
-from rarefault.train.units import NONE, channels_of_units, swapped
+from rarefault.train.recipe import class_shares
+from rarefault.train.shares import FEW_WINDOWS, fit_share, fit_shares
+from rarefault.train.tree_fit import grow_trees, judge
+from rarefault.train.trees import ARRAYS, UNSEEN, UnitTrees, statistics, window_features
+from rarefault.train.unit_labels import NONE, UnitLabels
+from rarefault.train.units import channels_of_units, swapped
 from rarefault.train.windows import LabelledWindows
 
 WINDOW = WindowSpec(length=12, stride=2)
@@ -33,6 +38,12 @@ def windows(n_classes: int) -> LabelledWindows:
     index = np.arange(len(level))
     cut = Streams(WINDOW, 3).push(Bins(np.zeros(len(level), np.int32), index, values, index == 0))
     return LabelledWindows(cut, level[cut.end_index], np.cumsum(cut.fresh), WINDOW.stride)
+
+
+def features_of_devices(x: Float32, units: NDArray[np.int64] = NONE) -> Float32:
+    """What the trees of whole devices are asked of windows [N, L, C]."""
+    index = torch.from_numpy(units)
+    return window_features(statistics(torch.from_numpy(x), index), index).numpy()
 
 
 def plainly(window: Float32) -> list[float]:
@@ -72,8 +83,7 @@ def test_units_are_compared_within_and_over() -> None:
     x[rng.random(x.shape) < 0.3] = np.nan
     x[:5, :, 1] = x[:5, :, 4] = np.nan  # of no unit is it known
     units = np.array([[0, 1, 5], [3, 4, 2]])
-    got = window_features(torch.from_numpy(x), torch.from_numpy(units)).numpy()
-    alone = window_features(torch.from_numpy(x)).numpy()
+    got, alone = features_of_devices(x, units), features_of_devices(x)
     np.testing.assert_array_equal(got[:, : alone.shape[1]], alone)
     wanted = np.array([units_plainly(w, units) for w in x])
     np.testing.assert_allclose(got[:, alone.shape[1] :], wanted, rtol=1e-5, atol=1e-6)
@@ -126,6 +136,81 @@ def test_a_rare_fault_of_one_unit_is_found_at_another() -> None:
     assert recalls[1] < 0.3
 
 
+def pumps(at: NDArray[np.int64], fault: NDArray[np.int64], *, told: bool) -> LabelledWindows:
+    """Three pumps; while a fault is active at one, its pressure is 5 above (1) or below (2) its setpoint.
+
+    Args:
+        at: the pump that each bin's fault is at, [bins].
+        fault: 0 for none, [bins].
+        told: whether the log names the pump.
+    """
+    rng = np.random.default_rng(int(at.sum()))
+    setpoint = np.repeat(rng.normal(0, 10, (len(at) // 20, 3)), 20, axis=0)
+    pressure = setpoint + rng.normal(0, 0.5, setpoint.shape)
+    here = at[:, None] == np.arange(3)
+    pressure += 5 * (here & (fault == 1)[:, None]) - 5 * (here & (fault == 2)[:, None])
+    values = np.stack((pressure, setpoint), axis=2).reshape(len(at), 6).astype(np.float32)
+    index = np.arange(len(at))
+    cut = Streams(WINDOW, 6).push(Bins(np.zeros(len(at), np.int32), index, values, index == 0))
+    active = np.stack([here & (fault == c)[:, None] for c in (1, 2)], axis=2)[cut.end_index]
+    labels = UnitLabels((1, 2), active, np.ones((len(active), 2), bool), (2, 1)) if told else None
+    return LabelledWindows(cut, fault[cut.end_index], np.cumsum(cut.fresh), WINDOW.stride, labels)
+
+
+def test_a_fault_whose_unit_the_log_names_is_known_at_every_unit() -> None:
+    """Taught by a few events at two pumps, it is known at the third; normal stays normal, and the prior is learnt."""
+    bins = np.arange(6000)
+    fault = np.where(bins % 400 >= 340, 1 + bins // 400 % 2, 0)
+    taught = pumps(bins // 400 % 2, fault, told=True)
+    asked = pumps(np.full(6000, 2), fault, told=True)
+    units = np.array([[0, 1], [2, 3], [4, 5]])
+    prior = class_shares(taught.label, 3)
+    trees = grow_trees(taught, 3, prior, TreesConfig(rounds=60), 0, units=units)
+    assert trees is not None
+    assert trees.at_units is not None
+    assert trees.at_units.faults.tolist() == [1, 2]
+    assert len(trees.root) == 0  # nothing is left for trees of the whole station
+    log_prob = judge(trees, asked)
+    np.testing.assert_allclose(np.exp(log_prob).sum(axis=1), 1, atol=1e-5)
+    verdict = log_prob.argmax(axis=1)
+    for c in range(3):
+        assert (verdict == c)[asked.label == c].mean() > 0.9
+    other = (0.2, 0.5, 0.3)
+    shifted = grow_trees(taught, 3, other, TreesConfig(rounds=60), 0, units=units)
+    assert shifted is not None
+    moved = judge(shifted, asked) - log_prob - np.log(np.asarray(other) / np.asarray(prior))
+    np.testing.assert_allclose(moved - moved[:, :1], 0, atol=1e-4)
+
+
+def test_the_rarest_of_the_faults_at_all_units_gives_the_label() -> None:
+    """Against the probability of each label by going through all combinations of what may be active."""
+    rng = np.random.default_rng(4)
+    device = np.log(rng.dirichlet((1, 1), 5))  # of normal and fault 2, which is looked for in whole devices
+    logits = torch.from_numpy(rng.normal(size=(5 * 2, 2)))
+    shift = torch.from_numpy(rng.normal(size=4))
+    order = (3, 2, 1)
+
+    class Known(UnitTrees):
+        def scores(self, _features: torch.Tensor) -> torch.Tensor:
+            return logits
+
+    nothing = {name: torch.empty(0) for name in ARRAYS}
+    trees = Known(**nothing, faults=torch.tensor([1, 3]), rarest_first=torch.tensor(order), shift=shift)
+    shares = np.full((5, 4), UNSEEN)
+    shares[:, [0, 2]] = device
+    got = trees(torch.empty(0), torch.from_numpy(shares)).numpy()
+
+    present = 1 / (1 + np.exp(-logits.numpy().reshape(5, 2, 2)))  # [N, U, J]
+    wanted = np.zeros((5, 4))
+    for states in itertools.product((False, True), repeat=5):
+        at = np.array(states[:4]).reshape(2, 2)
+        p = np.where(at, present, 1 - present).prod(axis=(1, 2)) * np.exp(device[:, int(states[4])])
+        active = {c for j, c in enumerate((1, 3)) if at[:, j].any()} | ({2} if states[4] else set())
+        wanted[:, next((c for c in order if c in active), 0)] += p
+    wanted *= np.exp(shift.numpy())
+    np.testing.assert_allclose(np.exp(got), wanted / wanted.sum(axis=1, keepdims=True), atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("units", "channels", "found"),
     [
@@ -153,7 +238,7 @@ def test_the_features_are_last_value_changes_means_and_ranges() -> None:
     """Over a quarter, three quarters and all of the window, missing values left out."""
     found = windows(3)
     x = found.windows.gather(np.arange(0, len(found), 7))
-    np.testing.assert_allclose(window_features(torch.from_numpy(x)), [plainly(w) for w in x], rtol=1e-6)
+    np.testing.assert_allclose(features_of_devices(x), [plainly(w) for w in x], rtol=1e-6)
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])

@@ -5,20 +5,43 @@ file and checkpoint come to the same leaf. Shapes: N windows, L bins, C channels
 channels of a unit, P their pairs.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from onnx import TensorProto, numpy_helper
 from torch import Tensor
 
 from rarefault.export.building import GraphBuilder
-from rarefault.train.trees import Taps, TreeExpert, pairs_of
+from rarefault.train.trees import LEAST, RECENT, Taps, TreeExpert, Trees, UnitTrees, pairs_of
 
 #: Domain of the tree operators.
 DOMAIN = "ai.onnx.ml"
+#: Names of the levels of :class:`rarefault.train.trees.Statistics`, in their order.
+LEVELS = ("last", "mean", "change")
 
 
 def tree_log_prob(graph: GraphBuilder, trees: TreeExpert, window_length: int) -> str:
     """Name of the trees' log-probabilities [N, K] of ``window`` [N, L, C]."""
-    features = graph.add("Cast", [_features(graph, trees, window_length)], "tree_features", to=TensorProto.DOUBLE)
+    found = _statistics(graph, trees, window_length)
+    scores = _scores(graph, "tree", trees, _window_features(graph, found))
+    if trees.at_units is None:
+        return graph.add("LogSoftmax", [scores], "tree_log_prob", axis=1)
+    wide = graph.add("Cast", [scores], "tree_scores_wide", to=TensorProto.DOUBLE)
+    device = graph.add("Softmax", [wide], "tree_shares", axis=1)
+    return _with_units(
+        graph, trees.at_units, _unit_features(graph, found, trees, window_length), device, len(trees.units)
+    )
+
+
+def _scores(graph: GraphBuilder, name: str, trees: Trees, features: str) -> str:
+    """Sums of the leaves [N, scores] of features [N, F]; see :meth:`rarefault.train.trees.Trees.scores`."""
+    base = graph.constant(f"{name}_base", trees.base.numpy().astype(np.float32))
+    if not len(trees.root):
+        # The operator must have a tree. The features' shape gives the number of rows.
+        rows = graph.add("ReduceSum", [features, graph.constant(f"{name}_row_axis", np.array([1]))], f"{name}_rows")
+        nothing = graph.add("IsNaN", [rows], f"{name}_any")  # [N, 1]
+        return graph.add("Where", [nothing, base, base], f"{name}_scores")
+    features = graph.add("Cast", [features], f"{name}_asked", to=TensorProto.DOUBLE)
     nodes = np.arange(len(trees.left))
     leaf = trees.left.numpy() == nodes
     first = trees.root.numpy()
@@ -33,7 +56,7 @@ def tree_log_prob(graph: GraphBuilder, trees: TreeExpert, window_length: int) ->
     sums = graph.add(
         "TreeEnsembleRegressor",
         [features],
-        "tree_sums",
+        f"{name}_sums",
         domain=DOMAIN,
         n_targets=len(trees.base),
         aggregate_function="SUM",
@@ -42,18 +65,49 @@ def tree_log_prob(graph: GraphBuilder, trees: TreeExpert, window_length: int) ->
         nodes_nodeids=number.tolist(),
         nodes_featureids=trees.feature.tolist(),
         nodes_modes=["LEAF" if end else "BRANCH_LEQ" for end in leaf.tolist()],
-        nodes_values_as_tensor=numpy_helper.from_array(trees.threshold.numpy(), "nodes_values"),
+        nodes_values_as_tensor=numpy_helper.from_array(trees.threshold.numpy(), f"{name}_nodes_values"),
         nodes_truenodeids=child(trees.left),
         nodes_falsenodeids=child(trees.right),
         nodes_missing_value_tracks_true=trees.missing_left.int().tolist(),
         target_treeids=tree[at].tolist(),
         target_nodeids=number[at].tolist(),
         target_ids=trees.target.numpy()[tree[at]].tolist(),
-        target_weights_as_tensor=numpy_helper.from_array(trees.value.numpy()[at], "target_weights"),
+        target_weights_as_tensor=numpy_helper.from_array(trees.value.numpy()[at], f"{name}_target_weights"),
     )
     # Not as the operator's base values: ONNX Runtime leaves them out for a class without a tree.
-    base = graph.constant("tree_base", trees.base.numpy().astype(np.float32))
-    return graph.add("LogSoftmax", [graph.add("Add", [sums, base], "tree_scores")], "tree_log_prob", axis=1)
+    return graph.add("Add", [sums, base], f"{name}_scores")
+
+
+def _with_units(graph: GraphBuilder, trees: UnitTrees, features: str, device: str, n_units: int) -> str:
+    """Log-probabilities [N, K] by the trees of units and shares [N, K] by those of devices.
+
+    See :meth:`rarefault.train.trees.UnitTrees.forward`.
+    """
+    rule = trees.rule()
+    one = graph.constant("one", np.float64(1))
+    scores = graph.add("Cast", [_scores(graph, "unit", trees, features)], "unit_logits", to=TensorProto.DOUBLE)
+    odds = graph.add("Add", [graph.add("Exp", [scores], "unit_odds"), one], "unit_odds_and_one")
+    absent = graph.add("Neg", [graph.add("Log", [odds], "unit_present")], "unit_absent")
+    by_unit = graph.constant("by_unit", np.array([-1, n_units, len(trees.faults)]))
+    absent = graph.add("Reshape", [absent, by_unit], "absent_at_each")
+    absent = graph.add("ReduceSum", [absent, graph.constant("unit_axis", np.array([1]))], "absent", keepdims=0)
+
+    def times(of: str, matrix: Tensor, name: str) -> str:
+        return graph.add("MatMul", [of, graph.constant(f"rule_{name}", matrix.numpy())], name)
+
+    after = graph.add("Log", [times(device, rule.after, "after")], "log_after")
+    here = graph.add("Log", [times(device, rule.from_here, "from_here")], "log_from_here")
+    unseen = graph.add("Sub", [after, here], "unseen_at_device")
+    none = graph.add("Add", [unseen, times(absent, rule.place, "unseen_at_units")], "none_of_fault")
+    some = graph.add("Sub", [one, graph.add("Exp", [none], "none_share")], "some_share")
+    some = graph.add("Max", [some, graph.constant("least", np.float64(LEAST))], "some_of_fault")
+    some = graph.add("Add", [graph.add("Log", [some], "some_log"), times(none, rule.before, "no_rarer")], "label_fault")
+    normal = graph.add("ReduceSum", [none, graph.constant("fault_axis", np.array([1]))], "label_normal", keepdims=1)
+    ranked = graph.add("Concat", [normal, some], "label_ranked", axis=1)
+    label = graph.add("Gather", [ranked, graph.constant("label_column", rule.column.numpy())], "label", axis=1)
+    shifted = graph.add("Add", [label, graph.constant("learnt_shift", trees.shift.numpy())], "label_shifted")
+    wide = graph.add("LogSoftmax", [shifted], "tree_log_prob_wide", axis=1)
+    return graph.add("Cast", [wide], "tree_log_prob", to=TensorProto.FLOAT)
 
 
 def pooled(graph: GraphBuilder, trees: TreeExpert, network: str, spoken: str) -> str:
@@ -66,8 +120,16 @@ def pooled(graph: GraphBuilder, trees: TreeExpert, network: str, spoken: str) ->
     return graph.add("Add", parts, "pooled")
 
 
-def _features(graph: GraphBuilder, trees: TreeExpert, length: int) -> str:
-    """The statistics [N, features] of ``window``; see :func:`rarefault.train.trees.window_features`."""
+class _Found(NamedTuple):
+    """Names of what :class:`rarefault.train.trees.Statistics` has: the channels, then of each level the unit's own
+    channels and the differences of their pairs, where there are any."""
+
+    channels: str
+    levels: list[tuple[str, list[str]]]
+
+
+def _statistics(graph: GraphBuilder, trees: TreeExpert, length: int) -> _Found:
+    """The statistics of ``window``; see :func:`rarefault.train.trees.statistics`."""
     taps = Taps.of(length)
     known = graph.add("Not", ["missing"], "known")
     spans = graph.constant("spans", taps.span_matrix(length))
@@ -103,30 +165,51 @@ def _features(graph: GraphBuilder, trees: TreeExpert, length: int) -> str:
     last = graph.add("Gather", ["window", graph.constant("last_bin", np.array([length - 1]))], "last", axis=1)
     before = graph.constant("lagged_bins", np.array([length - 1 - lag for lag in taps.lags]))
     change = graph.add("Sub", [last, graph.add("Gather", ["window", before], "lagged", axis=1)], "changes")
-    features = graph.add("Concat", [last, change, mean, width], "statistics", axis=1)
-    flat = graph.add("Flatten", [features], "flat_statistics", axis=1)
+    channels = graph.add("Concat", [last, change, mean, width], "statistics", axis=1)
     if not trees.units.numel():
-        return flat
-    levels = [("last", last, 0), ("mean", mean, taps.spans.index(taps.quarter))]
-    levels += [("change", change, taps.lags.index(taps.quarter))] if taps.lags else []
+        return _Found(channels, [])
+    levels = [(last, 0), (mean, taps.spans.index(taps.quarter))]
+    levels += [(change, taps.lags.index(taps.quarter))] if taps.lags else []
     first, second = pairs_of(trees.units.shape[1])
-    pieces = [flat]
-    extremes_of_units: list[str] = []
-    for name, rows, row in levels:
+    found: list[tuple[str, list[str]]] = []
+    for name, (rows, row) in zip(LEVELS, levels, strict=False):
         level = graph.add("Gather", [rows, graph.constant(f"{name}_row", np.array(row))], f"{name}_level", axis=1)
         units = graph.constant(f"{name}_units", trees.units.numpy())
         own = graph.add("Gather", [level, units], f"{name}_of_units", axis=1)  # [N, U, M]
+        pairs = []
         if first:
             ends = [
                 graph.add("Gather", [own, graph.constant(f"{name}_{end}", np.array(chosen))], f"{name}_{end}s", axis=2)
                 for end, chosen in (("minuend", first), ("subtrahend", second))
             ]
-            pairs = graph.add("Sub", ends, f"{name}_pairs")  # [N, U, P]
-            own = graph.add("Concat", [own, pairs], f"{name}_within_units", axis=2)
-            if name == "last":
-                pieces.append(graph.add("Flatten", [pairs], "flat_pairs", axis=1))
-        extremes_of_units += _over_units(graph, name, own)
-    return graph.add("Concat", pieces + extremes_of_units, "all_statistics", axis=1)
+            pairs = [graph.add("Sub", ends, f"{name}_pairs")]  # [N, U, P]
+        found.append((own, pairs))
+    return _Found(channels, found)
+
+
+def _window_features(graph: GraphBuilder, found: _Found) -> str:
+    """Those of the whole device [N, features]; see :func:`rarefault.train.trees.window_features`."""
+    flat = graph.add("Flatten", [found.channels], "flat_statistics", axis=1)
+    if not found.levels:
+        return flat
+    pieces = [flat, *(graph.add("Flatten", [pairs], "flat_pairs", axis=1) for pairs in found.levels[0][1])]
+    for name, (own, pairs) in zip(LEVELS, found.levels, strict=False):
+        level = graph.add("Concat", [own, *pairs], f"{name}_within_units", axis=2) if pairs else own
+        pieces += _over_units(graph, name, level)
+    return graph.add("Concat", pieces, "all_statistics", axis=1)
+
+
+def _unit_features(graph: GraphBuilder, found: _Found, trees: TreeExpert, length: int) -> str:
+    """Those of each unit [N U, features]; see :func:`rarefault.train.trees.unit_features`."""
+    bounds = [graph.constant(f"recent_{name}", np.array([at])) for name, at in (("start", -RECENT), ("end", length))]
+    recent = graph.add("Slice", ["window", *bounds, graph.constant("recent_axis", np.array([1]))], "recent")
+    own = graph.add("Gather", [recent, graph.constant("recent_units", trees.units.numpy())], "recent_of_units", axis=2)
+    own = graph.add("Transpose", [own], "recent_by_unit", perm=[0, 2, 1, 3])  # [N, U, bins, M]
+    bins, (units, size) = min(RECENT, length), trees.units.shape
+    own = graph.add("Reshape", [own, graph.constant("recent_shape", np.array([-1, units, bins * size]))], "recent_flat")
+    width = bins * size + sum(len(pairs_of(size)[0]) for _ in found.levels[0][1])
+    features = graph.add("Concat", [own, *found.levels[0][1]], "unit_features_by_unit", axis=2)
+    return graph.add("Reshape", [features, graph.constant("unit_rows", np.array([-1, width]))], "unit_features")
 
 
 def _over_units(graph: GraphBuilder, name: str, level: str) -> list[str]:

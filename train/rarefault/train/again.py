@@ -15,7 +15,7 @@ from rarefault.train.fit import choose_device, fit_again
 from rarefault.train.model import LRConvLSTM
 from rarefault.train.recipe import effective_prior
 from rarefault.train.tree_fit import regrow_trees
-from rarefault.train.units import NONE
+from rarefault.train.unit_labels import NONE
 from rarefault.train.windows import LabelledWindows
 
 

@@ -12,7 +12,7 @@ from rarefault.runtime.manifest import Manifest
 from rarefault.runtime.settings import from_mapping
 from rarefault.runtime.times import parse_time_ms
 from rarefault.train.history import DataConfig, Events, History, ReadNotes, Stretches, TableConfig, read_history
-from rarefault.train.history.data import Int64, fingerprint
+from rarefault.train.history.data import NO_UNIT, Int32, Int64, fingerprint
 from rarefault.train.history.labels import commonest_first
 from rarefault.train.run_directory import RunDirectory
 from rarefault.train.split import Block, Split, describe_blocks
@@ -144,6 +144,7 @@ def merge(histories: Sequence[History]) -> History:
         return histories[0]
     first = histories[0]
     devices = tuple(dict.fromkeys(name for history in histories for name in history.devices))
+    units = tuple(dict.fromkeys(name for history in histories for name in history.units))
     slots = [np.array([devices.index(name) for name in history.devices], np.int32) for history in histories]
     pairs = list(zip(histories, slots, strict=True))
     device = np.concatenate([slot[history.device] for history, slot in pairs])
@@ -164,6 +165,7 @@ def merge(histories: Sequence[History]) -> History:
             np.concatenate([log.start_ms for log in logs]),
             np.concatenate([log.end_ms for log in logs]),
             np.concatenate([log.fault for log in logs]),
+            np.concatenate([_places(units, h.units, h.events.unit) for h in histories]),
         ),
         unlabelled=Stretches(
             np.concatenate([slot[history.unlabelled.device] for history, slot in pairs]),
@@ -172,7 +174,13 @@ def merge(histories: Sequence[History]) -> History:
         ),
         notes=notes,
         fingerprint=fingerprint(tuple(history.fingerprint for history in histories), (), (), ()),
+        units=units,
     )
+
+
+def _places(units: tuple[str, ...], own: tuple[str, ...], unit: Int32) -> Int32:
+    """Numbers of a history's units among those of all, [V]."""
+    return np.array([*(units.index(name) for name in own), NO_UNIT], np.int32)[unit]
 
 
 def restrict(history: History, split: Split) -> History:
@@ -205,7 +213,7 @@ def restrict(history: History, split: Split) -> History:
         return row, start_ms, end_ms
 
     row, start_ms, end_ms = cut(history.events)
-    events = Events(history.events.device[row], start_ms, end_ms, history.events.fault[row])
+    events = Events(history.events.device[row], start_ms, end_ms, history.events.fault[row], history.events.unit[row])
     row, start_ms, end_ms = cut(history.unlabelled)
     unlabelled = Stretches(history.unlabelled.device[row], start_ms, end_ms)
     # Which fault is the rarest stays what it was.

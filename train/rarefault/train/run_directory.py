@@ -112,7 +112,7 @@ class RunDirectory:
             model = LRConvLSTM(spec, saved["n_channels"], saved["n_classes"], saved["window_length"])
             weights = (held_out and saved["held_out"]) or saved["weights"]
             trees = {k.removeprefix("trees."): v for k, v in weights.items() if k.startswith("trees.")}
-            model.trees = TreeExpert(**trees) if trees else None
+            model.trees = TreeExpert.of_weights(trees) if trees else None
             model.load_state_dict(weights)
         except Exception as error:  # torch raises a different class for each way a file can be broken
             raise RarefaultError(f"{self.checkpoint}: damaged or no checkpoint of this release ({error})") from error

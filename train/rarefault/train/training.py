@@ -116,18 +116,18 @@ def train(  # noqa: PLR0915 - a list of stages, to be read from top to bottom
     material = before.material if before else _material(own, config)
     history, split = material.history, material.split
     notes += material.notes
-    parts = {part: cut_windows(split.select(history, part), config.grid, config.window) for part in PARTS}
+    units = channels_of_units(config, history.channels)
+    if before and config.trees.units is None and (earlier_trees := before.run.load_model().trees) is not None:
+        units = earlier_trees.units.numpy()  # of the same channels, whatever the format of the new data
+    parts = {part: cut_windows(split.select(history, part), config.grid, config.window, units) for part in PARTS}
     notes += split.notes
     _check_parts(history, parts)
     done("read")
 
     torch.manual_seed(config.training.seed)
-    units = channels_of_units(config, history.channels)
     if before:
         # With its centre and scale; what learns again goes on from the one that is served.
         model, initial = before.run.load_model(held_out=True), before.run.load_model()
-        if model.trees is not None and config.trees.units is None:
-            units = model.trees.units.numpy()  # of the same channels, whatever the format of the new data
         model.trees = initial.trees = None  # grown anew, from all data
         _set_threads(model, config.training.threads)
     else:
@@ -205,7 +205,7 @@ def train(  # noqa: PLR0915 - a list of stages, to be read from top to bottom
     held_out = None
     if config.training.refit:
         tell.stage("learning again, from the validation blocks, too")
-        both = cut_windows(split.select(history, "train", "validation"), config.grid, config.window)
+        both = cut_windows(split.select(history, "train", "validation"), config.grid, config.window, units)
         epochs = fitted.best_epoch
         held_out = model
         model = learn_again(initial, held_out, both, learnt, config, epochs, units, lambda n: tell.again(n, epochs))

@@ -2,19 +2,21 @@
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
-from scipy.special import log_softmax
 from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
+from torch import Tensor
 
 from rarefault.runtime.errors import RarefaultError
-from rarefault.runtime.grid import Float32, Float64, Int64
+from rarefault.runtime.grid import Bool, Float32, Float64, Int64
 from rarefault.train.config import TrainConfig, TreesConfig
 from rarefault.train.conformal import event_of
 from rarefault.train.fit import serve
 from rarefault.train.model import LRConvLSTM
-from rarefault.train.trees import UNSEEN, TreeExpert, window_features
-from rarefault.train.units import NONE, swapped
+from rarefault.train.recipe import class_shares
+from rarefault.train.shares import fit_shares
+from rarefault.train.trees import UNSEEN, TreeExpert, UnitTrees, statistics, unit_features, window_features
+from rarefault.train.unit_labels import NONE
+from rarefault.train.units import swapped
 from rarefault.train.windows import LabelledWindows
 
 #: Windows whose features are computed at once.
@@ -25,10 +27,6 @@ DEPTH = 8
 ALLOWED = 1e-6
 #: Faults with fewer events in the training windows are learnt from again with their units swapped.
 FEW_EVENTS = 20
-#: Of faults with fewer training windows, the trees alone are heard.
-FEW_WINDOWS = 100
-#: The trees' share that one would take without validation windows.
-USUAL_SHARE = 0.75
 
 
 def add_trees(
@@ -109,22 +107,104 @@ def grow_trees(
     Raises:
         RarefaultError: the trees could not be read from the library that grew them.
     """
-    select = np.flatnonzero(windows.labelled)
+    known = windows.counts(n_classes) > 0
+    if known.sum() < 2:
+        return None
+    at_units = _grow_at_units(windows, prior, config, seed, threads, units)
+    trees = _grow_at_devices(windows, prior, config, seed, threads, units, at_units)
+    trees.at_units = at_units
+    return trees
+
+
+def _grow_at_devices(
+    windows: LabelledWindows,
+    prior: tuple[float, ...],
+    config: TreesConfig,
+    seed: int,
+    threads: int,
+    units: Int64,
+    at_units: UnitTrees | None,
+) -> TreeExpert:
+    """Trees of whole devices: of all classes, or of those that are not looked for at each unit."""
+    n_classes, elsewhere = len(prior), [] if at_units is None else at_units.faults.tolist()
+    select = np.flatnonzero(windows.labelled & ~np.isin(windows.label, elsewhere))
     label = windows.label[select]
     counts = np.bincount(label, minlength=n_classes)
     if (counts > 0).sum() < 2:
-        return None
+        certain = np.where(counts > 0, 0.0, UNSEEN)
+        return _expert({**_no_trees(), "base": torch.from_numpy(certain)}, units)
     features = features_of(windows, select, units)
     if len(units) and config.swaps:
-        rare = np.flatnonzero(np.isin(windows.label, few_events(windows, n_classes)))
+        few = [c for c in few_events(windows, n_classes) if c not in elsewhere]
+        rare = np.flatnonzero(np.isin(windows.label, few))
         if len(rare):
             # Few events may be long ones: no more copies than there are windows, to bound the memory.
             again = np.repeat(rare, min(config.swaps, len(select) // len(rare)))
             copies = features_of(windows, again, units, np.random.default_rng(seed))
             features, label = np.concatenate([features, copies]), np.concatenate([label, windows.label[again]])
-    # The library cannot bin what is never known. Being constant, it is asked for by no tree.
-    features[:, np.isnan(features).all(axis=0)] = 0.0
-    grower = HistGradientBoostingClassifier(
+    # Where rare faults are looked for at units, what is left is not rare, and weights would only make deeper trees: on
+    # plant 31 these take four times as long to grow, and F1 of fault 6 is 0.927 for 0.922 on days, 0.832 for 0.840 on
+    # weeks.
+    weighted = at_units is None
+    grower = _grower(config, seed, "balanced" if weighted else None)
+    _grow(grower, features, label, threads)
+    classes = np.asarray(grower.classes_, np.int64)
+    # Of two classes the library grows trees for the second alone, whose score is the logit.
+    speaks = classes if len(classes) > 2 else classes[1:]
+    base = np.full(n_classes, UNSEEN)
+    base[classes] = 0.0
+    trees = _expert(_read([(grower, speaks.tolist())], base), units)
+    shown = select[:CHUNK]
+    with torch.inference_mode():
+        got = torch.softmax(trees.scores(torch.from_numpy(features[: len(shown)])), dim=1).numpy()[:, classes]
+    _check(got, grower.predict_proba(features[: len(shown)]))
+    if weighted:
+        trees.base += torch.log(torch.tensor(prior, dtype=torch.float64)) * (trees.base > UNSEEN)
+    return trees
+
+
+def _grow_at_units(
+    windows: LabelledWindows,
+    prior: tuple[float, ...],
+    config: TreesConfig,
+    seed: int,
+    threads: int,
+    units: Int64,
+) -> UnitTrees | None:
+    """Trees that look for faults at each unit; None where the log names no units, or none of the windows has them.
+
+    They learn what share of the windows each fault has at a unit: there is no weighing, and nothing to undo.
+    """
+    labels = windows.at_units
+    if labels is None:
+        return None
+    select = np.flatnonzero(windows.labelled)
+    told = [labels.active[select][labels.known[select, j], :, j] for j in range(len(labels.faults))]
+    chosen = [j for j, active in enumerate(told) if active.any() and not active.all()]
+    if not chosen:
+        return None
+    features = unit_features_of(windows, select, units)
+    growers = []
+    for at, j in enumerate(chosen):
+        grower = _grower(config, seed)
+        _grow(grower, features[np.repeat(labels.known[select, j], len(units))], told[j].ravel(), threads)
+        growers.append((grower, [at]))
+    shift = np.log(np.asarray(prior)) - np.log(np.asarray(class_shares(windows.label, len(prior))))
+    trees = UnitTrees(
+        **_read(growers, np.zeros(len(chosen))),
+        faults=torch.tensor([labels.faults[j] for j in chosen]),
+        rarest_first=torch.tensor(labels.rarest_first),
+        shift=torch.from_numpy(shift),
+    )
+    shown = features[:CHUNK]
+    with torch.inference_mode():
+        got = torch.sigmoid(trees.scores(torch.from_numpy(shown))).numpy()
+    _check(got, np.stack([grower.predict_proba(shown)[:, 1] for grower, _ in growers], axis=1))
+    return trees
+
+
+def _grower(config: TreesConfig, seed: int, class_weight: str | None = None) -> HistGradientBoostingClassifier:
+    return HistGradientBoostingClassifier(
         max_iter=config.rounds,
         learning_rate=config.learning_rate,
         max_leaf_nodes=config.leaves,
@@ -132,19 +212,19 @@ def grow_trees(
         max_features=config.features,
         l2_regularization=config.l2,
         max_depth=DEPTH,
-        class_weight="balanced",
+        class_weight=class_weight,
         early_stopping=False,
         random_state=seed,
     )
+
+
+def _grow(grower: HistGradientBoostingClassifier, features: Float32, label: Int64 | Bool, threads: int) -> None:
+    # The library cannot bin what is never known. Being constant, it is asked for by no tree.
+    features[:, np.isnan(features).all(axis=0)] = 0.0
     # The library's threads wait for each other without sleeping: on a busy core they take minutes for what one does in
     # half of one. And sums of one thread are the same on every machine.
     with threadpool_limits(max(threads, 1), user_api="openmp"):
         grower.fit(features, label)
-    trees = _read(grower, n_classes, units)
-    shown = select[:CHUNK]
-    _check(trees, grower, windows, shown, features[: len(shown)])
-    trees.base += torch.log(torch.tensor(prior, dtype=torch.float64)) * (trees.base > UNSEEN)
-    return trees
 
 
 @torch.inference_mode()
@@ -174,104 +254,78 @@ def features_of(
     for at in range(0, len(select), CHUNK):
         x = windows.windows.gather(select[at : at + CHUNK])
         x = x if swap is None else swapped(x, units, swap)
-        parts.append(window_features(torch.from_numpy(x), index).numpy())
+        parts.append(window_features(statistics(torch.from_numpy(x), index), index).numpy())
     return np.concatenate(parts)
 
 
-def fit_shares(network: Float32, trees: Float32, label: Int64, shift: Float64, counts: Int64) -> Float64:
-    """The trees' share in what is said of each class, [K].
-
-    It is that of :func:`fit_share`, but 1 for faults with few training windows: a network hardly learns those, trees
-    do. On days of plant 31 the area under the precision-recall curve of fault 4 (8 to 41 training windows) was 0.37
-    with one share for all classes and 0.50 so; the trees alone have 0.50.
-
-    Args:
-        network, trees, label, shift: see :func:`fit_share`.
-        counts: training windows of each class, [K].
-    """
-    share = np.full(len(counts), fit_share(network, trees, label, shift))
-    share[1:][counts[1:] < FEW_WINDOWS] = 1.0
-    return share
+def unit_features_of(windows: LabelledWindows, select: Int64, units: Int64) -> Float32:
+    """Statistics of the units of the selected windows, unit after unit, [W U, features]."""
+    index = torch.from_numpy(units)
+    parts = []
+    for at in range(0, len(select), CHUNK):
+        x = torch.from_numpy(windows.windows.gather(select[at : at + CHUNK]))
+        parts.append(unit_features(x, statistics(x, index), index).numpy())
+    return np.concatenate(parts)
 
 
-def fit_share(network: Float32, trees: Float32, label: Int64, shift: Float64) -> float:
-    """The trees' share of the pooled verdict: half-way from the usual one to what the validation windows ask for.
-
-    What they ask for makes their labels likeliest. Both parts get a factor of their own; their sum is a temperature,
-    which is fitted again with the decision. Few events make few independent windows, so that the share found on one
-    fold hardly tells that of the next (0.1 to 1.0 on weeks of plant 31): half-way, the log loss on test blocks fell
-    from 1.275 to 1.072 on Tennessee Eastman, from 0.315 to 0.308 on days of plant 31, and rose from 0.550 to 0.553 on
-    weeks.
+def _read(growers: list[tuple[HistGradientBoostingClassifier, list[int]]], base: Float64) -> dict[str, Tensor]:
+    """The library's trees as flat arrays.
 
     Args:
-        network, trees: log-probabilities, [W, K].
-        label: -1 where nobody knows, [W].
-        shift: logarithm of the true prior over that of the training, [K].
+        growers: each with the scores that its trees add to, in the order of the trees of a round.
+        base: what the scores begin with, [scores]; the growers' own beginnings are added.
     """
-    known = np.flatnonzero(label >= 0)
-    target = label[known]
-    parts = np.stack((network[known], trees[known])).astype(np.float64)
-
-    def nll(factors: Float64) -> float:
-        log_prob = log_softmax(np.tensordot(factors, parts, axes=1) + shift, axis=1)
-        return -float(log_prob[np.arange(len(known)), target].mean())
-
-    found = minimize(nll, (0.5, 0.5), bounds=((0.0, 5.0), (0.0, 5.0)), method="L-BFGS-B").x
-    asked = found[1] / found.sum() if found.sum() > 0 else USUAL_SHARE
-    return float(asked + USUAL_SHARE) / 2
-
-
-def _read(grower: HistGradientBoostingClassifier, n_classes: int, units: Int64) -> TreeExpert:
-    """The library's trees as flat arrays."""
-    known = np.asarray(grower.classes_, np.int64)
-    # Of two classes the library grows trees for the second alone, whose score is the logit.
-    speaks = known if len(known) > 2 else known[1:]
-    base = np.full(n_classes, UNSEEN)
-    base[known] = 0.0
-    base[speaks] = grower._baseline_prediction.ravel()  # noqa: SLF001 - there is no public way to the trees
     nodes, roots, targets = [], [], []
-    at = 0
-    for trees_of_round in grower._predictors:  # noqa: SLF001
-        for target, tree in zip(speaks, trees_of_round, strict=True):
-            own = np.arange(len(tree.nodes)) + at
-            leaf = tree.nodes["is_leaf"].astype(bool)
-            nodes.append(
-                {
-                    "feature": np.where(leaf, 0, tree.nodes["feature_idx"]).astype(np.int64),
-                    "threshold": np.where(leaf, 0.0, tree.nodes["num_threshold"]),
-                    "missing_left": tree.nodes["missing_go_to_left"].astype(bool),
-                    "left": np.where(leaf, own, tree.nodes["left"].astype(np.int64) + at),
-                    "right": np.where(leaf, own, tree.nodes["right"].astype(np.int64) + at),
-                    "value": np.where(leaf, tree.nodes["value"], 0.0),
-                }
-            )
-            roots.append(at)
-            targets.append(target)
-            at += len(own)
-    depth = max(int(tree.nodes["depth"].max()) for trees in grower._predictors for tree in trees)  # noqa: SLF001
+    at = depth = 0
+    for grower, scores in growers:
+        base[scores] += grower._baseline_prediction.ravel()  # noqa: SLF001 - there is no public way to the trees
+        for trees_of_round in grower._predictors:  # noqa: SLF001
+            for score, tree in zip(scores, trees_of_round, strict=True):
+                own = np.arange(len(tree.nodes)) + at
+                leaf = tree.nodes["is_leaf"].astype(bool)
+                nodes.append(
+                    {
+                        "feature": np.where(leaf, 0, tree.nodes["feature_idx"]).astype(np.int64),
+                        "threshold": np.where(leaf, 0.0, tree.nodes["num_threshold"]),
+                        "missing_left": tree.nodes["missing_go_to_left"].astype(bool),
+                        "left": np.where(leaf, own, tree.nodes["left"].astype(np.int64) + at),
+                        "right": np.where(leaf, own, tree.nodes["right"].astype(np.int64) + at),
+                        "value": np.where(leaf, tree.nodes["value"], 0.0),
+                    }
+                )
+                roots.append(at)
+                targets.append(score)
+                at += len(own)
+                depth = max(depth, int(tree.nodes["depth"].max()))
     flat = {name: torch.from_numpy(np.concatenate([n[name] for n in nodes])) for name in nodes[0]}
-    return TreeExpert(
+    return {
         **flat,
-        root=torch.tensor(roots),
-        target=torch.tensor(np.asarray(targets)),
-        base=torch.from_numpy(base),
-        depth=torch.tensor(depth),
-        share=torch.full((n_classes,), 0.5, dtype=torch.float64),
-        units=torch.from_numpy(units),
-    )
+        "root": torch.tensor(roots),
+        "target": torch.tensor(targets),
+        "base": torch.from_numpy(base),
+        "depth": torch.tensor(depth),
+    }
 
 
-@torch.inference_mode()
-def _check(
-    trees: TreeExpert,
-    grower: HistGradientBoostingClassifier,
-    windows: LabelledWindows,
-    select: Int64,
-    features: Float32,
-) -> None:
-    """Whether the arrays compute what the library computes."""
-    got = trees(torch.from_numpy(windows.windows.gather(select))).exp().numpy()[:, grower.classes_]
-    difference = float(np.abs(got - grower.predict_proba(features)).max())
+def _no_trees() -> dict[str, Tensor]:
+    """Arrays of no tree."""
+    whole, real = torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.float64)
+    return {
+        **dict.fromkeys(("feature", "left", "right", "root", "target"), whole),
+        **dict.fromkeys(("threshold", "value"), real),
+        "missing_left": whole.bool(),
+        "depth": torch.tensor(0),
+    }
+
+
+def _expert(arrays: dict[str, Tensor], units: Int64) -> TreeExpert:
+    share = torch.full(arrays["base"].shape, 0.5, dtype=torch.float64)
+    return TreeExpert(**arrays, share=share, units=torch.from_numpy(units))
+
+
+def _check(got: Float64, wanted: Float64) -> None:
+    """Whether the arrays compute what the library computes: probabilities."""
+    difference = float(np.abs(got - wanted).max())
     if not difference <= ALLOWED:
         raise RarefaultError(
             f"the trees that were read differ from those that scikit-learn grew by {difference:.2g}: its inner format "

@@ -16,9 +16,7 @@ from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.grid import Float32, Int64
 from rarefault.train.config import TrainConfig
 from rarefault.train.history import Phm2015Config
-
-#: No units: [0, 0].
-NONE: Int64 = np.empty((0, 0), np.int64)
+from rarefault.train.unit_labels import NONE
 
 
 def channels_of_units(config: TrainConfig, channels: Sequence[str]) -> Int64:

@@ -10,6 +10,7 @@ from rarefault.runtime.grid import Bool, Float32, Grid, Int64
 from rarefault.runtime.manifest import GridSpec, WindowSpec
 from rarefault.runtime.streams import Streams, Windows
 from rarefault.train.history import History, label_bins
+from rarefault.train.unit_labels import NONE, UnitLabels, label_units
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,14 @@ class LabelledWindows:
         label: -1 where nobody knows it, [W].
         segment: number of the unbroken stretch that each window is in, [W].
         stride: bins from one window of a segment to the next.
+        at_units: what is known of each unit; None where units play no part.
     """
 
     windows: Windows
     label: Int64
     segment: Int64
     stride: int
+    at_units: UnitLabels | None = None
 
     def __len__(self) -> int:
         return len(self.label)
@@ -57,15 +60,22 @@ class LabelledWindows:
         return [(int(a), int(b)) for a, b in zip(starts, ends, strict=True)]
 
 
-def cut_windows(history: History, grid: GridSpec, window: WindowSpec) -> LabelledWindows:
-    """Push a history through grid and streams and label the windows."""
+def cut_windows(history: History, grid: GridSpec, window: WindowSpec, units: Int64 = NONE) -> LabelledWindows:
+    """Push a history through grid and streams and label the windows.
+
+    Args:
+        history: any.
+        grid, window: how it is cut.
+        units: channels of each unit, [U, M]; with them, the windows know of the faults at each.
+    """
     bins = Grid(grid, len(history.channels), history.counter_mask).push(history.device, history.time_ms, history.values)
     streams = Streams(window, len(history.channels))
     for slot, name in enumerate(history.devices):
         streams.introduce(slot, name)
     windows = streams.push(bins)
     label = label_bins(history, windows.device, windows.end_index, grid)
-    return LabelledWindows(windows, label, np.cumsum(windows.fresh), window.stride)
+    at_units = label_units(history, windows.device, windows.end_index, grid, units)
+    return LabelledWindows(windows, label, np.cumsum(windows.fresh), window.stride, at_units)
 
 
 def channel_statistics(rows: Float32) -> tuple[Float32, Float32, list[int], list[int]]:

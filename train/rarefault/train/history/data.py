@@ -21,6 +21,8 @@ NORMAL = "normal"
 UNLABELLED = "unlabelled"
 #: Stands for the class of such time.
 NO_LABEL = -1
+#: Stands for the unit of an event of which nobody has said at which one it was.
+NO_UNIT = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +34,18 @@ class Events:
         start_ms: milliseconds since the epoch, [V].
         end_ms: not before the start, [V].
         fault: index into the history's classes, never 0 (normal), [V].
+        unit: index into the history's units, -1 where nobody has said at which one it was, [V]; so by default.
     """
 
     device: Int32
     start_ms: Int64
     end_ms: Int64
     fault: Int32
+    unit: Int32 = field(default_factory=lambda: np.empty(0, np.int32))
+
+    def __post_init__(self) -> None:
+        if not len(self.unit):
+            object.__setattr__(self, "unit", np.full(len(self.fault), NO_UNIT, np.int32))
 
     def __len__(self) -> int:
         return len(self.fault)
@@ -90,6 +98,7 @@ class History:
         unlabelled: time without events of which nobody knows whether it is normal.
         rarity: the faults from the commonest to the rarest, where the rule ``rarest`` must not go by the events.
         event_times: how the times of events are placed on the grid.
+        units: names of the parts of devices that events are of, such as ``"c1"`` or ``"pump1"``.
     """
 
     devices: tuple[str, ...]
@@ -106,6 +115,7 @@ class History:
     unlabelled: Stretches = field(default_factory=Stretches.none)
     rarity: tuple[int, ...] = ()
     event_times: EventTimes = "exact"
+    units: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.time_ms)

@@ -9,13 +9,15 @@ import polars as pl
 from rarefault.runtime.errors import HistoryError
 from rarefault.train.history.cells import Names, parse_times
 from rarefault.train.history.config import JournalConfig, TableConfig
-from rarefault.train.history.data import NORMAL, UNLABELLED, Bool, History, Int64
+from rarefault.train.history.data import NO_UNIT, NORMAL, UNLABELLED, Bool, History, Int32, Int64
 from rarefault.train.history.finish import Draft, EventPiece, finish, refuse_reversed
 from rarefault.train.history.frames import SUFFIXES, folder_contents, listed, read_frames
 from rarefault.train.history.lines import Block
 from rarefault.train.history.notes import AMBIGUOUS_TIMES, FOREIGN_EVENTS, NORMAL_EVENTS, UNKNOWN_FAULTS
 
 EVENT_COLUMNS = ("device", "start", "end", "fault")
+#: Column that may be there: the part of the device that the event is of.
+UNIT_COLUMN = "unit"
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:
@@ -32,7 +34,7 @@ class NamedReader:
 
     Attributes:
         draft: what has been read.
-        devices, faults: names met so far.
+        devices, faults, units: names met so far.
         channels: names in the order of their first appearance.
         events_key, time_zone_key: what names the events file and the zone, for messages.
     """
@@ -43,7 +45,7 @@ class NamedReader:
         self.settings, self.base = config, base
         self.draft = Draft()
         self.notes = self.draft.notes
-        self.devices, self.faults = Names(), Names()
+        self.devices, self.faults, self.units = Names(), Names(), Names()
         self.channels: dict[str, None] = {}
 
     def check_channels(self, where: str) -> None:
@@ -78,6 +80,7 @@ class NamedReader:
             counters=list(config.counters),
             faults=faults,
             fault_order=[name for name in order if name != UNLABELLED],
+            units=self.units.list(),
         )
 
     def read_events(self, path: Path) -> None:
@@ -107,8 +110,13 @@ class NamedReader:
                         start_ms[rows[kept]],
                         end_ms[rows[kept]],
                         self.faults.codes(fault.gather(kept)),
+                        self._units(columns[UNIT_COLUMN].gather(rows[kept])) if UNIT_COLUMN in columns else None,
                     )
                 )
+
+    def _units(self, column: pl.Series) -> Int32:
+        """Numbers of the named units, -1 where none is named, [m]."""
+        return np.array([self.units.code(name) if name else NO_UNIT for name in as_text(column).to_list()], np.int32)
 
     def times(self, block: Block, column: pl.Series, name: str) -> Int64:
         """A column of times as milliseconds, [m]; the block's lines that hold none are refused."""

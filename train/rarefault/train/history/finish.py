@@ -1,6 +1,7 @@
 """The last steps of every reader: span, fault classes, fingerprint."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import numpy as np
@@ -9,6 +10,7 @@ from rarefault.runtime.times import format_ms
 from rarefault.train.history.assemble import Piece, assemble
 from rarefault.train.history.config import DataConfig
 from rarefault.train.history.data import (
+    NO_UNIT,
     NORMAL,
     UNLABELLED,
     Bool,
@@ -32,12 +34,14 @@ class EventPiece:
         start_ms: milliseconds since the epoch, [v].
         end_ms: milliseconds since the epoch, [v].
         fault: index into the faults met so far, [v].
+        unit: index into the units met so far, -1 for none, [v]; None where the log says nothing of units.
     """
 
     device: Int32
     start_ms: Int64
     end_ms: Int64
     fault: Int32
+    unit: Int32 | None = None
 
 
 @dataclass(slots=True)
@@ -72,6 +76,7 @@ def finish(
     counters: list[str],
     faults: list[str],
     fault_order: list[str],
+    units: Sequence[str] = (),
 ) -> History:
     """Put a draft together.
 
@@ -83,6 +88,7 @@ def finish(
         counters: those of the channels that only increase.
         faults: names by index, as the draft numbers them; ``unlabelled`` is none.
         fault_order: all of them in the order of the classes; those that do not occur are left out.
+        units: names by index, as the draft numbers them.
     """
     start_ms, end_ms = _ms(config.start), _ms(config.end)
     if start_ms is not None or end_ms is not None:
@@ -98,11 +104,11 @@ def finish(
     silent = inside & (log.fault == (faults.index(UNLABELLED) if UNLABELLED in faults else -1))
     unlabelled = Stretches(log.device[silent], log.start_ms[silent], log.end_ms[silent])
     inside &= ~silent
-    kept = Events(log.device[inside], log.start_ms[inside], log.end_ms[inside], log.fault[inside])
+    kept = Events(log.device[inside], log.start_ms[inside], log.end_ms[inside], log.fault[inside], log.unit[inside])
     occurring = {faults[code] for code in np.unique(kept.fault).tolist()}
     classes = (NORMAL, *(name for name in fault_order if name in occurring))
     class_of = np.array([classes.index(name) if name in occurring else 0 for name in faults], np.int32)
-    events = Events(kept.device, kept.start_ms, kept.end_ms, class_of[kept.fault] if len(kept) else kept.fault)
+    events = replace(kept, fault=class_of[kept.fault]) if len(kept) else kept
     _note_repeated(events, devices, classes, draft.notes)
     return History(
         devices=tuple(devices),
@@ -121,9 +127,11 @@ def finish(
             tuple(channels),
             classes,
             (device, time_ms, values, events.device, events.start_ms, events.end_ms, events.fault)
-            + ((unlabelled.device, unlabelled.start_ms, unlabelled.end_ms) if len(unlabelled) else ()),
+            + ((unlabelled.device, unlabelled.start_ms, unlabelled.end_ms) if len(unlabelled) else ())
+            + ((events.unit,) if (events.unit != NO_UNIT).any() else ()),
         ),
         unlabelled=unlabelled,
+        units=tuple(units),
     )
 
 
@@ -139,6 +147,7 @@ def _concatenate(pieces: list[EventPiece]) -> Events:
         np.concatenate([piece.start_ms for piece in pieces]),
         np.concatenate([piece.end_ms for piece in pieces]),
         np.concatenate([piece.fault for piece in pieces]),
+        np.concatenate([np.full(len(p.fault), NO_UNIT, np.int32) if p.unit is None else p.unit for p in pieces]),
     )
 
 

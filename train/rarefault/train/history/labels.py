@@ -48,9 +48,24 @@ def label_bins(history: History, device: ArrayLike, index: ArrayLike, grid: Grid
         for fault, a, b in zip(history.events.fault.tolist(), first.tolist(), stop.tolist(), strict=True):
             label[a:b] = fault
     else:
-        for fault in history.rarity or commonest_first(history.events, len(history.classes)):
+        for fault in precedence(history):
             label[active(first, stop, history.events.fault == fault, len(label))] = fault
     return bins.restore(label)
+
+
+def active_bins(history: History, device: ArrayLike, index: ArrayLike, grid: GridSpec, which: Bool) -> Bool:
+    """The bins in which any of the chosen events is active, whatever else is, [E].
+
+    Args:
+        history: gives events and how they are placed.
+        device: slot of each bin's device, [E].
+        index: number of the bin since the epoch, [E].
+        grid: the bins.
+        which: events, [V].
+    """
+    bins = _Order(np.asarray(device, np.int64), np.asarray(index, np.int64))
+    first, stop = bins.spans(history.events, grid, history.event_times)
+    return bins.restore(active(first, stop, which, len(bins.key)).astype(np.int64)) > 0
 
 
 def event_time_ms(events: Events, n_classes: int) -> Int64:
@@ -58,6 +73,11 @@ def event_time_ms(events: Events, n_classes: int) -> Int64:
     total = np.zeros(n_classes, np.int64)
     np.add.at(total, events.fault, events.end_ms - events.start_ms)
     return total
+
+
+def precedence(history: History) -> list[int]:
+    """The faults in the order in which the rule ``rarest`` lets them give way: from the commonest to the rarest."""
+    return list(history.rarity) or commonest_first(history.events, len(history.classes))
 
 
 def commonest_first(events: Events, n_classes: int) -> list[int]:

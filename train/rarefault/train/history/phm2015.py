@@ -9,7 +9,8 @@
 
 No header lines; times have no zone and are taken as UTC. A plant is a device; its channels are ``c1.S1`` ... ``c5.R4``,
 ``z1.E1``, ``z1.E2`` and so on, and each row is a sample of its own. All ``zN.E1`` are counters: the grid takes their
-increase, and an interval in which E1 does not increase is missing. Values outside a sensor's range (R1 = 1139 at
+increase, and an interval in which E1 does not increase is missing. The log does not say which component an event is of,
+but its times do (:mod:`rarefault.train.history.event_units`). Values outside a sensor's range (R1 = 1139 at
 start-up, S2 down to -824) are left as they are; the model clips what it is given.
 """
 
@@ -24,6 +25,7 @@ from rarefault.train.history.assemble import Piece
 from rarefault.train.history.cells import parse_numbers, parse_times
 from rarefault.train.history.config import Phm2015Config
 from rarefault.train.history.data import History, Int64
+from rarefault.train.history.event_units import with_units
 from rarefault.train.history.finish import Draft, EventPiece, finish, refuse_reversed
 from rarefault.train.history.frames import folder_contents
 from rarefault.train.history.lines import Block, read_blocks
@@ -53,7 +55,7 @@ def read_phm2015(config: Phm2015Config, base: Path, *, allow_incomplete: bool = 
             _read_events(files["c"], device, round(config.time_shift_s * 1000), draft)
     channels = sorted({name for piece in draft.pieces for name in piece.channels}, key=_channel_order)
     faults = [f"fault_{code}" for code in range(1, N_FAULTS + 1)]
-    return finish(
+    history = finish(
         config,
         draft,
         devices=[f"plant_{plant}" for plant in plants],
@@ -62,6 +64,11 @@ def read_phm2015(config: Phm2015Config, base: Path, *, allow_incomplete: bool = 
         faults=faults,
         fault_order=faults,
     )
+    return with_units(history, [name for name in dict.fromkeys(map(_stream, channels)) if name.startswith("c")])
+
+
+def _stream(channel: str) -> str:
+    return channel.partition(".")[0]
 
 
 def _find(folder: Path) -> dict[int, dict[str, Path]]:

@@ -1,0 +1,94 @@
+"""Which faults are active at which unit of a device, where the fault log says it.
+
+Shapes: W windows, U units, K classes, V events.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rarefault.runtime.grid import Bool, Int64
+from rarefault.runtime.manifest import GridSpec
+from rarefault.train.history import History
+from rarefault.train.history.data import NO_UNIT
+from rarefault.train.history.labels import active_bins, precedence
+
+#: No units: [0, 0].
+NONE: Int64 = np.empty((0, 0), np.int64)
+#: Of a fault that is looked for at each unit, the log names the unit of so many of the events at least.
+MOST = 0.9
+
+
+@dataclass(frozen=True)
+class UnitLabels:
+    """What the fault log says of the units.
+
+    Attributes:
+        faults: those of whose events the log mostly names the unit, [J].
+        active: whether each of them is active at a unit, [W, U, J].
+        known: whether its unit is known wherever it is active, [W, J].
+        rarest_first: all faults, in the order in which they give a window its label, [K - 1].
+    """
+
+    faults: tuple[int, ...]
+    active: Bool
+    known: Bool
+    rarest_first: tuple[int, ...]
+
+
+def label_units(
+    history: History, device: ArrayLike, index: ArrayLike, grid: GridSpec, units: Int64
+) -> UnitLabels | None:
+    """What is known of the units at the bins that windows end with; None where the log names no units.
+
+    Args:
+        history: gives the events.
+        device: slot of each bin's device, [W].
+        index: number of the bin since the epoch, [W].
+        grid: the bins.
+        units: channels of each unit, [U, M].
+    """
+    events = history.events
+    # Where a later line of the log wins, what is active at the units does not say which label a window has.
+    if not len(units) or history.overlap != "rarest":
+        return None
+    place = np.array([*unit_numbers(history.units, history.channels, units), NO_UNIT])[events.unit]
+    faults = [
+        c
+        for c in range(1, len(history.classes))
+        if (of := events.fault == c).any() and (place[of] != NO_UNIT).mean() >= MOST
+    ]
+    if not faults:
+        return None
+
+    def active(which: Bool) -> Bool:
+        return active_bins(history, device, index, grid, which)
+
+    at = [[active((events.fault == c) & (place == u)) for c in faults] for u in range(len(units))]
+    known = [~active((events.fault == c) & (place == NO_UNIT)) for c in faults]
+    order = tuple(int(c) for c in reversed(precedence(history)))
+    return UnitLabels(tuple(faults), np.array(at).transpose(2, 0, 1), np.array(known).T, order)
+
+
+def unit_numbers(names: Sequence[str], channels: Sequence[str], units: Int64) -> list[int]:
+    """The row of ``units`` that each name is of, -1 where there is none.
+
+    A name is a unit's where all of its channels begin with it, and no letter or digit follows: ``c1`` is the unit of
+    ``c1.S1`` and not that of ``c10.S1``, ``pump1_`` is that of ``pump1_flow``, and so is ``pump1``.
+
+    Args:
+        names: as the log has them.
+        channels: names, [C].
+        units: channels of each unit, [U, M].
+    """
+
+    def begins(channel: str, name: str) -> bool:
+        after = channel[len(name) : len(name) + 1]
+        return channel.startswith(name) and not (name[-1:].isalnum() and after.isalnum())
+
+    return [
+        next((u for u, own in enumerate(units.tolist()) if all(begins(channels[c], name) for c in own)), NO_UNIT)
+        for name in names
+    ]
