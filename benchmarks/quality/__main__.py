@@ -5,8 +5,8 @@
 reads ``phm2015/plant_31*.csv`` and ``tep/d*.dat`` from the folder ``RAREFAULT_DATA``, runs what has not been run yet
 and writes ``benchmarks/results/quality.json``, a list of rows ``{data, protocol, method, seed, macro_f1, macro_recall,
 f1_per_class, ...}``, and ``quality.md`` beside it. It may be interrupted: what is complete is kept in
-``benchmarks/.cache/quality``. Both files hold all results of the present settings, whichever this call has run;
-``--quick`` prints its table and leaves them alone.
+``benchmarks/.cache/quality``. Both files hold all results of the present settings, whichever this call has run, and
+what they held before of trainings that are not there any more; ``--quick`` prints its table and leaves them alone.
 """
 
 import argparse
@@ -19,13 +19,14 @@ import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 
 from benchmarks.quality.cache import Cache, Task
 from benchmarks.quality.methods import METHODS
 from benchmarks.quality.protocol import PROBLEMS
-from benchmarks.quality.table import make_rows, markdown
+from benchmarks.quality.table import Row, make_rows, markdown
 from benchmarks.quality.worker import start, work
 from rich.console import Console
 from rich.markdown import Markdown
@@ -53,6 +54,11 @@ def main() -> int:
 
     shown = chosen if args.quick else make_tasks(list(PROBLEMS), list(METHODS), args.seeds)
     rows, missing = make_rows(cache, shown)
+    out = args.out or (None if args.quick else ROOT / "benchmarks" / "results" / "quality.json")
+    if out and (kept := _kept(out, rows)):
+        console.print(f"{len(kept)} rows are kept from {out.name}: their trainings are not in {CACHE.name}")
+        places = {(p.data, p.protocol, m): i for i, (p, m) in enumerate(product(PROBLEMS.values(), METHODS))}
+        rows = sorted(rows + kept, key=lambda row: (places[row["data"], row["protocol"], row["method"]], row["seed"]))
     table = markdown(rows)
     console.print(Markdown(table)) if console.is_terminal else print(table)
     if missing:
@@ -60,11 +66,21 @@ def main() -> int:
     commits = {commit for row in rows for commit in row["commit"].split(", ")}
     if commits - {_commit()}:
         console.print(f"some rows are of another commit than this one: {', '.join(sorted(commits))}; see --fresh")
-    out = args.out or (None if args.quick else ROOT / "benchmarks" / "results" / "quality.json")
     if out:
         out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
         out.with_suffix(".md").write_text(table, encoding="utf-8")
     return 1 if failed else 0
+
+
+def _kept(out: Path, rows: list[Row]) -> list[Row]:
+    """Rows of an earlier file that the trainings at hand do not give again; each says which commit it is of."""
+    earlier: list[Row] = json.loads(out.read_text(encoding="utf-8")) if out.exists() else []
+    made = {_key(row) for row in rows}
+    return [row for row in earlier if _key(row) not in made and row["method"] in METHODS]
+
+
+def _key(row: Row) -> tuple[str, str, str, int]:
+    return row["data"], row["protocol"], row["method"], row["seed"]
 
 
 def make_tasks(problems: list[str], methods: list[str], seeds: int) -> list[Task]:

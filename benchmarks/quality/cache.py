@@ -97,6 +97,7 @@ class Cache:
         arrays = {f"judged_{key}": np.asarray(value) for key, value in judged.items()}
         arrays |= {"validation": prediction.validation, "test": prediction.test}
         arrays |= {f"part_{key}": value for key, value in prediction.parts.items()}
+        arrays |= {f"window_{key}": value for key, value in prediction.windows.items()}
         about = {
             "training_prior": prediction.training_prior,
             "notes": prediction.notes,
@@ -120,11 +121,12 @@ class Cache:
         with np.load(path) as file:
             about: dict[str, Any] = json.loads(str(file["about"]))
             prior = about["training_prior"]
-            kept = {key.removeprefix("judged_"): file[key] for key in file.files if key.startswith("judged_")}
-            parts = {key.removeprefix("part_"): file[key] for key in file.files if key.startswith("part_")}
-            prediction = Prediction(
-                file["validation"], file["test"], None if prior is None else tuple(prior), about["notes"], parts
+            kept, parts, windows = (
+                {key.removeprefix(kind): file[key] for key in file.files if key.startswith(kind)}
+                for kind in ("judged_", "part_", "window_")
             )
+            prior = None if prior is None else tuple(prior)
+            prediction = Prediction(file["validation"], file["test"], prior, about["notes"], parts, windows)
         judged = None
         if set(kept) == {field.name for field in fields(Judged)}:
             numbers = {"budget_alarms": int(kept["budget_alarms"]), "device_days": float(kept["device_days"])}

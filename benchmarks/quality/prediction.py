@@ -1,11 +1,12 @@
 """What a method gives, and what it is worth."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 import numpy as np
 from benchmarks.quality.protocol import Fold
+from numpy.typing import NDArray
 
 from rarefault.runtime.decision import Decision
 from rarefault.runtime.grid import Bool, Float32, Int64
@@ -15,6 +16,9 @@ from rarefault.train.conformal import event_of
 from rarefault.train.decision_fit import fit_decision
 from rarefault.train.metrics import score_windows, to_plain
 from rarefault.train.recipe import class_shares
+
+#: What a decision needs to know of held-out windows; see :class:`rarefault.train.decision_fit.Validation`.
+HELD_OUT = ("device", "end_ms", "fresh", "label")
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,8 @@ class Prediction:
         training_prior: class shares that the method has learnt, [K]; None for those of the training windows.
         notes: what else should be known, such as the parameters' number.
         parts: what network and trees say by themselves, so that ways to pool them can be compared without training.
+        windows: ``HELD_OUT`` of the windows that ``validation`` is of, where these are not those of the validation
+            blocks alone, [W] each.
     """
 
     validation: Float32
@@ -33,6 +39,7 @@ class Prediction:
     training_prior: tuple[float, ...] | None = None
     notes: dict[str, Any] | None = None
     parts: dict[str, Float32] = field(default_factory=dict)
+    windows: dict[str, NDArray[Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -97,14 +104,18 @@ def fitted(fold: Fold, prediction: Prediction, objective: str) -> DecisionSpec:
     config = msgspec.convert(
         msgspec.to_builtins(fold.config.decision) | {"objective": objective}, type(fold.config.decision)
     )
+    held = fold.validation()
+    if prediction.windows:
+        device, end_ms, fresh, label = (prediction.windows[name] for name in HELD_OUT)
+        held = replace(held, device=device, end_ms=end_ms, fresh=fresh, label=label)
     return fit_decision(
         prediction.validation,
-        fold.parts["validation"].label,
+        held.label,
         fold.history.classes,
         prediction.training_prior or shares,
         shares,
         config,
-        fold.validation(),
+        held,
     ).spec
 
 

@@ -6,11 +6,13 @@ the label of a window is the state at its last bin, the rarest of those that are
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
+import numpy as np
 from benchmarks.tep_to_table import convert
 
 from rarefault.runtime.settings import from_mapping
@@ -21,8 +23,8 @@ from rarefault.train.split import PARTS, Block, Part, Split, split_history
 from rarefault.train.units import channels_of_units
 from rarefault.train.windows import LabelledWindows, cut_windows
 
-#: Of a training run of Tennessee Eastman, the last part of which validates.
-TEP_VALIDATION_SHARE = 0.2
+#: Of a training run of Tennessee Eastman, of which the last validates.
+TEP_PARTS = 5
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,7 @@ def _tep_split(history: History) -> Split:
         if name.startswith("test"):
             blocks.append(Block(name, start, end, "test"))
             continue
-        cut = start + int((end - start) * (1 - TEP_VALIDATION_SHARE))
-        blocks += [Block(name, start, cut, "train"), Block(name, cut, end, "validation")]
+        edges = np.linspace(start, end, TEP_PARTS + 1).astype(np.int64).tolist()
+        blocks += [Block(name, a, b, "train") for a, b in pairwise(edges[:-1])]
+        blocks.append(Block(name, edges[-2], end, "validation"))
     return Split(tuple(blocks), ())

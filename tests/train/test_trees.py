@@ -279,7 +279,7 @@ def test_the_share_goes_to_the_part_that_knows() -> None:
 
 
 def test_of_a_fault_with_few_windows_the_trees_alone_are_heard() -> None:
-    """Normal and what has windows enough get the fitted share."""
+    """And of one that is looked for at each unit. Normal and what has windows enough get the fitted share."""
     rng = np.random.default_rng(0)
     label = rng.integers(0, 3, 600)
     network, trees = (np.log(rng.dirichlet((1, 1, 1), 600)).astype(np.float32) for _ in range(2))
@@ -287,6 +287,8 @@ def test_of_a_fault_with_few_windows_the_trees_alone_are_heard() -> None:
     shares = fit_shares(network, trees, label, np.zeros(3), np.array([5, FEW_WINDOWS, FEW_WINDOWS - 1]))
     assert shares.tolist() == [common, common, 1.0]
     assert common < 1
+    many = np.full(3, FEW_WINDOWS)
+    assert fit_shares(network, trees, label, np.zeros(3), many, [1]).tolist() == [common, 1.0, common]
 
 
 def test_served_is_the_pool_of_both() -> None:

@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchmarks.quality.prediction import Prediction
+from benchmarks.quality.prediction import HELD_OUT, Prediction
 from benchmarks.quality.protocol import Fold
 
 from rarefault.runtime.grid import Float32
 from rarefault.train.again import learn_again
 from rarefault.train.fit import fit, serve
+from rarefault.train.held_out import HeldOut, Rotation
 from rarefault.train.model import LRConvLSTM
 from rarefault.train.recipe import class_shares, effective_prior
-from rarefault.train.split import Part
-from rarefault.train.training import new_model
-from rarefault.train.tree_fit import add_trees, judge
+from rarefault.train.tree_fit import grow_trees, judge
 from rarefault.train.units import channels_of_units
+from rarefault.train.untrained import new_model
 
 
 def train_net(fold: Fold, seed: int) -> Prediction:
@@ -42,11 +42,19 @@ def train_model(model: LRConvLSTM, fold: Fold) -> Prediction:
         )
     learnt = effective_prior(fitted.subsets)
     units = channels_of_units(config, fold.history.channels)
+    trees = None
     if config.trees.rounds:
+        trees = grow_trees(fold.parts["train"], fold.n_classes, learnt, config.trees, config.training.seed, units=units)
+    judged = [HeldOut.of(model, trees, fold.parts["validation"], fold.history, config)]
+    if config.training.cross_fit:
+        judged += Rotation(fold.history, fold.split, config, learnt, fitted.best_epoch, units).run()
+    held = HeldOut.joined(judged)
+    if trees is not None:
         true = class_shares(fold.parts["train"].label, fold.n_classes)
-        add_trees(model, fold.parts["train"], fold.parts["validation"], learnt, true, config, units)
-    validation = serve(model, fold.parts["validation"])
-    parts = _parts(model, fold, "validation")
+        held.fit_shares(trees, learnt, true, fold.parts["train"].counts(fold.n_classes))
+        model.trees = trees
+    validation = held.log_prob(model)
+    parts = {} if held.trees is None else {"network_validation": held.network, "trees_validation": held.trees}
     if config.training.refit:
         model = learn_again(untrained, model, fold.both(), learnt, config, fitted.best_epoch, units)
     notes: dict[str, Any] = {
@@ -56,16 +64,17 @@ def train_model(model: LRConvLSTM, fold: Fold) -> Prediction:
     }
     if model.trees is not None:
         notes["trees_share"] = np.round(model.trees.share.numpy(), 3).tolist()
-    parts |= _parts(model, fold, "test")
-    return Prediction(validation, serve(model, fold.parts["test"]), learnt, notes, parts)
+    parts |= _parts(model, fold)
+    windows = {name: getattr(held.windows, name) for name in HELD_OUT}
+    return Prediction(validation, serve(model, fold.parts["test"]), learnt, notes, parts, windows)
 
 
-def _parts(model: LRConvLSTM, fold: Fold, part: Part) -> dict[str, Float32]:
-    """What network and trees say by themselves."""
-    trees, windows = model.trees, fold.parts[part]
+def _parts(model: LRConvLSTM, fold: Fold) -> dict[str, Float32]:
+    """What network and trees say of the test windows by themselves."""
+    trees, windows = model.trees, fold.parts["test"]
     if trees is None:
         return {}
     model.trees = None
-    found = {f"network_{part}": serve(model, windows), f"trees_{part}": judge(trees, windows)}
+    found = {"network_test": serve(model, windows), "trees_test": judge(trees, windows)}
     model.trees = trees
     return found

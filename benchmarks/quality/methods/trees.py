@@ -5,9 +5,9 @@ from benchmarks.quality.protocol import Fold
 
 from rarefault.train.epochs import epoch_source
 from rarefault.train.recipe import effective_prior
-from rarefault.train.training import new_model
 from rarefault.train.tree_fit import grow_trees, judge
 from rarefault.train.units import channels_of_units
+from rarefault.train.untrained import new_model
 
 
 def alone(fold: Fold, seed: int) -> Prediction:

@@ -51,9 +51,13 @@ def learn_again(
         start.to(choose_device(config.training.device))
         subsets = fit_again(start, windows, config, epochs, on_epoch)
         start.cpu()
-        shift = np.log(np.asarray(learnt)) - np.log(np.asarray(effective_prior(subsets)))
-        with torch.no_grad():
-            start.head.bias.add_(torch.from_numpy(shift))
+        move_prior(start, effective_prior(subsets), learnt)
     if held_out.trees is not None:
         start.trees = regrow_trees(held_out.trees, windows, learnt, config, units)
     return start
+
+
+@torch.no_grad()
+def move_prior(model: LRConvLSTM, learnt: tuple[float, ...], wanted: tuple[float, ...]) -> None:
+    """Move the bias of a network's head as if it had learnt other class shares, [K] each."""
+    model.head.bias.add_(torch.from_numpy(np.log(np.asarray(wanted)) - np.log(np.asarray(learnt))))

@@ -1,6 +1,7 @@
 """Temperature, plausible classes and thresholds, from the validation blocks."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
@@ -62,6 +63,16 @@ class Validation:
         windows = cut.windows
         end_ms, device = grid.end_ms(windows.end_index), windows.device.astype(np.int64)
         return cls(history, device, end_ms, windows.fresh, cut.label, grid, window.stride * grid.period_ms)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Validation"]) -> tuple["Validation", Int64]:
+        """Windows of several parts as one, and the place of each among them one after the other, [W]."""
+        device, end_ms, fresh, label = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("device", "end_ms", "fresh", "label")
+        )
+        order = np.lexsort((end_ms, device))
+        whole = replace(parts[0], device=device[order], end_ms=end_ms[order], fresh=fresh[order], label=label[order])
+        return whole, order
 
     @property
     def device_days(self) -> float:

@@ -11,7 +11,7 @@ parts.
 """
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import msgspec
@@ -126,7 +126,7 @@ def split_history(history: History, config: SplitConfig, grid: GridSpec) -> Spli
             + ("shorten split.block_s, " if config.by == "time" else "split by time, ")
             + "lower split.folds or bring more history"
         )
-    fold = _deal(history, intervals, config, grid)
+    fold = _deal(history, intervals, config.folds, config.seed, grid)
     parts: dict[int, Part] = {config.test_fold: "test", config.validation_fold: "validation"}
     blocks = tuple(
         Block(history.devices[slot], start, end, parts.get(int(f), "train"))
@@ -189,7 +189,38 @@ def _nearest_free(nominal: int, busy: list[tuple[int, int]]) -> int:
     return nominal
 
 
-def _deal(history: History, intervals: list[tuple[int, int, int]], config: SplitConfig, grid: GridSpec) -> Int64:
+def rotations(history: History, split: Split, config: SplitConfig, grid: GridSpec) -> list[Split]:
+    """Splits that hold out each part of the training blocks in turn and train on all blocks but those and the test's.
+
+    The training blocks are dealt to as many parts as the folds leave, each of about the size of the validation blocks;
+    none where there are fewer blocks than parts.
+
+    Args:
+        history: that the split is of.
+        split: any, such as one of several sources.
+        config: folds and seed.
+        grid: the bins.
+    """
+    slot = {name: number for number, name in enumerate(history.devices)}
+    train = [at for at, block in enumerate(split.blocks) if block.part == "train"]
+    parts = config.folds - 2
+    if len(train) < parts:
+        return []
+    intervals = [(slot[b.device], b.start_ms, b.end_ms) for b in (split.blocks[at] for at in train)]
+    number = dict(zip(train, _deal(history, intervals, parts, config.seed, grid).tolist(), strict=True))
+    found = []
+    for held_out in range(parts):
+        blocks = [
+            block
+            if block.part == "test"
+            else replace(block, part="validation" if number.get(at) == held_out else "train")
+            for at, block in enumerate(split.blocks)
+        ]
+        found.append(Split(tuple(blocks), ()))
+    return found
+
+
+def _deal(history: History, intervals: list[tuple[int, int, int]], folds: int, seed: int, grid: GridSpec) -> Int64:
     """Fold of each interval, stratified over the labels of its bins."""
     bins = [np.arange(grid.bin_of(start), grid.bin_of(end - 1) + 1) for _, start, end in intervals]
     group = np.repeat(np.arange(len(intervals)), [len(b) for b in bins])
@@ -199,9 +230,11 @@ def _deal(history: History, intervals: list[tuple[int, int, int]], config: Split
     # said, in the terms of the history, by the caller's notes. Such classes are dealt with normal, and so is
     # time without a label.
     counts = np.bincount(label[label >= 0], minlength=len(history.classes))
-    stratum = np.where((label >= 0) & (counts[label] >= config.folds), label, 0)
+    stratum = np.where((label >= 0) & (counts[label] >= folds), label, 0)
     fold = np.zeros(len(intervals), np.int64)
-    splitter = StratifiedGroupKFold(config.folds, shuffle=True, random_state=config.seed)
+    if folds < 2:
+        return fold
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     for number, (_, held_out) in enumerate(splitter.split(label, stratum, group)):
         fold[np.unique(group[held_out])] = number
     return fold

@@ -18,9 +18,10 @@ from rarefault.runtime.manifest import Manifest
 from rarefault.train.again import learn_again
 from rarefault.train.config import TrainConfig, to_toml
 from rarefault.train.costs import cost_curve
-from rarefault.train.decision_fit import Validation, fit_decision
+from rarefault.train.decision_fit import fit_decision
 from rarefault.train.evaluate import Evaluation, evaluate
-from rarefault.train.fit import Epoch, Fit, choose_device, fit, serve
+from rarefault.train.fit import Epoch, Fit, choose_device, fit
+from rarefault.train.held_out import HeldOut, Rotation
 from rarefault.train.history import History, absolute, read_history
 from rarefault.train.history.borders import border_finding
 from rarefault.train.material import Material, describe_source
@@ -32,12 +33,10 @@ from rarefault.train.retraining import compare, prepare
 from rarefault.train.run_directory import RunDirectory, reference_outputs
 from rarefault.train.split import PARTS, Split, split_history
 from rarefault.train.step import TorchStep
-from rarefault.train.tree_fit import add_trees
+from rarefault.train.tree_fit import grow_trees
 from rarefault.train.units import channels_of_units
-from rarefault.train.windows import LabelledWindows, channel_statistics, cut_windows
-
-#: Networks with fewer parameters train as fast on one thread as on two, and much faster where cores are shared.
-SMALL_PARAMETERS = 1_000_000
+from rarefault.train.untrained import new_model, set_threads
+from rarefault.train.windows import LabelledWindows, cut_windows
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class Training:
     metrics: dict[str, Any]
 
 
-def train(  # noqa: PLR0915 - a list of stages, to be read from top to bottom
+def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to bottom
     config: TrainConfig,
     base: Path,
     out: Path,
@@ -129,7 +128,7 @@ def train(  # noqa: PLR0915 - a list of stages, to be read from top to bottom
         # With its centre and scale; what learns again goes on from the one that is served.
         model, initial = before.run.load_model(held_out=True), before.run.load_model()
         model.trees = initial.trees = None  # grown anew, from all data
-        _set_threads(model, config.training.threads)
+        set_threads(model, config.training.threads)
     else:
         model, remarks = new_model(config, history, parts["train"])
         initial = deepcopy(model)
@@ -165,20 +164,34 @@ def train(  # noqa: PLR0915 - a list of stages, to be read from top to bottom
 
     k = len(history.classes)
     learnt, true = effective_prior(fitted.subsets), class_shares(parts["train"].label, k)
+    trees = None
     if config.trees.rounds:
         tell.stage("growing the trees")
-        add_trees(model, parts["train"], parts["validation"], learnt, true, config, units)
+        training = config.training
+        trees = grow_trees(parts["train"], k, learnt, config.trees, training.seed, training.threads, units)
         done("trees")
+    judged = [HeldOut.of(model, trees, parts["validation"], history, config)]
+    if config.training.cross_fit and not before:
+        rotation = Rotation(
+            history,
+            split,
+            config,
+            learnt,
+            fitted.best_epoch,
+            units,
+            lambda number, of: tell.stage(f"learning without other blocks, to judge them ({number} of {of})"),
+            lambda n: tell.again(n, fitted.best_epoch),
+        )
+        judged += rotation.run()
+        done("cross fit")
+    held = HeldOut.joined(judged)
+    if trees is not None:
+        held.fit_shares(trees, learnt, true, parts["train"].counts(k))
+        model.trees = trees
 
-    tell.stage("fitting the decision on the validation blocks")
+    tell.stage("fitting the decision on the windows that were held out")
     decision = fit_decision(
-        serve(model, parts["validation"]),
-        parts["validation"].label,
-        history.classes,
-        learnt,
-        true,
-        config.decision,
-        Validation.of(history, parts["validation"], config.grid, config.window),
+        held.log_prob(model), held.windows.label, history.classes, learnt, true, config.decision, held.windows
     )
     for note in decision.notes:
         tell.note(note)
@@ -246,21 +259,6 @@ def train(  # noqa: PLR0915 - a list of stages, to be read from top to bottom
     return Training(run, manifest, model, history, split, evaluations["test"], metrics)
 
 
-def new_model(config: TrainConfig, history: History, windows: LabelledWindows) -> tuple[LRConvLSTM, list[str]]:
-    """An untrained model that knows centre and scale of the training windows, and notes about its channels."""
-    model = LRConvLSTM(config.model.spec(), len(history.channels), len(history.classes), config.window.length)
-    _set_threads(model, config.training.threads)
-    return model, _normalise(model, windows, history.channels)
-
-
-def _set_threads(model: LRConvLSTM, threads: int) -> None:
-    """Threads of torch; by default one for a small network, whose work is not worth the threads' waiting."""
-    if threads == 0 and sum(p.numel() for p in model.parameters()) < SMALL_PARAMETERS:
-        threads = 1
-    if threads:
-        torch.set_num_threads(threads)
-
-
 def _open(out: Path, *, resume: bool) -> RunDirectory:
     run = RunDirectory(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -291,27 +289,6 @@ def _check_parts(history: History, parts: dict[Any, LabelledWindows]) -> None:
             "no window of the training blocks has a fault, so there is nothing to learn: the log's events may lie "
             "outside the samples' time (see 'rarefault describe'), or all in the held-out blocks (change split.seed)"
         )
-
-
-def _normalise(model: LRConvLSTM, windows: LabelledWindows, channels: tuple[str, ...]) -> list[str]:
-    """Set the model's centre and scale from the training bins; notes about channels that say nothing."""
-    center, scale, absent, constant = channel_statistics(windows.windows.rows)
-    model.center.copy_(torch.from_numpy(center))
-    model.scale.copy_(torch.from_numpy(scale))
-    notes = []
-    if absent:
-        names = ", ".join(channels[c] for c in absent)
-        notes.append(
-            f"channel(s) without any value in the training blocks: {names}; they stay inputs of the model, as always "
-            "missing, and carry no information"
-        )
-    if constant:
-        names = ", ".join(channels[c] for c in constant)
-        notes.append(
-            f"channel(s) that never change in the training blocks: {names}; they stay inputs of the model, centred and "
-            "not scaled, and carry no information"
-        )
-    return notes
 
 
 def _absent_classes(history: History, parts: dict[Any, LabelledWindows]) -> list[str]:

@@ -10,10 +10,7 @@ from rarefault.runtime.errors import RarefaultError
 from rarefault.runtime.grid import Bool, Float32, Float64, Int64
 from rarefault.train.config import TrainConfig, TreesConfig
 from rarefault.train.conformal import event_of
-from rarefault.train.fit import serve
-from rarefault.train.model import LRConvLSTM
 from rarefault.train.recipe import class_shares
-from rarefault.train.shares import fit_shares
 from rarefault.train.trees import UNSEEN, TreeExpert, UnitTrees, statistics, unit_features, window_features
 from rarefault.train.unit_labels import NONE
 from rarefault.train.units import swapped
@@ -27,38 +24,6 @@ DEPTH = 8
 ALLOWED = 1e-6
 #: Faults with fewer events in the training windows are learnt from again with their units swapped.
 FEW_EVENTS = 20
-
-
-def add_trees(
-    model: LRConvLSTM,
-    train: LabelledWindows,
-    validation: LabelledWindows,
-    learnt: tuple[float, ...],
-    true: tuple[float, ...],
-    config: TrainConfig,
-    units: Int64 = NONE,
-) -> None:
-    """Grow trees on the training windows and put them beside a trained network.
-
-    Args:
-        model: gets them.
-        train, validation: windows of the parts; the trees' share is fitted on the latter.
-        learnt: class shares that the network has learnt, [K].
-        true: class shares of the history, [K].
-        config: trees and training sections are used.
-        units: channels of each unit, [U, M].
-    """
-    model.trees = None
-    trees = grow_trees(
-        train, model.n_classes, learnt, config.trees, config.training.seed, config.training.threads, units
-    )
-    if trees is None:
-        return
-    network = serve(model, validation)
-    shift = np.log(np.asarray(true)) - np.log(np.asarray(learnt))
-    counts = train.counts(model.n_classes)
-    trees.share.copy_(torch.from_numpy(fit_shares(network, judge(trees, validation), validation.label, shift, counts)))
-    model.trees = trees
 
 
 def regrow_trees(

@@ -1,0 +1,150 @@
+"""What is said of windows by models that have not seen them, to fit a decision on.
+
+The validation blocks are judged by the model that was trained beside them. They hold a fault's events by the handful,
+too few for a level that a stated share of events is to reach, or for a threshold that holds on the next block. So
+each part of the training blocks is held out in turn, too, and judged by a model that was trained on all others: what
+is fitted on all of them together sees every event that is not of the test blocks (cross-conformal prediction: Vovk,
+2015; the decision is that of a model of one more part, which learns again from all blocks).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from rarefault.runtime.grid import Float32, Int64
+from rarefault.train.again import move_prior
+from rarefault.train.config import TrainConfig
+from rarefault.train.decision_fit import Validation
+from rarefault.train.fit import choose_device, fit_again, serve
+from rarefault.train.history import History
+from rarefault.train.model import LRConvLSTM
+from rarefault.train.recipe import effective_prior
+from rarefault.train.shares import fit_shares, pooled
+from rarefault.train.split import Split, rotations
+from rarefault.train.tree_fit import grow_trees, judge
+from rarefault.train.trees import TreeExpert
+from rarefault.train.unit_labels import NONE
+from rarefault.train.untrained import new_model
+from rarefault.train.windows import LabelledWindows, cut_windows
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Held-out windows and what models that have not seen them say.
+
+    Attributes:
+        windows: sorted by device and time, [W].
+        network: its log-probabilities, [W, K].
+        trees: theirs, [W, K]; None where there are none.
+    """
+
+    windows: Validation
+    network: Float32
+    trees: Float32 | None
+
+    @classmethod
+    def of(
+        cls,
+        network: LRConvLSTM,
+        trees: TreeExpert | None,
+        windows: LabelledWindows,
+        history: History,
+        config: TrainConfig,
+    ) -> "HeldOut":
+        """What a network that has no trees beside it, and trees, say of windows."""
+        return cls(
+            Validation.of(history, windows, config.grid, config.window),
+            serve(network, windows),
+            None if trees is None else judge(trees, windows),
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence["HeldOut"]) -> "HeldOut":
+        """Windows of several parts as one."""
+        windows, order = Validation.joined([part.windows for part in parts])
+        trees = [part.trees for part in parts if part.trees is not None]
+        return cls(
+            windows,
+            np.concatenate([part.network for part in parts])[order],
+            np.concatenate(trees)[order] if len(trees) == len(parts) else None,
+        )
+
+    def fit_shares(self, trees: TreeExpert, learnt: tuple[float, ...], true: tuple[float, ...], counts: Int64) -> None:
+        """Fit the trees' share in what is said of each class.
+
+        Args:
+            trees: get it.
+            learnt, true: class shares, [K].
+            counts: training windows of each class, [K].
+        """
+        assert self.trees is not None
+        shift = np.log(np.asarray(true)) - np.log(np.asarray(learnt))
+        at_units = [] if trees.at_units is None else trees.at_units.faults.tolist()
+        share = fit_shares(self.network, self.trees, self.windows.label, shift, counts, at_units)
+        trees.share.copy_(torch.from_numpy(share))
+
+    def log_prob(self, model: LRConvLSTM) -> Float32:
+        """What both say together where the trees have the shares of a model's, [W, K]."""
+        if self.trees is None or model.trees is None:
+            return self.network
+        return pooled(self.network, self.trees, model.trees.share.numpy())
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """Holds parts of a history out in turn.
+
+    Attributes:
+        history: all of it.
+        split: its blocks.
+        config: as for a whole training.
+        learnt: class shares that network and trees are to have learnt, [K].
+        epochs: of the network; nothing is left to say when to stop.
+        units: channels of each unit, [U, M].
+        on_part: told the number of a part, from 1 on, and of how many, before it is held out.
+        on_epoch: told how many epochs are done.
+    """
+
+    history: History
+    split: Split
+    config: TrainConfig
+    learnt: tuple[float, ...]
+    epochs: int
+    units: Int64 = field(default_factory=NONE.copy)
+    on_part: Callable[[int, int], None] = lambda _number, _all: None
+    on_epoch: Callable[[int], None] = lambda _done: None
+
+    def run(self) -> list[HeldOut]:
+        """Judge every part of the training blocks by a model of all blocks but those and the test's.
+
+        Parts in which there is nothing to judge, or without which there are no two classes to learn, are left out.
+
+        Raises:
+            RarefaultError: the loss is no longer a number.
+        """
+        found = []
+        further = rotations(self.history, self.split, self.config.split, self.config.grid)
+        for number, split in enumerate(further, 1):
+            self.on_part(number, len(further))
+            train, windows = (
+                cut_windows(split.select(self.history, part), self.config.grid, self.config.window, self.units)
+                for part in ("train", "validation")
+            )
+            if windows.labelled.any() and (train.counts(len(self.history.classes)) > 0).sum() >= 2:
+                found.append(HeldOut.of(*self._learn(train), windows, self.history, self.config))
+        return found
+
+    def _learn(self, train: LabelledWindows) -> tuple[LRConvLSTM, TreeExpert | None]:
+        config = self.config
+        torch.manual_seed(config.training.seed)
+        model, _ = new_model(config, self.history, train)
+        model.to(choose_device(config.training.device))
+        subsets = fit_again(model, train, config, self.epochs, self.on_epoch)
+        model.cpu()
+        move_prior(model, effective_prior(subsets), self.learnt)
+        seed, threads = config.training.seed, config.training.threads
+        rounds = config.trees.rounds
+        k = model.n_classes
+        return model, grow_trees(train, k, self.learnt, config.trees, seed, threads, self.units) if rounds else None
