@@ -85,7 +85,7 @@ class Fold:
 
     def both(self) -> LabelledWindows:
         """The training and the validation blocks together, for what is fitted again once its decision has been."""
-        return _cut(self.split.select(self.history, "train", "validation"), self.config)
+        return cut(self.split.select(self.history, "train", "validation"), self.config)
 
     def validation(self, part: Part = "validation") -> Validation:
         """What the search for thresholds needs to know of a part."""
@@ -127,11 +127,11 @@ def make_fold(problem: Problem, number: int, data: Path, changes: dict[str, Any]
         )
         config = msgspec.structs.replace(config, split=split_config)
         split = split_history(history, split_config, config.grid)
-    parts = {part: _cut(split.select(history, part), config) for part in PARTS}
+    parts = {part: cut(split.select(history, part), config) for part in PARTS}
     return Fold(problem, number, config, history, split, parts)
 
 
-def _cut(part: History, config: TrainConfig) -> LabelledWindows:
+def cut(part: History, config: TrainConfig) -> LabelledWindows:
     """Windows with their labels, and with what the log says of units; only rarefault makes use of that."""
     return cut_windows(part, config.grid, config.window, channels_of_units(config, part.channels))
 

@@ -220,7 +220,7 @@ def test_the_command_writes_what_the_trainer_reads(
     assert first["events"] == {"leak": {"feedback": 1}}
     assert (first["samples"], first["unlabelled_s"], second["unlabelled_s"]) == (101, 25 * 60, 0)
     with out.open(newline="") as file:
-        assert next(csv.reader(file)) == ["device", "start", "end", "fault", "source"]
+        assert next(csv.reader(file)) == ["device", "start", "end", "fault", "source", "unit"]
     history = read_history(JournalConfig(path="edge.journal", events="labels.csv"), tmp_path, strict=True)
     assert history.classes == ("normal", "leak")
     bins = np.arange(T0 // MINUTE, T0 // MINUTE + 100)
@@ -244,6 +244,25 @@ def test_the_command_reads_a_log(journal: Path, tmp_path: Path, capsys: pytest.C
     assert result["devices"][0]["events"] == {"leak": {"log": 1, "feedback": 1}}
     assert any("events of devices without samples, dropped" in note for note in result["notes"])
     assert [c["log"] for c in result["conflicts"]] == ["normal"]
+
+
+def test_the_unit_that_the_log_names_is_kept(journal: Path, tmp_path: Path) -> None:
+    """For the trainer to read; where an answer cuts an event or joins it, too; an answer alone names none."""
+    log = tmp_path / "log.csv"
+    log.write_text("device,start,end,fault,unit\np,2024-01-01T00:10:00Z,2024-01-01T00:22:00Z,leak,motor\n")
+    out = tmp_path / "labels.csv"
+    labelled(journal, "--log", log, "-o", out)
+    history = read_history(JournalConfig(path="edge.journal", events="labels.csv"), tmp_path, strict=True)
+    assert history.units == ("motor",)
+    assert history.events.unit.tolist() == [0] * len(history.events)
+    labels = make_labels(SPANS, STATES, [answer("leak@20", "confirmed")], [replace(event(10, 22), unit="motor")])
+    assert [(row.fault, row.unit) for row in labels.rows if row.end_ms != FOREVER_MS] == [("leak", "motor")]
+    labels = make_labels(
+        SPANS, STATES, [answer("", "confirmed", "worn", 15, 18)], [replace(event(10, 22), unit="motor")]
+    )
+    assert [(row.fault, row.unit) for row in labels.rows if row.end_ms != FOREVER_MS] == [
+        ("leak", "motor"), ("worn", ""), ("leak", "motor"),
+    ]  # fmt: skip
 
 
 def test_nothing_is_overwritten(journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from rarefault.runtime.manifest import GridSpec, WindowSpec
 from rarefault.runtime.streams import Streams
 from rarefault.train.history import Events, History
 from rarefault.train.history.notes import ReadNotes
-from rarefault.train.split import PARTS, SplitConfig, check_blocks, split_history
+from rarefault.train.split import PARTS, SplitConfig, check_blocks, rotations, split_history
 
 HOUR_MS = 3_600_000
 GRID = GridSpec(period_s=600, max_hold_s=600, max_gap_s=3600)
@@ -122,3 +122,29 @@ def test_blocks_that_cannot_keep_parts_apart_are_refused(block_s: float, key: st
     """Blocks must be longer than the gap that resets a device, and hold a window."""
     with pytest.raises(ValueError, match=key):
         check_blocks(SplitConfig(block_s=block_s), GRID, WINDOW)
+
+
+def test_each_part_of_the_training_blocks_is_held_out_once() -> None:
+    """Of whatever blocks train; what validated trains along then, and the test blocks stay out of it."""
+    whole = history([(d, 10 * i, 120, 1 + i % 2) for d in (0, 1) for i in range(24)])
+    config = SplitConfig(block_s=12 * 3600, folds=4)
+    split = split_history(whole, config, GRID)
+    turns = rotations(whole, split, config, GRID)
+    assert len(turns) == 2
+    before = {part: split.mask(whole, part) for part in PARTS}
+    held_out = [turn.mask(whole, "validation") for turn in turns]
+    np.testing.assert_array_equal(np.sum(held_out, axis=0), before["train"].astype(int))
+    for turn, held in zip(turns, held_out, strict=True):
+        assert 0.3 < held.sum() / before["train"].sum() < 0.7
+        np.testing.assert_array_equal(turn.mask(whole, "test"), before["test"])
+        np.testing.assert_array_equal(turn.mask(whole, "train"), ~held & ~before["test"])
+    assert [t.blocks for t in rotations(whole, split, config, GRID)] == [t.blocks for t in turns]
+
+
+def test_nothing_is_held_out_where_there_are_fewer_blocks_than_parts() -> None:
+    """Such as of two devices that train, with three parts to make."""
+    whole = history([(d, 10 * i, 120, 1) for d in range(4) for i in range(20)], devices=4)
+    config = SplitConfig(by="device", folds=4)
+    split = split_history(whole, config, GRID)
+    assert len(rotations(whole, split, config, GRID)) == 2
+    assert rotations(whole, split, SplitConfig(by="device", folds=5), GRID) == []

@@ -1,25 +1,42 @@
 """The trees that are shipped beside our network, alone."""
 
-from benchmarks.quality.prediction import Prediction
-from benchmarks.quality.protocol import Fold
+import numpy as np
+from benchmarks.quality.prediction import HELD_OUT, Prediction
+from benchmarks.quality.protocol import Fold, cut
 
+from rarefault.train.decision_fit import Validation
 from rarefault.train.epochs import epoch_source
 from rarefault.train.recipe import effective_prior
+from rarefault.train.split import rotations
 from rarefault.train.tree_fit import grow_trees, judge
+from rarefault.train.trees import TreeExpert
 from rarefault.train.units import channels_of_units
 from rarefault.train.untrained import new_model
+from rarefault.train.windows import LabelledWindows
 
 
 def alone(fold: Fold, seed: int) -> Prediction:
     """Grown as in training, with nothing beside them."""
     model, _ = new_model(fold.config, fold.history, fold.parts["train"])
     prior = effective_prior(epoch_source(fold.parts["train"], model, fold.config).subsets)
-    units = channels_of_units(fold.config, fold.history.channels)
-    trees = grow_trees(fold.parts["train"], fold.n_classes, prior, fold.config.trees, seed, units=units)
-    if trees is None:
-        raise ValueError("there is one class only")
-    validation = judge(trees, fold.parts["validation"])
+    units, k = channels_of_units(fold.config, fold.history.channels), fold.n_classes
+
+    def grown(windows: LabelledWindows) -> TreeExpert:
+        trees = grow_trees(windows, k, prior, fold.config.trees, seed, units=units)
+        if trees is None:
+            raise ValueError("there is one class only")
+        return trees
+
+    trees = grown(fold.parts["train"])
+    held, said = [fold.validation()], [judge(trees, fold.parts["validation"])]
+    if fold.config.training.cross_fit:
+        for split in rotations(fold.history, fold.split, fold.config.split, fold.config.grid):
+            train, windows = (cut(split.select(fold.history, part), fold.config) for part in ("train", "validation"))
+            held.append(Validation.of(fold.history, windows, fold.config.grid, fold.config.window))
+            said.append(judge(grown(train), windows))
+    whole, order = Validation.joined(held)
     if fold.config.training.refit:
-        trees = grow_trees(fold.both(), fold.n_classes, prior, fold.config.trees, seed, units=units)
-        assert trees is not None
-    return Prediction(validation, judge(trees, fold.parts["test"]), prior)
+        trees = grown(fold.both())
+    windows_of = {name: getattr(whole, name) for name in HELD_OUT}
+    test = judge(trees, fold.parts["test"])
+    return Prediction(np.concatenate(said)[order], test, prior, windows=windows_of)

@@ -65,7 +65,7 @@ def fit(
         train, validation: windows of the parts.
         config: recipe and training sections are used.
         digest: of configuration and data; a resume file with another one is refused.
-        resume_file: written after every epoch, removed at the end.
+        resume_file: written after every epoch.
         resume: go on from ``resume_file`` if it is there.
         warm: the model is trained already; its weights are kept where no epoch is better.
         on_epoch: told of every epoch and whether it is the best so far.
@@ -103,7 +103,6 @@ def fit(
         if on_epoch is not None:
             on_epoch(curves[-1], better)
     model.load_state_dict(best.weights)
-    resume_file.unlink(missing_ok=True)
     return Fit(curves, best.epoch + 1, course.source.subsets)
 
 

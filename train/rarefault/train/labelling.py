@@ -5,7 +5,7 @@ written as start and end of an event.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rarefault.runtime.daemon.records import AlarmRecord, Feedback
 from rarefault.runtime.manifest import NO_DATA, NORMAL, UNKNOWN
@@ -22,13 +22,14 @@ UNANSWERED, SILENT, OUTSIDE = "unanswered", "no alarm state", "outside the label
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A stretch of a device's time and what was there: a fault, ``normal``, or ``unlabelled``."""
+    """A stretch of a device's time and what was there: a fault, ``normal``, or ``unlabelled``; and at which unit."""
 
     device: str
     start_ms: int
     end_ms: int
     fault: str
     source: str
+    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +227,7 @@ def _clip(row: Row, low_ms: int, high_ms: int) -> Row | None:
         return None
     # The instant of the last sample is the end of what reaches to it.
     end_ms = row.end_ms if row.end_ms < high_ms else high_ms - 1
-    return Row(row.device, max(row.start_ms, low_ms), max(end_ms, row.start_ms, low_ms), row.fault, row.source)
+    return replace(row, start_ms=max(row.start_ms, low_ms), end_ms=max(end_ms, row.start_ms, low_ms))
 
 
 def _paint(rows: Iterable[Row]) -> list[Row]:
@@ -248,9 +249,9 @@ def _cut(row: Row, holes: Sequence[Row]) -> list[Row]:
                 left.append(piece)
                 continue
             if piece.start_ms < hole.start_ms:
-                left.append(Row(row.device, piece.start_ms, hole.start_ms, row.fault, row.source))
+                left.append(replace(piece, end_ms=hole.start_ms))
             if hole.end_ms < piece.end_ms:
-                left.append(Row(row.device, hole.end_ms, piece.end_ms, row.fault, row.source))
+                left.append(replace(piece, start_ms=hole.end_ms))
         pieces = left
     return pieces
 
@@ -274,7 +275,10 @@ def _join(log: list[Row], spoken: list[Row], labels: Labels) -> list[Row]:
         same = [row for row in events if row.fault == stretch.fault and _meet(row, stretch)]
         events = [row for row in events if row not in same]
         start, end = (min(row.start_ms for row in [stretch, *same]), max(row.end_ms for row in [stretch, *same]))
-        events.append(Row(stretch.device, start, end, stretch.fault, BOTH if same else FEEDBACK))
+        # People do not say at which unit it was; what the log says holds where it is one.
+        units = {row.unit for row in same}
+        unit = units.pop() if len(units) == 1 else ""
+        events.append(Row(stretch.device, start, end, stretch.fault, BOTH if same else FEEDBACK, unit))
     return events
 
 

@@ -256,6 +256,7 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
     run.save_json(run.curves, msgspec.to_builtins(fitted.curves))
     run.save_json(run.metrics, metrics)
     write_report(run, evaluations["test"], curve)
+    run.resume.unlink(missing_ok=True)
     return Training(run, manifest, model, history, split, evaluations["test"], metrics)
 
 

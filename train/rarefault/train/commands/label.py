@@ -46,18 +46,18 @@ what is true of all other time:
   in both cases      time outside --since and --until, and after the last sample, is 'unlabelled', so that what the
                      journal receives later is not taken as normal; label it again then
 
-Time that is 'unlabelled' is neither learnt from nor scored. A row of LABELS.csv is a device, start, end, fault and the
-source; 'rarefault train' does not look at the source.
+Time that is 'unlabelled' is neither learnt from nor scored. A row of LABELS.csv is a device, start, end, fault, the
+source, at which 'rarefault train' does not look, and the unit (part of the device) where the log has a column for it.
 """
 
-COLUMNS = ("device", "start", "end", "fault", "source")
+COLUMNS = ("device", "start", "end", "fault", "source", "unit")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("journal", metavar="JOURNAL", type=Path, help="the daemon's journal; it may be running")
     parser.add_argument(
-        "--log", metavar="FAULTLOG", type=Path, help="events (device, start, end, fault) as CSV or Parquet"
+        "--log", metavar="FAULTLOG", type=Path, help="events (device, start, end, fault; unit) as CSV or Parquet"
     )
     parser.add_argument("--since", metavar="T", type=_instant, help="label from here on (ISO 8601 with a zone)")
     parser.add_argument("--until", metavar="T", type=_instant, help="label what is before this")
@@ -141,6 +141,7 @@ def _read_log(args: argparse.Namespace, devices: list[str]) -> "tuple[list[Row],
     """Events of the fault log, and what was wrong with it."""
     from rarefault.runtime.settings import from_mapping
     from rarefault.train.history import JournalConfig
+    from rarefault.train.history.data import NO_UNIT
     from rarefault.train.history.event_log import NamedReader
     from rarefault.train.labelling import LOG, Row
 
@@ -150,12 +151,17 @@ def _read_log(args: argparse.Namespace, devices: list[str]) -> "tuple[list[Row],
     for name in devices:
         reader.devices.code(name)
     reader.read_events(args.log)
-    named, faults = reader.devices.list(), reader.faults.list()
+    named, faults, units = reader.devices.list(), reader.faults.list(), [*reader.units.list(), ""]
     rows = [
-        Row(named[device], start, end, faults[fault], LOG)
+        Row(named[device], start, end, faults[fault], LOG, units[unit])
         for piece in reader.draft.events
-        for device, start, end, fault in zip(
-            piece.device.tolist(), piece.start_ms.tolist(), piece.end_ms.tolist(), piece.fault.tolist(), strict=True
+        for device, start, end, fault, unit in zip(
+            piece.device.tolist(),
+            piece.start_ms.tolist(),
+            piece.end_ms.tolist(),
+            piece.fault.tolist(),
+            [NO_UNIT] * len(piece.fault) if piece.unit is None else piece.unit.tolist(),
+            strict=True,
         )
     ]
     return rows, reader.notes
@@ -170,7 +176,9 @@ def _write(path: Path, rows: "list[Row]") -> None:
         with fresh.open("w", encoding="utf-8", newline="") as file:
             out = csv.writer(file, lineterminator="\n")
             out.writerow(COLUMNS)
-            out.writerows((r.device, format_ms(r.start_ms), format_ms(r.end_ms), r.fault, r.source) for r in rows)
+            out.writerows(
+                (r.device, format_ms(r.start_ms), format_ms(r.end_ms), r.fault, r.source, r.unit) for r in rows
+            )
         fresh.replace(path)
     except OSError as error:
         fresh.unlink(missing_ok=True)

@@ -53,7 +53,7 @@ class TableConfig(
 
     Attributes:
         samples: files or glob patterns, relative to the configuration file.
-        events: CSV or Parquet file with the columns device, start, end, fault; none by default.
+        events: CSV or Parquet file with the columns device, start, end, fault, and perhaps unit; none by default.
         device_column: column with the device's name; "" names each device after its file.
         time_column: ISO 8601, epoch seconds or epoch milliseconds.
         label_column: column whose runs of one value become events; none by default.
@@ -98,8 +98,8 @@ class JournalConfig(
 
     Attributes:
         path: one journal, or several, relative to the configuration file.
-        events: CSV or Parquet file with the columns device, start, end, fault (``rarefault label`` writes one); none by
-            default.
+        events: CSV or Parquet file with the columns device, start, end, fault (``rarefault label`` writes one), and
+            perhaps unit; none by default.
         separator: what stands between the fields of a CSV file of events.
         time_zone: IANA name of the zone that times of events without an offset are in; without it these are refused.
         channels: the channels to read; by default all of the journal.

@@ -1,0 +1,120 @@
+"""What the decision is fitted on: every block but the test's, judged by models that have not seen it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rarefault.train.again import learn_again, move_prior
+from rarefault.train.config import TrainConfig, load_train_config
+from rarefault.train.fit import fit_again, serve
+from rarefault.train.held_out import HeldOut, Rotation
+from rarefault.train.history import History, read_history
+from rarefault.train.recipe import class_shares, effective_prior
+from rarefault.train.split import Split, split_history
+from rarefault.train.training import train
+from rarefault.train.tree_fit import grow_trees, judge
+from rarefault.train.untrained import new_model
+from rarefault.train.windows import LabelledWindows, cut_windows
+
+Prepared = tuple[TrainConfig, History, Split, LabelledWindows]
+CHANGES = {"trees.rounds": 15, "training.epochs": 3, "training.cross_fit": True}
+
+
+@pytest.fixture(scope="module")
+def prepared(plant: Path) -> Prepared:
+    """The small plant's training windows, and what they are cut from."""
+    config = load_train_config(plant, CHANGES)
+    history = read_history(config.data, plant.parent)
+    split = split_history(history, config.split, config.grid)
+    return config, history, split, cut_windows(split.select(history, "train"), config.grid, config.window)
+
+
+def keys(held: HeldOut) -> set[tuple[int, int]]:
+    """Device and end of each window."""
+    return set(zip(held.windows.device.tolist(), held.windows.end_ms.tolist(), strict=True))
+
+
+def log_loss(log_prob: np.ndarray, label: np.ndarray) -> float:
+    """Of the windows with a label."""
+    known = np.flatnonzero(label >= 0)
+    return -float(log_prob[known, label[known]].mean())
+
+
+def test_all_training_windows_are_judged_by_what_has_not_seen_them(prepared: Prepared) -> None:
+    """Each in one part, none of the test blocks; what has seen them knows them better."""
+    config, history, split, windows = prepared
+    learnt = class_shares(windows.label, 3)
+    told: list[tuple[int, int]] = []
+    parts = Rotation(history, split, config, learnt, 3, on_part=lambda n, of: told.append((n, of))).run()
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert sum(len(keys(part)) for part in parts) == len(set.union(*map(keys, parts)))
+    whole = HeldOut.joined(parts)
+    end_ms = config.grid.end_ms(windows.windows.end_index)
+    ours = set(zip(windows.windows.device.tolist(), end_ms.tolist(), strict=True))
+    assert len(keys(whole) & ours) > 0.9 * len(ours)  # a block that stands alone begins with a window's time unjudged
+    order = np.lexsort((whole.windows.end_ms, whole.windows.device))
+    np.testing.assert_array_equal(order, np.arange(len(order)))
+    assert whole.trees is not None
+    seen = grow_trees(windows, 3, learnt, config.trees, 0)
+    assert seen is not None
+    place = {key: at for at, key in enumerate(zip(windows.windows.device.tolist(), end_ms.tolist(), strict=True))}
+    keyed = list(zip(whole.windows.device.tolist(), whole.windows.end_ms.tolist(), strict=True))
+    both = [(at, place[key]) for at, key in enumerate(keyed) if key in place]
+    here, there = np.array(both).T
+    np.testing.assert_array_equal(whole.windows.label[here], windows.label[there])
+
+    assert log_loss(judge(seen, windows)[there], windows.label[there]) < log_loss(
+        whole.trees[here], whole.windows.label[here]
+    )
+
+
+def test_a_block_in_which_nothing_is_known_is_left_out(prepared: Prepared) -> None:
+    """A part whose windows have no label is not judged, and two classes are needed to learn."""
+    config, history, split, _ = prepared
+    blind = replace(history, events=history.events.none())
+    assert Rotation(blind, split, config, (0.9, 0.05, 0.05), 1).run() == []
+
+
+def test_the_decision_is_fitted_on_more_events(plant: Path, tmp_path: Path) -> None:
+    """Of the rarer fault the validation blocks hold too few for a level of its own; all blocks together do not."""
+    levels = {}
+    for cross_fit in (False, True):
+        config = load_train_config(plant, {**CHANGES, "training.cross_fit": cross_fit, "training.refit": False})
+        done = train(config, plant.parent, tmp_path / str(cross_fit))
+        levels[cross_fit] = dict(zip(done.manifest.classes, done.manifest.decision.plausible, strict=True))
+        assert ("cross fit" in done.metrics["seconds"]) == cross_fit
+        assert not done.run.resume.exists()
+    assert levels[False]["hot"] == 0
+    assert levels[True]["stuck"] > 0
+    assert levels[True] != levels[False]
+
+
+def test_a_moved_prior_is_learnt_by_the_network(prepared: Prepared) -> None:
+    """Log-odds of all windows move by those of the class shares."""
+    config, history, _, windows = prepared
+    torch.manual_seed(0)
+    model, _ = new_model(config, history, windows)
+    before = serve(model, windows)
+    move_prior(model, (0.5, 0.3, 0.2), (0.2, 0.2, 0.6))
+    moved = serve(model, windows) - before - np.log([0.2 / 0.5, 0.2 / 0.3, 0.6 / 0.2])
+    np.testing.assert_allclose(moved - moved[:, :1], 0, atol=1e-5)
+
+
+def test_learning_again_keeps_the_class_shares_that_were_learnt(prepared: Prepared) -> None:
+    """Whatever the shares of the windows that it learns from."""
+    config, history, _, windows = prepared
+    learnt = (0.2, 0.2, 0.6)
+    networks = []
+    for again in (False, True):
+        torch.manual_seed(0)
+        model, _ = new_model(config, history, windows)
+        if again:
+            learn_again(model, model, windows, learnt, config, 1)
+        else:
+            subsets = fit_again(model, windows, config, 1)
+        networks.append(serve(model, windows))
+    moved = networks[1] - networks[0] - np.log(np.array(learnt) / np.array(effective_prior(subsets)))
+    np.testing.assert_allclose(moved - moved[:, :1], 0, atol=1e-5)
