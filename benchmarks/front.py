@@ -102,7 +102,7 @@ def _train(which: str, number: int, data: Path) -> float:
 
 
 def _fold(number: int, data: Path, changes: dict[str, Any] | None = None) -> Fold:
-    return make_fold(PROBLEM, number, data, {"training": {"refit": False, "cross_fit": False}} | (changes or {}))
+    return make_fold(PROBLEM, number, data, {"training": {"refit": False}} | (changes or {}))
 
 
 def _kept(which: str, number: int) -> Path:

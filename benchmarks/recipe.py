@@ -42,7 +42,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="rarefault-recipe-") as runs:
         for seed in range(args.seeds):
             for method, recipe in METHODS.items():
-                values = {"data": data, "recipe": recipe, "training": {"seed": seed, "cross_fit": False}}
+                values = {"data": data, "recipe": recipe, "training": {"seed": seed}}
                 config = from_mapping(values, TrainConfig, "benchmarks/recipe.py")
                 result = train(config, Path(), Path(runs, f"{len(rows)}")).metrics
                 test = result["test"]

@@ -38,7 +38,6 @@ outer = [12, 8]
 rounds = 40
 
 [training]
-cross_fit = false
 epochs = 30
 sequence_length = 6
 batch_size = 32

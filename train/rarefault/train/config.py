@@ -95,9 +95,9 @@ class TrainingConfig(Section, frozen=True):
     learning_rate: Positive = 3e-3
     """Peak of the one-cycle schedule."""
     clip_norm: Positive = 1.0
-    cross_fit: bool = True
+    cross_fit: bool = False
     """Whether the decision is fitted on the training blocks, too, judged by further models that have not seen them: the
-    training takes as many times as long as there are folds but one. A retraining does not."""
+    training takes about as many times as long as there are folds but one. A retraining does not."""
     refit: bool = True
     """Whether network and trees learn again from the training and validation blocks together, once all that the
     validation blocks are for has been fitted by a model that has not seen them."""

@@ -2,7 +2,7 @@
 
 A class is plausible where its posterior is at least its level. The level is the largest at which, of the windows of a
 new event of the class, a stated share (the coverage) is expected to have it plausible. Windows of one event are no
-independent witnesses: each event of the validation blocks counts as one, however long it is, and so does the new one
+independent witnesses: each held-out event counts as one, however long it is, and so does the new one
 (Dunn, Wasserman and Ramdas, "Distribution-free prediction sets for two-layer hierarchical models", 2023, section 3.1,
 pooled distribution functions; class by class as in Vovk, Gammerman and Shafer, "Algorithmic learning in a random
 world", 2005, section 4.5). The new event's own share of the distribution is taken half (mid-p): taken whole, the
@@ -57,7 +57,7 @@ def fit_levels(posterior: Float64, label: Int64, event: Int64, coverage: float) 
     """The level of each class [K], 0 where it has too few events, and the number of its events [K].
 
     Args:
-        posterior: calibrated, of the validation windows, [W, K].
+        posterior: calibrated, of held-out windows, [W, K].
         label: -1 where nobody knows it, [W].
         event: see :func:`event_of`, [W].
         coverage: between 0 and 1.

@@ -1,4 +1,4 @@
-"""Temperature, plausible classes and thresholds, from the validation blocks."""
+"""Temperature, plausible classes and thresholds, from held-out windows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -39,7 +39,7 @@ class DecisionFit:
 
 @dataclass(frozen=True)
 class Validation:
-    """The validation windows as what alarms need to know of them.
+    """Held-out windows as what alarms need to know of them.
 
     Attributes:
         history: gives the events.
@@ -98,7 +98,7 @@ def fit_decision(
     """Fit temperature, then which classes are plausible, then thresholds.
 
     Args:
-        log_prob: of the validation windows, [W, K].
+        log_prob: of the held-out windows, [W, K].
         label: their classes, -1 where nobody knows them, [W].
         classes: names, [K].
         training_prior, true_prior: [K]; see :mod:`rarefault.runtime.decision`.
@@ -118,7 +118,7 @@ def fit_decision(
     )
     spec = msgspec.structs.replace(spec, temperature=fit_temperature(log_prob[known], label[known], spec))
     if validation is None and (config.coverage or config.objective in {"event_f1", "false_alarm_budget"}):
-        raise ValueError("a coverage, or an objective that counts alarms, needs the validation windows")
+        raise ValueError("a coverage, or an objective that counts alarms, needs the held-out windows")
     posterior, notes = Decision(spec).posterior(log_prob), list[str]()
     if config.coverage and validation is not None:
         event = event_of(validation.device, validation.fresh, validation.label)
@@ -127,7 +127,7 @@ def fit_decision(
         least = least_events(config.coverage)
         if few := [f"{name} ({n})" for name, n in zip(classes, events, strict=True) if n < least]:
             notes.append(
-                f"fewer than {least} validation events of {', '.join(few)}: a coverage of {config.coverage:g} cannot "
+                f"fewer than {least} held-out events of {', '.join(few)}: a coverage of {config.coverage:g} cannot "
                 "be stated of them, they are plausible always"
             )
     if config.objective == "posterior":
@@ -136,18 +136,18 @@ def fit_decision(
     if validation is not None and config.objective != "macro_f1":
         of_alarms = _of_alarms(posterior, label, spec, config, validation)
         if of_alarms is None:
-            notes.append("the validation blocks hold no event: the thresholds maximise macro-F1 instead")
+            notes.append("the held-out windows hold no event: the thresholds maximise macro-F1 instead")
     counts = np.bincount(label[known], minlength=len(classes))
     thresholds, reached = fit_thresholds(by_share, counts, np.asarray(true_prior), of_alarms)
     if config.objective == "false_alarm_budget" and reached < 0:
         notes.append(
-            f"no thresholds keep the false alarms on the validation blocks within {config.budget:g} a day and device: "
+            f"no thresholds keep the false alarms on the held-out windows within {config.budget:g} a day and device: "
             f"those with the fewest are taken, {-reached:.2f}"
         )
     few = [f"{name} ({n})" for name, n in zip(classes, counts, strict=True) if n < MIN_WINDOWS]
     if few:
         notes.append(
-            f"fewer than {MIN_WINDOWS} validation windows of {', '.join(few)}: no threshold of their own was fitted, "
+            f"fewer than {MIN_WINDOWS} held-out windows of {', '.join(few)}: no threshold of their own was fitted, "
             "theirs follow from their share alone"
         )
     return DecisionFit(msgspec.structs.replace(spec, thresholds=tuple(float(t) for t in thresholds)), notes)

@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from rarefault.export.demo.result import print_result
-    from rarefault.export.demo.run import QUICK, DemoOptions, run_demo
+    from rarefault.export.demo.run import DemoOptions, run_demo
     from rarefault.train.config import TrainingConfig
     from rarefault.train.simulate import SimulationConfig
 
@@ -49,8 +49,9 @@ def run(args: argparse.Namespace) -> int:
     sizes = {name: getattr(args, name) for name in ("plants", "days") if getattr(args, name) is not None}
     try:
         simulation = msgspec.convert({"seed": args.seed, **sizes}, SimulationConfig)
-        quick = msgspec.to_builtins(QUICK) | {"seed": args.seed}
-        training = msgspec.convert(quick | ({"epochs": args.epochs} if args.epochs is not None else {}), TrainingConfig)
+        training = msgspec.convert(
+            {"seed": args.seed} | ({"epochs": args.epochs} if args.epochs is not None else {}), TrainingConfig
+        )
     except msgspec.ValidationError as error:
         raise UsageError(str(error)) from None
     console = Console(stderr=str(args.json) == "-")

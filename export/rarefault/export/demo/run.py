@@ -31,8 +31,6 @@ from rarefault.train.training import Training, train
 #: How long no verdict may come before the demo gives up waiting.
 IDLE_S = 20.0
 TOPIC = "telemetry/{device}"
-#: How the demo trains; its decision is fitted on the validation blocks alone, in a quarter of the time.
-QUICK = TrainingConfig(cross_fit=False)
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class DemoOptions:
     out: Path
     data: Path | None = None
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
-    training: TrainingConfig = QUICK
+    training: TrainingConfig = field(default_factory=TrainingConfig)
 
 
 class _Clock:
