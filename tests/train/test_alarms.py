@@ -263,7 +263,7 @@ def test_without_events_the_alarms_say_nothing() -> None:
     empty = replace(day, history=history())
     _, notes = fit(empty, np.log(posterior), objective="event_f1")
     assert "hold no event" in notes[0]
-    with pytest.raises(ValueError, match="needs the validation windows"):
+    with pytest.raises(ValueError, match="needs the held-out windows"):
         fit_decision(
             np.log(posterior).astype(np.float32), day.label, CLASSES, (0.9, 0.1, 1e-6), (0.9, 0.1, 1e-6),
             DecisionConfig(objective="event_f1", coverage=0),

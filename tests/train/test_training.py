@@ -15,7 +15,7 @@ from rarefault.runtime.cli import main
 from rarefault.runtime.errors import ConfigError, HistoryError, RarefaultError, UsageError
 from rarefault.train.config import TrainConfig, load_train_config, to_toml
 from rarefault.train.evaluate import evaluate
-from rarefault.train.fit import Epoch
+from rarefault.train.fit import Epoch, check_mixed
 from rarefault.train.run_directory import RunDirectory
 from rarefault.train.step import TorchStep
 from rarefault.train.training import Observer, Training, train
@@ -40,8 +40,14 @@ def test_it_learns_both_faults(trained: Training) -> None:
 
 
 def test_mixed_precision_learns_the_same(trained: Training, plant: Path, tmp_path: Path) -> None:
-    """With products in bfloat16, the weights stay float32 and the result is about as good."""
+    """With products in bfloat16, the weights stay float32 and the result is about as good; or it is said what lacks."""
     config = load_train_config(plant, {"training.precision": "mixed"})
+    try:
+        check_mixed(torch.device("cpu"))
+    except RarefaultError:
+        with pytest.raises(RarefaultError, match="training.precision is 'mixed', but the device that trains"):
+            train(config, plant.parent, tmp_path / "mixed")
+        return
     mixed = train(config, plant.parent, tmp_path / "mixed")
     assert {p.dtype for p in mixed.model.parameters()} == {torch.float32}
     assert mixed.metrics["test"]["macro_f1"] > trained.metrics["test"]["macro_f1"] - 0.1

@@ -141,6 +141,8 @@ class _Course:
 
     def __init__(self, model: LRConvLSTM, windows: LabelledWindows, config: TrainConfig) -> None:
         training = config.training
+        if training.precision == "mixed":
+            check_mixed(next(model.parameters()).device)
         self._model, self._stride, self._training = model, windows.stride, training
         self.source = epoch_source(windows, model, config)
         self.optimizer = torch.optim.Adam(model.parameters(), lr=training.learning_rate)
@@ -198,6 +200,19 @@ def serve(model: LRConvLSTM, windows: LabelledWindows) -> Float32:
             log_prob, state = model(rows[run[0] : run[-1] + 1].unsqueeze(0), windows.stride, state)
             out[a:b] = log_prob[0].cpu()
     return out.numpy()
+
+
+def check_mixed(device: torch.device) -> None:
+    """RarefaultError where the device cannot train an LSTM with products in bfloat16, as processors without AVX-512."""
+    probe = torch.nn.LSTM(8, 8, batch_first=True).to(device)
+    try:
+        with torch.autocast(device.type, torch.bfloat16):
+            probe(torch.zeros(2, 2, 8, device=device))[0].sum().backward()
+    except RuntimeError as error:
+        raise RarefaultError(
+            f"training.precision is 'mixed', but the device that trains ({device.type}) computes no LSTM in bfloat16: use "
+            f"'float32', or a GPU ({str(error).splitlines()[0]})"
+        ) from error
 
 
 def choose_device(wanted: str) -> torch.device:
