@@ -45,7 +45,7 @@ def test_mixed_precision_learns_the_same(trained: Training, plant: Path, tmp_pat
     try:
         check_mixed(torch.device("cpu"))
     except RarefaultError:
-        with pytest.raises(RarefaultError, match="training.precision is 'mixed', but the device that trains"):
+        with pytest.raises(RarefaultError, match="precision is 'mixed', but the device that trains"):
             train(config, plant.parent, tmp_path / "mixed")
         return
     mixed = train(config, plant.parent, tmp_path / "mixed")

@@ -210,8 +210,8 @@ def check_mixed(device: torch.device) -> None:
             probe(torch.zeros(2, 2, 8, device=device))[0].sum().backward()
     except RuntimeError as error:
         raise RarefaultError(
-            f"training.precision is 'mixed', but the device that trains ({device.type}) computes no LSTM in bfloat16: use "
-            f"'float32', or a GPU ({str(error).splitlines()[0]})"
+            f"training.precision is 'mixed', but the device that trains ({device.type}) computes no LSTM in bfloat16: "
+            f"use 'float32', or a GPU ({str(error).splitlines()[0]})"
         ) from error
 
 
