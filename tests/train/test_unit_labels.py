@@ -8,7 +8,7 @@ import pytest
 from rarefault.runtime.manifest import GridSpec
 from rarefault.train.history import Events, History, ReadNotes
 from rarefault.train.history.event_units import units_of, with_units
-from rarefault.train.unit_labels import NONE, label_units, unit_numbers
+from rarefault.train.unit_labels import NONE, label_units, unit_notes, unit_numbers
 
 GRID = GridSpec(period_s=1)
 UNITS = np.array([[0, 1], [2, 3]])
@@ -88,6 +88,17 @@ def test_windows_know_what_is_active_at_each_unit() -> None:
     for u, j, active in ((0, 0, {1, 2, 3}), (1, 0, {3, 4}), (0, 1, set()), (1, 1, {2, 3, 4, 5})):
         assert set(np.flatnonzero(found.active[:, u, j]).tolist()) == active
     assert found.known.all()
+
+
+def test_a_person_is_told_which_faults_are_looked_for_at_units() -> None:
+    """And of which faults the log names too few units."""
+    history = history_of(LOG)
+    found = label_units(history, np.zeros(14, np.int64), np.arange(14), GRID, UNITS)
+    assert unit_notes(history, found, UNITS) == [
+        "looked for at each of 2 units, as the log names the unit of their events: a, b",
+        "the log names the unit of too few events to look for a fault there (90% wanted): c (50%)",
+    ]
+    assert unit_notes(history, None, UNITS) == []
 
 
 def test_time_of_an_event_without_a_unit_is_not_learnt_from() -> None:

@@ -34,6 +34,7 @@ from rarefault.train.run_directory import RunDirectory, reference_outputs
 from rarefault.train.split import PARTS, Split, split_history
 from rarefault.train.step import TorchStep
 from rarefault.train.tree_fit import grow_trees
+from rarefault.train.unit_labels import unit_notes
 from rarefault.train.units import channels_of_units
 from rarefault.train.untrained import new_model, set_threads
 from rarefault.train.windows import LabelledWindows, cut_windows
@@ -119,7 +120,7 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
     if before and config.trees.units is None and (earlier_trees := before.run.load_model().trees) is not None:
         units = earlier_trees.units.numpy()  # of the same channels, whatever the format of the new data
     parts = {part: cut_windows(split.select(history, part), config.grid, config.window, units) for part in PARTS}
-    notes += split.notes
+    notes += split.notes + tuple(unit_notes(history, parts["train"].at_units, units))
     _check_parts(history, parts)
     done("read")
 

@@ -54,12 +54,8 @@ def label_units(
     # Where a later line of the log wins, what is active at the units does not say which label a window has.
     if not len(units) or history.overlap != "rarest":
         return None
-    place = np.array([*unit_numbers(history.units, history.channels, units), NO_UNIT])[events.unit]
-    faults = [
-        c
-        for c in range(1, len(history.classes))
-        if (of := events.fault == c).any() and (place[of] != NO_UNIT).mean() >= MOST
-    ]
+    place = _places(history, units)
+    faults = [c for c, share in named_shares(history, units).items() if share >= MOST]
     if not faults:
         return None
 
@@ -70,6 +66,33 @@ def label_units(
     known = [~active((events.fault == c) & (place == NO_UNIT)) for c in faults]
     order = tuple(int(c) for c in reversed(precedence(history)))
     return UnitLabels(tuple(faults), np.array(at).transpose(2, 0, 1), np.array(known).T, order)
+
+
+def named_shares(history: History, units: Int64) -> dict[int, float]:
+    """Of each fault that has events, the share of them whose unit the log names."""
+    named, fault = _places(history, units) != NO_UNIT, history.events.fault
+    return {int(c): float(named[fault == c].mean()) for c in np.unique(fault)}
+
+
+def unit_notes(history: History, labels: UnitLabels | None, units: Int64) -> list[str]:
+    """What a person should know of the units: which faults are looked for at each, and which nearly are."""
+    if labels is None:
+        return []
+    names = ", ".join(history.classes[c] for c in labels.faults)
+    notes = [f"looked for at each of {len(units)} units, as the log names the unit of their events: {names}"]
+    few = {c: share for c, share in named_shares(history, units).items() if 0 < share < MOST}
+    if few:
+        listed = ", ".join(f"{history.classes[c]} ({share:.0%})" for c, share in few.items())
+        notes.append(
+            f"the log names the unit of too few events to look for a fault there ({MOST:.0%} wanted): {listed}"
+        )
+    return notes
+
+
+def _places(history: History, units: Int64) -> Int64:
+    """Row of ``units`` that each event is at, -1 where the log does not say, [V]."""
+    numbers = [*unit_numbers(history.units, history.channels, units), NO_UNIT]
+    return np.array(numbers, np.int64)[history.events.unit]
 
 
 def unit_numbers(names: Sequence[str], channels: Sequence[str], units: Int64) -> list[int]:
