@@ -62,8 +62,8 @@ def grow_trees(
     Args:
         windows: of the training part.
         n_classes: K.
-        prior: class shares that the network has learnt, [K]. The trees are grown as if all classes were as frequent,
-            and made to have learnt the same afterwards.
+        prior: class shares that the network has learnt, [K]. However the trees are grown, they are made to have learnt
+            the same afterwards.
         config: their number and size.
         seed: of the growing.
         threads: 0 takes one.
