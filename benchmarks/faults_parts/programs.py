@@ -1,8 +1,11 @@
 """What the fault suite runs: clients that always come back, programs that are killed, small disks."""
 
+import os
+import select
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -86,6 +89,25 @@ class Client:
             time.sleep(0.0005)
         return info.is_published() and deaths == self.deaths
 
+    def has_read_all(self, patience_s: float) -> bool:
+        """Wait until nothing of what has been sent to it is left to read, and return whether it came to that."""
+        deadline = time.monotonic() + patience_s
+        while time.monotonic() < deadline:
+            with self._lock:  # no connection begins or ends
+                sock = self._client.socket()
+                if not isinstance(sock, socket.socket) or not select.select([sock], [], [], 0)[0]:
+                    return True
+            time.sleep(0.005)
+        return False
+
+    def wait_for_the_end(self, patience_s: float) -> None:
+        """Wait until it knows that its connection has ended."""
+        deadline = time.monotonic() + patience_s
+        while self.connected.is_set():
+            if time.monotonic() > deadline:
+                sys.exit(f"{self.name} has not noticed in {patience_s:g} s that the broker is gone")
+            time.sleep(0.001)
+
     def close(self) -> None:
         """Leave."""
         self._over = True
@@ -112,10 +134,17 @@ class Process:
         self.process.send_signal(number)
         return self.process.wait(30)
 
+    def stop(self) -> None:
+        """Stop it, and return when it stands still or has ended."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+        if self.process.returncode is None:
+            os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
     def freeze(self, seconds: float) -> None:
         """Stop it for a while."""
         assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
+        self.stop()
         time.sleep(seconds)
         self.process.send_signal(signal.SIGCONT)
 
