@@ -1,5 +1,6 @@
-"""Fixtures of the exporter: a tiny run directory that each test may spoil, and what was exported from it."""
+"""Fixtures of the exporter: a tiny run directory that each test may spoil, what was exported from it, and a demo."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from rarefault.runtime.cli import main
 from rarefault.runtime.model_file import LoadedModel, load_model
 from rarefault.train.run_directory import RunDirectory
 
@@ -30,3 +32,12 @@ def run(tiny_export: Path, tmp_path: Path) -> RunDirectory:
 def exported(tiny_export: Path) -> LoadedModel:
     """The tiny model file, loaded as the daemon does."""
     return load_model(tiny_export / "tiny.onnx")
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, dict[str, object], Path]:
+    """Exit code, ``--json`` result and folder of a small demo; who changes the folder takes a copy."""
+    folder = tmp_path_factory.mktemp("demo")
+    words = ["--plants", "2", "--days", "30", "--epochs", "3", "--out", str(folder / "out")]
+    code = main(["demo", *words, "--json", str(folder / "demo.json")])
+    return code, json.loads((folder / "demo.json").read_text(encoding="utf-8")), folder / "out"

@@ -12,15 +12,6 @@ from rarefault.runtime.cli import main
 from rarefault.runtime.daemon.payloads import VerdictPayload
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, dict[str, object], Path]:
-    """Exit code, ``--json`` result and folder of a small demo."""
-    folder = tmp_path_factory.mktemp("demo")
-    words = ["--plants", "2", "--days", "30", "--epochs", "3", "--out", str(folder / "out")]
-    code = main(["demo", *words, "--json", str(folder / "demo.json")])
-    return code, json.loads((folder / "demo.json").read_text(encoding="utf-8")), folder / "out"
-
-
 def test_every_live_verdict_is_the_offline_one(demo: tuple[int, dict[str, object], Path]) -> None:
     """All expected verdicts come over MQTT, none other, with the same ids, classes and probabilities."""
     code, result, _ = demo

@@ -47,6 +47,9 @@ block_s = 14400
 
 [training]
 epochs = 4
+
+[trees]
+rounds = 50
 """
 
 

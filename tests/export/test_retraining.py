@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -73,14 +74,14 @@ def windows(journal: Path, model: Path, until_seq: int | None = None) -> set[tup
 
 def test_what_the_edge_saw_comes_back_as_a_new_model(
     tmp_path: Path,
+    demo: tuple[int, dict[str, object], Path],
     mosquitto: "Mosquitto",
     peer: "Peer",
     wait_until: Callable[[Callable[[], object], str], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The demo's journal grows, is labelled and learnt from, and the daemon takes the new file over without a gap."""
-    out = tmp_path / "demo"
-    assert main(["demo", "--plants", "2", "--days", "30", "--epochs", "3", "--out", str(out)]) == 0
+    out = shutil.copytree(demo[2], tmp_path / "demo")
     simulated = ["simulate", str(tmp_path / "later"), "--plants", "2", "--days", "10", "--start", "2024-02-15"]
     assert main([*simulated, "--seed", "5"]) == 0
     later = read_history(Phm2015Config(path=str(tmp_path / "later")), tmp_path)
@@ -126,7 +127,7 @@ def test_what_the_edge_saw_comes_back_as_a_new_model(
         assert "2024-02-16T02:00:00" in labels.read_text(encoding="utf-8")
         retrain.write_text(
             f'[data]\nformat = "journal"\npath = "{journal}"\nevents = "labels.csv"\nstart = 2024-02-15T00:00:00Z\n'
-            "[training]\nepochs = 2\nretrain_tolerance = 0.5\n",
+            "[training]\nepochs = 2\nretrain_tolerance = 0.5\n[trees]\nrounds = 50\n",
             encoding="utf-8",
         )
         again = tmp_path / "again"
