@@ -49,7 +49,7 @@ block_s = 14400
 epochs = 4
 
 [trees]
-rounds = 50
+rounds = 15
 """
 
 
