@@ -8,7 +8,6 @@ from rarefault.runtime.grid import Float32, Int64
 from rarefault.train.config import DecisionConfig
 from rarefault.train.decision_fit import fit_decision
 from rarefault.train.recipe import SMALLEST_PRIOR
-from rarefault.train.thresholds import EXPONENTS, fit_thresholds
 
 CLASSES = ("normal", "a", "b")
 
@@ -71,17 +70,3 @@ def test_a_class_that_training_never_saw_gets_no_low_threshold() -> None:
     posterior = decision.posterior(log_prob)
     assert not (decision.verdict(posterior, decision.score(posterior)) == 2).any()
     assert any("b (0)" in note for note in fitted.notes)
-
-
-def test_the_exponent_leaves_a_half_only_where_that_is_worth_it() -> None:
-    """What is flat for the classes that were held out decides nothing about those that were not."""
-    prior = (0.95, 0.04, 0.01)
-
-    def beta(worth: float) -> float:
-        scores = np.where(EXPONENTS > 0.9, 0.5 + worth, 0.5)
-        found, score = fit_thresholds(lambda _: scores, np.full(3, 100), np.asarray(prior))
-        assert score == scores[np.isclose(EXPONENTS, np.log(found[2]) / np.log(0.01 / 0.95))][0]
-        return float(np.log(found[2]) / np.log(0.01 / 0.95))
-
-    assert beta(0.009) == pytest.approx(0.5)
-    assert beta(0.02) == pytest.approx(0.95)
