@@ -89,23 +89,25 @@ class Client:
             time.sleep(0.0005)
         return info.is_published() and deaths == self.deaths
 
-    def has_read_all(self, patience_s: float) -> bool:
-        """Wait until nothing of what has been sent to it is left to read, and return whether it came to that."""
-        deadline = time.monotonic() + patience_s
-        while time.monotonic() < deadline:
+    def wait_until_all_is_read(self, patience_s: float) -> None:
+        """Wait until nothing of what has been sent to it is left to read."""
+
+        def all_is_read() -> bool:
             with self._lock:  # no connection begins or ends
                 sock = self._client.socket()
-                if not isinstance(sock, socket.socket) or not select.select([sock], [], [], 0)[0]:
-                    return True
-            time.sleep(0.005)
-        return False
+                return not isinstance(sock, socket.socket) or not select.select([sock], [], [], 0)[0]
+
+        self._wait(all_is_read, patience_s, "read what the broker had sent it")
 
     def wait_for_the_end(self, patience_s: float) -> None:
         """Wait until it knows that its connection has ended."""
+        self._wait(lambda: not self.connected.is_set(), patience_s, "noticed that the broker is gone")
+
+    def _wait(self, condition: Callable[[], bool], patience_s: float, what: str) -> None:
         deadline = time.monotonic() + patience_s
-        while self.connected.is_set():
+        while not condition():
             if time.monotonic() > deadline:
-                sys.exit(f"{self.name} has not noticed in {patience_s:g} s that the broker is gone")
+                sys.exit(f"the {self.name} has not {what} in {patience_s:g} s")
             time.sleep(0.001)
 
     def close(self) -> None:
