@@ -7,6 +7,7 @@ and writes ``benchmarks/results/quality.json``, a list of rows ``{data, protocol
 f1_per_class, ...}``, and ``quality.md`` beside it. It may be interrupted: what is complete is kept in
 ``benchmarks/.cache/quality``. Both files hold all results of the present settings, whichever this call has run, and
 what they held before of trainings that are not there any more; ``--quick`` prints its table and leaves them alone.
+Networks train on a GPU where there is one. ``GIT_COMMIT`` names the commit of a copy that has no history with it.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 
+import torch
 from benchmarks.quality.cache import Cache, Task
 from benchmarks.quality.methods import METHODS
 from benchmarks.quality.protocol import PROBLEMS
@@ -97,8 +99,8 @@ def make_tasks(problems: list[str], methods: list[str], seeds: int) -> list[Task
 def _run(tasks: list[Task], data: Path, workers: int, console: Console, *, fresh: bool) -> int:
     """Run tasks in processes of one thread each; the number of those that failed."""
     os.environ.update(dict.fromkeys(THREADS, "1"))  # inherited, and read when the libraries are loaded
-    commit, machine = _commit(), f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    failed = 0
+    commit, failed = _commit(), 0
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, {_gpu()}Python {platform.python_version()}"
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -166,7 +168,15 @@ def _names_of(there: Mapping[str, object]) -> Callable[[str], list[str]]:
     return names
 
 
+def _gpu() -> str:
+    """The one that networks train on, if there is any."""
+    return f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
+
+
 def _commit() -> str:
+    """Of the checkout; of a copy that is none, what ``GIT_COMMIT`` says."""
+    if not (ROOT / ".git").exists():
+        return os.environ.get("GIT_COMMIT", "unknown")
     dirty = _git("status", "--porcelain", "--untracked-files=no", "--", "train", "runtime", "benchmarks/quality")
     return _git("rev-parse", "HEAD") + ("-dirty" if dirty else "")
 
