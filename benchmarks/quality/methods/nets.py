@@ -12,7 +12,7 @@ from benchmarks.quality.protocol import Fold
 
 from rarefault.runtime.grid import Float32
 from rarefault.train.again import learn_again
-from rarefault.train.fit import fit, serve
+from rarefault.train.fit import choose_device, fit, serve
 from rarefault.train.held_out import HeldOut, Rotation
 from rarefault.train.model import LRConvLSTM
 from rarefault.train.recipe import class_shares, effective_prior
@@ -31,6 +31,7 @@ def train_net(fold: Fold, seed: int) -> Prediction:
 def train_model(model: LRConvLSTM, fold: Fold) -> Prediction:
     """Train a network that has its centre and scale, and ask it about the held-out windows."""
     config, untrained = fold.config, deepcopy(model)
+    model.to(choose_device(config.training.device))
     with tempfile.TemporaryDirectory(prefix="rarefault-quality-") as folder:
         fitted = fit(
             model,
@@ -40,6 +41,7 @@ def train_model(model: LRConvLSTM, fold: Fold) -> Prediction:
             digest="",
             resume_file=Path(folder, "resume.pt"),
         )
+    model.cpu()
     learnt = effective_prior(fitted.subsets)
     units = channels_of_units(config, fold.history.channels)
     trees = None

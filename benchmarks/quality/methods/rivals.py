@@ -3,7 +3,7 @@
 So what differs from ours is the network alone. None of them carries a state from window to window except LRCN.
 """
 
-from dataclasses import replace
+from dataclasses import fields
 
 import torch
 from benchmarks.quality.context import CONTEXT, reach_back
@@ -13,7 +13,7 @@ from benchmarks.quality.protocol import Fold
 from torch import Tensor, nn
 
 from rarefault.train.model import LRConvLSTM, ModelSpec, StepOutput
-from rarefault.train.windows import channel_statistics
+from rarefault.train.windows import LabelledWindows, channel_statistics
 
 
 class WindowNet(LRConvLSTM):
@@ -26,6 +26,7 @@ class WindowNet(LRConvLSTM):
         self.register_buffer("center", torch.zeros(n_channels))
         self.register_buffer("scale", torch.ones(n_channels))
         self.planes = 2 if spec.missing_indicator else 1
+        self.trees = None
 
     @property
     def state_size(self) -> int:
@@ -154,8 +155,18 @@ def inception_time(fold: Fold, seed: int) -> Prediction:
     return _train(_longer(fold), InceptionTime, seed)
 
 
+class _LongFold(Fold):
+    """A fold whose windows are of ``CONTEXT`` bins."""
+
+    def both(self) -> LabelledWindows:
+        """See :class:`Fold`."""
+        return reach_back(super().both(), CONTEXT)
+
+
 def _longer(fold: Fold) -> Fold:
-    return replace(fold, parts={part: reach_back(windows, CONTEXT) for part, windows in fold.parts.items()})
+    same = {field.name: getattr(fold, field.name) for field in fields(fold)}
+    parts = {part: reach_back(windows, CONTEXT) for part, windows in fold.parts.items()}
+    return _LongFold(**same | {"parts": parts})
 
 
 def _train(fold: Fold, network: type[LRConvLSTM], seed: int) -> Prediction:
