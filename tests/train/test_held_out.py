@@ -1,5 +1,6 @@
 """What the decision is fitted on: every block but the test's, judged by models that have not seen it."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from rarefault.train.again import learn_again, move_prior
 from rarefault.train.config import TrainConfig, load_train_config
 from rarefault.train.fit import fit_again, serve
-from rarefault.train.held_out import HeldOut, Rotation
+from rarefault.train.held_out import HeldOut, Rotation, wants_cross_fit
 from rarefault.train.history import History, read_history
 from rarefault.train.recipe import class_shares, effective_prior
 from rarefault.train.split import Split, split_history
@@ -90,6 +91,27 @@ def test_the_decision_is_fitted_on_more_events(plant: Path, tmp_path: Path) -> N
     assert levels[False]["hot"] == 0
     assert levels[True]["stuck"] > 0
     assert levels[True] != levels[False]
+
+
+@pytest.mark.parametrize(
+    ("days", "faults", "expected"),
+    [(3, ("stuck", "hot"), False), (12, ("stuck", "hot"), True), (160, ("stuck",), False)],
+    ids=["too few for a level however they are held out", "too few in the validation blocks", "enough there"],
+)
+def test_blocks_are_held_out_in_turn_where_events_are_few(
+    write_plant: Callable[..., Path], tmp_path: Path, days: int, faults: tuple[str, ...], expected: bool
+) -> None:
+    """By default; what the configuration says goes first."""
+    file = write_plant(tmp_path, days=days, faults=faults)
+    for wanted in ("auto", False, True):
+        config = load_train_config(file, {"training.cross_fit": wanted})
+        history = read_history(config.data, tmp_path)
+        split = split_history(history, config.split, config.grid)
+        train_windows, validation = (
+            cut_windows(split.select(history, part), config.grid, config.window) for part in ("train", "validation")
+        )
+        found = wants_cross_fit(config, train_windows, validation, len(history.classes))
+        assert found == (expected if wanted == "auto" else wanted)
 
 
 def test_a_moved_prior_is_learnt_by_the_network(prepared: Prepared) -> None:

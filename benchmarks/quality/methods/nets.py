@@ -13,7 +13,7 @@ from benchmarks.quality.protocol import Fold
 from rarefault.runtime.grid import Float32
 from rarefault.train.again import learn_again
 from rarefault.train.fit import choose_device, fit, serve
-from rarefault.train.held_out import HeldOut, Rotation
+from rarefault.train.held_out import HeldOut, Rotation, wants_cross_fit
 from rarefault.train.model import LRConvLSTM
 from rarefault.train.recipe import class_shares, effective_prior
 from rarefault.train.tree_fit import grow_trees, judge
@@ -48,7 +48,7 @@ def train_model(model: LRConvLSTM, fold: Fold) -> Prediction:
     if config.trees.rounds:
         trees = grow_trees(fold.parts["train"], fold.n_classes, learnt, config.trees, config.training.seed, units=units)
     judged = [HeldOut.of(model, trees, fold.parts["validation"], fold.history, config)]
-    if config.training.cross_fit:
+    if wants_cross_fit(config, fold.parts["train"], fold.parts["validation"], fold.n_classes):
         judged += Rotation(fold.history, fold.split, config, learnt, fitted.best_epoch, units).run()
     held = HeldOut.joined(judged)
     if trees is not None:

@@ -2,12 +2,12 @@
 
 import numpy as np
 from benchmarks.quality.prediction import HELD_OUT, Prediction
-from benchmarks.quality.protocol import Fold, cut
+from benchmarks.quality.protocol import Fold
 
 from rarefault.train.decision_fit import Validation
 from rarefault.train.epochs import epoch_source
+from rarefault.train.held_out import Rotation, wants_cross_fit
 from rarefault.train.recipe import effective_prior
-from rarefault.train.split import rotations
 from rarefault.train.tree_fit import grow_trees, judge
 from rarefault.train.trees import TreeExpert
 from rarefault.train.units import channels_of_units
@@ -29,9 +29,8 @@ def alone(fold: Fold, seed: int) -> Prediction:
 
     trees = grown(fold.parts["train"])
     held, said = [fold.validation()], [judge(trees, fold.parts["validation"])]
-    if fold.config.training.cross_fit:
-        for split in rotations(fold.history, fold.split, fold.config.split, fold.config.grid):
-            train, windows = (cut(split.select(fold.history, part), fold.config) for part in ("train", "validation"))
+    if wants_cross_fit(fold.config, fold.parts["train"], fold.parts["validation"], k):
+        for train, windows in Rotation(fold.history, fold.split, fold.config, prior, 0, units).parts():
             held.append(Validation.of(fold.history, windows, fold.config.grid, fold.config.window))
             said.append(judge(grown(train), windows))
     whole, order = Validation.joined(held)

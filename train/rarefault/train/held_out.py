@@ -1,13 +1,14 @@
 """What is said of windows by models that have not seen them, to fit a decision on.
 
 The validation blocks are judged by the model that was trained beside them. They hold a fault's events by the handful,
-too few for a level that a stated share of events is to reach, or for a threshold that holds on the next block. With
-``training.cross_fit`` each part of the training blocks is held out in turn, too, and judged by a model that was trained
-on all others: what is fitted on all of them together sees every event that is not of the test blocks (cross-conformal
-prediction: Vovk, 2015; the decision is that of a model of one more part, which learns again from all blocks).
+too few for a level that a stated share of events is to reach, or for a threshold that holds on the next block. Where
+that is so, or ``training.cross_fit`` asks for it, each part of the training blocks is held out in turn, too, and judged
+by a model that was trained on all others: what is fitted on all of them together sees every event that is not of the
+test blocks (cross-conformal prediction: Vovk, 2015; the decision is that of a model of one more part, which learns
+again from all blocks).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +16,8 @@ import torch
 
 from rarefault.runtime.grid import Float32, Int64
 from rarefault.train.again import move_prior
-from rarefault.train.config import TrainConfig
+from rarefault.train.config import DecisionConfig, TrainConfig
+from rarefault.train.conformal import least_events
 from rarefault.train.decision_fit import Validation
 from rarefault.train.fit import choose_device, fit_again, serve
 from rarefault.train.history import History
@@ -28,6 +30,27 @@ from rarefault.train.trees import TreeExpert
 from rarefault.train.unit_labels import NONE
 from rarefault.train.untrained import new_model
 from rarefault.train.windows import LabelledWindows, cut_windows
+
+#: Validation events of a fault from which on its level is steady: the share of further events that have their class
+#: plausible has a standard deviation of sqrt(0.9 * 0.1 / 50), four points.
+STEADY_EVENTS = 50
+
+
+def wants_cross_fit(config: TrainConfig, train: LabelledWindows, validation: LabelledWindows, n_classes: int) -> bool:
+    """Whether the training blocks are to be held out in turn, too.
+
+    Args:
+        config: training and decision sections are used.
+        train, validation: windows of the blocks.
+        n_classes: K.
+    """
+    wanted = config.training.cross_fit
+    if wanted != "auto":
+        return wanted
+    held_out = validation.events(n_classes)
+    known = held_out + train.events(n_classes)
+    few = (held_out < STEADY_EVENTS) & (known >= least_events(config.decision.coverage or DecisionConfig().coverage))
+    return bool(few[1:].any())
 
 
 @dataclass(frozen=True)
@@ -119,12 +142,16 @@ class Rotation:
     def run(self) -> list[HeldOut]:
         """Judge every part of the training blocks by a model of all blocks but those and the test's.
 
-        Parts in which there is nothing to judge, or without which there are no two classes to learn, are left out.
-
         Raises:
             RarefaultError: the loss is no longer a number.
         """
-        found = []
+        return [HeldOut.of(*self._learn(rest), part, self.history, self.config) for rest, part in self.parts()]
+
+    def parts(self) -> Iterator[tuple[LabelledWindows, LabelledWindows]]:
+        """What is learnt from and what is held out, part after part.
+
+        Parts in which there is nothing to judge, or without which there are no two classes to learn, are left out.
+        """
         further = rotations(self.history, self.split, self.config.split, self.config.grid)
         for number, split in enumerate(further, 1):
             self.on_part(number, len(further))
@@ -133,8 +160,7 @@ class Rotation:
                 for part in ("train", "validation")
             )
             if windows.labelled.any() and (train.counts(len(self.history.classes)) > 0).sum() >= 2:
-                found.append(HeldOut.of(*self._learn(train), windows, self.history, self.config))
-        return found
+                yield train, windows
 
     def _learn(self, train: LabelledWindows) -> tuple[LRConvLSTM, TreeExpert | None]:
         config = self.config

@@ -21,7 +21,7 @@ from rarefault.train.costs import cost_curve
 from rarefault.train.decision_fit import fit_decision
 from rarefault.train.evaluate import Evaluation, evaluate
 from rarefault.train.fit import Epoch, Fit, choose_device, fit
-from rarefault.train.held_out import HeldOut, Rotation
+from rarefault.train.held_out import HeldOut, Rotation, wants_cross_fit
 from rarefault.train.history import History, absolute, read_history
 from rarefault.train.history.borders import border_finding
 from rarefault.train.material import Material, describe_source
@@ -172,7 +172,7 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
         trees = grow_trees(parts["train"], k, learnt, config.trees, training.seed, training.threads, units)
         done("trees")
     judged = [HeldOut.of(model, trees, parts["validation"], history, config)]
-    if config.training.cross_fit and not before:
+    if not before and wants_cross_fit(config, parts["train"], parts["validation"], k):
         rotation = Rotation(
             history,
             split,

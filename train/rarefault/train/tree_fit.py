@@ -11,7 +11,6 @@ from torch import Tensor
 from rarefault.runtime.errors import RarefaultError
 from rarefault.runtime.grid import Bool, Float32, Float64, Int64
 from rarefault.train.config import TrainConfig, TreesConfig
-from rarefault.train.conformal import event_of
 from rarefault.train.recipe import class_shares
 from rarefault.train.trees import UNSEEN, TreeExpert, UnitTrees, statistics, unit_features, window_features
 from rarefault.train.unit_labels import NONE
@@ -224,9 +223,7 @@ def judge(trees: TreeExpert, windows: LabelledWindows) -> Float32:
 
 def few_events(windows: LabelledWindows, n_classes: int) -> list[int]:
     """The faults that have fewer than ``FEW_EVENTS`` events in the windows, but one at least."""
-    cut = windows.windows
-    event = event_of(cut.device.astype(np.int64), cut.fresh, windows.label)
-    counts = [len(np.unique(event[windows.label == c])) for c in range(n_classes)]
+    counts = windows.events(n_classes)
     return [c for c in range(1, n_classes) if 0 < counts[c] < FEW_EVENTS]
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from rarefault.runtime.grid import Bool, Float32, Grid, Int64
 from rarefault.runtime.manifest import GridSpec, WindowSpec
 from rarefault.runtime.streams import Streams, Windows
+from rarefault.train.conformal import event_of
 from rarefault.train.history import History, label_bins
 from rarefault.train.unit_labels import NONE, UnitLabels, label_units
 
@@ -42,6 +43,13 @@ class LabelledWindows:
     def counts(self, n_classes: int) -> Int64:
         """Number of windows of each class, [K]."""
         return np.bincount(self.label[self.labelled], minlength=n_classes)
+
+    def events(self, n_classes: int) -> Int64:
+        """Number of events of each class: runs of windows with one label, of one device without a gap, [K]."""
+        event = event_of(self.windows.device.astype(np.int64), self.windows.fresh, self.label)
+        _, first = np.unique(event, return_index=True)
+        label = self.label[first]
+        return np.bincount(label[label >= 0], minlength=n_classes)
 
     def rows(self) -> Tensor:
         """The bins that all windows are cut from, [R, C]."""

@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from rarefault.export.demo.result import print_result
-    from rarefault.export.demo.run import DemoOptions, run_demo
+    from rarefault.export.demo.run import QUICK, DemoOptions, run_demo
     from rarefault.train.config import TrainingConfig
     from rarefault.train.simulate import SimulationConfig
 
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         simulation = msgspec.convert({"seed": args.seed, **sizes}, SimulationConfig)
         training = msgspec.convert(
-            {"seed": args.seed} | ({"epochs": args.epochs} if args.epochs is not None else {}), TrainingConfig
+            QUICK | {"seed": args.seed} | ({"epochs": args.epochs} if args.epochs is not None else {}), TrainingConfig
         )
     except msgspec.ValidationError as error:
         raise UsageError(str(error)) from None
