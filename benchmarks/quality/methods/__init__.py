@@ -30,11 +30,19 @@ class Method:
 
 #: The recipe of the design, spelt out: it stays what it is where the defaults become better.
 RECIPE = {"alpha": 1.0, "max_weight": 20.0, "sampler": "under", "normal_share": 0.33, "subsets": 5}
+#: The network without the trees that are shipped beside it, decided on the validation blocks like all but ours.
+ALONE: dict[str, Any] = {"trees": {"rounds": 0}, "training": {"cross_fit": False}}
 #: Networks that judge windows by themselves learn from windows in random order, not from sequences of them. An epoch
 #: shows them each window once, not five times, and so there are more.
-SINGLE = {"sequence_length": 1, "batch_size": 128, "learning_rate": 2e-3, "epochs": 40}
-#: The network without the trees that are shipped beside it.
-ALONE = {"trees": {"rounds": 0}}
+SINGLE = ALONE | {
+    "training": {
+        "cross_fit": False,
+        "sequence_length": 1,
+        "batch_size": 128,
+        "learning_rate": 2e-3,
+        "epochs": 40,
+    }
+}
 
 _ALL = (
     Method("always normal", dummies.always_normal, seeded=False, quick=True),
@@ -44,8 +52,8 @@ _ALL = (
     Method("MiniRocket + ridge", convolutions.minirocket),
     Method("MultiRocket-Hydra", convolutions.multirocket_hydra),
     Method("QUANT", convolutions.quant),
-    Method("InceptionTime", rivals.inception_time, ALONE | {"training": SINGLE}),
-    Method("DeepConvLSTM", rivals.deep_conv_lstm, ALONE | {"training": SINGLE}),
+    Method("InceptionTime", rivals.inception_time, SINGLE),
+    Method("DeepConvLSTM", rivals.deep_conv_lstm, SINGLE),
     Method("LRCN", rivals.lrcn, ALONE),
     Method("LR-ConvLSTM plain", nets.train_net, ALONE | {"recipe": RECIPE | {"alpha": 0.0, "sampler": "none"}}),
     Method("LR-ConvLSTM weighted only", nets.train_net, ALONE | {"recipe": RECIPE | {"sampler": "none"}}),

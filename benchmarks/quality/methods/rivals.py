@@ -13,6 +13,7 @@ from benchmarks.quality.protocol import Fold
 from torch import Tensor, nn
 
 from rarefault.train.model import LRConvLSTM, ModelSpec, StepOutput
+from rarefault.train.untrained import set_threads
 from rarefault.train.windows import LabelledWindows, channel_statistics
 
 
@@ -173,6 +174,7 @@ def _train(fold: Fold, network: type[LRConvLSTM], seed: int) -> Prediction:
     torch.manual_seed(seed)
     history, length = fold.history, fold.parts["train"].windows.length
     model = network(fold.config.model.spec(), len(history.channels), len(history.classes), length)
+    set_threads(model, fold.config.training.threads)
     center, scale, _, _ = channel_statistics(fold.parts["train"].windows.rows)
     model.center.copy_(torch.from_numpy(center))
     model.scale.copy_(torch.from_numpy(scale))
