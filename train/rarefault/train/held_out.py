@@ -16,8 +16,7 @@ import torch
 
 from rarefault.runtime.grid import Float32, Int64
 from rarefault.train.again import move_prior
-from rarefault.train.config import DecisionConfig, TrainConfig
-from rarefault.train.conformal import least_events
+from rarefault.train.config import TrainConfig
 from rarefault.train.decision_fit import Validation
 from rarefault.train.fit import choose_device, fit_again, serve
 from rarefault.train.history import History
@@ -31,8 +30,8 @@ from rarefault.train.unit_labels import NONE
 from rarefault.train.untrained import new_model
 from rarefault.train.windows import LabelledWindows, cut_windows
 
-#: Validation events of a fault from which on its level is steady: the share of further events that have their class
-#: plausible has a standard deviation of sqrt(0.9 * 0.1 / 50), four points.
+#: Validation events of a fault from which on what is fitted on them is steady enough: where its class is plausible in
+#: nine of ten, the share of further ones in which it is has a standard deviation of sqrt(0.9 * 0.1 / 50), four points.
 STEADY_EVENTS = 50
 
 
@@ -40,16 +39,14 @@ def wants_cross_fit(config: TrainConfig, train: LabelledWindows, validation: Lab
     """Whether the training blocks are to be held out in turn, too.
 
     Args:
-        config: training and decision sections are used.
+        config: its training section is used.
         train, validation: windows of the blocks.
         n_classes: K.
     """
     wanted = config.training.cross_fit
     if wanted != "auto":
         return wanted
-    held_out = validation.events(n_classes)
-    known = held_out + train.events(n_classes)
-    few = (held_out < STEADY_EVENTS) & (known >= least_events(config.decision.coverage or DecisionConfig().coverage))
+    few = (validation.events(n_classes) < STEADY_EVENTS) & (train.counts(n_classes) > 0)
     return bool(few[1:].any())
 
 
