@@ -7,7 +7,7 @@ and writes ``benchmarks/results/quality.json``, a list of rows ``{data, protocol
 f1_per_class, ...}``, and ``quality.md`` beside it. It may be interrupted: what is complete is kept in
 ``benchmarks/.cache/quality``. Both files hold all results of the present settings, whichever this call has run, and
 what they held before of trainings that are not there any more; ``--quick`` prints its table and leaves them alone.
-Networks train on a GPU where there is one. ``GIT_COMMIT`` names the commit of a copy that has no history with it.
+Networks train on a GPU where there is one.
 """
 
 import argparse
@@ -174,9 +174,6 @@ def _gpu() -> str:
 
 
 def _commit() -> str:
-    """Of the checkout; of a copy that is none, what ``GIT_COMMIT`` says."""
-    if not (ROOT / ".git").exists():
-        return os.environ.get("GIT_COMMIT", "unknown")
     dirty = _git("status", "--porcelain", "--untracked-files=no", "--", "train", "runtime", "benchmarks/quality")
     return _git("rev-parse", "HEAD") + ("-dirty" if dirty else "")
 

@@ -35,13 +35,7 @@ ALONE: dict[str, Any] = {"trees": {"rounds": 0}, "training": {"cross_fit": False
 #: Networks that judge windows by themselves learn from windows in random order, not from sequences of them. An epoch
 #: shows them each window once, not five times, and so there are more.
 SINGLE = ALONE | {
-    "training": {
-        "cross_fit": False,
-        "sequence_length": 1,
-        "batch_size": 128,
-        "learning_rate": 2e-3,
-        "epochs": 40,
-    }
+    "training": ALONE["training"] | {"sequence_length": 1, "batch_size": 128, "learning_rate": 2e-3, "epochs": 40},
 }
 
 _ALL = (

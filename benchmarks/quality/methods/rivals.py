@@ -3,8 +3,6 @@
 So what differs from ours is the network alone. None of them carries a state from window to window except LRCN.
 """
 
-from dataclasses import fields
-
 import torch
 from benchmarks.quality.context import CONTEXT, reach_back
 from benchmarks.quality.methods.nets import train_model
@@ -165,9 +163,8 @@ class _LongFold(Fold):
 
 
 def _longer(fold: Fold) -> Fold:
-    same = {field.name: getattr(fold, field.name) for field in fields(fold)}
     parts = {part: reach_back(windows, CONTEXT) for part, windows in fold.parts.items()}
-    return _LongFold(**same | {"parts": parts})
+    return _LongFold(**vars(fold) | {"parts": parts})
 
 
 def _train(fold: Fold, network: type[LRConvLSTM], seed: int) -> Prediction:
