@@ -4,8 +4,9 @@
 
 trains every preset on all folds of plant 31, blocks of a day, and judges it with the trees beside it and alone;
 measures what a verdict costs, 64 windows at a time on one thread; writes ``benchmarks/results/front.json`` and
-``docs/front.svg``. Nothing learns again from the validation blocks: that takes as long again, and helps all alike. What
-is trained is kept in ``benchmarks/.cache/front``: remove that to train anew after a change.
+``docs/front.svg``. Nothing learns again from the validation blocks, and they alone decide: more takes three times as
+long, and helps all alike. What is trained is kept in ``benchmarks/.cache/front``: remove that to train anew after a
+change.
 """
 
 import argparse
@@ -25,6 +26,7 @@ import numpy as np
 import torch
 from benchmarks.memory import origin
 from benchmarks.quality.__main__ import THREADS
+from benchmarks.quality.methods import ONCE
 from benchmarks.quality.methods.nets import train_net
 from benchmarks.quality.methods.trees import alone
 from benchmarks.quality.prediction import Judged, Prediction, judge, score
@@ -102,7 +104,7 @@ def _train(which: str, number: int, data: Path) -> float:
 
 
 def _fold(number: int, data: Path, changes: dict[str, Any] | None = None) -> Fold:
-    return make_fold(PROBLEM, number, data, {"training": {"refit": False}} | (changes or {}))
+    return make_fold(PROBLEM, number, data, ONCE | (changes or {}))
 
 
 def _kept(which: str, number: int) -> Path:
@@ -143,7 +145,9 @@ def _beside(fold: Fold, network: Prediction, trees: Prediction) -> Prediction:
     labels = fold.parts["validation"].label
     shift = np.log(class_shares(fold.parts["train"].label, fold.n_classes)) - np.log(learnt)
     counts = fold.parts["train"].counts(fold.n_classes)
-    share = fit_shares(network.validation, trees.validation, labels, shift, counts)
+    units = fold.parts["train"].at_units
+    at_units = () if units is None else units.faults
+    share = fit_shares(network.validation, trees.validation, labels, shift, counts, at_units)
 
     def pooled(a: Float32, b: Float32) -> Float32:
         return np.asarray(log_softmax((1 - share) * a + share * b, axis=1), np.float32)

@@ -3,8 +3,8 @@
     RAREFAULT_DATA=... python -m benchmarks.quality
 
 reads ``phm2015/plant_31*.csv`` and ``tep/d*.dat`` from the folder ``RAREFAULT_DATA``, runs what has not been run yet
-and writes ``benchmarks/results/quality.json``, a list of rows ``{data, protocol, method, seed, macro_f1, macro_recall,
-f1_per_class, ...}``, and ``quality.md`` beside it. It may be interrupted: what is complete is kept in
+and writes ``benchmarks/results/quality.json``, a list of rows ``{data, protocol, dealing, method, seed, macro_f1,
+macro_recall, f1_per_class, ...}``, and ``quality.md`` beside it. It may be interrupted: what is complete is kept in
 ``benchmarks/.cache/quality``. Both files hold all results of the present settings, whichever this call has run, and
 what they held before of trainings that are not there any more; ``--quick`` prints its table and leaves them alone.
 Networks train on a GPU where there is one.
@@ -49,18 +49,18 @@ def main() -> int:
     if not folder:
         sys.exit("RAREFAULT_DATA is not set: it names the folder that holds phm2015/plant_31a.csv and tep/d00.dat")
     cache = Cache(CACHE)
-    chosen = make_tasks(args.problems, args.methods, args.seeds)
+    chosen = make_tasks(args.problems, args.methods, args.seeds, args.dealings)
     todo = [task for task in chosen if args.fresh or cache.current(task) is None]
     console.print(f"{len(chosen)} trainings, {len(chosen) - len(todo)} of them kept from before")
     failed = _run(todo, Path(folder).resolve(), args.workers, console, fresh=args.fresh) if todo else 0
 
-    shown = chosen if args.quick else make_tasks(list(PROBLEMS), list(METHODS), args.seeds)
+    shown = chosen if args.quick else make_tasks(list(PROBLEMS), list(METHODS), args.seeds, args.dealings)
     rows, missing = make_rows(cache, shown)
     out = args.out or (None if args.quick else ROOT / "benchmarks" / "results" / "quality.json")
     if out and (kept := _kept(out, rows)):
         console.print(f"{len(kept)} rows are kept from {out.name}: their trainings are not in {CACHE.name}")
         places = {(p.data, p.protocol, m): i for i, (p, m) in enumerate(product(PROBLEMS.values(), METHODS))}
-        rows = sorted(rows + kept, key=lambda row: (places[row["data"], row["protocol"], row["method"]], row["seed"]))
+        rows = sorted(rows + kept, key=lambda row: (places[_key(row)[:3]], *_key(row)[3:]))
     table = markdown(rows)
     console.print(Markdown(table)) if console.is_terminal else print(table)
     if missing:
@@ -81,15 +81,16 @@ def _kept(out: Path, rows: list[Row]) -> list[Row]:
     return [row for row in earlier if _key(row) not in made and row["method"] in METHODS]
 
 
-def _key(row: Row) -> tuple[str, str, str, int]:
-    return row["data"], row["protocol"], row["method"], row["seed"]
+def _key(row: Row) -> tuple[str, str, str, int, int]:
+    return row["data"], row["protocol"], row["method"], row["dealing"], row["seed"]
 
 
-def make_tasks(problems: list[str], methods: list[str], seeds: int) -> list[Task]:
+def make_tasks(problems: list[str], methods: list[str], seeds: int, dealings: int = 1) -> list[Task]:
     """All trainings of a selection, fold by fold, so that what two methods share is read once."""
     return [
-        Task(problem, method, seed, fold)
+        Task(problem, method, seed, fold, dealing)
         for problem in problems
+        for dealing in range(dealings if problem != "tep-runs" else 1)
         for method in methods
         for seed in range(seeds if METHODS[method].seeded else 1)
         for fold in range(PROBLEMS[problem].folds)
@@ -143,6 +144,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--problems", type=_names_of(PROBLEMS), help=f"some of: {', '.join(PROBLEMS)}")
     parser.add_argument("--methods", type=_names_of(METHODS), help=f"some of: {', '.join(METHODS)}")
     parser.add_argument("--seeds", type=int, help="of each method that has any (default 3)")
+    parser.add_argument("--dealings", type=int, default=1, help="of the blocks of plant 31 to its folds (default 1)")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each (default 2)")
     parser.add_argument("--quick", action="store_true", help="some methods, one seed, some minutes")
     parser.add_argument("--fresh", action="store_true", help="run again what is kept")

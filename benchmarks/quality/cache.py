@@ -26,20 +26,23 @@ class Task:
     Attributes:
         problem, method: their keys.
         seed, fold: numbers.
+        dealing: of the blocks to the folds.
     """
 
     problem: str
     method: str
     seed: int
     fold: int
+    dealing: int = 0
 
     def __str__(self) -> str:
-        return f"{self.problem}, {self.method}, seed {self.seed}, fold {self.fold}"
+        dealing = f"dealing {self.dealing}, " if self.dealing else ""
+        return f"{self.problem}, {dealing}{self.method}, seed {self.seed}, fold {self.fold}"
 
     @property
     def of(self) -> tuple[Problem, Method]:
         """What the keys stand for."""
-        return PROBLEMS[self.problem], METHODS[self.method]
+        return replace(PROBLEMS[self.problem], dealing=self.dealing), METHODS[self.method]
 
 
 @dataclass(frozen=True)

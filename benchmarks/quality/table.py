@@ -1,6 +1,7 @@
 """Rows of results and the table in Markdown."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from statistics import mean
 from typing import Any
 
@@ -27,27 +28,29 @@ TITLES = {
 
 
 def make_rows(cache: Cache, tasks: Iterable[Task]) -> tuple[list[Row], list[Task]]:
-    """A row for each problem, method and seed whose folds are all there, and the tasks that are missing."""
-    groups: dict[tuple[str, str, int], list[Task]] = {}
+    """A row for each problem, dealing, method and seed whose folds are all there, and the tasks that are missing."""
+    groups: dict[Task, list[Task]] = {}
     for task in tasks:
-        groups.setdefault((task.problem, task.method, task.seed), []).append(task)
+        groups.setdefault(replace(task, fold=0), []).append(task)
     rows, missing = [], []
-    for (problem, method, seed), members in groups.items():
+    for first, members in groups.items():
         results = [cache.current(task) for task in members]
         there = [result for result in results if result is not None]
         missing += [task for task, result in zip(members, results, strict=True) if result is None]
         if len(there) == len(members):
-            rows.append(_row(problem, method, seed, there))
+            rows.append(_row(first, there))
     return rows, missing
 
 
-def _row(problem: str, method: str, seed: int, results: list[Result]) -> Row:
+def _row(task: Task, results: list[Result]) -> Row:
     """Folds are judged together: each window of the data has one verdict."""
+    problem, method = task.of
     about: Row = {
-        "data": PROBLEMS[problem].data,
-        "protocol": PROBLEMS[problem].protocol,
-        "method": method,
-        "seed": seed,
+        "data": problem.data,
+        "protocol": problem.protocol,
+        "dealing": task.dealing,
+        "method": method.name,
+        "seed": task.seed,
     }
     about |= score([r.judged for r in results if r.judged is not None], results[0].classes)
     notes = [r.prediction.notes for r in results if r.prediction.notes]
@@ -60,15 +63,18 @@ def _row(problem: str, method: str, seed: int, results: list[Result]) -> Row:
 
 
 def markdown(rows: list[Row]) -> str:
-    """A table for each problem, one for its false alarms, and which methods had how many seeds."""
+    """Tables for each problem: scores, false alarms and coverage; and what other dealings of its blocks gave."""
     parts = []
     for problem in PROBLEMS.values():
-        mine = [row for row in rows if (row["data"], row["protocol"]) == (problem.data, problem.protocol)]
+        dealt = [row for row in rows if (row["data"], row["protocol"]) == (problem.data, problem.protocol)]
+        mine = [row for row in dealt if row["dealing"] == 0]
         if mine:
             windows = mine[0]["windows"]
             parts += [f"## {TITLES[problem.key]}", f"{windows:,} windows.", _main_table(mine), _budget_table(mine)]
             if any(row["coverage"] for row in mine):
                 parts.append(_coverage_table(mine))
+            if len(dealt) > len(mine):
+                parts.append(_dealings_table(dealt))
     if not parts:
         return "Nothing is complete yet.\n"
     return "\n\n".join(parts) + "\n"
@@ -120,6 +126,30 @@ def _coverage_table(rows: list[Row]) -> str:
             there = [row["coverage"][name]["by_event"] for row in group if name in row["coverage"]]
             cells.append(spread(there, 3) if there else "–")
         lines.append(f"| {method} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _dealings_table(rows: list[Row]) -> str:
+    classes = _classes(rows)
+    about = (
+        "Blocks dealt to the folds otherwise, too: methods that have been run so, seed 0; false alarms and coverage as "
+        "above:\n"
+    )
+    heads = ["macro-F1", "calibration error", "false alarms", *(f"coverage {name}" for name in classes)]
+    lines = [about, f"| method | dealing | {' | '.join(heads)} |", "|---|--:" + "|--:" * len(heads) + "|"]
+    for method, group in _by_method([row for row in rows if row["seed"] == 0]):
+        if len(group) == 1:
+            continue
+        told = [
+            [row["macro_f1"], row["calibration_error"], row["budget"]["false_alarms_per_device_day"]]
+            + [row["coverage"].get(name, {}).get("by_event") for name in classes]
+            for row in group
+        ]
+        names = [str(row["dealing"]) for row in group]
+        columns = [[value for value in column if value is not None] for column in zip(*told, strict=True)]
+        for name, values in zip([*names, "mean"], [*told, [mean(c) if c else None for c in columns]], strict=True):
+            cells = ["–" if value is None else f"{value:.3f}" for value in values]
+            lines.append(f"| {method} | {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

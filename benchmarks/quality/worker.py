@@ -10,7 +10,7 @@ import torch
 from benchmarks.quality.cache import Cache, Result, Task, decision_of, judged_again
 from benchmarks.quality.methods import METHODS
 from benchmarks.quality.prediction import judge
-from benchmarks.quality.protocol import PROBLEMS, Fold, make_fold
+from benchmarks.quality.protocol import Fold, make_fold
 
 
 def start() -> None:
@@ -33,7 +33,7 @@ def work(task: Task, data: Path, cache_folder: Path, fresh: bool, commit: str, m
     """
     began = time.perf_counter()
     cache = Cache(cache_folder)
-    fold = _seeded(_fold(task.problem, task.method, task.fold, data), task.seed)
+    fold = _seeded(_fold(replace(task, seed=0), data), task.seed)
     had = None if fresh else cache.load(task)
     if had is not None:
         cache.save(task, judged_again(had, judge(fold, had.prediction), decision_of(task)))
@@ -49,8 +49,9 @@ def work(task: Task, data: Path, cache_folder: Path, fresh: bool, commit: str, m
 
 
 @lru_cache(maxsize=2)
-def _fold(problem: str, method: str, number: int, data: Path) -> Fold:
-    return make_fold(PROBLEMS[problem], number, data, METHODS[method].changes)
+def _fold(task: Task, data: Path) -> Fold:
+    problem, method = task.of
+    return make_fold(problem, task.fold, data, method.changes)
 
 
 def _seeded(fold: Fold, seed: int) -> Fold:

@@ -30,6 +30,9 @@ class Method:
 
 #: The recipe of the design, spelt out: it stays what it is where the defaults become better.
 RECIPE = {"alpha": 1.0, "max_weight": 20.0, "sampler": "under", "normal_share": 0.33, "subsets": 5}
+#: Decided on the validation blocks alone, and nothing learns again: for benchmarks that change what folds hold, or that
+#: compare many trainings.
+ONCE: dict[str, Any] = {"training": {"refit": False, "cross_fit": False}}
 #: The network without the trees that are shipped beside it, decided on the validation blocks like all but ours.
 ALONE: dict[str, Any] = {"trees": {"rounds": 0}, "training": {"cross_fit": False}}
 #: Networks that judge windows by themselves learn from windows in random order, not from sequences of them. An epoch
