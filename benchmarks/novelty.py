@@ -67,7 +67,13 @@ def main() -> int:
     return 0
 
 
-def without_fault(windows: LabelledWindows, fault: int) -> LabelledWindows:
+def without_fault(fold: Fold, fault: int) -> Fold:
+    """A fold in whose parts nobody knows of a fault, but in the test part."""
+    parts = {part: windows if part == "test" else _hidden(windows, fault) for part, windows in fold.parts.items()}
+    return replace(fold, parts=parts)
+
+
+def _hidden(windows: LabelledWindows, fault: int) -> LabelledWindows:
     """Windows of which those of a fault have no label, and of whose units nobody knows of it."""
     units = windows.at_units
     if units is not None:
@@ -80,8 +86,7 @@ def without_fault(windows: LabelledWindows, fault: int) -> LabelledWindows:
 def judge_without(fold: Fold, fault: int) -> dict[str, Any]:
     """Train without a fault and judge the test windows."""
     label = fold.parts["test"].label
-    parts = {part: windows if part == "test" else without_fault(windows, fault) for part, windows in fold.parts.items()}
-    without = replace(fold, parts=parts)
+    without = without_fault(fold, fault)
     prediction = train_net(without, 0)
     decision = Decision(fitted(without, prediction, "macro_f1"))
     posterior = decision.posterior(prediction.test)

@@ -1,10 +1,13 @@
-"""The networks that the quality table compares with: each trains, judges, and learns again from longer windows."""
+"""The networks that the quality table compares with, and the benchmark that hides a fault from ours."""
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from benchmarks.novelty import without_fault
+from benchmarks.quality.methods import ONCE
 from benchmarks.quality.methods.nets import train_net
 from benchmarks.quality.methods.rivals import deep_conv_lstm, inception_time, lrcn
 from benchmarks.quality.prediction import Prediction, judge
@@ -20,16 +23,34 @@ def test_a_network_is_trained_and_judged(
     method: Callable[[Fold, int], Prediction], write_plant: Callable[..., Path], tmp_path: Path
 ) -> None:
     """Its log-probabilities are of every held-out window, and the common decision can be fitted on them."""
-    config = load_train_config(write_plant(tmp_path, days=5, devices=1), {"trees.rounds": 0, "training.epochs": 1})
-    history = read_history(config.data, tmp_path)
-    split = split_history(history, config.split, config.grid)
-    parts = {part: cut(split.select(history, part), config) for part in PARTS}
-    fold = Fold(Problem("small plant", "blocks", 5), 0, config, history, split, parts)
+    fold = _small_fold(write_plant(tmp_path, days=5, devices=1), {})
     prediction = method(fold, 0)
     held_out: tuple[Part, ...] = ("validation", "test")
     for part in held_out:
         said = getattr(prediction, part)
-        assert said.shape == (len(parts[part]), 3)
+        assert said.shape == (len(fold.parts[part]), 3)
         np.testing.assert_allclose(np.exp(said).sum(axis=1), 1, rtol=1e-4)
     judged = judge(fold, prediction)
-    assert judged.verdict.shape == judged.label.shape == (len(parts["test"]),)
+    assert judged.verdict.shape == judged.label.shape == (len(fold.parts["test"]),)
+
+
+def test_a_fault_that_is_hidden_has_no_part_in_the_decision(write_plant: Callable[..., Path], tmp_path: Path) -> None:
+    """What the decision is fitted on are the validation windows alone, in which nobody knows of the fault."""
+    default = {"training.cross_fit": "auto"}
+    changes = default | {f"training.{key}": value for key, value in ONCE["training"].items()}
+    fold = _small_fold(write_plant(tmp_path, days=5, devices=1), changes)
+    stuck = fold.history.classes.index("stuck")
+    assert (fold.parts["validation"].label == stuck).any()
+    hidden = without_fault(fold, stuck)
+    assert (hidden.parts["test"].label == stuck).any()
+    prediction = train_net(hidden, 0)
+    np.testing.assert_array_equal(prediction.windows["label"], hidden.parts["validation"].label)
+    assert not (prediction.windows["label"] == stuck).any()
+
+
+def _small_fold(config_file: Path, changes: dict[str, Any]) -> Fold:
+    config = load_train_config(config_file, {"trees.rounds": 0, "training.epochs": 1} | changes)
+    history = read_history(config.data, config_file.parent)
+    split = split_history(history, config.split, config.grid)
+    parts = {part: cut(split.select(history, part), config) for part in PARTS}
+    return Fold(Problem("small plant", "blocks", 5), 0, config, history, split, parts)
