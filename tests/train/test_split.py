@@ -82,6 +82,15 @@ def test_the_split_follows_from_the_seed() -> None:
     assert splits[0] != splits[2]
 
 
+def test_the_seed_deals_blocks_that_are_all_different_otherwise() -> None:
+    """No two blocks hold the fault as long as each other; seeds deal them unlike each other, and each part has some."""
+    whole = history([(0, 12 * i + 3, 20 + 15 * i, 1) for i in range(20)], devices=1)
+    splits = [split_history(whole, SplitConfig(block_s=12 * 3600, seed=s), GRID) for s in range(4)]
+    assert len({split.blocks for split in splits}) == 4
+    for split in splits:
+        assert {block.part for block in split.blocks} == set(PARTS)
+
+
 def test_faults_are_dealt_to_all_parts() -> None:
     """With enough events every part has some of each fault."""
     whole = history([(d, h, 60, 1 + (h // 7) % 2) for d in (0, 1) for h in range(0, 230, 7)])
