@@ -44,8 +44,8 @@ demo: setup ## everything on one machine: simulate, train, export, serve, compar
 
 bench: setup ## the measurements
 	$(BIN)/python benchmarks/footprint.py --json benchmarks/results/footprint.json
-	@if [ -n "$$RAREFAULT_DATA" ]; then $(BIN)/python benchmarks/recipe.py && $(BIN)/python benchmarks/served.py; \
-	  else echo "RAREFAULT_DATA is not set: the recipe and what is served are not measured"; fi
+	@if [ -n "$$RAREFAULT_DATA" ]; then $(BIN)/python benchmarks/served.py; \
+	  else echo "RAREFAULT_DATA is not set: what is served is not measured"; fi
 
 bench-faults: setup mosquitto ## kill, freeze and starve daemon and broker, and count what is lost (--quick: FAULTS_ARGS)
 	$(BIN)/python benchmarks/faults.py $(FAULTS_ARGS)

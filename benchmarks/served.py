@@ -3,7 +3,7 @@
 Needs ``RAREFAULT_DATA`` with ``phm2015/plant_31*.csv``. For each of five folds of days of plant 31: trains, exports in
 int8, starts the daemon and an MQTT broker as processes of their own, plays the held-out blocks, and holds the verdicts
 that come back against the labels. Writes ``benchmarks/results/served.json``: ``commit``, ``machine``, a row for each
-fold, and the macro-F1 of all folds' windows together, served and offline. About two minutes a fold.
+fold, and the macro-F1 of all folds' windows together, served and offline. About ten minutes a fold.
 """
 
 import argparse
