@@ -50,7 +50,7 @@ def main() -> int:
     torch.set_num_threads(1)
     rows, commit = [], _git("rev-parse", "HEAD")  # of the code as it is loaded
     for problem, faults in HELD_OUT.items():
-        # What is learnt from later than from these parts comes from the history, whose labels are all known.
+        # Cross-fitting and learning again would cut windows from the history, which still names the fault.
         fold = make_fold(PROBLEMS[problem], 0, Path(folder).resolve(), ONCE)
         for name in faults:
             row = {"data": problem, "fault": name} | judge_without(fold, fold.history.classes.index(name))

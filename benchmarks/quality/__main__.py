@@ -90,7 +90,7 @@ def make_tasks(problems: list[str], methods: list[str], seeds: int, dealings: in
     return [
         Task(problem, method, seed, fold, dealing)
         for problem in problems
-        for dealing in range(dealings if problem != "tep-runs" else 1)
+        for dealing in range(dealings if PROBLEMS[problem].folds > 1 else 1)
         for method in methods
         for seed in range(seeds if METHODS[method].seeded else 1)
         for fold in range(PROBLEMS[problem].folds)
