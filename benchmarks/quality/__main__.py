@@ -146,7 +146,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, help="of each method that has any (default 3)")
     parser.add_argument("--dealings", type=int, default=1, help="of the blocks of plant 31 to its folds (default 1)")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each (default 2)")
-    parser.add_argument("--quick", action="store_true", help="some methods, one seed, some minutes")
+    parser.add_argument("--quick", action="store_true", help="some methods, one seed: under an hour on two cores")
     parser.add_argument("--fresh", action="store_true", help="run again what is kept")
     parser.add_argument("--out", type=Path, help="JSON; the table goes beside it (default results/quality.json)")
     args = parser.parse_args()
