@@ -29,7 +29,7 @@ from benchmarks.quality.__main__ import THREADS
 from benchmarks.quality.methods import ONCE
 from benchmarks.quality.methods.nets import train_net
 from benchmarks.quality.methods.trees import alone
-from benchmarks.quality.prediction import Judged, Prediction, judge, score
+from benchmarks.quality.prediction import Judged, Prediction, filtered, judge, score
 from benchmarks.quality.protocol import PROBLEMS, Fold, make_fold
 from scipy.special import log_softmax
 
@@ -48,6 +48,8 @@ ROOT = Path(__file__).parents[1]
 CACHE = ROOT / "benchmarks" / ".cache" / "front"
 PROBLEM = PROBLEMS["plant31-day"]
 TREES = "trees"
+#: What network and trees say together has a filter of its own, fitted when they are pooled.
+UNFILTERED: dict[str, Any] = {"decision": {"filter": False}}
 BATCH = 64
 
 
@@ -104,7 +106,7 @@ def _train(which: str, number: int, data: Path) -> float:
 
 
 def _fold(number: int, data: Path, changes: dict[str, Any] | None = None) -> Fold:
-    return make_fold(PROBLEM, number, data, ONCE | (changes or {}))
+    return make_fold(PROBLEM, number, data, ONCE | UNFILTERED | (changes or {}))
 
 
 def _kept(which: str, number: int) -> Path:
@@ -127,8 +129,8 @@ def _scored(data: Path) -> list[dict[str, Any]]:
         classes, trees = fold.history.classes, _load(TREES, number)
         for preset in PRESETS:
             network = _load(preset, number)
-            judged[preset, False].append(judge(fold, network))
-            judged[preset, True].append(judge(fold, _beside(fold, network, trees)))
+            judged[preset, False].append(judge(fold, filtered(fold, network)))
+            judged[preset, True].append(judge(fold, filtered(fold, _beside(fold, network, trees))))
     keys = ("macro_f1", "macro_recall", "macro_average_precision", "log_loss", "f1_per_class")
     return [
         {"preset": preset, "trees": trees} | {key: scores[key] for key in keys}

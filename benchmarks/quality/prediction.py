@@ -14,6 +14,7 @@ from rarefault.runtime.manifest import DecisionSpec
 from rarefault.train.alarms import AlarmTrial
 from rarefault.train.conformal import event_of
 from rarefault.train.decision_fit import fit_decision
+from rarefault.train.forward_filter import fit_filter
 from rarefault.train.metrics import score_windows, to_plain
 from rarefault.train.recipe import class_shares
 
@@ -117,6 +118,21 @@ def fitted(fold: Fold, prediction: Prediction, objective: str) -> DecisionSpec:
         config,
         held,
     ).spec
+
+
+def filtered(fold: Fold, prediction: Prediction) -> Prediction:
+    """With the forward filter that makes the labels of the held-out windows likeliest, as it is shipped."""
+    true = class_shares(fold.parts["train"].label, fold.n_classes)
+    held = prediction.windows or {name: getattr(fold.validation(), name) for name in HELD_OUT}
+    learnt = prediction.training_prior or true
+    found = fit_filter(prediction.validation, held["label"], held["fresh"], learnt, true)
+    if found is None:
+        return prediction
+    return replace(
+        prediction,
+        validation=found.along(prediction.validation, held["fresh"]),
+        test=found.along(prediction.test, fold.parts["test"].windows.fresh),
+    )
 
 
 def _coverage(judged: list[Judged], classes: tuple[str, ...]) -> dict[str, dict[str, float | int]]:

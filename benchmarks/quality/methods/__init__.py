@@ -33,8 +33,9 @@ RECIPE = {"alpha": 1.0, "max_weight": 20.0, "sampler": "under", "normal_share": 
 #: Decided on the validation blocks alone, and nothing learns again: for benchmarks that change what folds hold, or that
 #: compare many trainings.
 ONCE: dict[str, Any] = {"training": {"refit": False, "cross_fit": False}}
-#: The network without the trees that are shipped beside it, decided on the validation blocks like all but ours.
-ALONE: dict[str, Any] = {"trees": {"rounds": 0}, "training": {"cross_fit": False}}
+#: The network without the trees and the filter that are shipped with it, decided on the validation blocks like all but
+#: ours.
+ALONE: dict[str, Any] = {"trees": {"rounds": 0}, "training": {"cross_fit": False}, "decision": {"filter": False}}
 #: Networks that judge windows by themselves learn from windows in random order, not from sequences of them. An epoch
 #: shows them each window once, not five times, and so there are more.
 SINGLE = ALONE | {

@@ -51,10 +51,12 @@ def train_model(model: LRConvLSTM, fold: Fold) -> Prediction:
     if wants_cross_fit(config, fold.parts["train"], fold.parts["validation"], fold.n_classes):
         judged += Rotation(fold.history, fold.split, config, learnt, fitted.best_epoch, units).run()
     held = HeldOut.joined(judged)
+    true = class_shares(fold.parts["train"].label, fold.n_classes)
     if trees is not None:
-        true = class_shares(fold.parts["train"].label, fold.n_classes)
         held.fit_shares(trees, learnt, true, fold.parts["train"].counts(fold.n_classes))
         model.trees = trees
+    if config.decision.filter:
+        held.fit_filter(model, learnt, true)
     validation = held.log_prob(model)
     parts = {} if held.trees is None else {"network_validation": held.network, "trees_validation": held.trees}
     if config.training.refit:
@@ -66,6 +68,8 @@ def train_model(model: LRConvLSTM, fold: Fold) -> Prediction:
     }
     if model.trees is not None:
         notes["trees_share"] = np.round(model.trees.share.numpy(), 3).tolist()
+    if (found := model.filter) is not None:
+        notes["filter"] = {name: round(float(getattr(found, name)), 3) for name in ("weight", "first", "renewal")}
     parts |= _parts(model, fold)
     windows = {name: getattr(held.windows, name) for name in HELD_OUT}
     return Prediction(validation, serve(model, fold.parts["test"]), learnt, notes, parts, windows)
@@ -73,10 +77,10 @@ def train_model(model: LRConvLSTM, fold: Fold) -> Prediction:
 
 def _parts(model: LRConvLSTM, fold: Fold) -> dict[str, Float32]:
     """What network and trees say of the test windows by themselves."""
-    trees, windows = model.trees, fold.parts["test"]
+    trees, found, windows = model.trees, model.filter, fold.parts["test"]
     if trees is None:
         return {}
-    model.trees = None
-    found = {"network_test": serve(model, windows), "trees_test": judge(trees, windows)}
-    model.trees = trees
-    return found
+    model.trees = model.filter = None
+    parts = {"network_test": serve(model, windows), "trees_test": judge(trees, windows)}
+    model.trees, model.filter = trees, found
+    return parts

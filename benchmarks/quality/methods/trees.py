@@ -1,7 +1,7 @@
-"""The trees that are shipped beside our network, alone."""
+"""The trees that are shipped beside our network, alone, with the filter."""
 
 import numpy as np
-from benchmarks.quality.prediction import HELD_OUT, Prediction
+from benchmarks.quality.prediction import HELD_OUT, Prediction, filtered
 from benchmarks.quality.protocol import Fold
 
 from rarefault.train.decision_fit import Validation
@@ -37,5 +37,6 @@ def alone(fold: Fold, seed: int) -> Prediction:
     if fold.config.training.refit:
         trees = grown(fold.both())
     windows_of = {name: getattr(whole, name) for name in HELD_OUT}
-    test = judge(trees, fold.parts["test"])
-    return Prediction(np.concatenate(said)[order], test, prior, windows=windows_of)
+    said_of_test = judge(trees, fold.parts["test"])
+    prediction = Prediction(np.concatenate(said)[order], said_of_test, prior, windows=windows_of)
+    return filtered(fold, prediction) if fold.config.decision.filter else prediction

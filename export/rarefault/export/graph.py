@@ -22,6 +22,7 @@ from rarefault.export.building import GraphBuilder
 from rarefault.export.tree_graph import pooled, tree_log_prob
 from rarefault.runtime import __version__
 from rarefault.runtime.manifest import METADATA_KEY, Manifest
+from rarefault.train.forward_filter import ForwardFilter
 from rarefault.train.model import LRConvLSTM
 
 
@@ -49,7 +50,9 @@ def step_graph(model: LRConvLSTM) -> onnx.ModelProto:
 
     a, b = spec.outer
     parts = ["h1", "c1", "h2", "c2"]
-    graph.add_many("Split", ["state", graph.constant("state_sizes", np.array([a, a, b, b]))], parts, axis=1)
+    sizes = [a, a, b, b, *(() if model.filter is None else (model.n_classes,))]
+    split = [*parts, "belief"][: len(sizes)]
+    graph.add_many("Split", ["state", graph.constant("state_sizes", np.array(sizes))], split, axis=1)
     carried = [graph.add("Unsqueeze", [part, zero_axis], f"{part}_before") for part in parts]
     after: list[str] = []
     for name, layer, before in (("outer1", model.outer1, carried[:2]), ("outer2", model.outer2, carried[2:])):
@@ -57,7 +60,8 @@ def step_graph(model: LRConvLSTM) -> onnx.ModelProto:
         y = _lstm(graph, name, x, layer, before, hidden_and_cell)
         x = graph.add("Squeeze", [y, one_axis], f"{name}_hidden")  # [1, N, H]
         after += hidden_and_cell
-    graph.add("Squeeze", [graph.add("Concat", after, "state_after", axis=2), zero_axis], "next_state")
+    outer = graph.add("Concat", after, "outer_after", axis=2)
+    outer = graph.add("Squeeze", [outer, zero_axis], "next_state" if model.filter is None else "next_outer")
 
     x = graph.add("Squeeze", [x, zero_axis], "last_hidden")
     head = [graph.constant(f"head.{name}", _array(model.head.get_parameter(name))) for name in ("weight", "bias")]
@@ -65,6 +69,9 @@ def step_graph(model: LRConvLSTM) -> onnx.ModelProto:
     if model.trees is not None:
         x = graph.add("LogSoftmax", [x], "network_log_prob", axis=1)
         x = pooled(graph, model.trees, x, tree_log_prob(graph, model.trees, model.window_length))
+    if model.filter is not None:
+        x, belief = filtered(graph, model.filter, graph.add("LogSoftmax", [x], "said", axis=1))
+        graph.add("Concat", [outer, belief], "next_state", axis=1)
     graph.add("LogSoftmax", [x], "log_prob", axis=1)
     return graph.finish(
         inputs={"window": (model.window_length, model.n_channels), "state": (model.state_size,)},
@@ -131,6 +138,34 @@ def _lstm(
         inputs.pop()
     graph.add_many("LSTM", inputs, [f"{name}_all", *after], hidden_size=layer.hidden_size)
     return f"{name}_all"
+
+
+def filtered(graph: GraphBuilder, forward: ForwardFilter, said: str) -> tuple[str, str]:
+    """Names of the filtered scores [N, K], which are no probabilities yet, and of the belief to carry [N, K].
+
+    See :meth:`rarefault.train.forward_filter.ForwardFilter.step`.
+
+    Args:
+        forward: the filter.
+        said: log-probabilities [N, K]; ``belief`` [N, K] is the belief before.
+    """
+
+    def constant(name: str, value: Tensor) -> str:
+        return graph.constant(f"filter_{name}", _array(value))
+
+    true = constant("true", forward.true)
+    total = graph.add("ReduceSum", ["belief", graph.constant("class_axis", np.array([1]))], "belief_total", keepdims=1)
+    some = graph.add("Greater", [total, graph.constant("no_belief", np.float32(0))], "some_belief")
+    kept = graph.add("Mul", ["belief", constant("kept", 1 - forward.renewal)], "kept_belief")
+    mixed = graph.add("Add", [kept, constant("renewed", forward.renewal * forward.true)], "renewed_belief")
+    before = graph.add("Where", [some, mixed, true], "belief_before")
+    relative = graph.add("Sub", [said, constant("learnt", forward.learnt.log())], "likelihood")
+    weight = [some, constant("weight", forward.weight), constant("first", forward.first)]
+    evidence = graph.add("Mul", [relative, graph.add("Where", weight, "window_weight")], "evidence")
+    after = graph.add("Add", [graph.add("Log", [before], "log_belief_before"), evidence], "belief_score")
+    after = graph.add("LogSoftmax", [after], "log_belief", axis=1)
+    to_learnt = constant("to_learnt", forward.learnt.log() - forward.true.log())
+    return graph.add("Add", [after, to_learnt], "filtered"), graph.add("Exp", [after], "next_belief")
 
 
 def _gates(layer: nn.LSTM, name: str) -> NDArray[np.float32]:

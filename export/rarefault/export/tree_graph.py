@@ -8,11 +8,12 @@ channels of a unit, P their pairs.
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 from torch import Tensor
 
 from rarefault.export.building import GraphBuilder
-from rarefault.train.trees import LEAST, RECENT, Taps, TreeExpert, Trees, UnitTrees, pairs_of
+from rarefault.train.trees import DOUBT, LEAST, RECENT, ExtraTrees, Taps, TreeExpert, Trees, UnitTrees, pairs_of
 
 #: Domain of the tree operators.
 DOMAIN = "ai.onnx.ml"
@@ -23,7 +24,15 @@ LEVELS = ("last", "mean", "change")
 def tree_log_prob(graph: GraphBuilder, trees: TreeExpert, window_length: int) -> str:
     """Name of the trees' log-probabilities [N, K] of ``window`` [N, L, C]."""
     found = _statistics(graph, trees, window_length)
-    scores = _scores(graph, "tree", trees, _window_features(graph, found))
+    features = _window_features(graph, found)
+    scores = _scores(graph, "tree", trees, features)
+    if trees.extra is not None:
+        spoken = [
+            graph.add("LogSoftmax", [scores], "boosted_log_prob", axis=1),
+            graph.add("LogSoftmax", [_extra_scores(graph, trees.extra, features)], "extra_log_prob", axis=1),
+        ]
+        both = graph.add("Add", spoken, "device_sum")
+        scores = graph.add("Mul", [both, graph.constant("half", np.float32(0.5))], "device_scores")
     if trees.at_units is None:
         return graph.add("LogSoftmax", [scores], "tree_log_prob", axis=1)
     wide = graph.add("Cast", [scores], "tree_scores_wide", to=TensorProto.DOUBLE)
@@ -41,19 +50,55 @@ def _scores(graph: GraphBuilder, name: str, trees: Trees, features: str) -> str:
         rows = graph.add("ReduceSum", [features, graph.constant(f"{name}_row_axis", np.array([1]))], f"{name}_rows")
         nothing = graph.add("IsNaN", [rows], f"{name}_any")  # [N, 1]
         return graph.add("Where", [nothing, base, base], f"{name}_scores")
+    at = _leaves(trees)
+    tree = np.searchsorted(trees.root.numpy(), at, side="right") - 1
+    value = trees.value.numpy()[at]
+    sums = _sums(graph, name, trees, features, (at, trees.target.numpy()[tree], value))
+    # Not as the operator's base values: ONNX Runtime leaves them out for a class without a tree.
+    return graph.add("Add", [sums, base], f"{name}_scores")
+
+
+def _extra_scores(graph: GraphBuilder, trees: ExtraTrees, features: str) -> str:
+    """Scores [N, K] of features [N, F]; see :meth:`rarefault.train.trees.ExtraTrees.scores`."""
+    at = _leaves(trees)
+    value = trees.value.numpy()[at]
+    leaf, target = np.nonzero(value)
+    share = _sums(graph, "extra", trees, features, (at[leaf], target, value[leaf, target]))
+    some = graph.add("Add", [share, graph.constant("doubt", np.float32(DOUBT))], "extra_share")
+    base = graph.constant("extra_base", trees.base.numpy().astype(np.float32))
+    return graph.add("Add", [graph.add("Log", [some], "extra_log_share"), base], "extra_scores")
+
+
+def _leaves(trees: Trees) -> NDArray[np.int64]:
+    """Nodes without children."""
+    return np.flatnonzero(trees.left.numpy() == np.arange(len(trees.left)))
+
+
+def _sums(
+    graph: GraphBuilder,
+    name: str,
+    trees: Trees,
+    features: str,
+    given: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]],
+) -> str:
+    """Sums of what the leaves give to the scores, [N, scores].
+
+    Args:
+        given: a leaf's node, a score, and what the leaf gives to it, [G] each.
+    """
     features = graph.add("Cast", [features], f"{name}_asked", to=TensorProto.DOUBLE)
     nodes = np.arange(len(trees.left))
     leaf = trees.left.numpy() == nodes
     first = trees.root.numpy()
     tree = np.searchsorted(first, nodes, side="right") - 1
     number = nodes - first[tree]  # of a node within its tree
-    at = np.flatnonzero(leaf)
+    at, target, value = given
 
     def child(of: Tensor) -> list[int]:
         numbers: list[int] = np.where(leaf, 0, of.numpy() - first[tree]).tolist()
         return numbers
 
-    sums = graph.add(
+    return graph.add(
         "TreeEnsembleRegressor",
         [features],
         f"{name}_sums",
@@ -71,11 +116,9 @@ def _scores(graph: GraphBuilder, name: str, trees: Trees, features: str) -> str:
         nodes_missing_value_tracks_true=trees.missing_left.int().tolist(),
         target_treeids=tree[at].tolist(),
         target_nodeids=number[at].tolist(),
-        target_ids=trees.target.numpy()[tree[at]].tolist(),
-        target_weights_as_tensor=numpy_helper.from_array(trees.value.numpy()[at], f"{name}_target_weights"),
+        target_ids=target.tolist(),
+        target_weights_as_tensor=numpy_helper.from_array(value, f"{name}_target_weights"),
     )
-    # Not as the operator's base values: ONNX Runtime leaves them out for a class without a tree.
-    return graph.add("Add", [sums, base], f"{name}_scores")
 
 
 def _with_units(graph: GraphBuilder, trees: UnitTrees, features: str, device: str, n_units: int) -> str:

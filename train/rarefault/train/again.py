@@ -33,7 +33,7 @@ def learn_again(
 
     Args:
         start: the network as it was before it was trained; trained in place.
-        held_out: the model that has not seen the validation blocks; its trees' share is taken over.
+        held_out: the model that has not seen the validation blocks; its trees' share and its filter are taken over.
         windows: of the training and validation blocks together.
         learnt: class shares that the held-out model has learnt, [K]; the result has learnt the same.
         config: recipe, trees and training sections are used.
@@ -54,6 +54,7 @@ def learn_again(
         move_prior(start, effective_prior(subsets), learnt)
     if held_out.trees is not None:
         start.trees = regrow_trees(held_out.trees, windows, learnt, config, units)
+    start.filter = held_out.filter
     return start
 
 

@@ -57,10 +57,10 @@ class RecipeConfig(Section, frozen=True):
 
 
 class TreesConfig(Section, frozen=True):
-    """``[trees]``: boosted trees beside the network."""
+    """``[trees]``: boosted and extremely randomised trees beside the network."""
 
     rounds: Annotated[int, msgspec.Meta(ge=0, le=2000)] = 150
-    """Trees for each class; 0 leaves the network alone."""
+    """Boosted trees for each class; 0 leaves the network alone."""
     learning_rate: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.1
     leaves: Annotated[int, msgspec.Meta(ge=2, le=256)] = 15
     """Leaves of a tree, at most."""
@@ -70,6 +70,8 @@ class TreesConfig(Section, frozen=True):
     """Draws the values of leaves towards 0. Without it, a class of a few windows can make them grow without bound."""
     features: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
     """Share of the statistics, drawn anew for each split, that it may choose from."""
+    extra_trees: Annotated[int, msgspec.Meta(ge=0, le=2000)] = 100
+    """Extremely randomised trees of the whole device, which have half of what its trees say; 0: none."""
     units: tuple[Annotated[str, msgspec.Meta(min_length=1)], ...] | None = None
     """How the channels of like parts of a device begin, one entry a part, such as ``["pump1_", "pump2_"]``: what one of
     them has shown can happen at each. By default the components of PHM 2015's plants, in other data none."""
@@ -119,6 +121,9 @@ class DecisionConfig(Section, frozen=True):
     events, or macro recall within a budget of false alarms. ``posterior``: none, the largest posterior decides."""
     false_alarms_per_device_day: NotNegative | None = None
     """The budget; 1 by default."""
+    filter: bool = True
+    """Whether what was said of a device's windows before weighs in, as much as makes the held-out windows' labels
+    likeliest."""
     unknown_below: Share = 0.0
     coverage: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.9
     """Share of an event's windows in which its class is to be plausible; a verdict that is not is ``unknown``. 0: never

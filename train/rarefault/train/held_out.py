@@ -19,6 +19,7 @@ from rarefault.train.again import move_prior
 from rarefault.train.config import TrainConfig
 from rarefault.train.decision_fit import Validation
 from rarefault.train.fit import choose_device, fit_again, serve
+from rarefault.train.forward_filter import fit_filter
 from rarefault.train.history import History
 from rarefault.train.model import LRConvLSTM
 from rarefault.train.recipe import effective_prior
@@ -105,11 +106,23 @@ class HeldOut:
         share = fit_shares(self.network, self.trees, self.windows.label, shift, counts, at_units)
         trees.share.copy_(torch.from_numpy(share))
 
+    def fit_filter(self, model: LRConvLSTM, learnt: tuple[float, ...], true: tuple[float, ...]) -> None:
+        """Fit how what was said of the windows before weighs in; the model, which has its trees, gets it.
+
+        Args:
+            model: may have a filter, which is not asked.
+            learnt, true: class shares, [K].
+        """
+        model.filter = None
+        windows = self.windows
+        model.filter = fit_filter(self.log_prob(model), windows.label, windows.fresh, learnt, true)
+
     def log_prob(self, model: LRConvLSTM) -> Float32:
-        """What both say together where the trees have the shares of a model's, [W, K]."""
-        if self.trees is None or model.trees is None:
-            return self.network
-        return pooled(self.network, self.trees, model.trees.share.numpy())
+        """What both say together where the trees have the shares of a model's, and its filter is heard, [W, K]."""
+        said = self.network
+        if self.trees is not None and model.trees is not None:
+            said = pooled(said, self.trees, model.trees.share.numpy())
+        return said if model.filter is None else model.filter.along(said, self.windows.fresh)
 
 
 @dataclass(frozen=True)

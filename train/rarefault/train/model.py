@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rarefault.runtime.manifest import Count, Positive
+from rarefault.train.forward_filter import ForwardFilter
 from rarefault.train.trees import TreeExpert
 
 
@@ -83,11 +84,18 @@ class LRConvLSTM(nn.Module):
         self.head = nn.Linear(spec.outer[1], n_classes)
         self.trees: TreeExpert | None = None
         """Judges every window by itself beside the network; set when the network is trained."""
+        self.filter: ForwardFilter | None = None
+        """Weighs what both say against what they said before; set when the network is trained."""
+
+    @property
+    def outer_size(self) -> int:
+        """Values that the outer layers carry: hidden and cell values of both."""
+        return 2 * sum(self.spec.outer)
 
     @property
     def state_size(self) -> int:
-        """Size S of the carried state: hidden and cell values of both outer layers."""
-        return 2 * sum(self.spec.outer)
+        """Size S of the carried state: that of the outer layers, and the filter's belief after it."""
+        return self.outer_size + (0 if self.filter is None else self.n_classes)
 
     def preprocess(self, window_NLC: Tensor) -> Tensor:
         """Normalise, clip, and fill what is missing with the mean: [N, L, C] to planes [N, P, L, C], for any L."""
@@ -127,11 +135,15 @@ class LRConvLSTM(nn.Module):
         """
         if state_BS is None:
             state_BS = bins_BRC.new_zeros(len(bins_BRC), self.state_size)
-        log_prob, state = self._outer(self.encode(bins_BRC, stride), state_BS)
+        carried = state_BS[:, : self.outer_size]
+        log_prob, state = self._outer(self.encode(bins_BRC, stride), carried)
         if self.trees is not None:
             window_BTLC = bins_BRC.unfold(1, self.window_length, stride).transpose(2, 3)
             trees = self.trees(window_BTLC.flatten(0, 1)).unflatten(0, window_BTLC.shape[:2])
             log_prob = self.trees.pool(log_prob, trees)
+        if self.filter is not None:
+            log_prob, belief = self.filter(log_prob, state_BS[:, self.outer_size :])
+            state = torch.cat((state, belief), dim=1)
         return StepOutput(log_prob, state)
 
     def step(self, window_NLC: Tensor, state_NS: Tensor) -> StepOutput:

@@ -27,6 +27,7 @@ from rarefault.runtime.errors import RarefaultError
 from rarefault.runtime.grid import Float32
 from rarefault.runtime.manifest import Manifest
 from rarefault.train.config import TrainConfig, load_train_config, to_toml
+from rarefault.train.forward_filter import ForwardFilter
 from rarefault.train.model import LRConvLSTM, ModelSpec
 from rarefault.train.trees import TreeExpert
 from rarefault.train.windows import LabelledWindows
@@ -111,8 +112,9 @@ class RunDirectory:
             spec = msgspec.convert(saved["spec"], ModelSpec)
             model = LRConvLSTM(spec, saved["n_channels"], saved["n_classes"], saved["window_length"])
             weights = (held_out and saved["held_out"]) or saved["weights"]
-            trees = {k.removeprefix("trees."): v for k, v in weights.items() if k.startswith("trees.")}
+            trees, found = (_under(name, weights) for name in ("trees.", "filter."))
             model.trees = TreeExpert.of_weights(trees) if trees else None
+            model.filter = ForwardFilter(**found) if found else None
             model.load_state_dict(weights)
         except Exception as error:  # torch raises a different class for each way a file can be broken
             raise RarefaultError(f"{self.checkpoint}: damaged or no checkpoint of this release ({error})") from error
@@ -161,6 +163,10 @@ class RunDirectory:
 
 def _weights(model: LRConvLSTM) -> dict[str, torch.Tensor]:
     return {name: value.cpu() for name, value in model.state_dict().items()}
+
+
+def _under(prefix: str, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
 
 
 @torch.inference_mode()

@@ -16,6 +16,11 @@ class TorchStep:
         self._model = model.eval()
         self._parameter = next(model.parameters())
 
+    @property
+    def state_size(self) -> int:
+        """Size S of the carried state."""
+        return self._model.state_size
+
     @torch.inference_mode()
     def __call__(self, window: Float32, state: Float32, /) -> tuple[Float32, Float32]:
         """``window`` [N, L, C] and ``state`` [N, S] to ``log_prob`` [N, K] and the next state [N, S]."""

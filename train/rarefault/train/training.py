@@ -128,7 +128,8 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
     if before:
         # With its centre and scale; what learns again goes on from the one that is served.
         model, initial = before.run.load_model(held_out=True), before.run.load_model()
-        model.trees = initial.trees = None  # grown anew, from all data
+        for earlier in (model, initial):
+            earlier.trees = earlier.filter = None  # anew, from all data
         set_threads(model, config.training.threads)
     else:
         model, remarks = new_model(config, history, parts["train"])
@@ -189,6 +190,8 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
     if trees is not None:
         held.fit_shares(trees, learnt, true, parts["train"].counts(k))
         model.trees = trees
+    if config.decision.filter:
+        held.fit_filter(model, learnt, true)
 
     tell.stage("fitting the decision on the windows that were held out")
     decision = fit_decision(

@@ -14,6 +14,9 @@ the largest and the smallest over all units of each. Where the fault log names t
 is looked for at each unit by itself, by trees that all units share (:class:`UnitTrees`); the trees of the whole device
 are left with the other classes.
 
+Of the whole device, half of what the trees say is said by extremely randomised ones (:class:`ExtraTrees`): boosted
+trees learn by heart the devices and runs that they have seen, these do so less.
+
 Shapes: N windows, L bins, C channels, K classes, S spans, G lags, U units, M channels of a unit, P their pairs, J
 faults that are looked for at units, R = K - 1 faults.
 """
@@ -31,8 +34,10 @@ from torch import Tensor, nn
 UNSEEN = -20.0
 #: Least probability of a fault that no tree speaks for.
 LEAST = 1e-9
-#: What the names of the units' arrays begin with.
-AT_UNITS = "at_units."
+#: Added to the probabilities by extremely randomised trees: of a class that none of them speaks for, nothing is known.
+DOUBT = 1e-3
+#: What the names of the units' and of the extremely randomised trees' arrays begin with.
+AT_UNITS, EXTRA = "at_units.", "extra."
 #: The arrays of an ensemble.
 ARRAYS = ("feature", "threshold", "missing_left", "left", "right", "value", "root", "target", "base", "depth")
 #: Bins, back from the end of the window, whose values the trees of units ask for.
@@ -189,15 +194,36 @@ class Trees(nn.Module):
         for name, array in arrays.items():
             self.register_buffer(name, array)
 
-    def scores(self, features: Tensor) -> Tensor:
-        """Sums of the leaves that features [N, F] lead to, in double precision, [N, scores]."""
+    def leaves(self, features: Tensor) -> Tensor:
+        """Nodes in which features [N, F] end, [N, trees]."""
         features = features.double()
         at = self.root.expand(len(features), -1)
         for _ in range(int(self.depth)):
             value = features.gather(1, self.feature[at])
             left = (value <= self.threshold[at]) | (value.isnan() & self.missing_left[at])
             at = torch.where(left, self.left[at], self.right[at])
-        return self.base.repeat(len(features), 1).index_add_(1, self.target, self.value[at])
+        return at
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Sums of the leaves that features [N, F] lead to, in double precision, [N, scores]."""
+        return self.base.repeat(len(features), 1).index_add_(1, self.target, self.value[self.leaves(features)])
+
+
+class ExtraTrees(Trees):
+    """Extremely randomised trees (Geurts, Ernst and Wehenkel, "Extremely randomized trees", 2006).
+
+    Args:
+        value: share of a tree's verdict that a leaf gives to each class, the sum over all trees is a probability,
+            [nodes, K].
+        base: added to the logarithms of the probabilities, [K].
+        others: see :class:`Trees`; there is no ``target``.
+    """
+
+    arrays = tuple(name for name in ARRAYS if name != "target")
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Log-probabilities of features [N, F] but for a constant, in double precision, [N, K]."""
+        return torch.log(self.value[self.leaves(features)].sum(1) + DOUBT) + self.base
 
 
 class UnitTrees(Trees):
@@ -273,6 +299,7 @@ class TreeExpert(Trees):
         others: see :class:`Trees`; there are K scores.
 
     Attributes:
+        extra: has half of the say of those of whole devices.
         at_units: looks for faults at each unit.
     """
 
@@ -282,12 +309,16 @@ class TreeExpert(Trees):
 
     def __init__(self, **arrays: Tensor) -> None:
         super().__init__(**arrays)
+        self.extra: ExtraTrees | None = None
         self.at_units: UnitTrees | None = None
 
     def forward(self, window_NLC: Tensor) -> Tensor:
         """Log-probabilities of windows in raw units, [N, K]."""
         found = statistics(window_NLC, self.units)
-        log_prob = torch.log_softmax(self.scores(window_features(found, self.units)), dim=1)
+        features = window_features(found, self.units)
+        log_prob = torch.log_softmax(self.scores(features), dim=1)
+        if self.extra is not None:
+            log_prob = torch.log_softmax((log_prob + torch.log_softmax(self.extra.scores(features), dim=1)) / 2, dim=1)
         if self.at_units is not None:
             log_prob = self.at_units(unit_features(window_NLC, found, self.units), log_prob)
         return log_prob.float()
@@ -300,7 +331,11 @@ class TreeExpert(Trees):
     @classmethod
     def of_weights(cls, weights: Mapping[str, Tensor]) -> "TreeExpert":
         """From what ``state_dict`` gave."""
-        inner = {name.removeprefix(AT_UNITS): array for name, array in weights.items() if name.startswith(AT_UNITS)}
-        expert = cls(**{name: array for name, array in weights.items() if not name.startswith(AT_UNITS)})
-        expert.at_units = UnitTrees(**inner) if inner else None
+        parts: dict[str, dict[str, Tensor]] = {AT_UNITS: {}, EXTRA: {}, "": {}}
+        for name, array in weights.items():
+            of = next(prefix for prefix in parts if name.startswith(prefix))
+            parts[of][name.removeprefix(of)] = array
+        expert = cls(**parts[""])
+        expert.at_units = UnitTrees(**parts[AT_UNITS]) if parts[AT_UNITS] else None
+        expert.extra = ExtraTrees(**parts[EXTRA]) if parts[EXTRA] else None
         return expert
