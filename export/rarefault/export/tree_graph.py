@@ -27,9 +27,11 @@ def tree_log_prob(graph: GraphBuilder, trees: TreeExpert, window_length: int) ->
     features = _window_features(graph, found)
     scores = _scores(graph, "tree", trees, features)
     if trees.extra is not None:
+        unrest = graph.add("Flatten", [_unrest(graph, window_length)], "flat_unrest", axis=1)
+        asked = graph.add("Concat", [features, unrest], "extra_features", axis=1)
         spoken = [
             graph.add("LogSoftmax", [scores], "boosted_log_prob", axis=1),
-            graph.add("LogSoftmax", [_extra_scores(graph, trees.extra, features)], "extra_log_prob", axis=1),
+            graph.add("LogSoftmax", [_extra_scores(graph, trees.extra, asked)], "extra_log_prob", axis=1),
         ]
         both = graph.add("Add", spoken, "device_sum")
         scores = graph.add("Mul", [both, graph.constant("half", np.float32(0.5))], "device_scores")
@@ -228,6 +230,25 @@ def _statistics(graph: GraphBuilder, trees: TreeExpert, length: int) -> _Found:
             pairs = [graph.add("Sub", ends, f"{name}_pairs")]  # [N, U, P]
         found.append((own, pairs))
     return _Found(channels, found)
+
+
+def _unrest(graph: GraphBuilder, length: int) -> str:
+    """Mean absolute change from one bin to the next [N, S, C]; see :func:`rarefault.train.trees.statistics`."""
+    spans = graph.constant("step_spans", Taps.of(length).span_matrix(length)[:, 1:])
+    axis = graph.constant("step_axis", np.array([1]))
+    ends = []
+    for name, first, after in (("later", 1, length), ("earlier", 0, length - 1)):
+        bounds = [graph.constant(f"{name}_{end}", np.array([at])) for end, at in (("first", first), ("after", after))]
+        ends.append(graph.add("Slice", ["window", *bounds, axis], f"{name}_bins"))
+    step = graph.add("Abs", [graph.add("Sub", ends, "bin_changes")], "steps")
+    unknown = graph.add("IsNaN", [step], "steps_unknown")
+    known = graph.add("Cast", [graph.add("Not", [unknown], "steps_known")], "step_ones", to=TensorProto.DOUBLE)
+    filled = graph.add("Where", [unknown, graph.constant("no_step", np.float32(0)), step], "steps_or_zero")
+    total = graph.add(
+        "MatMul", [spans, graph.add("Cast", [filled], "wide_steps", to=TensorProto.DOUBLE)], "step_totals"
+    )
+    mean = graph.add("Div", [total, graph.add("MatMul", [spans, known], "step_counts")], "wide_unrest")
+    return graph.add("Cast", [mean], "unrest", to=TensorProto.FLOAT)
 
 
 def _window_features(graph: GraphBuilder, found: _Found) -> str:

@@ -11,9 +11,19 @@ from torch import Tensor
 
 from rarefault.runtime.errors import RarefaultError
 from rarefault.runtime.grid import Bool, Float32, Float64, Int64
+from rarefault.runtime.streams import Windows
 from rarefault.train.config import TrainConfig, TreesConfig
 from rarefault.train.recipe import class_shares
-from rarefault.train.trees import UNSEEN, ExtraTrees, TreeExpert, UnitTrees, statistics, unit_features, window_features
+from rarefault.train.trees import (
+    UNSEEN,
+    ExtraTrees,
+    Taps,
+    TreeExpert,
+    UnitTrees,
+    extra_features,
+    statistics,
+    unit_features,
+)
 from rarefault.train.unit_labels import NONE
 from rarefault.train.units import swapped
 from rarefault.train.windows import LabelledWindows
@@ -118,7 +128,8 @@ def _grow_at_devices(
     # fault 6 is 0.922 with them for 0.927 on days, 0.840 for 0.832 on weeks.
     weighted = at_units is None
     grower = _grower(config, seed, "balanced" if weighted else None)
-    _grow(grower, features, label, threads)
+    asked = features[:, : features.shape[1] - unrest_count(windows.windows)]
+    _grow(grower, asked, label, threads)
     classes = np.asarray(grower.classes_, np.int64)
     # Of two classes the library grows trees for the second alone, whose score is the logit.
     speaks = classes if len(classes) > 2 else classes[1:]
@@ -127,8 +138,8 @@ def _grow_at_devices(
     trees = _expert(_read([(grower, speaks.tolist())], base), units)
     shown = select[:CHUNK]
     with torch.inference_mode():
-        got = torch.softmax(trees.scores(torch.from_numpy(features[: len(shown)])), dim=1).numpy()[:, classes]
-    _check(got, grower.predict_proba(features[: len(shown)]))
+        got = torch.softmax(trees.scores(torch.from_numpy(asked[: len(shown)])), dim=1).numpy()[:, classes]
+    _check(got, grower.predict_proba(asked[: len(shown)]))
     if config.extra_trees:
         trees.extra = _grow_extra(features, label, classes, base, config, seed, weighted=weighted)
     if weighted:
@@ -152,6 +163,7 @@ def _grow_extra(
         seed: of the growing.
         weighted: whether all classes count alike.
     """
+    _fill_unknown(features)
     grower = ExtraTreesClassifier(
         config.extra_trees,
         criterion="entropy",
@@ -271,12 +283,16 @@ def _grower(config: TreesConfig, seed: int, class_weight: str | None = None) -> 
 
 
 def _grow(grower: HistGradientBoostingClassifier, features: Float32, label: Int64 | Bool, threads: int) -> None:
-    # The library cannot bin what is never known. Being constant, it is asked for by no tree.
-    features[:, np.isnan(features).all(axis=0)] = 0.0
+    _fill_unknown(features)
     # The library's threads wait for each other without sleeping: on a busy core they take minutes for what one does in
     # half of one. And sums of one thread are the same on every machine.
     with threadpool_limits(max(threads, 1), user_api="openmp"):
         grower.fit(features, label)
+
+
+def _fill_unknown(features: Float32) -> None:
+    """Make constant, in place, what is never known: the library cannot bin it. No tree asks for a constant."""
+    features[:, np.isnan(features).all(axis=0)] = 0.0
 
 
 @torch.inference_mode()
@@ -298,14 +314,23 @@ def few_events(windows: LabelledWindows, n_classes: int) -> list[int]:
 def features_of(
     windows: LabelledWindows, select: Int64, units: Int64 = NONE, swap: np.random.Generator | None = None
 ) -> Float32:
-    """Statistics of the selected windows, [W, features]; with ``swap``, of copies whose units are dealt anew by it."""
+    """Statistics of the selected windows, [W, features]; with ``swap``, of copies whose units are dealt anew by it.
+
+    Those of :func:`extra_features`, which begin with those of :func:`window_features`.
+    """
     index = torch.from_numpy(units)
     parts = []
     for at in range(0, len(select), CHUNK):
         x = windows.windows.gather(select[at : at + CHUNK])
         x = x if swap is None else swapped(x, units, swap)
-        parts.append(window_features(statistics(torch.from_numpy(x), index), index).numpy())
+        parts.append(extra_features(statistics(torch.from_numpy(x), index), index).numpy())
     return np.concatenate(parts)
+
+
+def unrest_count(windows: Windows) -> int:
+    """How many of the statistics, the last ones, are for the extremely randomised trees alone."""
+    channels: int = windows.rows.shape[1]
+    return len(Taps.of(windows.length).spans) * channels
 
 
 def unit_features_of(windows: LabelledWindows, select: Int64, units: Int64) -> Float32:
