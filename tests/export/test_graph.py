@@ -15,6 +15,7 @@ from rarefault.runtime.manifest import METADATA_KEY, DecisionSpec, GridSpec, Man
 from rarefault.runtime.model_file import load_model
 from rarefault.runtime.streams import Streams
 from rarefault.train.config import TreesConfig
+from rarefault.train.forward_filter import ForwardFilter
 from rarefault.train.model import PRESETS, LRConvLSTM, ModelSpec
 from rarefault.train.run_directory import Reference, RunDirectory
 from rarefault.train.step import TorchStep
@@ -33,6 +34,9 @@ SPECS = {
         filters=1, kernel=1, inner=(1, 1), outer=(1, 1), dropout=0.0, clip=1.0, missing_indicator=False
     ),
 }
+
+
+FILTER = ForwardFilter.of(np.array([0.3, 0.7, 0.1]), (0.4, 0.3, 0.3, 1e-6), (0.9, 0.07, 0.03, 1e-6)).float()
 
 
 def network(spec: ModelSpec, n_channels: int = 3, n_classes: int = 4, length: int = 7) -> LRConvLSTM:
@@ -61,10 +65,12 @@ def manifest_of(model: LRConvLSTM) -> Manifest:
     )
 
 
+@pytest.mark.parametrize("filtered", [False, True], ids=["plain", "filtered"])
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
-def test_the_graph_computes_what_the_network_computes(spec: ModelSpec, tmp_path: Path) -> None:
+def test_the_graph_computes_what_the_network_computes(spec: ModelSpec, filtered: bool, tmp_path: Path) -> None:
     """Whatever the sizes, with and without the plane of missing values, file and network agree on every output."""
     model = network(spec)
+    model.filter = FILTER if filtered else None
     path = tmp_path / "net.onnx"
     path.write_bytes(with_manifest(step_graph(model), manifest_of(model)))
     step = TorchStep(model)
@@ -78,7 +84,7 @@ def test_the_graph_computes_what_the_network_computes(spec: ModelSpec, tmp_path:
 
 @pytest.mark.parametrize("units", [[], [[0], [2]], [[0, 1], [4, 3]]], ids=["no units", "of one", "of two channels"])
 def test_the_trees_come_to_the_same_leaves(tmp_path: Path, units: list[list[int]]) -> None:
-    """Beside the network or alone, with holes and dead channels, and for a class that has no tree."""
+    """Beside the network or alone, with holes and dead channels, for a class that has no tree, filtered or not."""
     model = network(PRESETS["small"], n_channels=5, n_classes=4, length=12)
     rng = np.random.default_rng(1)
     center, scale = model.center.numpy(), model.scale.numpy()
@@ -94,7 +100,8 @@ def test_the_trees_come_to_the_same_leaves(tmp_path: Path, units: list[list[int]
     known = np.array(units, np.int64) if units else NONE
     model.trees = grow_trees(windows, 4, (0.4, 0.3, 0.3, 1e-6), TreesConfig(rounds=30), 0, units=known)
     assert model.trees is not None
-    for share in ([0.0] * 4, [0.4] * 4, [0.4, 0.4, 1.0, 0.0], [1.0] * 4):
+    filters = (None, FILTER, None, FILTER)
+    for share, model.filter in zip(([0.0] * 4, [0.4] * 4, [0.4, 0.4, 1.0, 0.0], [1.0] * 4), filters, strict=True):
         model.trees.share.copy_(torch.tensor(share))
         path = tmp_path / "both.onnx"
         path.write_bytes(with_manifest(step_graph(model), manifest_of(model)))
