@@ -6,7 +6,8 @@ reads ``phm2015/plant_31*.csv`` and ``tep/d*.dat`` from the folder ``RAREFAULT_D
 and writes ``benchmarks/results/quality.json``, a list of rows ``{data, protocol, dealing, method, seed, macro_f1,
 macro_recall, f1_per_class, ...}``, and ``quality.md`` beside it. It may be interrupted: what is complete is kept in
 ``benchmarks/.cache/quality``. Both files hold all results of the present settings, whichever this call has run, and
-what they held before of trainings that are not there any more; ``--quick`` prints its table and leaves them alone.
+what they held before of trainings that are not there any more; ``--quick`` and ``--folds`` print their table and leave
+them alone.
 Networks train on a GPU where there is one.
 """
 
@@ -38,7 +39,9 @@ ROOT = Path(__file__).parents[2]
 CACHE = ROOT / "benchmarks" / ".cache" / "quality"
 #: Libraries of which each would take all cores.
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS")
-QUICK_PROBLEMS = ("plant31-day", "tep-runs")
+#: What ``--quick`` trains on: two cores are to be done with it in ten minutes, of which the folds of rarefault take
+#: eight.
+QUICK_PROBLEMS, QUICK_FOLDS = ("plant31-day",), 2
 
 
 def main() -> int:
@@ -49,14 +52,15 @@ def main() -> int:
     if not folder:
         sys.exit("RAREFAULT_DATA is not set: it names the folder that holds phm2015/plant_31a.csv and tep/d00.dat")
     cache = Cache(CACHE)
-    chosen = make_tasks(args.problems, args.methods, args.seeds, args.dealings)
+    chosen = make_tasks(args.problems, args.methods, args.seeds, args.dealings, args.folds)
     todo = [task for task in chosen if args.fresh or cache.current(task) is None]
     console.print(f"{len(chosen)} trainings, {len(chosen) - len(todo)} of them kept from before")
     failed = _run(todo, Path(folder).resolve(), args.workers, console, fresh=args.fresh) if todo else 0
 
-    shown = chosen if args.quick else make_tasks(list(PROBLEMS), list(METHODS), args.seeds, args.dealings)
+    apart = args.quick or args.folds is not None
+    shown = chosen if apart else make_tasks(list(PROBLEMS), list(METHODS), args.seeds, args.dealings)
     rows, missing = make_rows(cache, shown)
-    out = args.out or (None if args.quick else ROOT / "benchmarks" / "results" / "quality.json")
+    out = args.out or (None if apart else ROOT / "benchmarks" / "results" / "quality.json")
     if out and (kept := _kept(out, rows)):
         console.print(f"{len(kept)} rows are kept from {out.name}: their trainings are not in {CACHE.name}")
         places = {(p.data, p.protocol, m): i for i, (p, m) in enumerate(product(PROBLEMS.values(), METHODS))}
@@ -85,15 +89,24 @@ def _key(row: Row) -> tuple[str, str, str, int, int]:
     return row["data"], row["protocol"], row["method"], row["dealing"], row["seed"]
 
 
-def make_tasks(problems: list[str], methods: list[str], seeds: int, dealings: int = 1) -> list[Task]:
-    """All trainings of a selection, fold by fold, so that what two methods share is read once."""
+def make_tasks(
+    problems: list[str], methods: list[str], seeds: int, dealings: int = 1, folds: int | None = None
+) -> list[Task]:
+    """All trainings of a selection, fold by fold, so that what two methods share is read once.
+
+    Args:
+        problems, methods: their keys.
+        seeds: of each method that has any.
+        dealings: of the blocks to the folds.
+        folds: of each problem, the first ones; None for all.
+    """
     return [
         Task(problem, method, seed, fold, dealing)
         for problem in problems
         for dealing in range(dealings if PROBLEMS[problem].folds > 1 else 1)
         for method in methods
         for seed in range(seeds if METHODS[method].seeded else 1)
-        for fold in range(PROBLEMS[problem].folds)
+        for fold in range(min(PROBLEMS[problem].folds, folds or PROBLEMS[problem].folds))
     ]
 
 
@@ -146,7 +159,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, help="of each method that has any (default 3)")
     parser.add_argument("--dealings", type=int, default=1, help="of the blocks of plant 31 to its folds (default 1)")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each (default 2)")
-    parser.add_argument("--quick", action="store_true", help="some methods, one seed: under an hour on two cores")
+    parser.add_argument("--folds", type=int, help="the first folds alone; their table is printed and not kept")
+    parser.add_argument(
+        "--quick", action="store_true", help="some methods, two folds of days, one seed: ten minutes on two cores"
+    )
     parser.add_argument("--fresh", action="store_true", help="run again what is kept")
     parser.add_argument("--out", type=Path, help="JSON; the table goes beside it (default results/quality.json)")
     args = parser.parse_args()
@@ -154,6 +170,7 @@ def _arguments() -> argparse.Namespace:
     args.problems = args.problems or list(QUICK_PROBLEMS if quick else PROBLEMS)
     args.methods = args.methods or [name for name, method in METHODS.items() if method.quick or not quick]
     args.seeds = args.seeds or (1 if quick else 3)
+    args.folds = args.folds or (QUICK_FOLDS if quick else None)
     return args
 
 

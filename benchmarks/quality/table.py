@@ -28,7 +28,7 @@ TITLES = {
 
 
 def make_rows(cache: Cache, tasks: Iterable[Task]) -> tuple[list[Row], list[Task]]:
-    """A row for each problem, dealing, method and seed whose folds are all there, and the tasks that are missing."""
+    """A row for each problem, dealing, method and seed whose tasks are all done, and the tasks that are missing."""
     groups: dict[Task, list[Task]] = {}
     for task in tasks:
         groups.setdefault(replace(task, fold=0), []).append(task)
@@ -51,6 +51,7 @@ def _row(task: Task, results: list[Result]) -> Row:
         "dealing": task.dealing,
         "method": method.name,
         "seed": task.seed,
+        "folds": len(results),
     }
     about |= score([r.judged for r in results if r.judged is not None], results[0].classes)
     notes = [r.prediction.notes for r in results if r.prediction.notes]
@@ -69,8 +70,10 @@ def markdown(rows: list[Row]) -> str:
         dealt = [row for row in rows if (row["data"], row["protocol"]) == (problem.data, problem.protocol)]
         mine = [row for row in dealt if row["dealing"] == 0]
         if mine:
-            windows = mine[0]["windows"]
-            parts += [f"## {TITLES[problem.key]}", f"{windows:,} windows.", _main_table(mine), _budget_table(mine)]
+            folds = mine[0].get("folds", problem.folds)  # rows had no such field once
+            of = "" if folds == problem.folds else f" of the first {folds} of {problem.folds} folds"
+            windows = f"{mine[0]['windows']:,} windows{of}."
+            parts += [f"## {TITLES[problem.key]}", windows, _main_table(mine), _budget_table(mine)]
             if any(row["coverage"] for row in mine):
                 parts.append(_coverage_table(mine))
             if len(dealt) > len(mine):

@@ -7,14 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 from benchmarks.novelty import without_fault
+from benchmarks.quality.__main__ import make_tasks
 from benchmarks.quality.methods import ONCE
 from benchmarks.quality.methods.nets import train_net
 from benchmarks.quality.methods.rivals import deep_conv_lstm, inception_time, lrcn
-from benchmarks.quality.prediction import Prediction, judge
+from benchmarks.quality.prediction import Prediction, filtered, judge
 from benchmarks.quality.protocol import Fold, Problem, cut
+from scipy.special import log_softmax
 
 from rarefault.train.config import load_train_config
 from rarefault.train.history import read_history
+from rarefault.train.recipe import class_shares
 from rarefault.train.split import PARTS, Part, split_history
 
 
@@ -46,6 +49,35 @@ def test_a_fault_that_is_hidden_has_no_part_in_the_decision(write_plant: Callabl
     prediction = train_net(hidden, 0)
     np.testing.assert_array_equal(prediction.windows["label"], hidden.parts["validation"].label)
     assert not (prediction.windows["label"] == stuck).any()
+
+
+def test_a_method_is_judged_with_the_filter_that_is_shipped(write_plant: Callable[..., Path], tmp_path: Path) -> None:
+    """It is fitted on the held-out windows, whose labels it makes likelier, and changes nothing of what is untold."""
+    fold = _small_fold(write_plant(tmp_path, days=5, devices=1), {"decision.filter": False})
+    prediction = train_net(fold, 0)
+    with_filter = filtered(fold, prediction)
+    assert prediction.training_prior is not None
+    shift = np.log(class_shares(fold.parts["train"].label, 3)) - np.log(prediction.training_prior)
+
+    def loss(of: Prediction) -> float:
+        label = of.windows["label"]
+        known = np.flatnonzero(label >= 0)
+        return -float(log_softmax(of.validation + shift, axis=1)[known, label[known]].mean())
+
+    assert loss(with_filter) < loss(prediction)
+    assert with_filter.test.shape == prediction.test.shape
+    assert with_filter.training_prior == prediction.training_prior
+    assert (prediction.test != with_filter.test).any()
+
+
+def test_some_folds_alone_can_be_trained() -> None:
+    """As for a quick table; of a problem that has fewer, all of them."""
+    tasks = make_tasks(["plant31-day", "tep-runs"], ["rarefault"], 2, folds=2)
+    assert [(task.problem, task.seed, task.fold) for task in tasks] == [
+        ("plant31-day", 0, 0), ("plant31-day", 0, 1), ("plant31-day", 1, 0), ("plant31-day", 1, 1),
+        ("tep-runs", 0, 0), ("tep-runs", 1, 0),
+    ]  # fmt: skip
+    assert len(make_tasks(["plant31-day"], ["rarefault"], 1)) == 5
 
 
 def _small_fold(config_file: Path, changes: dict[str, Any]) -> Fold:
