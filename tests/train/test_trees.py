@@ -17,7 +17,8 @@ from rarefault.train.history import Phm2015Config
 from rarefault.train.model import PRESETS, LRConvLSTM
 from rarefault.train.recipe import class_shares
 from rarefault.train.shares import FEW_WINDOWS, fit_share, fit_shares
-from rarefault.train.tree_fit import features_of, grow_trees, judge
+from rarefault.train.tree_features import features_of
+from rarefault.train.tree_fit import grow_trees, judge
 from rarefault.train.trees import ARRAYS, UNSEEN, UnitTrees, extra_features, statistics, window_features
 from rarefault.train.unit_labels import NONE, UnitLabels
 from rarefault.train.units import channels_of_units, swapped
@@ -27,7 +28,7 @@ WINDOW = WindowSpec(length=12, stride=2)
 TREES = TreesConfig(rounds=20)
 
 
-def windows(n_classes: int) -> LabelledWindows:
+def windows(n_classes: int, window: WindowSpec = WINDOW) -> LabelledWindows:
     """A device's windows with holes; the class is the level of the first channel, the third channel never speaks."""
     rng = np.random.default_rng(0)
     level = np.repeat(rng.integers(0, n_classes, 60), 20)
@@ -36,8 +37,8 @@ def windows(n_classes: int) -> LabelledWindows:
     values[rng.random(values.shape) < 0.05] = np.nan
     values[:, 2] = np.nan
     index = np.arange(len(level))
-    cut = Streams(WINDOW, 3).push(Bins(np.zeros(len(level), np.int32), index, values, index == 0))
-    return LabelledWindows(cut, level[cut.end_index], np.cumsum(cut.fresh), WINDOW.stride)
+    cut = Streams(window, 3).push(Bins(np.zeros(len(level), np.int32), index, values, index == 0))
+    return LabelledWindows(cut, level[cut.end_index], np.cumsum(cut.fresh), window.stride)
 
 
 def features_of_devices(x: Float32, units: NDArray[np.int64] = NONE) -> Float32:
@@ -143,6 +144,15 @@ def test_half_of_the_say_of_whole_devices_is_theirs() -> None:
     mean = (judge(boosted, found) + extra) / 2
     np.testing.assert_allclose(judge(both, found), mean - np.logaddexp.reduce(mean, axis=1)[:, None], atol=1e-4)
     assert (extra.argmax(axis=1) == found.label).mean() > 0.95
+
+
+def test_of_one_bin_nothing_is_said_of_changes() -> None:
+    """Boosted trees on its values are all that there are."""
+    found = windows(3, WindowSpec(length=1, stride=1))
+    trees = grow_trees(found, 3, (0.4, 0.3, 0.3), TREES, 0)
+    assert trees is not None
+    assert trees.extra is None
+    assert (judge(trees, found).argmax(axis=1) == found.label)[~np.isnan(found.windows.rows[:, 0])].mean() > 0.99
 
 
 def test_swapping_moves_whole_units_and_leaves_silent_ones() -> None:

@@ -11,25 +11,13 @@ from torch import Tensor
 
 from rarefault.runtime.errors import RarefaultError
 from rarefault.runtime.grid import Bool, Float32, Float64, Int64
-from rarefault.runtime.streams import Windows
 from rarefault.train.config import TrainConfig, TreesConfig
 from rarefault.train.recipe import class_shares
-from rarefault.train.trees import (
-    UNSEEN,
-    ExtraTrees,
-    Taps,
-    TreeExpert,
-    UnitTrees,
-    extra_features,
-    statistics,
-    unit_features,
-)
+from rarefault.train.tree_features import CHUNK, features_of, fill_unknown, unit_features_of, unrest_count
+from rarefault.train.trees import UNSEEN, ExtraTrees, TreeExpert, UnitTrees
 from rarefault.train.unit_labels import NONE
-from rarefault.train.units import swapped
 from rarefault.train.windows import LabelledWindows
 
-#: Windows whose features are computed at once.
-CHUNK = 2048
 #: Windows that bins are found from where windows are weighted, at most.
 BINNED = 50_000
 #: Deepest tree; what the step computes is bounded by it.
@@ -140,7 +128,7 @@ def _grow_at_devices(
     with torch.inference_mode():
         got = torch.softmax(trees.scores(torch.from_numpy(asked[: len(shown)])), dim=1).numpy()[:, classes]
     _check(got, grower.predict_proba(asked[: len(shown)]))
-    if config.extra_trees:
+    if config.extra_trees and windows.windows.length > 1:  # of one bin, nothing can be said of changes
         trees.extra = _grow_extra(features, label, classes, base, config, seed, weighted=weighted)
     if weighted:
         to_prior = torch.log(torch.tensor(prior, dtype=torch.float64)) * (trees.base > UNSEEN)
@@ -163,7 +151,7 @@ def _grow_extra(
         seed: of the growing.
         weighted: whether all classes count alike.
     """
-    _fill_unknown(features)
+    fill_unknown(features)
     grower = ExtraTreesClassifier(
         config.extra_trees,
         criterion="entropy",
@@ -283,16 +271,11 @@ def _grower(config: TreesConfig, seed: int, class_weight: str | None = None) -> 
 
 
 def _grow(grower: HistGradientBoostingClassifier, features: Float32, label: Int64 | Bool, threads: int) -> None:
-    _fill_unknown(features)
+    fill_unknown(features)
     # The library's threads wait for each other without sleeping: on a busy core they take minutes for what one does in
     # half of one. And sums of one thread are the same on every machine.
     with threadpool_limits(max(threads, 1), user_api="openmp"):
         grower.fit(features, label)
-
-
-def _fill_unknown(features: Float32) -> None:
-    """Make constant, in place, what is never known: the library cannot bin it. No tree asks for a constant."""
-    features[:, np.isnan(features).all(axis=0)] = 0.0
 
 
 @torch.inference_mode()
@@ -309,38 +292,6 @@ def few_events(windows: LabelledWindows, n_classes: int) -> list[int]:
     """The faults that have fewer than ``FEW_EVENTS`` events in the windows, but one at least."""
     counts = windows.events(n_classes)
     return [c for c in range(1, n_classes) if 0 < counts[c] < FEW_EVENTS]
-
-
-def features_of(
-    windows: LabelledWindows, select: Int64, units: Int64 = NONE, swap: np.random.Generator | None = None
-) -> Float32:
-    """Statistics of the selected windows, [W, features]; with ``swap``, of copies whose units are dealt anew by it.
-
-    Those of :func:`extra_features`, which begin with those of :func:`window_features`.
-    """
-    index = torch.from_numpy(units)
-    parts = []
-    for at in range(0, len(select), CHUNK):
-        x = windows.windows.gather(select[at : at + CHUNK])
-        x = x if swap is None else swapped(x, units, swap)
-        parts.append(extra_features(statistics(torch.from_numpy(x), index), index).numpy())
-    return np.concatenate(parts)
-
-
-def unrest_count(windows: Windows) -> int:
-    """How many of the statistics, the last ones, are for the extremely randomised trees alone."""
-    channels: int = windows.rows.shape[1]
-    return len(Taps.of(windows.length).spans) * channels
-
-
-def unit_features_of(windows: LabelledWindows, select: Int64, units: Int64) -> Float32:
-    """Statistics of the units of the selected windows, unit after unit, [W U, features]."""
-    index = torch.from_numpy(units)
-    parts = []
-    for at in range(0, len(select), CHUNK):
-        x = torch.from_numpy(windows.windows.gather(select[at : at + CHUNK]))
-        parts.append(unit_features(x, statistics(x, index), index).numpy())
-    return np.concatenate(parts)
 
 
 def _read(growers: list[tuple[HistGradientBoostingClassifier, list[int]]], base: Float64) -> dict[str, Tensor]:

@@ -1,0 +1,51 @@
+"""What the trees are asked of windows, computed for many of them."""
+
+import numpy as np
+import torch
+
+from rarefault.runtime.grid import Float32, Int64
+from rarefault.runtime.streams import Windows
+from rarefault.train.trees import Taps, extra_features, statistics, unit_features
+from rarefault.train.unit_labels import NONE
+from rarefault.train.units import swapped
+from rarefault.train.windows import LabelledWindows
+
+#: Windows whose features are computed at once.
+CHUNK = 2048
+
+
+def features_of(
+    windows: LabelledWindows, select: Int64, units: Int64 = NONE, swap: np.random.Generator | None = None
+) -> Float32:
+    """Statistics of the selected windows, [W, features]; with ``swap``, of copies whose units are dealt anew by it.
+
+    Those of :func:`extra_features`, which begin with those of :func:`window_features`.
+    """
+    index = torch.from_numpy(units)
+    parts = []
+    for at in range(0, len(select), CHUNK):
+        x = windows.windows.gather(select[at : at + CHUNK])
+        x = x if swap is None else swapped(x, units, swap)
+        parts.append(extra_features(statistics(torch.from_numpy(x), index), index).numpy())
+    return np.concatenate(parts)
+
+
+def unrest_count(windows: Windows) -> int:
+    """How many of the statistics, the last ones, are for the extremely randomised trees alone."""
+    channels: int = windows.rows.shape[1]
+    return len(Taps.of(windows.length).spans) * channels
+
+
+def unit_features_of(windows: LabelledWindows, select: Int64, units: Int64) -> Float32:
+    """Statistics of the units of the selected windows, unit after unit, [W U, features]."""
+    index = torch.from_numpy(units)
+    parts = []
+    for at in range(0, len(select), CHUNK):
+        x = torch.from_numpy(windows.windows.gather(select[at : at + CHUNK]))
+        parts.append(unit_features(x, statistics(x, index), index).numpy())
+    return np.concatenate(parts)
+
+
+def fill_unknown(features: Float32) -> None:
+    """Make constant, in place, what is never known: the library cannot bin it. No tree asks for a constant."""
+    features[:, np.isnan(features).all(axis=0)] = 0.0
