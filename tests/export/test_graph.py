@@ -98,7 +98,7 @@ def test_the_trees_come_to_the_same_leaves(tmp_path: Path, units: list[list[int]
     )
     windows = LabelledWindows(cut, label, np.cumsum(cut.fresh), spec.stride)
     known = np.array(units, np.int64) if units else NONE
-    model.trees = grow_trees(windows, 4, (0.4, 0.3, 0.3, 1e-6), TreesConfig(rounds=30), 0, units=known)
+    model.trees = grow_trees(windows, 4, (0.4, 0.3, 0.3, 1e-6), TreesConfig(rounds=30, extra_trees=20), 0, units=known)
     assert model.trees is not None
     filters = (None, FILTER, None, FILTER)
     for share, model.filter in zip(([0.0] * 4, [0.4] * 4, [0.4, 0.4, 1.0, 0.0], [1.0] * 4), filters, strict=True):
@@ -136,7 +136,7 @@ def test_faults_are_looked_for_at_each_unit(tmp_path: Path, length: int, everyth
     at_units = UnitLabels((1, 2), np.stack((low, high), axis=2), known, (2, 1, 3))
     windows = LabelledWindows(cut, label, np.cumsum(cut.fresh), spec.stride, at_units)
     prior = (0.4, 0.3, 0.2, 1e-6 if everything else 0.1)
-    model.trees = grow_trees(windows, 4, prior, TreesConfig(rounds=30), 0, units=units)
+    model.trees = grow_trees(windows, 4, prior, TreesConfig(rounds=30, extra_trees=20), 0, units=units)
     assert model.trees is not None
     assert model.trees.at_units is not None
     assert (len(model.trees.root) == 0) == everything

@@ -50,6 +50,7 @@ epochs = 4
 
 [trees]
 rounds = 15
+extra_trees = 20
 """
 
 

@@ -36,6 +36,7 @@ outer = [12, 8]
 
 [trees]
 rounds = 40
+extra_trees = 20
 
 [training]
 epochs = 30

@@ -21,7 +21,7 @@ from rarefault.train.untrained import new_model
 from rarefault.train.windows import LabelledWindows, cut_windows
 
 Prepared = tuple[TrainConfig, History, Split, LabelledWindows]
-CHANGES = {"trees.rounds": 15, "training.epochs": 3, "training.cross_fit": True}
+CHANGES = {"trees.rounds": 15, "trees.extra_trees": 10, "training.epochs": 3, "training.cross_fit": True}
 
 
 @pytest.fixture(scope="module")

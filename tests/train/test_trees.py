@@ -25,7 +25,7 @@ from rarefault.train.units import channels_of_units, swapped
 from rarefault.train.windows import LabelledWindows
 
 WINDOW = WindowSpec(length=12, stride=2)
-TREES = TreesConfig(rounds=20)
+TREES = TreesConfig(rounds=20, extra_trees=20)
 
 
 def windows(n_classes: int, window: WindowSpec = WINDOW) -> LabelledWindows:
@@ -134,7 +134,7 @@ def test_half_of_the_say_of_whole_devices_is_theirs() -> None:
     assert boosted is not None
     assert both.extra is not None
     assert boosted.extra is None
-    assert len(both.extra.root) == 100
+    assert len(both.extra.root) == 20
     asked = torch.from_numpy(features_of(found, np.arange(len(found))))
     extra = torch.log_softmax(both.extra.scores(asked), dim=1).numpy()
     share = both.extra.value[both.extra.leaves(asked)].sum(1).numpy()
