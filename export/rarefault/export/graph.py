@@ -160,7 +160,7 @@ def filtered(graph: GraphBuilder, forward: ForwardFilter, said: str) -> tuple[st
     mixed = graph.add("Add", [kept, constant("renewed", forward.renewal * forward.true)], "renewed_belief")
     before = graph.add("Where", [some, mixed, true], "belief_before")
     relative = graph.add("Sub", [said, constant("learnt", forward.learnt.log())], "likelihood")
-    weight = [some, constant("weight", forward.weight), constant("first", forward.first)]
+    weight = [some, constant("weight", forward.weight), graph.constant("first", np.float32(1))]
     evidence = graph.add("Mul", [relative, graph.add("Where", weight, "window_weight")], "evidence")
     after = graph.add("Add", [graph.add("Log", [before], "log_belief_before"), evidence], "belief_score")
     after = graph.add("LogSoftmax", [after], "log_belief", axis=1)

@@ -10,7 +10,7 @@ for the likelihood (Bourlard and Morgan, "Connectionist speech recognition", 199
 
 Windows overlap and like to err alike, so that they are no independent evidence: ``weight`` is mostly below 1. Renewal 1
 and weight 1 leave what is said as it is. The belief is carried in the step's state, so that a fresh device has none:
-its first window counts with a weight of its own, against the shares of the classes.
+what is said of its first window stays as it is.
 
 Shapes: W windows, N devices due, B sequences, T windows of each, K classes.
 """
@@ -26,10 +26,10 @@ from torch import Tensor, nn
 
 from rarefault.runtime.grid import Bool, Float32, Float64, Int64
 
-#: What may be fitted: weight of a window, weight of a device's first one, renewal.
-BOUNDS = ((0.01, 2.0), (0.05, 2.0), (0.001, 1.0))
+#: What may be fitted: weight of a window, renewal.
+BOUNDS = ((0.01, 2.0), (0.001, 1.0))
 #: Where the search begins.
-BEGIN = (0.3, 0.7, 0.2)
+BEGIN = (0.3, 0.2)
 #: Windows of one device in a row that the fit looks at; longer rows are cut, or each step of the search takes long.
 ROW = 256
 
@@ -48,19 +48,17 @@ class ForwardFilter(nn.Module):
 
     Args:
         weight: of a window that is not the first, [].
-        first: weight of the first one, [].
         renewal: probability that the class is drawn anew from one window to the next, [].
         learnt: class shares that network and trees have learnt, and that the result has learnt again, [K].
         true: those that a new class is drawn by, [K].
     """
 
     weight: Tensor
-    first: Tensor
     renewal: Tensor
     learnt: Tensor
     true: Tensor
     #: Names of all arrays.
-    arrays = ("weight", "first", "renewal", "learnt", "true")
+    arrays = ("weight", "renewal", "learnt", "true")
 
     def __init__(self, **arrays: Tensor) -> None:
         super().__init__()
@@ -71,15 +69,15 @@ class ForwardFilter(nn.Module):
 
     @classmethod
     def of(cls, found: Float64, learnt: tuple[float, ...], true: tuple[float, ...]) -> "ForwardFilter":
-        """In double precision, from weight, weight of the first window and renewal, [3]."""
-        parts = {"weight": found[0], "first": found[1], "renewal": found[2], "learnt": learnt, "true": true}
+        """In double precision, from weight and renewal, [2]."""
+        parts = {"weight": found[0], "renewal": found[1], "learnt": learnt, "true": true}
         return cls(**{name: torch.tensor(part, dtype=torch.float64) for name, part in parts.items()})
 
     def step(self, log_prob_NK: Tensor, belief_NK: Tensor) -> Filtered:
         """One window of each device; a belief of nothing but zeros is none."""
         some = belief_NK.sum(1, keepdim=True) > 0
         before = torch.where(some, (1 - self.renewal) * belief_NK + self.renewal * self.true, self.true)
-        evidence = (log_prob_NK - self.learnt.log()) * torch.where(some, self.weight, self.first)
+        evidence = (log_prob_NK - self.learnt.log()) * torch.where(some, self.weight, 1.0)
         after = torch.log_softmax(before.log() + evidence, dim=1)
         return Filtered(torch.log_softmax(after - self.true.log() + self.learnt.log(), dim=1), after.exp())
 
@@ -141,4 +139,4 @@ def fit_filter(
         return -float(torch.log_softmax(said, dim=1)[known, label[known]].mean())
 
     best = minimize(nll, BEGIN, bounds=BOUNDS, method="Nelder-Mead", options={"xatol": 0.01, "fatol": 1e-5})
-    return ForwardFilter.of(best.x, learnt, true).float() if best.fun < nll(np.ones(3)) else None
+    return ForwardFilter.of(best.x, learnt, true).float() if best.fun < nll(np.ones(2)) else None
