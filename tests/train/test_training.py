@@ -106,20 +106,13 @@ def test_learning_again_takes_new_weights_and_the_same_share(trained: Training) 
 
 
 def test_the_filter_can_be_left_out(trained: Training, plant: Path, tmp_path: Path) -> None:
-    """With decision.filter = false, nothing but the network's state is carried; with it, the windows are known better.
-
-    On the validation blocks, on which it is fitted.
-    """
+    """With decision.filter = false, nothing but the network's state is carried; else the belief is, too."""
+    assert trained.model.filter is not None
     assert trained.manifest.state_size == trained.model.outer_size + len(trained.history.classes)
-    changes = {"trees.rounds": 0, "training.epochs": 2, "training.refit": False}
-    losses = {}
-    for wanted in (False, True):
-        config = load_train_config(plant, {**changes, "decision.filter": wanted})
-        done = train(config, plant.parent, tmp_path / str(wanted))
-        assert (done.model.filter is not None) == wanted
-        assert done.manifest.state_size == done.model.outer_size + wanted * len(done.history.classes)
-        losses[wanted] = done.metrics["validation"]["log_loss"]
-    assert losses[True] < losses[False]
+    changes = {"decision.filter": False, "trees.rounds": 0, "training.epochs": 1, "training.refit": False}
+    done = train(load_train_config(plant, changes), plant.parent, tmp_path / "run")
+    assert done.model.filter is None
+    assert done.manifest.state_size == done.model.outer_size
 
 
 def test_a_model_that_does_not_learn_again_is_the_same_everywhere(plant: Path, tmp_path: Path) -> None:
