@@ -36,7 +36,7 @@ def device_that_keeps_its_class(n: int, stays: float, seed: int) -> tuple[Float3
 
 
 def test_it_is_the_forward_algorithm() -> None:
-    """The same as adding up all ways through the classes, for each window."""
+    """The same as adding up all paths through the classes, for each window."""
     weight, renewal = 0.4, 0.3
     log_prob = said(5)
     likelihood = np.exp(log_prob.astype(np.float64)) / LEARNT
@@ -45,11 +45,11 @@ def test_it_is_the_forward_algorithm() -> None:
     filtered = filter_of(weight, renewal).along(log_prob, np.arange(5) == 0)
     for last in range(5):
         share = np.zeros(3)
-        for way in itertools.product(range(3), repeat=last + 1):
-            way_share = TRUE[way[0]] * likelihood[0, way[0]]
+        for path in itertools.product(range(3), repeat=last + 1):
+            path_share = TRUE[path[0]] * likelihood[0, path[0]]
             for at in range(1, last + 1):
-                way_share *= moves[way[at - 1], way[at]] * likelihood[at, way[at]]
-            share[way[-1]] += way_share
+                path_share *= moves[path[at - 1], path[at]] * likelihood[at, path[at]]
+            share[path[-1]] += path_share
         wanted = share / share.sum() / TRUE * LEARNT
         np.testing.assert_allclose(np.exp(filtered[last]), wanted / wanted.sum(), rtol=1e-5)
 

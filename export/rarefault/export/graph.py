@@ -70,7 +70,7 @@ def step_graph(model: LRConvLSTM) -> onnx.ModelProto:
         x = graph.add("LogSoftmax", [x], "network_log_prob", axis=1)
         x = pooled(graph, model.trees, x, tree_log_prob(graph, model.trees, model.window_length))
     if model.filter is not None:
-        x, belief = filtered(graph, model.filter, graph.add("LogSoftmax", [x], "said", axis=1))
+        x, belief = _filtered(graph, model.filter, graph.add("LogSoftmax", [x], "said", axis=1))
         graph.add("Concat", [outer, belief], "next_state", axis=1)
     graph.add("LogSoftmax", [x], "log_prob", axis=1)
     return graph.finish(
@@ -140,7 +140,7 @@ def _lstm(
     return f"{name}_all"
 
 
-def filtered(graph: GraphBuilder, forward: ForwardFilter, said: str) -> tuple[str, str]:
+def _filtered(graph: GraphBuilder, forward: ForwardFilter, said: str) -> tuple[str, str]:
     """Names of the filtered scores [N, K], which are no probabilities yet, and of the belief to carry [N, K].
 
     See :meth:`rarefault.train.forward_filter.ForwardFilter.step`.

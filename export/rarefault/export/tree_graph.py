@@ -27,8 +27,8 @@ def tree_log_prob(graph: GraphBuilder, trees: TreeExpert, window_length: int) ->
     features = _window_features(graph, found)
     scores = _scores(graph, "tree", trees, features)
     if trees.extra is not None:
-        unrest = graph.add("Flatten", [_unrest(graph, window_length)], "flat_unrest", axis=1)
-        asked = graph.add("Concat", [features, unrest], "extra_features", axis=1)
+        change = graph.add("Flatten", [_mean_abs_change(graph, window_length)], "flat_mean_abs_change", axis=1)
+        asked = graph.add("Concat", [features, change], "extra_features", axis=1)
         spoken = [
             graph.add("LogSoftmax", [scores], "boosted_log_prob", axis=1),
             graph.add("LogSoftmax", [_extra_scores(graph, trees.extra, asked)], "extra_log_prob", axis=1),
@@ -232,7 +232,7 @@ def _statistics(graph: GraphBuilder, trees: TreeExpert, length: int) -> _Found:
     return _Found(channels, found)
 
 
-def _unrest(graph: GraphBuilder, length: int) -> str:
+def _mean_abs_change(graph: GraphBuilder, length: int) -> str:
     """Mean absolute change from one bin to the next [N, S, C]; see :func:`rarefault.train.trees.statistics`."""
     spans = graph.constant("step_spans", Taps.of(length).span_matrix(length)[:, 1:])
     axis = graph.constant("step_axis", np.array([1]))
@@ -247,8 +247,8 @@ def _unrest(graph: GraphBuilder, length: int) -> str:
     total = graph.add(
         "MatMul", [spans, graph.add("Cast", [filled], "wide_steps", to=TensorProto.DOUBLE)], "step_totals"
     )
-    mean = graph.add("Div", [total, graph.add("MatMul", [spans, known], "step_counts")], "wide_unrest")
-    return graph.add("Cast", [mean], "unrest", to=TensorProto.FLOAT)
+    mean = graph.add("Div", [total, graph.add("MatMul", [spans, known], "step_counts")], "wide_mean_abs_change")
+    return graph.add("Cast", [mean], "mean_abs_change", to=TensorProto.FLOAT)
 
 
 def _window_features(graph: GraphBuilder, found: _Found) -> str:

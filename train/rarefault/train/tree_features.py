@@ -30,7 +30,7 @@ def features_of(
     return np.concatenate(parts)
 
 
-def unrest_count(windows: Windows) -> int:
+def extra_count(windows: Windows) -> int:
     """How many of the statistics, the last ones, are for the extremely randomised trees alone."""
     channels: int = windows.rows.shape[1]
     return len(Taps.of(windows.length).spans) * channels

@@ -13,7 +13,7 @@ from rarefault.runtime.errors import RarefaultError
 from rarefault.runtime.grid import Bool, Float32, Float64, Int64
 from rarefault.train.config import TrainConfig, TreesConfig
 from rarefault.train.recipe import class_shares
-from rarefault.train.tree_features import CHUNK, features_of, fill_unknown, unit_features_of, unrest_count
+from rarefault.train.tree_features import CHUNK, extra_count, features_of, fill_unknown, unit_features_of
 from rarefault.train.trees import UNSEEN, ExtraTrees, TreeExpert, UnitTrees
 from rarefault.train.unit_labels import NONE
 from rarefault.train.windows import LabelledWindows
@@ -116,7 +116,7 @@ def _grow_at_devices(
     # fault 6 is 0.922 with them for 0.927 on days, 0.840 for 0.832 on weeks.
     weighted = at_units is None
     grower = _grower(config, seed, "balanced" if weighted else None)
-    asked = features[:, : features.shape[1] - unrest_count(windows.windows)]
+    asked = features[:, : features.shape[1] - extra_count(windows.windows)]
     _grow(grower, asked, label, threads)
     classes = np.asarray(grower.classes_, np.int64)
     # Of two classes the library grows trees for the second alone, whose score is the logit.

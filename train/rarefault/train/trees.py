@@ -78,13 +78,13 @@ class Statistics(NamedTuple):
 
     Attributes:
         channels: last value, its changes, means and ranges of every channel, [N, 1 + G + 2 S, C].
-        unrest: mean absolute change from one bin to the next of every channel, [N, S, C].
+        mean_abs_change: mean absolute change from one bin to the next of every channel, [N, S, C].
         levels: of the last values, the means and the changes over a quarter of the window, the channels of each unit
             and the differences of their pairs, [N, U, M + P] each; empty without units.
     """
 
     channels: Tensor
-    unrest: Tensor
+    mean_abs_change: Tensor
     levels: tuple[Tensor, ...]
 
 
@@ -105,16 +105,16 @@ def statistics(window_NLC: Tensor, units_UM: Tensor) -> Statistics:
     width = torch.stack([high[:, -s:].amax(1) - low[:, -s:].amin(1) for s in taps.spans], dim=1)
     step = window_NLC.diff(dim=1).abs()
     known = ~torch.isnan(step)
-    unrest = (spans[:, 1:] @ torch.where(known, step, 0.0).double() / (spans[:, 1:] @ known.double())).float()
+    mean_abs_change = (spans[:, 1:] @ torch.where(known, step, 0.0).double() / (spans[:, 1:] @ known.double())).float()
     last = window_NLC[:, -1:]
     change = last - window_NLC[:, [length - 1 - lag for lag in taps.lags]]
     mean = (total / count).float()
     channels = torch.cat([last, change, mean, torch.where(count > 0, width, torch.nan)], dim=1)
     if not units_UM.numel():
-        return Statistics(channels, unrest, ())
+        return Statistics(channels, mean_abs_change, ())
     levels = [last[:, 0], mean[:, taps.spans.index(taps.quarter)]]
     levels += [change[:, taps.lags.index(taps.quarter)]] if taps.lags else []
-    return Statistics(channels, unrest, tuple(_within_units(level, units_UM) for level in levels))
+    return Statistics(channels, mean_abs_change, tuple(_within_units(level, units_UM) for level in levels))
 
 
 def window_features(found: Statistics, units_UM: Tensor) -> Tensor:
@@ -135,7 +135,7 @@ def extra_features(found: Statistics, units_UM: Tensor) -> Tensor:
 
     Some faults show in that alone (fault 16 of Tennessee Eastman). Boosted trees gain nothing from it.
     """
-    return torch.cat([window_features(found, units_UM), found.unrest.flatten(1)], dim=1)
+    return torch.cat([window_features(found, units_UM), found.mean_abs_change.flatten(1)], dim=1)
 
 
 def unit_features(window_NLC: Tensor, found: Statistics, units_UM: Tensor) -> Tensor:
