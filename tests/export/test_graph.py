@@ -36,7 +36,7 @@ SPECS = {
 }
 
 
-FILTER = ForwardFilter.of(np.array([0.3, 0.1]), (0.4, 0.3, 0.3, 1e-6), (0.9, 0.07, 0.03, 1e-6)).float()
+FILTER = ForwardFilter.of((0.3, 0.1, 0.7, 0.4), (0.4, 0.3, 0.3, 1e-6), (0.9, 0.07, 0.03, 1e-6)).float()
 
 
 def network(spec: ModelSpec, n_channels: int = 3, n_classes: int = 4, length: int = 7) -> LRConvLSTM:

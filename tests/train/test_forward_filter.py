@@ -15,9 +15,9 @@ from rarefault.train.step import TorchStep
 LEARNT, TRUE = (0.5, 0.3, 0.2), (0.9, 0.08, 0.02)
 
 
-def filter_of(weight: float, renewal: float) -> ForwardFilter:
+def filter_of(weight: float, renewal: float, belief_power: float = 1, window_power: float = 0) -> ForwardFilter:
     """In the precision that is served."""
-    return ForwardFilter.of(np.array([weight, renewal]), LEARNT, TRUE).float()
+    return ForwardFilter.of((weight, renewal, belief_power, window_power), LEARNT, TRUE).float()
 
 
 def said(n: int, seed: int = 0) -> Float32:
@@ -25,13 +25,17 @@ def said(n: int, seed: int = 0) -> Float32:
     return np.asarray(log_softmax(np.random.default_rng(seed).normal(0, 2, (n, 3)), axis=1), np.float32)
 
 
-def device_that_keeps_its_class(n: int, stays: float, seed: int) -> tuple[Float32, Int64]:
-    """Windows whose class is drawn anew now and then, and what is rightly said of each by itself."""
+def device_that_keeps_its_class(n: int, stays: float, seed: int, bias: float = 0) -> tuple[Float32, Int64]:
+    """Windows whose class is drawn anew now and then, and what is rightly said of each by itself.
+
+    With ``bias``, what is said of 50 in a row errs alike, too.
+    """
     rng = np.random.default_rng(seed)
     label = np.zeros(n, np.int64)
     for at in range(1, n):
         label[at] = label[at - 1] if rng.random() < stays else rng.choice(3, p=TRUE)
     evidence = rng.normal(0, 1, (n, 3)) + 1.5 * np.eye(3)[label]
+    evidence += bias * np.repeat(rng.normal(0, 1, (-(-n // 50), 3)), 50, axis=0)[:n]
     return np.asarray(log_softmax(1.5 * evidence + np.log(LEARNT), axis=1), np.float32), label
 
 
@@ -54,10 +58,19 @@ def test_it_is_the_forward_algorithm() -> None:
         np.testing.assert_allclose(np.exp(filtered[last]), wanted / wanted.sum(), rtol=1e-5)
 
 
+def test_belief_and_window_are_pooled() -> None:
+    """Each to a power of its own, and the belief that is carried on is that of a filter without."""
+    log_prob, fresh = said(6), np.arange(6) == 0
+    belief = filter_of(0.4, 0.3).along(log_prob, fresh) - np.log(LEARNT)  # over the shares
+    pooled = 0.7 * belief + 0.5 * (log_prob - np.log(LEARNT)) + np.log(LEARNT)
+    wanted = np.concatenate((log_prob[:1], log_softmax(pooled[1:], axis=1)))
+    np.testing.assert_allclose(filter_of(0.4, 0.3, 0.7, 0.5).along(log_prob, fresh), wanted, atol=1e-5)
+
+
 def test_what_is_said_of_a_first_window_stays_as_it_is() -> None:
     """Whatever the weight of the others: a rare fault is not called because little is known of a device yet."""
     log_prob = said(20)
-    np.testing.assert_allclose(filter_of(0.1, 0.2).along(log_prob, np.ones(20, bool)), log_prob, atol=1e-5)
+    np.testing.assert_allclose(filter_of(0.1, 0.2, 0.5, 0.1).along(log_prob, np.ones(20, bool)), log_prob, atol=1e-5)
 
 
 def test_renewal_and_weight_of_one_leave_everything_as_it_is() -> None:
@@ -68,7 +81,7 @@ def test_renewal_and_weight_of_one_leave_everything_as_it_is() -> None:
 
 def test_devices_and_segments_know_nothing_of_each_other() -> None:
     """A segment among others, of whatever length, is judged as by itself."""
-    found = filter_of(0.3, 0.2)
+    found = filter_of(0.3, 0.2, 0.7, 0.4)
     lengths = (7, 1, 12, 3)
     pieces = [said(n, seed) for seed, n in enumerate(lengths)]
     together = found.along(np.concatenate(pieces), np.concatenate([np.arange(n) == 0 for n in lengths]))
@@ -84,7 +97,7 @@ def test_the_model_carries_its_belief() -> None:
     with torch.inference_mode():
         plain = model(bins, 2).log_prob.numpy()
     outer = model.state_size
-    model.filter = filter_of(0.3, 0.2)
+    model.filter = filter_of(0.3, 0.2, 0.7, 0.4)
     assert model.state_size == outer + 3
     with torch.inference_mode():
         log_prob, state = model(bins, 2)
@@ -122,6 +135,21 @@ def test_windows_that_say_the_same_count_less() -> None:
     found = fit_filter(np.repeat(log_prob, 3, axis=0), np.repeat(label, 3), np.arange(6000) == 0, LEARNT, TRUE)
     assert found is not None
     assert float(found.weight) < 0.6
+
+
+def test_a_settled_belief_is_not_too_sure() -> None:
+    """Where windows in a row err alike: what is fitted on some is well calibrated on others."""
+    log_prob, label = device_that_keeps_its_class(4000, 0.98, 0, bias=1)
+    fresh = np.arange(4000) % 500 == 0
+    found = fit_filter(log_prob, label, fresh, LEARNT, TRUE)
+    assert found is not None
+    other, wanted = device_that_keeps_its_class(4000, 0.98, 1, bias=1)
+    shift = np.log(TRUE) - np.log(LEARNT)
+    belief = filter_of(float(found.weight), float(found.renewal))
+    losses = [
+        -log_softmax(of.along(other, fresh) + shift, axis=1)[np.arange(4000), wanted].mean() for of in (found, belief)
+    ]
+    assert losses[0] < 0.95 * losses[1]
 
 
 def test_where_windows_know_nothing_of_each_other_little_is_changed() -> None:

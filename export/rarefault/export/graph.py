@@ -159,13 +159,18 @@ def _filtered(graph: GraphBuilder, forward: ForwardFilter, said: str) -> tuple[s
     kept = graph.add("Mul", ["belief", constant("kept", 1 - forward.renewal)], "kept_belief")
     mixed = graph.add("Add", [kept, constant("renewed", forward.renewal * forward.true)], "renewed_belief")
     before = graph.add("Where", [some, mixed, true], "belief_before")
-    relative = graph.add("Sub", [said, constant("learnt", forward.learnt.log())], "likelihood")
+    learnt = constant("log_learnt", forward.learnt.log())
+    evidence = graph.add("Sub", [said, learnt], "evidence")
     weight = [some, constant("weight", forward.weight), graph.constant("first", np.float32(1))]
-    evidence = graph.add("Mul", [relative, graph.add("Where", weight, "window_weight")], "evidence")
-    after = graph.add("Add", [graph.add("Log", [before], "log_belief_before"), evidence], "belief_score")
+    weighted = graph.add("Mul", [evidence, graph.add("Where", weight, "evidence_weight")], "weighted_evidence")
+    after = graph.add("Add", [graph.add("Log", [before], "log_belief_before"), weighted], "belief_score")
     after = graph.add("LogSoftmax", [after], "log_belief", axis=1)
-    to_learnt = constant("to_learnt", forward.learnt.log() - forward.true.log())
-    return graph.add("Add", [after, to_learnt], "filtered"), graph.add("Exp", [after], "next_belief")
+    gained = graph.add("Sub", [after, constant("log_true", forward.true.log())], "belief_gain")
+    gained = graph.add("Mul", [gained, constant("belief_power", forward.belief_power)], "belief_say")
+    own = graph.add("Mul", [evidence, constant("window_power", forward.window_power)], "window_say")
+    pool = graph.add("Where", [some, graph.add("Add", [gained, own], "both_say"), evidence], "opinion_pool")
+    scores = graph.add("Add", [pool, learnt], "filtered")
+    return scores, graph.add("Exp", [after], "next_belief")
 
 
 def _gates(layer: nn.LSTM, name: str) -> NDArray[np.float32]:

@@ -8,14 +8,20 @@ for the likelihood (Bourlard and Morgan, "Connectionist speech recognition", 199
 
     belief  ~  ((1 - renewal) * belief before + renewal * shares) * (said / learnt shares) ** weight
 
-Windows overlap and like to err alike, so that they are no independent evidence: ``weight`` is mostly below 1. Renewal 1
-and weight 1 leave what is said as it is. The belief is carried in the step's state, so that a fresh device has none:
-what is said of its first window stays as it is.
+Windows overlap and like to err alike, so that they are no independent evidence: ``weight`` is mostly below 1. And a
+belief that has settled is too sure of itself for the same reason, while a window that is clear by itself should be
+heard at once. So what is said in the end is a logarithmic opinion pool (Genest and Zidek, "Combining probability
+distributions", 1986, section 3) of belief and window, to powers of their own::
+
+    said in the end  ~  shares * (belief / shares) ** belief_power * (said / learnt shares) ** window_power
+
+The belief is carried in the step's state, so that a fresh device has none: what is said of its first window stays as it
+is. Weight and renewal 1 and powers of 1 and 0 do that for all windows.
 
 Shapes: W windows, N devices due, B sequences, T windows of each, K classes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -26,10 +32,14 @@ from torch import Tensor, nn
 
 from rarefault.runtime.grid import Bool, Float32, Float64, Int64
 
-#: What may be fitted: weight of a window, renewal.
-BOUNDS = ((0.01, 2.0), (0.001, 1.0))
-#: Where the search begins.
+#: What may be fitted: weight of a window, renewal, power of the belief, power of the window.
+BOUNDS = ((0.01, 2.0), (0.001, 1.0), (0.0, 2.0), (0.0, 2.0))
+#: Where the search begins, the belief being all that is heard.
 BEGIN = (0.3, 0.2)
+#: How far from there the search for all four looks first.
+REACH = (0.05, 0.04, -0.2, 0.2)
+#: What leaves everything as it is.
+IDENTITY = (1.0, 1.0, 1.0, 0.0)
 #: Windows of one device in a row that the fit looks at; longer rows are cut, or each step of the search takes long.
 ROW = 256
 
@@ -49,16 +59,20 @@ class ForwardFilter(nn.Module):
     Args:
         weight: of a window that is not the first, [].
         renewal: probability that the class is drawn anew from one window to the next, [].
+        belief_power, window_power: of belief and window in what is said of a window that is not the first, [].
         learnt: class shares that network and trees have learnt, and that the result has learnt again, [K].
         true: those that a new class is drawn by, [K].
     """
 
     weight: Tensor
     renewal: Tensor
+    belief_power: Tensor
+    window_power: Tensor
     learnt: Tensor
     true: Tensor
-    #: Names of all arrays.
-    arrays = ("weight", "renewal", "learnt", "true")
+    #: Names of what is fitted, and of all arrays.
+    fitted = ("weight", "renewal", "belief_power", "window_power")
+    arrays = (*fitted, "learnt", "true")
 
     def __init__(self, **arrays: Tensor) -> None:
         super().__init__()
@@ -68,18 +82,23 @@ class ForwardFilter(nn.Module):
             self.register_buffer(name, array)
 
     @classmethod
-    def of(cls, found: Float64, learnt: tuple[float, ...], true: tuple[float, ...]) -> "ForwardFilter":
-        """In double precision, from weight and renewal, [2]."""
-        parts = {"weight": found[0], "renewal": found[1], "learnt": learnt, "true": true}
+    def of(cls, found: Iterable[float], learnt: tuple[float, ...], true: tuple[float, ...]) -> "ForwardFilter":
+        """In double precision, from what is fitted, [4]."""
+        parts = {**dict(zip(cls.fitted, found, strict=True)), "learnt": learnt, "true": true}
         return cls(**{name: torch.tensor(part, dtype=torch.float64) for name, part in parts.items()})
 
     def step(self, log_prob_NK: Tensor, belief_NK: Tensor) -> Filtered:
         """One window of each device; a belief of nothing but zeros is none."""
         some = belief_NK.sum(1, keepdim=True) > 0
         before = torch.where(some, (1 - self.renewal) * belief_NK + self.renewal * self.true, self.true)
-        evidence = (log_prob_NK - self.learnt.log()) * torch.where(some, self.weight, 1.0)
-        after = torch.log_softmax(before.log() + evidence, dim=1)
-        return Filtered(torch.log_softmax(after - self.true.log() + self.learnt.log(), dim=1), after.exp())
+        evidence = log_prob_NK - self.learnt.log()
+        after = torch.log_softmax(before.log() + torch.where(some, self.weight, 1.0) * evidence, dim=1)
+        return Filtered(self._pool(after, evidence, some), after.exp())
+
+    def _pool(self, after_NK: Tensor, evidence_NK: Tensor, some_N1: Tensor) -> Tensor:
+        """What is said in the end, from the logarithm of the belief and where there was one before."""
+        both = self.belief_power * (after_NK - self.true.log()) + self.window_power * evidence_NK
+        return torch.log_softmax(torch.where(some_N1, both, evidence_NK) + self.learnt.log(), dim=1)
 
     def forward(self, log_prob_BTK: Tensor, belief_BK: Tensor) -> Filtered:
         """Sequences of windows."""
@@ -97,12 +116,19 @@ class ForwardFilter(nn.Module):
             log_prob: of windows sorted by device and time, [W, K].
             fresh: where nothing is known of the windows before, [W].
         """
-        said = torch.from_numpy(log_prob)
-        belief, out = torch.zeros_like(said), torch.empty_like(said)
-        for place, select in _by_place(fresh):
-            before = belief[select - 1] if place else belief[select]
-            out[select], belief[select] = self.step(said[select], before)
-        return np.asarray(out.numpy(), log_prob.dtype)
+        order, sizes = _by_place(fresh)
+        said = torch.from_numpy(log_prob[order])
+        evidence = said - self.learnt.log()
+        some = torch.arange(len(said))[:, None] >= sizes[0]
+        kept, drawn = 1 - self.renewal, self.renewal * self.true
+        belief, logs = torch.empty(0), list[Tensor]()
+        for weighted in (torch.where(some, self.weight, 1.0) * evidence).split(sizes):
+            before = kept * belief[: len(weighted)] + drawn if logs else self.true
+            logs.append(torch.log_softmax(before.log() + weighted, dim=1))
+            belief = logs[-1].exp()
+        out = np.empty_like(log_prob)
+        out[order] = self._pool(torch.cat(logs), evidence, some).numpy()
+        return out
 
 
 def _place(fresh: Bool) -> Int64:
@@ -112,11 +138,13 @@ def _place(fresh: Bool) -> Int64:
     return place
 
 
-def _by_place(fresh: Bool) -> Iterator[tuple[int, Int64]]:
-    """Places and the windows that have them."""
-    place = _place(fresh)
-    order = np.argsort(place, kind="stable")
-    yield from enumerate(np.split(order, np.cumsum(np.bincount(place))[:-1]))
+def _by_place(fresh: Bool) -> tuple[Int64, list[int]]:
+    """An order of windows by place, the longest rows of them first, and how many have each place.
+
+    So the window before the n-th of a place is the n-th of the place before.
+    """
+    place, row = _place(fresh), np.cumsum(fresh)
+    return np.lexsort((-np.bincount(row)[row], place)), np.bincount(place).tolist()
 
 
 def fit_filter(
@@ -134,9 +162,19 @@ def fit_filter(
     cut, wide = _place(fresh) % ROW == 0, log_prob.astype(np.float64)
     shift = np.log(np.asarray(true)) - np.log(np.asarray(learnt))
 
-    def nll(found: Float64) -> float:
+    def nll(found: Iterable[float]) -> float:
         said = torch.from_numpy(ForwardFilter.of(found, learnt, true).along(wide, cut) + shift)
         return -float(torch.log_softmax(said, dim=1)[known, label[known]].mean())
 
-    best = minimize(nll, BEGIN, bounds=BOUNDS, method="Nelder-Mead", options={"xatol": 0.01, "fatol": 1e-5})
-    return ForwardFilter.of(best.x, learnt, true).float() if best.fun < nll(np.ones(2)) else None
+    def search(of: Callable[[Float64], float], begin: Float64) -> Float64:
+        bounds = np.asarray(BOUNDS[: len(begin)])
+        reach = np.asarray(REACH[: len(begin)])
+        reach = np.where(begin + reach > bounds[:, 1], -reach, reach)
+        options = {"xatol": 0.01, "fatol": 1e-5, "initial_simplex": begin + np.vstack((0 * reach, np.diag(reach)))}
+        found: Float64 = minimize(of, begin, bounds=bounds, method="Nelder-Mead", options=options).x
+        return found
+
+    # The powers from where the belief alone is at its best: from elsewhere, the search may end on another hill.
+    heard = search(lambda x: nll((*x, *IDENTITY[2:])), np.asarray(BEGIN))
+    best = search(nll, np.asarray((*heard, *IDENTITY[2:])))
+    return ForwardFilter.of(best, learnt, true).float() if nll(best) < nll(IDENTITY) else None
