@@ -136,7 +136,7 @@ def filtered(fold: Fold, prediction: Prediction) -> Prediction:
 
 
 def _coverage(judged: list[Judged], classes: tuple[str, ...]) -> dict[str, dict[str, float | int]]:
-    """Of the classes of which one is stated: mean over the events of all folds."""
+    """Of the classes of which one is stated: mean over the events of all folds, and its standard error."""
     found: dict[str, dict[str, float | int]] = {}
     for c, name in enumerate(classes):
         shares: list[float] = []
@@ -146,7 +146,12 @@ def _coverage(judged: list[Judged], classes: tuple[str, ...]) -> dict[str, dict[
             windows += int(mine.sum())
             shares += [float(j.covered[mine & (j.event == event)].mean()) for event in np.unique(j.event[mine])]
         if shares:
-            found[name] = {"windows": windows, "events": len(shares), "by_event": float(np.mean(shares))}
+            found[name] = {
+                "windows": windows,
+                "events": len(shares),
+                "by_event": float(np.mean(shares)),
+                "standard_error": float(np.std(shares) / np.sqrt(len(shares))),
+            }
     return found
 
 

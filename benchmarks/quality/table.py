@@ -116,7 +116,8 @@ def _coverage_table(rows: list[Row]) -> str:
     classes = _classes(rows)
     about = (
         "Share of an event's windows in which its class was plausible, at a coverage of 90 %, all events counting "
-        "alike; a dash where no fold's validation blocks have the events for it:\n"
+        "alike, and the standard error that so many events leave; a dash where no fold's validation blocks have the "
+        "events for it:\n"
     )
     lines = [
         about,
@@ -126,8 +127,10 @@ def _coverage_table(rows: list[Row]) -> str:
     for method, group in _by_method(rows):
         cells = [spread([row["unknown"] for row in group], 3)]
         for name in classes:
-            there = [row["coverage"][name]["by_event"] for row in group if name in row["coverage"]]
-            cells.append(spread(there, 3) if there else "–")
+            there = [row["coverage"][name] for row in group if name in row["coverage"]]
+            errors = [of["standard_error"] for of in there if "standard_error" in of]
+            cell = spread([of["by_event"] for of in there], 3) if there else "–"
+            cells.append(f"{cell} ± {mean(errors):.3f}" if errors else cell)
         lines.append(f"| {method} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
