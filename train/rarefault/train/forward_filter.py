@@ -87,6 +87,10 @@ class ForwardFilter(nn.Module):
         parts = {**dict(zip(cls.fitted, found, strict=True)), "learnt": learnt, "true": true}
         return cls(**{name: torch.tensor(part, dtype=torch.float64) for name, part in parts.items()})
 
+    def numbers(self) -> dict[str, float]:
+        """What is fitted, by name."""
+        return {name: float(getattr(self, name)) for name in self.fitted}
+
     def step(self, log_prob_NK: Tensor, belief_NK: Tensor) -> Filtered:
         """One window of each device; a belief of nothing but zeros is none."""
         some = belief_NK.sum(1, keepdim=True) > 0

@@ -233,6 +233,7 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
     curve = cost_curve(evaluations["test"], manifest)
     metrics = _metrics(evaluations, fitted, parts, history, notes, seconds)
     metrics["cost_curve"] = msgspec.to_builtins(curve)
+    metrics["heard"] = _heard(model, history.classes)
     if comparison:
         metrics["retraining"] = comparison
     manifest = msgspec.structs.replace(
@@ -329,6 +330,15 @@ def _metrics(
         "weights": {name: float(w) for name, w in zip(history.classes, fitted.subsets[0].weights, strict=True)},
         "notes": notes,
         "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
+    }
+
+
+def _heard(model: LRConvLSTM, classes: tuple[str, ...]) -> dict[str, Any]:
+    """How much trees, and windows before, weigh in what is said."""
+    trees, found = model.trees, model.filter
+    return {
+        "trees_share": None if trees is None else dict(zip(classes, trees.share.tolist(), strict=True)),
+        "filter": None if found is None else found.numbers(),
     }
 
 
