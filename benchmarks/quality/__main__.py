@@ -160,7 +160,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each (default 2)")
     parser.add_argument("--folds", type=int, help="the first folds alone; their table is printed and not kept")
     parser.add_argument(
-        "--quick", action="store_true", help="some methods, two folds of days, one seed: some 15 minutes on two cores"
+        "--quick",
+        action="store_true",
+        help="some methods, two folds of days, one seed: an estimated 15 minutes on two cores",
     )
     parser.add_argument("--fresh", action="store_true", help="run again what is kept")
     parser.add_argument("--out", type=Path, help="JSON; the table goes beside it (default results/quality.json)")

@@ -138,7 +138,7 @@ def test_windows_that_say_the_same_count_less() -> None:
 
 
 def test_a_settled_belief_is_not_too_sure() -> None:
-    """Where windows in a row err alike: what is fitted on some is well calibrated on others."""
+    """Where windows in a row err alike: what is fitted on some says more of others than the belief alone."""
     log_prob, label = device_that_keeps_its_class(4000, 0.98, 0, bias=1)
     fresh = np.arange(4000) % 500 == 0
     found = fit_filter(log_prob, label, fresh, LEARNT, TRUE)

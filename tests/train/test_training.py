@@ -113,19 +113,22 @@ def test_the_filter_can_be_left_out(trained: Training, plant: Path, tmp_path: Pa
     done = train(load_train_config(plant, changes), plant.parent, tmp_path / "run")
     assert done.model.filter is None
     assert done.manifest.state_size == done.model.outer_size
-    assert done.metrics["heard"] == {"trees_share": None, "filter": None}
+    assert done.metrics["pooling"] == {"trees_share": None, "filter": None}
     assert "windows before" not in done.run.report.read_text(encoding="utf-8")
 
 
-def test_how_much_is_heard_of_what_is_told(trained: Training) -> None:
+def test_how_trees_network_and_windows_are_pooled_is_told(trained: Training) -> None:
     """In metrics.json and in the report: the shares of each class, and what the filter was fitted to."""
-    heard = json.loads(trained.run.metrics.read_text(encoding="utf-8"))["heard"]
+    pooling = json.loads(trained.run.metrics.read_text(encoding="utf-8"))["pooling"]
     assert trained.model.trees is not None
     assert trained.model.filter is not None
     shares = dict(zip(trained.history.classes, trained.model.trees.share.tolist(), strict=True))
-    assert heard == {"trees_share": pytest.approx(shares), "filter": pytest.approx(trained.model.filter.numbers())}
+    assert pooling == {
+        "trees_share": pytest.approx(shares),
+        "filter": pytest.approx(trained.model.filter.fitted_values()),
+    }
     report = trained.run.report.read_text(encoding="utf-8")
-    for value in (*shares.values(), *heard["filter"].values()):
+    for value in (*shares.values(), *pooling["filter"].values()):
         assert f"{value:.3f}" in report
 
 

@@ -69,7 +69,7 @@ def train_model(model: LRConvLSTM, fold: Fold) -> Prediction:
     if model.trees is not None:
         notes["trees_share"] = np.round(model.trees.share.numpy(), 3).tolist()
     if (found := model.filter) is not None:
-        notes["filter"] = {name: round(value, 3) for name, value in found.numbers().items()}
+        notes["filter"] = {name: round(value, 3) for name, value in found.fitted_values().items()}
     parts |= _parts(model, fold)
     windows = {name: getattr(held.windows, name) for name in HELD_OUT}
     return Prediction(validation, serve(model, fold.parts["test"]), learnt, notes, parts, windows)

@@ -166,9 +166,9 @@ def _filtered(graph: GraphBuilder, forward: ForwardFilter, said: str) -> tuple[s
     after = graph.add("Add", [graph.add("Log", [before], "log_belief_before"), weighted], "belief_score")
     after = graph.add("LogSoftmax", [after], "log_belief", axis=1)
     gained = graph.add("Sub", [after, constant("log_true", forward.true.log())], "belief_gain")
-    gained = graph.add("Mul", [gained, constant("belief_power", forward.belief_power)], "belief_say")
-    own = graph.add("Mul", [evidence, constant("window_power", forward.window_power)], "window_say")
-    pool = graph.add("Where", [some, graph.add("Add", [gained, own], "both_say"), evidence], "opinion_pool")
+    gained = graph.add("Mul", [gained, constant("belief_power", forward.belief_power)], "belief_term")
+    own = graph.add("Mul", [evidence, constant("window_power", forward.window_power)], "window_term")
+    pool = graph.add("Where", [some, graph.add("Add", [gained, own], "pooled_terms"), evidence], "opinion_pool")
     scores = graph.add("Add", [pool, learnt], "filtered")
     return scores, graph.add("Exp", [after], "next_belief")
 

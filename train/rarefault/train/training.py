@@ -233,7 +233,7 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
     curve = cost_curve(evaluations["test"], manifest)
     metrics = _metrics(evaluations, fitted, parts, history, notes, seconds)
     metrics["cost_curve"] = msgspec.to_builtins(curve)
-    metrics["heard"] = _heard(model, history.classes)
+    metrics["pooling"] = _pooling(model, history.classes)
     if comparison:
         metrics["retraining"] = comparison
     manifest = msgspec.structs.replace(
@@ -333,12 +333,12 @@ def _metrics(
     }
 
 
-def _heard(model: LRConvLSTM, classes: tuple[str, ...]) -> dict[str, Any]:
+def _pooling(model: LRConvLSTM, classes: tuple[str, ...]) -> dict[str, Any]:
     """How much trees, and windows before, weigh in what is said."""
     trees, found = model.trees, model.filter
     return {
         "trees_share": None if trees is None else dict(zip(classes, trees.share.tolist(), strict=True)),
-        "filter": None if found is None else found.numbers(),
+        "filter": None if found is None else found.fitted_values(),
     }
 
 

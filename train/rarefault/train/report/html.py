@@ -35,7 +35,7 @@ def write_report(run: "RunDirectory", test: Evaluation, curve: list[CostPoint]) 
         "epochs": metrics["epochs"],
         "best_epoch": metrics["best_epoch"],
         "seconds": metrics["seconds"],
-        "heard": metrics["heard"],
+        "pooling": metrics["pooling"],
         "retraining": metrics.get("retraining"),
         "comparison": comparison_rows(metrics["retraining"]) if "retraining" in metrics else [],
         "config": run.config.read_text(encoding="utf-8"),
