@@ -28,7 +28,6 @@ from benchmarks.memory import origin
 from benchmarks.quality.__main__ import THREADS
 from benchmarks.quality.methods import ONCE
 from benchmarks.quality.methods.nets import train_net
-from benchmarks.quality.methods.trees import alone
 from benchmarks.quality.prediction import Judged, Prediction, filtered, judge, score
 from benchmarks.quality.protocol import PROBLEMS, Fold, make_fold
 from scipy.special import log_softmax
@@ -94,10 +93,8 @@ def _train(which: str, number: int, data: Path) -> float:
         return 0.0
     began = time.monotonic()
     torch.set_num_threads(1)
-    if which == TREES:
-        found = alone(_fold(number, data), 0)
-    else:
-        found = train_net(_fold(number, data, {"model": {"preset": which}, "trees": {"rounds": 0}}), 0)
+    network: dict[str, Any] = {"model": {"preset": which}, "trees": {"rounds": 0}}
+    found = train_net(_fold(number, data, {"model": {"network": False}} if which == TREES else network), 0)
     fresh = file.with_suffix(".tmp")
     with fresh.open("wb") as out:
         np.savez_compressed(out, validation=found.validation, test=found.test, prior=np.asarray(found.training_prior))

@@ -3,18 +3,24 @@
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import onnx
 import pytest
 import torch
 from onnx import numpy_helper
+from tests.train.conftest import write_plant
 
 from rarefault.export.exporter import STAGES, export_run
 from rarefault.export.graph import step_graph
 from rarefault.export.parity import Check
+from rarefault.runtime.cli import main
 from rarefault.runtime.errors import ParityError, RarefaultError, UsageError
 from rarefault.runtime.model_file import LoadedModel, load_model
+from rarefault.train.config import load_train_config
+from rarefault.train.evaluate import run_pipeline
 from rarefault.train.model import LRConvLSTM
 from rarefault.train.run_directory import RunDirectory
+from rarefault.train.training import train
 
 
 def test_the_file_is_what_the_daemon_loads(run: RunDirectory, tmp_path: Path, exported: LoadedModel) -> None:
@@ -121,6 +127,24 @@ def test_a_damaged_checkpoint_is_refused(run: RunDirectory, tmp_path: Path) -> N
     run.checkpoint.write_bytes(run.checkpoint.read_bytes()[:1000])
     with pytest.raises(RarefaultError, match=r"checkpoint\.pt: damaged"):
         export_run(run, tmp_path / "plant.onnx")
+
+
+def test_a_model_without_a_network_is_served(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Trained, exported, and judging as the checkpoint does; there is nothing of it for int8."""
+    config = write_plant(tmp_path)
+    changes = {"model.network": False, "trees.rounds": 20, "trees.extra_trees": 10}
+    done = train(load_train_config(config, changes), config.parent, tmp_path / "alone")
+    written = export_run(done.run, tmp_path / "plant.onnx")
+    assert written.model.manifest.state_size == len(done.history.classes)
+    part = done.split.select(done.history, "test")
+    found = run_pipeline(part, written.model.manifest, written.model.step, written.model.model_id)
+    np.testing.assert_array_equal(found.fault, done.test.verdicts.fault)
+    np.testing.assert_allclose(found.posterior, done.test.verdicts.posterior, atol=1e-5)
+    assert main(["inspect", str(written.model.path)]) == 0
+    assert f"{len(done.history.classes)} values" in capsys.readouterr().out
+    with pytest.raises(UsageError, match=r"has no network \(model.network = false\).*export without it"):
+        export_run(done.run, tmp_path / "int8.onnx", int8=True)
+    assert not (tmp_path / "int8.onnx").exists()
 
 
 def test_where_it_cannot_be_written(run: RunDirectory, tmp_path: Path) -> None:

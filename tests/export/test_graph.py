@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -112,6 +113,21 @@ def test_the_trees_come_to_the_same_leaves(tmp_path: Path, units: list[list[int]
         reference = Reference(sequence, *run_sequence(step, sequence, np.zeros((4, model.state_size), np.float32)))
         checks = check_file(load_model(path).step, step, precise_step(model), center, scale, reference)
         assert all(check.holds for check in checks), checks
+    # The last of them heard the trees alone: so does a model that has no network, whose file has nothing of one either.
+    alone = LRConvLSTM(msgspec.structs.replace(model.spec, network=False), 5, 4, 12).eval()
+    alone.center.copy_(model.center)
+    alone.scale.copy_(model.scale)
+    alone.trees, alone.filter = model.trees, FILTER
+    path = tmp_path / "trees.onnx"
+    path.write_bytes(with_manifest(step_graph(alone), manifest_of(alone)))
+    assert not {"LSTM", "Conv"} & {node.op_type for node in step_graph(alone).graph.node}
+    step = TorchStep(alone)
+    got = run_sequence(step, sequence, np.zeros((4, 4), np.float32))
+    checks = check_file(load_model(path).step, step, precise_step(alone), center, scale, Reference(sequence, *got))
+    assert all(check.holds for check in checks), checks
+    outer = model.outer_size
+    np.testing.assert_allclose(got[0], reference.log_prob, atol=1e-6)
+    np.testing.assert_allclose(got[1], reference.state[..., outer:], atol=1e-6)
 
 
 @pytest.mark.parametrize("everything", [False, True], ids=["some faults", "all faults"])

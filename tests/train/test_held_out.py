@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from rarefault.runtime.manifest import DecisionSpec
 from rarefault.train.again import learn_again, move_prior
 from rarefault.train.config import TrainConfig, load_train_config
+from rarefault.train.decision_fit import Validation
 from rarefault.train.fit import fit_again, serve
 from rarefault.train.held_out import HeldOut, Rotation, wants_cross_fit
 from rarefault.train.history import History, read_history
@@ -70,6 +72,29 @@ def test_all_training_windows_are_judged_by_what_has_not_seen_them(prepared: Pre
     assert log_loss(judge(seen, windows)[there], windows.label[there]) < log_loss(
         whole.trees[here], whole.windows.label[here]
     )
+
+
+def test_what_the_network_is_worth_is_measured(prepared: Prepared) -> None:
+    """Log loss at the best temperature, as served and by the trees alone: a network that knows the labels gains all."""
+    config, history, _, windows = prepared
+    shares = class_shares(windows.label, 3)
+    spec = DecisionSpec(training_prior=shares, true_prior=shares, thresholds=(1.0,) * 3)
+    validation = Validation.of(history, windows, config.grid, config.window)
+    known = validation.label >= 0
+    said = np.log(np.full((len(windows), 3), np.asarray(shares), np.float32))
+    knowing = np.where(np.arange(3) == np.where(known, validation.label, 0)[:, None], 0.0, -20.0).astype(np.float32)
+    model, _ = new_model(config, history, windows)
+    trees = grow_trees(windows, 3, shares, config.trees, 0)
+    assert trees is not None
+    trees.share.fill_(0.5)
+    model.trees = trees
+    found = HeldOut(validation, knowing, said).log_losses(model, spec)
+    entropy = log_loss(said, validation.label)
+    assert found["trees_alone"] == pytest.approx(entropy, rel=1e-3)
+    assert found["as_served"] == pytest.approx(0, abs=1e-3)
+    worthless = HeldOut(validation, said, said).log_losses(model, spec)
+    assert worthless["as_served"] == pytest.approx(entropy, rel=1e-3)
+    assert HeldOut(validation, knowing, None).log_losses(model, spec)["trees_alone"] is None
 
 
 def test_a_block_in_which_nothing_is_known_is_left_out(prepared: Prepared) -> None:

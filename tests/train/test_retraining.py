@@ -86,6 +86,20 @@ def test_it_keeps_what_it_knew_and_learns_from_both(first: Training, later: Path
     assert second.manifest.training["from"]["digest"] == first.manifest.training["digest"]
 
 
+def test_trees_that_judge_alone_learn_from_both(plant: Path, later: Path, tmp_path: Path) -> None:
+    """Without a network the trees are grown anew from all data; that there is none cannot change."""
+    config = load_train_config(plant, {"model.network": False})
+    alone = train(config, plant.parent, tmp_path / "first")
+    second = retrain(later, alone.run, tmp_path / "second")
+    assert second.metrics["retraining"]["accepted"]
+    assert second.model.trees is not None
+    assert alone.model.trees is not None
+    assert second.model.trees.threshold.shape != alone.model.trees.threshold.shape
+    assert not any("no epoch" in note for note in second.metrics["notes"])
+    with pytest.raises(ConfigError, match=r"model\.network: True is not the False of"):
+        load_retrain_config(later, {"model.network": True}, alone.run)
+
+
 def test_a_retrained_run_is_evaluated_and_retrained_on_all_that_it_saw(
     first: Training, later: Path, tmp_path: Path, write_plant: Callable[..., Path]
 ) -> None:

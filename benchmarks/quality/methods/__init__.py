@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.quality.methods import convolutions, dummies, nets, rivals, tabular, trees
+from benchmarks.quality.methods import convolutions, dummies, nets, rivals, tabular
 from benchmarks.quality.prediction import Prediction
 from benchmarks.quality.protocol import Fold
 
@@ -58,7 +58,7 @@ _ALL = (
     Method("LR-ConvLSTM under-sampled only", nets.train_net, ALONE | {"recipe": RECIPE | {"alpha": 0.0}}),
     Method("LR-ConvLSTM full recipe", nets.train_net, ALONE | {"recipe": RECIPE}),
     Method("LR-ConvLSTM SMOTE", nets.train_net, ALONE | {"recipe": RECIPE | {"alpha": 0.0, "sampler": "smote"}}),
-    Method("rarefault without network", trees.alone),
+    Method("rarefault without network", nets.train_net, {"model": {"network": False}}),
     Method("rarefault", nets.train_net, quick=True),
 )
 #: All methods in the table's order, by name.

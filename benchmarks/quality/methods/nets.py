@@ -53,10 +53,8 @@ def train_model(model: LRConvLSTM, fold: Fold) -> Prediction:
     held = HeldOut.joined(judged)
     true = class_shares(fold.parts["train"].label, fold.n_classes)
     if trees is not None:
-        held.fit_shares(trees, learnt, true, fold.parts["train"].counts(fold.n_classes))
-        model.trees = trees
-    if config.decision.filter:
-        held.fit_filter(model, learnt, true)
+        held.fit_shares(model, trees, learnt, true, fold.parts["train"].counts(fold.n_classes))
+    held.fit_filter(model, learnt, true, wanted=config.decision.filter)
     validation = held.log_prob(model)
     parts = {} if held.trees is None else {"network_validation": held.network, "trees_validation": held.trees}
     if config.training.refit:

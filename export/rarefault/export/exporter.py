@@ -70,7 +70,7 @@ def export_run(
     Raises:
         ParityError: checkpoint and reference outputs, or file and checkpoint, differ, or int8 changes too much.
         RarefaultError: the run directory is unfinished or damaged, or of a retraining that was not accepted.
-        UsageError: the file cannot be written there.
+        UsageError: the file cannot be written there, or int8 is asked of a model without a network.
     """
     if not output.parent.is_dir():
         raise UsageError(f"{output}: the folder {output.parent} does not exist; make it first")
@@ -93,6 +93,11 @@ def _export(
     """The file (int8 where there are limits to it), the size of the float32 one, and all checks made."""
     on_stage(STAGES[0])
     manifest, model, reference = _load(run)
+    if limits is not None and not model.spec.network:
+        raise UsageError(
+            f"{run.path} has no network (model.network = false), so that there is nothing for --int8 to make smaller: "
+            "export without it"
+        )
 
     on_stage(STAGES[1])
     torch_step = TorchStep(model)

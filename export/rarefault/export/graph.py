@@ -31,11 +31,36 @@ def step_graph(model: LRConvLSTM) -> onnx.ModelProto:
 
     N is free. Raw units go in, NaN where a value is missing; the same file carries no manifest yet.
     """
-    spec = model.spec
     graph = GraphBuilder()
+    missing = graph.add("IsNaN", ["window"], "missing")
+    sizes = {"outer": model.outer_size, "belief": model.state_size - model.outer_size}
+    before = [name for name, size in sizes.items() if size]
+    lengths = graph.constant("state_sizes", np.array([sizes[name] for name in before]))
+    graph.add_many("Split", ["state", lengths], before, axis=1)
+
+    x, carried = "", list[str]()
+    if model.spec.network:
+        x, outer = _network(graph, model, missing, "outer")
+        carried.append(outer)
+    if model.trees is not None:
+        trees = tree_log_prob(graph, model.trees, model.window_length)
+        x = pooled(graph, model.trees, graph.add("LogSoftmax", [x], "network_log_prob", axis=1), trees) if x else trees
+    if model.filter is not None:
+        x, belief = _filtered(graph, model.filter, graph.add("LogSoftmax", [x], "said", axis=1), "belief")
+        carried.append(belief)
+    graph.add("Concat", carried, "next_state", axis=1)
+    graph.add("LogSoftmax", [x], "log_prob", axis=1)
+    return graph.finish(
+        inputs={"window": (model.window_length, model.n_channels), "state": (model.state_size,)},
+        outputs={"log_prob": (model.n_classes,), "next_state": (model.state_size,)},
+    )
+
+
+def _network(graph: GraphBuilder, model: LRConvLSTM, missing: str, state: str) -> tuple[str, str]:
+    """Names of the network's logits [N, K] and of what its outer layers carry on; ``state`` is what they carried."""
     zero_axis, one_axis = graph.constant("axis_0", np.array([0])), graph.constant("axis_1", np.array([1]))
 
-    x = _preprocess(graph, model, one_axis)  # [N, P, L, C]
+    x = _preprocess(graph, model, missing, one_axis)  # [N, P, L, C]
     x = _convolution(graph, "conv1", x, model.conv1, model.norm1)
     x = _convolution(graph, "conv2", x, model.conv2, model.norm2)  # [N, F, E, C]
 
@@ -48,11 +73,9 @@ def step_graph(model: LRConvLSTM) -> onnx.ModelProto:
     x = graph.add("Reshape", [x, graph.constant("keep_one", np.array([0, -1]))], "encoded")  # [N, E H]
     x = graph.add("Unsqueeze", [x, zero_axis], "encoded_step")  # one step of the outer sequence
 
-    a, b = spec.outer
+    a, b = model.spec.outer
     parts = ["h1", "c1", "h2", "c2"]
-    sizes = [a, a, b, b, *(() if model.filter is None else (model.n_classes,))]
-    split = [*parts, "belief"][: len(sizes)]
-    graph.add_many("Split", ["state", graph.constant("state_sizes", np.array(sizes))], split, axis=1)
+    graph.add_many("Split", [state, graph.constant("outer_sizes", np.array([a, a, b, b]))], parts, axis=1)
     carried = [graph.add("Unsqueeze", [part, zero_axis], f"{part}_before") for part in parts]
     after: list[str] = []
     for name, layer, before in (("outer1", model.outer1, carried[:2]), ("outer2", model.outer2, carried[2:])):
@@ -61,22 +84,11 @@ def step_graph(model: LRConvLSTM) -> onnx.ModelProto:
         x = graph.add("Squeeze", [y, one_axis], f"{name}_hidden")  # [1, N, H]
         after += hidden_and_cell
     outer = graph.add("Concat", after, "outer_after", axis=2)
-    outer = graph.add("Squeeze", [outer, zero_axis], "next_state" if model.filter is None else "next_outer")
+    outer = graph.add("Squeeze", [outer, zero_axis], "next_outer")
 
     x = graph.add("Squeeze", [x, zero_axis], "last_hidden")
     head = [graph.constant(f"head.{name}", _array(model.head.get_parameter(name))) for name in ("weight", "bias")]
-    x = graph.add("Gemm", [x, *head], "logits", transB=1)
-    if model.trees is not None:
-        x = graph.add("LogSoftmax", [x], "network_log_prob", axis=1)
-        x = pooled(graph, model.trees, x, tree_log_prob(graph, model.trees, model.window_length))
-    if model.filter is not None:
-        x, belief = _filtered(graph, model.filter, graph.add("LogSoftmax", [x], "said", axis=1))
-        graph.add("Concat", [outer, belief], "next_state", axis=1)
-    graph.add("LogSoftmax", [x], "log_prob", axis=1)
-    return graph.finish(
-        inputs={"window": (model.window_length, model.n_channels), "state": (model.state_size,)},
-        outputs={"log_prob": (model.n_classes,), "next_state": (model.state_size,)},
-    )
+    return graph.add("Gemm", [x, *head], "logits", transB=1), outer
 
 
 def with_manifest(model: onnx.ModelProto, manifest: Manifest) -> bytes:
@@ -95,10 +107,9 @@ def with_manifest(model: onnx.ModelProto, manifest: Manifest) -> bytes:
     return data
 
 
-def _preprocess(graph: GraphBuilder, model: LRConvLSTM, one_axis: str) -> str:
+def _preprocess(graph: GraphBuilder, model: LRConvLSTM, missing: str, one_axis: str) -> str:
     """Normalise, fill what is missing with the mean, clip; beside it, if wanted, what was missing."""
     clip = np.float32(model.spec.clip)
-    missing = graph.add("IsNaN", ["window"], "missing")
     x = graph.add("Sub", ["window", graph.constant("center", _array(model.center))], "centered")
     x = graph.add("Div", [x, graph.constant("scale", _array(model.scale))], "normalised")
     # Filled before it is clipped: what Clip makes of NaN differs between runtimes.
@@ -140,23 +151,24 @@ def _lstm(
     return f"{name}_all"
 
 
-def _filtered(graph: GraphBuilder, forward: ForwardFilter, said: str) -> tuple[str, str]:
+def _filtered(graph: GraphBuilder, forward: ForwardFilter, said: str, belief: str) -> tuple[str, str]:
     """Names of the filtered scores [N, K], which are no probabilities yet, and of the belief to carry [N, K].
 
     See :meth:`rarefault.train.forward_filter.ForwardFilter.step`.
 
     Args:
         forward: the filter.
-        said: log-probabilities [N, K]; ``belief`` [N, K] is the belief before.
+        said: log-probabilities [N, K].
+        belief: the one before, [N, K].
     """
 
     def constant(name: str, value: Tensor) -> str:
         return graph.constant(f"filter_{name}", _array(value))
 
     true = constant("true", forward.true)
-    total = graph.add("ReduceSum", ["belief", graph.constant("class_axis", np.array([1]))], "belief_total", keepdims=1)
+    total = graph.add("ReduceSum", [belief, graph.constant("class_axis", np.array([1]))], "belief_total", keepdims=1)
     some = graph.add("Greater", [total, graph.constant("no_belief", np.float32(0))], "some_belief")
-    kept = graph.add("Mul", ["belief", constant("kept", 1 - forward.renewal)], "kept_belief")
+    kept = graph.add("Mul", [belief, constant("kept", 1 - forward.renewal)], "kept_belief")
     mixed = graph.add("Add", [kept, constant("renewed", forward.renewal * forward.true)], "renewed_belief")
     before = graph.add("Where", [some, mixed, true], "belief_before")
     learnt = constant("log_learnt", forward.learnt.log())

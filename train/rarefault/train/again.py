@@ -60,5 +60,7 @@ def learn_again(
 
 @torch.no_grad()
 def move_prior(model: LRConvLSTM, learnt: tuple[float, ...], wanted: tuple[float, ...]) -> None:
-    """Move the bias of a network's head as if it had learnt other class shares, [K] each."""
+    """Move the bias of a network's head, where there is one, as if it had learnt other class shares, [K] each."""
+    if not model.spec.network:
+        return
     model.head.bias.add_(torch.from_numpy(np.log(np.asarray(wanted)) - np.log(np.asarray(learnt))))

@@ -169,12 +169,21 @@ def fit_temperature(log_prob: Float32, label: Int64, spec: DecisionSpec) -> floa
     Guo et al., "On calibration of modern neural networks", 2017, section 4.2; here with the prior correction in place,
     since it is the corrected posterior that is to be calibrated.
     """
-    row = np.arange(len(label))
 
     def nll(log_temperature: float) -> float:
-        tempered = msgspec.structs.replace(spec, temperature=float(np.exp(log_temperature)))
-        p = Decision(tempered).posterior(log_prob)[row, label]
-        return float(-np.log(np.maximum(p, 1e-12)).mean())
+        return log_loss(log_prob, label, msgspec.structs.replace(spec, temperature=float(np.exp(log_temperature))))
 
     found = minimize_scalar(nll, bounds=np.log(TEMPERATURES), method="bounded")
     return float(np.exp(found.x))
+
+
+def log_loss(log_prob: Float32, label: Int64, spec: DecisionSpec) -> float:
+    """Negative log-likelihood per window of the corrected posterior.
+
+    Args:
+        log_prob: [W, K].
+        label: known, [W].
+        spec: gives temperature and priors.
+    """
+    p = Decision(spec).posterior(log_prob)[np.arange(len(label)), label]
+    return float(-np.log(np.maximum(p, 1e-12)).mean())

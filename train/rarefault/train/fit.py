@@ -61,7 +61,7 @@ def fit(
     """Train the model in place and leave the weights of the best epoch in it.
 
     Args:
-        model: with its centre and scale set.
+        model: with its centre and scale set; where it has no network there is nothing to train.
         train, validation: windows of the parts.
         config: recipe and training sections are used.
         digest: of configuration and data; a resume file with another one is refused.
@@ -74,6 +74,8 @@ def fit(
         RarefaultError: the loss is no longer a number, or the resume file belongs to another configuration.
     """
     training = config.training
+    if not model.spec.network:
+        return Fit([], 0, epoch_source(train, model, config).subsets)
     course = _Course(model, train, config)
     keeper = _Keeper(resume_file, model, course.optimizer, course.schedule, digest)
     curves, best = keeper.load() if resume else ([], _Best())
@@ -116,7 +118,7 @@ def fit_again(
     """Train for a number of epochs that is known to be good; nothing is held out to judge them by.
 
     Args:
-        model: as it was before :func:`fit`, trained in place.
+        model: as it was before :func:`fit`, trained in place; where it has no network there is nothing to train.
         windows: to learn from.
         config: recipe and training sections are used; the learning rate goes the same way as in :func:`fit`.
         epochs: of them.
@@ -128,6 +130,8 @@ def fit_again(
     Raises:
         RarefaultError: the loss is no longer a number.
     """
+    if not model.spec.network:
+        return epoch_source(windows, model, config).subsets
     course = _Course(model, windows, config)
     for number in range(epochs):
         course.run(number)
@@ -188,7 +192,7 @@ def validate(model: LRConvLSTM, windows: LabelledWindows) -> tuple[float, float]
 def serve(model: LRConvLSTM, windows: LabelledWindows) -> Float32:
     """Log-probabilities of all windows with the state carried through each segment, as in service, [W, K]."""
     model.eval()
-    device = next(model.parameters()).device
+    device = model.center.device
     rows = windows.rows().to(device)
     out = torch.empty(len(windows), model.n_classes)
     for first, stop in windows.segments():

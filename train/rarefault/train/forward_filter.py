@@ -87,6 +87,11 @@ class ForwardFilter(nn.Module):
         parts = {**dict(zip(cls.fitted, found, strict=True)), "learnt": learnt, "true": true}
         return cls(**{name: torch.tensor(part, dtype=torch.float64) for name, part in parts.items()})
 
+    @classmethod
+    def identity(cls, learnt: tuple[float, ...], true: tuple[float, ...]) -> "ForwardFilter":
+        """One that carries a belief and leaves everything as it is."""
+        return cls.of(IDENTITY, learnt, true).float()
+
     def fitted_values(self) -> dict[str, float]:
         """What is fitted, by name."""
         return {name: float(getattr(self, name)) for name in self.fitted}

@@ -13,13 +13,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from msgspec.structs import replace
 
 from rarefault.runtime.grid import Float32, Int64
+from rarefault.runtime.manifest import DecisionSpec
 from rarefault.train.again import move_prior
 from rarefault.train.config import TrainConfig
-from rarefault.train.decision_fit import Validation
+from rarefault.train.decision_fit import Validation, fit_temperature, log_loss
 from rarefault.train.fit import choose_device, fit_again, serve
-from rarefault.train.forward_filter import fit_filter
+from rarefault.train.forward_filter import ForwardFilter, fit_filter
 from rarefault.train.history import History
 from rarefault.train.model import LRConvLSTM
 from rarefault.train.recipe import effective_prior
@@ -92,30 +94,75 @@ class HeldOut:
             np.concatenate(trees)[order] if len(trees) == len(parts) else None,
         )
 
-    def fit_shares(self, trees: TreeExpert, learnt: tuple[float, ...], true: tuple[float, ...], counts: Int64) -> None:
-        """Fit the trees' share in what is said of each class.
+    def fit_shares(
+        self,
+        model: LRConvLSTM,
+        trees: TreeExpert,
+        learnt: tuple[float, ...],
+        true: tuple[float, ...],
+        counts: Int64,
+    ) -> None:
+        """Fit the trees' share in what is said of each class; the model gets the trees.
 
         Args:
-            trees: get it.
+            model: where it has no network, the trees have all of the say.
+            trees: get their share.
             learnt, true: class shares, [K].
             counts: training windows of each class, [K].
         """
         assert self.trees is not None
+        model.trees = trees
+        if not model.spec.network:
+            trees.share.fill_(1.0)
+            return
         shift = np.log(np.asarray(true)) - np.log(np.asarray(learnt))
         at_units = [] if trees.at_units is None else trees.at_units.faults.tolist()
         share = fit_shares(self.network, self.trees, self.windows.label, shift, counts, at_units)
         trees.share.copy_(torch.from_numpy(share))
 
-    def fit_filter(self, model: LRConvLSTM, learnt: tuple[float, ...], true: tuple[float, ...]) -> None:
+    def fit_filter(
+        self, model: LRConvLSTM, learnt: tuple[float, ...], true: tuple[float, ...], *, wanted: bool
+    ) -> None:
         """Fit how what was said of the windows before weighs in; the model, which has its trees, gets it.
 
         Args:
-            model: may have a filter, which is not asked.
+            model: may have a filter, which is not asked. Where it has no network, and so carries nothing else, it gets
+                a filter that leaves everything as it is where none is wanted or none helps.
             learnt, true: class shares, [K].
+            wanted: whether it may have one.
         """
         model.filter = None
-        windows = self.windows
-        model.filter = fit_filter(self.log_prob(model), windows.label, windows.fresh, learnt, true)
+        if wanted:
+            model.filter = self._filter(self.log_prob(model), learnt, true)
+        if model.filter is None and not model.spec.network:
+            model.filter = ForwardFilter.identity(learnt, true)
+
+    def _filter(self, said: Float32, learnt: tuple[float, ...], true: tuple[float, ...]) -> ForwardFilter | None:
+        return fit_filter(said, self.windows.label, self.windows.fresh, learnt, true)
+
+    def log_losses(self, model: LRConvLSTM, spec: DecisionSpec) -> dict[str, float | None]:
+        """What the network is worth: log loss of the windows with a label, each at its best temperature.
+
+        Args:
+            model: has its trees and its filter.
+            spec: gives the priors.
+
+        Returns:
+            ``as_served``, and ``trees_alone``: of the trees with a filter of their own; None where they are alone
+            anyway, or are none.
+        """
+
+        def least(said: Float32) -> float:
+            known = self.windows.label >= 0
+            said, label = said[known], self.windows.label[known]
+            return log_loss(said, label, replace(spec, temperature=fit_temperature(said, label, spec)))
+
+        alone = None
+        if self.trees is not None and model.spec.network:
+            alone = self.trees
+            found = self._filter(alone, spec.training_prior, spec.true_prior) if model.filter is not None else None
+            alone = alone if found is None else found.along(alone, self.windows.fresh)
+        return {"as_served": least(self.log_prob(model)), "trees_alone": None if alone is None else least(alone)}
 
     def log_prob(self, model: LRConvLSTM) -> Float32:
         """What both say together where the trees have the shares of a model's, and its filter is heard, [W, K]."""

@@ -5,6 +5,7 @@ it has seen from window to window. Shapes: B sequences, T windows, L bins of a w
 sequence, C channels, F filters, E bins after the convolutions, K classes, N devices due, S carried state.
 """
 
+import math
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -26,6 +27,8 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)]
     clip: Positive
     missing_indicator: bool
+    network: bool = True
+    """Whether there is a network at all; without one the trees judge alone, and the sizes mean nothing."""
 
 
 def _sizes(filters: int, inner: tuple[int, int], outer: tuple[int, int]) -> ModelSpec:
@@ -64,13 +67,22 @@ class LRConvLSTM(nn.Module):
 
     def __init__(self, spec: ModelSpec, n_channels: int, n_classes: int, window_length: int) -> None:
         super().__init__()
-        left = window_length - 2 * (spec.kernel - 1)
-        if left < 1:
-            raise ValueError(f"a window of {window_length} bins is too short for two kernels of {spec.kernel}")
         self.spec = spec
         self.n_channels, self.n_classes, self.window_length = n_channels, n_classes, window_length
         self.register_buffer("center", torch.zeros(n_channels))
         self.register_buffer("scale", torch.ones(n_channels))
+        self.trees: TreeExpert | None = None
+        """Judges every window by itself beside the network; set when the network is trained."""
+        self.filter: ForwardFilter | None = None
+        """Weighs what both say against what they said before; set when the network is trained."""
+        if spec.network:
+            self._add_layers()
+
+    def _add_layers(self) -> None:
+        spec, n_channels = self.spec, self.n_channels
+        left = self.window_length - 2 * (spec.kernel - 1)
+        if left < 1:
+            raise ValueError(f"a window of {self.window_length} bins is too short for two kernels of {spec.kernel}")
         planes = 2 if spec.missing_indicator else 1
         self.conv1 = nn.Conv2d(planes, spec.filters, (spec.kernel, 1))
         self.norm1 = nn.BatchNorm2d(spec.filters)
@@ -81,16 +93,12 @@ class LRConvLSTM(nn.Module):
         self.inner2 = nn.LSTM(spec.inner[0], spec.inner[1], batch_first=True)
         self.outer1 = nn.LSTM(spec.inner[1] * left, spec.outer[0], batch_first=True)
         self.outer2 = nn.LSTM(spec.outer[0], spec.outer[1], batch_first=True)
-        self.head = nn.Linear(spec.outer[1], n_classes)
-        self.trees: TreeExpert | None = None
-        """Judges every window by itself beside the network; set when the network is trained."""
-        self.filter: ForwardFilter | None = None
-        """Weighs what both say against what they said before; set when the network is trained."""
+        self.head = nn.Linear(spec.outer[1], self.n_classes)
 
     @property
     def outer_size(self) -> int:
         """Values that the outer layers carry: hidden and cell values of both."""
-        return 2 * sum(self.spec.outer)
+        return 2 * sum(self.spec.outer) if self.spec.network else 0
 
     @property
     def state_size(self) -> int:
@@ -136,7 +144,11 @@ class LRConvLSTM(nn.Module):
         if state_BS is None:
             state_BS = bins_BRC.new_zeros(len(bins_BRC), self.state_size)
         carried = state_BS[:, : self.outer_size]
-        log_prob, state = self._outer(self.encode(bins_BRC, stride), carried)
+        if self.spec.network:
+            log_prob, state = self._outer(self.encode(bins_BRC, stride), carried)
+        else:
+            windows = (bins_BRC.shape[1] - self.window_length) // stride + 1
+            log_prob, state = self._nothing_said(len(bins_BRC), windows), carried
         if self.trees is not None:
             window_BTLC = bins_BRC.unfold(1, self.window_length, stride).transpose(2, 3)
             trees = self.trees(window_BTLC.flatten(0, 1)).unflatten(0, window_BTLC.shape[:2])
@@ -150,6 +162,10 @@ class LRConvLSTM(nn.Module):
         """One window of each device that is due: log-probabilities [N, K] and the next state [N, S]."""
         log_prob, state = self(window_NLC, 1, state_NS)
         return StepOutput(log_prob.squeeze(1), state)
+
+    def _nothing_said(self, sequences: int, windows: int) -> Tensor:
+        """Every class as likely as any other, [B, T, K]: the trees have all of the say."""
+        return self.center.new_full((sequences, windows, self.n_classes), -math.log(self.n_classes))
 
     def _outer(self, encoded_BTE: Tensor, state_BS: Tensor) -> StepOutput:
         a, b = self.spec.outer

@@ -11,9 +11,14 @@ from rarefault.train.training import Observer
 
 
 class TrainingProgress:
-    """A bar over the epochs, with the validation score; on what is no terminal a line every few epochs."""
+    """A bar over the epochs, with the validation score; on what is no terminal a line every few epochs.
 
-    def __init__(self, console: Console, epochs: int) -> None:
+    Args:
+        console: to write to.
+        epochs: at most; None where no network is trained.
+    """
+
+    def __init__(self, console: Console, epochs: int | None) -> None:
         self._console = console
         self._epochs = epochs
         self._progress = Progress(

@@ -9,12 +9,11 @@ from rarefault.train.model import LRConvLSTM
 class TorchStep:
     """Runs :meth:`LRConvLSTM.step` on numpy arrays; implements :class:`rarefault.runtime.engine.Step`.
 
-    In the precision of the model's parameters: what comes out of a model in double precision is that, too.
+    In the precision of the model: what comes out of one in double precision is that, too.
     """
 
     def __init__(self, model: LRConvLSTM) -> None:
         self._model = model.eval()
-        self._parameter = next(model.parameters())
 
     @property
     def state_size(self) -> int:
@@ -25,6 +24,6 @@ class TorchStep:
     def __call__(self, window: Float32, state: Float32, /) -> tuple[Float32, Float32]:
         """``window`` [N, L, C] and ``state`` [N, S] to ``log_prob`` [N, K] and the next state [N, S]."""
         log_prob, next_state = self._model.step(
-            torch.from_numpy(window).to(self._parameter), torch.from_numpy(state).to(self._parameter)
+            torch.from_numpy(window).to(self._model.center), torch.from_numpy(state).to(self._model.center)
         )
         return log_prob.cpu().numpy(), next_state.cpu().numpy()

@@ -142,7 +142,8 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
         tell.note(note)
     run.save_config(config)
 
-    tell.stage("fitting")
+    if model.spec.network:
+        tell.stage("fitting")
     model.to(choose_device(config.training.device))
     origin = before.manifest.training.get("digest", "") if before else ""
     identity = [to_toml(config), history.fingerprint] + ([origin] if before else [])
@@ -159,7 +160,7 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
         on_epoch=tell.epoch,
     )
     model.cpu()
-    if fitted.best_epoch == 0:
+    if before and not fitted.best_epoch and model.spec.network:
         notes.append("no epoch was better on the validation blocks than the weights of the earlier run, which are kept")
         tell.note(notes[-1])
     done("fit")
@@ -188,10 +189,8 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
         done("cross fit")
     held = HeldOut.joined(judged)
     if trees is not None:
-        held.fit_shares(trees, learnt, true, parts["train"].counts(k))
-        model.trees = trees
-    if config.decision.filter:
-        held.fit_filter(model, learnt, true)
+        held.fit_shares(model, trees, learnt, true, parts["train"].counts(k))
+    held.fit_filter(model, learnt, true, wanted=config.decision.filter)
 
     tell.stage("fitting the decision on the windows that were held out")
     decision = fit_decision(
@@ -200,6 +199,7 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
     for note in decision.notes:
         tell.note(note)
     notes += decision.notes
+    losses = held.log_losses(model, decision.spec)
     manifest = Manifest(
         name=config.training.name or name,
         channels=history.channels,
@@ -233,7 +233,7 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
     curve = cost_curve(evaluations["test"], manifest)
     metrics = _metrics(evaluations, fitted, parts, history, notes, seconds)
     metrics["cost_curve"] = msgspec.to_builtins(curve)
-    metrics["pooling"] = _pooling(model, history.classes)
+    metrics["pooling"] = {**_pooling(model, history.classes), "held_out_log_loss": losses}
     if comparison:
         metrics["retraining"] = comparison
     manifest = msgspec.structs.replace(

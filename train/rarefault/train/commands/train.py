@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or _free_folder(Path("runs"), name)
     console = Console(stderr=str(args.json) == "-")
     try:
-        with TrainingProgress(console, config.training.epochs) as progress:
+        with TrainingProgress(console, config.training.epochs if config.model.spec().network else None) as progress:
             result = train(
                 config,
                 args.config.parent,

@@ -31,7 +31,7 @@ def write_report(run: "RunDirectory", test: Evaluation, curve: list[CostPoint]) 
     extra = {
         "notes": metrics["notes"],
         "balance": plots.class_balance(metrics["windows"]),
-        "curves": plots.curves(curves, metrics["best_epoch"]),
+        "curves": plots.curves(curves, metrics["best_epoch"]) if curves else "",
         "epochs": metrics["epochs"],
         "best_epoch": metrics["best_epoch"],
         "seconds": metrics["seconds"],
