@@ -404,7 +404,12 @@ def test_the_commands(plant: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(words) == 0
     assert main(["evaluate", str(out), "--json", str(scored), "--report", str(tmp_path / "r.html")]) == 0
     assert json.loads(scored.read_text())["macro_f1"] == json.loads(result.read_text())["test"]["macro_f1"]
-    assert "macro-F1" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "macro-F1" in printed
+    worth = json.loads(result.read_text())["pooling"]["held_out_log_loss"]
+    assert (
+        f"held-out log loss {worth['as_served']:.3f}, {worth['trees_alone']:.3f} without it (model.network)" in printed
+    )
     assert (tmp_path / "r.html").stat().st_size > 10_000
     assert main(["train", str(plant), "--out", str(out)]) == 2
     assert "exists and is not empty" in capsys.readouterr().err

@@ -90,6 +90,10 @@ def run(args: argparse.Namespace) -> int:
     retraining: dict[str, Any] | None = result.metrics.get("retraining")
     if retraining:
         print_comparison(console, retraining)
+    worth = result.metrics["pooling"]["held_out_log_loss"]
+    if worth["trees_alone"] is not None:
+        said = f"held-out log loss {worth['as_served']:.3f}, {worth['trees_alone']:.3f} without it (model.network)"
+        console.print(f"network        {said}", highlight=False)
     console.print(f"run directory  {out}", highlight=False)
     console.print(f"report         {out / 'report.html'}", highlight=False)
     if args.json is not None:
