@@ -162,6 +162,16 @@ def test_the_trees_can_judge_alone(plant: Path, tmp_path: Path) -> None:
     assert scores(again) == scores(done)
 
 
+def test_trees_alone_need_two_classes(write_plant: Callable[..., Path], tmp_path: Path) -> None:
+    """Machines that are always in the same fault teach them nothing, which is said."""
+    config = write_plant(tmp_path, days=6)
+    start, end = 1_700_000_000_000, 1_800_000_000_000
+    rows = "".join(f"{device},{start},{end},stuck\n" for device in ("d0", "d1"))
+    (tmp_path / "events.csv").write_text(f"device,start,end,fault\n{rows}", encoding="utf-8")
+    with pytest.raises(HistoryError, match="of one class, so there is nothing for the trees to tell apart"):
+        train(load_train_config(config, {"model.network": False}), tmp_path, tmp_path / "run")
+
+
 def test_without_network_and_filter_a_belief_is_carried_that_nothing_asks(plant: Path, tmp_path: Path) -> None:
     """What is said is what the trees say."""
     changes = {"model.network": False, "decision.filter": False, "trees.rounds": 5, "training.refit": False}

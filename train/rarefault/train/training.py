@@ -173,6 +173,11 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
         training = config.training
         trees = grow_trees(parts["train"], k, learnt, config.trees, training.seed, training.threads, units)
         done("trees")
+    if trees is None and not model.spec.network:
+        raise HistoryError(
+            "all labelled windows of the training blocks are of one class, so there is nothing for the trees to tell "
+            "apart: bring more history, or change split.seed"
+        )
     judged = [HeldOut.of(model, trees, parts["validation"], history, config)]
     if not before and wants_cross_fit(config, parts["train"], parts["validation"], k):
         rotation = Rotation(
