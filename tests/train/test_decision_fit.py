@@ -60,6 +60,42 @@ def test_the_posterior_alone_can_be_asked_for() -> None:
     assert fitted.spec.thresholds == (1.0, 1.0, 1.0)
 
 
+def unsure(label: Int64, prior: tuple[float, ...], told: tuple[int, ...]) -> Float32:
+    """What is said of four classes: all but sure of the label, but that 1 is never above a tenth where it is true.
+
+    Of 3, which has one window, nothing is known but its share, a little more or less of it; where it is ``told``, it is
+    known like 2.
+    """
+    n, rng = len(label), np.random.default_rng(5)
+    posterior = np.full((n, 4), 1e-6)
+    posterior[np.arange(n), label] = 1.0
+    rare = label == 1
+    posterior[rare, 0], posterior[rare, 1] = 0.93, 0.06
+    if not told:
+        one = label == 3
+        posterior[one, 0], posterior[one, 3] = 1.0, 1e-6
+        posterior[:, 3] = prior[3] * rng.uniform(0.7, 1.3, n)
+    return np.log(posterior / posterior.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize("told", [(), (3,)], ids=["unknown", "known"])
+def test_a_fault_that_hardly_shows_does_not_take_the_windows_of_normal(told: tuple[int, ...]) -> None:
+    """The rule must go low for another fault's sake; one with a single window goes along only where that costs nothing.
+
+    Without that, a third of the windows of normal would be called by the name of a fault that nobody has ever known.
+    """
+    label = np.repeat([0, 1, 2, 3], [3000, 40, 300, 1])
+    prior = tuple(np.bincount(label) / len(label))
+    config = DecisionConfig(coverage=0)
+    spec = fit_decision(unsure(label, prior, told), label, ("normal", "a", "b", "c"), prior, prior, config).spec
+    decision = Decision(spec)
+    posterior = decision.posterior(unsure(label, prior, told))
+    verdict = decision.verdict(posterior, decision.score(posterior))
+    assert (verdict[label == 1] == 1).all()
+    assert (verdict[label == 0] == 0).all()
+    assert (spec.thresholds[3] < spec.thresholds[1]) == bool(told)
+
+
 def test_a_class_that_training_never_saw_gets_no_low_threshold() -> None:
     """What little probability the net leaves it must not be blown up into verdicts; and the few windows are said."""
     log_prob, label = draw(3000, (0.97, 0.03, 0.0), 1.0)
