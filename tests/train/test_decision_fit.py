@@ -75,7 +75,7 @@ def unsure(label: Int64, prior: tuple[float, ...], told: tuple[int, ...]) -> Flo
         one = label == 3
         posterior[one, 0], posterior[one, 3] = 1.0, 1e-6
         posterior[:, 3] = prior[3] * rng.uniform(0.7, 1.3, n)
-    return np.log(posterior / posterior.sum(axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(np.log(posterior / posterior.sum(axis=1, keepdims=True)), np.float32)
 
 
 @pytest.mark.parametrize("told", [(), (3,)], ids=["unknown", "known"])
