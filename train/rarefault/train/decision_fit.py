@@ -148,7 +148,7 @@ def fit_decision(
     if few:
         notes.append(
             f"fewer than {MIN_WINDOWS} held-out windows of {', '.join(few)}: no threshold of their own was fitted, "
-            "theirs follow from their share alone"
+            "theirs follow from their share where that costs no other class"
         )
     return DecisionFit(msgspec.structs.replace(spec, thresholds=tuple(float(t) for t in thresholds)), notes)
 
