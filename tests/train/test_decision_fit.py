@@ -82,7 +82,7 @@ def unsure(label: Int64, prior: tuple[float, ...], told: tuple[int, ...]) -> Flo
 def test_a_fault_that_hardly_shows_does_not_take_the_windows_of_normal(told: tuple[int, ...]) -> None:
     """The rule must go low for another fault's sake; one with a single window goes along only where that costs nothing.
 
-    Without that, a third of the windows of normal would be called by the name of a fault that nobody has ever known.
+    Without that, windows of normal would be called by the name of a fault that nobody has ever known.
     """
     label = np.repeat([0, 1, 2, 3], [3000, 40, 300, 1])
     prior = tuple(np.bincount(label) / len(label))

@@ -157,10 +157,9 @@ class HeldOut:
             said, label = said[known], self.windows.label[known]
             return log_loss(said, label, replace(spec, temperature=fit_temperature(said, label, spec)))
 
-        alone = None
-        if self.trees is not None and model.spec.network:
-            alone = self.trees
-            found = self._filter(alone, spec.training_prior, spec.true_prior) if model.filter is not None else None
+        alone = self.trees if model.spec.network else None
+        if alone is not None and model.filter is not None:
+            found = self._filter(alone, spec.training_prior, spec.true_prior)
             alone = alone if found is None else found.along(alone, self.windows.fresh)
         return {"as_served": least(self.log_prob(model)), "trees_alone": None if alone is None else least(alone)}
 
@@ -202,9 +201,9 @@ class Rotation:
         Raises:
             RarefaultError: the loss is no longer a number.
         """
-        return [HeldOut.of(*self._learn(rest), part, self.history, self.config) for rest, part in self.parts()]
+        return [HeldOut.of(*self._learn(rest), part, self.history, self.config) for rest, part in self._parts()]
 
-    def parts(self) -> Iterator[tuple[LabelledWindows, LabelledWindows]]:
+    def _parts(self) -> Iterator[tuple[LabelledWindows, LabelledWindows]]:
         """What is learnt from and what is held out, part after part.
 
         Parts in which there is nothing to judge, or without which there are no two classes to learn, are left out.
