@@ -138,7 +138,7 @@ def test_each_part_of_the_training_blocks_is_held_out_once() -> None:
     whole = history([(d, 10 * i, 120, 1 + i % 2) for d in (0, 1) for i in range(24)])
     config = SplitConfig(block_s=12 * 3600, folds=4)
     split = split_history(whole, config, GRID)
-    turns = rotations(whole, split, config, GRID)
+    turns = rotations(whole, split, "train", 2, 0, GRID)
     assert len(turns) == 2
     before = {part: split.mask(whole, part) for part in PARTS}
     held_out = [turn.mask(whole, "validation") for turn in turns]
@@ -147,7 +147,7 @@ def test_each_part_of_the_training_blocks_is_held_out_once() -> None:
         assert 0.3 < held.sum() / before["train"].sum() < 0.7
         np.testing.assert_array_equal(turn.mask(whole, "test"), before["test"])
         np.testing.assert_array_equal(turn.mask(whole, "train"), ~held & ~before["test"])
-    assert [t.blocks for t in rotations(whole, split, config, GRID)] == [t.blocks for t in turns]
+    assert [t.blocks for t in rotations(whole, split, "train", 2, 0, GRID)] == [t.blocks for t in turns]
 
 
 def test_nothing_is_held_out_where_there_are_fewer_blocks_than_parts() -> None:
@@ -155,5 +155,6 @@ def test_nothing_is_held_out_where_there_are_fewer_blocks_than_parts() -> None:
     whole = history([(d, 10 * i, 120, 1) for d in range(4) for i in range(20)], devices=4)
     config = SplitConfig(by="device", folds=4)
     split = split_history(whole, config, GRID)
-    assert len(rotations(whole, split, config, GRID)) == 2
-    assert rotations(whole, split, SplitConfig(by="device", folds=5), GRID) == []
+    assert len(rotations(whole, split, "train", 2, 0, GRID)) == 2
+    assert rotations(whole, split, "train", 3, 0, GRID) == []
+    assert rotations(whole, split, "validation", 2, 0, GRID) == []

@@ -47,10 +47,10 @@ def train_model(model: LRConvLSTM, fold: Fold) -> Prediction:
     trees = None
     if config.trees.rounds:
         trees = grow_trees(fold.parts["train"], fold.n_classes, learnt, config.trees, config.training.seed, units=units)
-    judged = [HeldOut.of(model, trees, fold.parts["validation"], fold.history, config)]
+    judged: list[HeldOut] = []
     if wants_cross_fit(config, fold.parts["train"], fold.parts["validation"], fold.n_classes):
-        judged += Rotation(fold.history, fold.split, config, learnt, fitted.best_epoch, units).run()
-    held = HeldOut.joined(judged)
+        judged = Rotation(fold.history, fold.split, config, learnt, fitted.best_epoch, units).run(model)
+    held = HeldOut.joined(judged or [HeldOut.of(model, trees, fold.parts["validation"], fold.history, config)])
     true = class_shares(fold.parts["train"].label, fold.n_classes)
     if trees is not None:
         held.fit_shares(model, trees, learnt, true, fold.parts["train"].counts(fold.n_classes))

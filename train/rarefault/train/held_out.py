@@ -36,6 +36,10 @@ from rarefault.train.windows import LabelledWindows, cut_windows
 #: Validation events of a fault from which on what is fitted on them is steady enough: where its class is plausible in
 #: nine of ten, the share of further ones in which it is has a standard deviation of sqrt(0.9 * 0.1 / 50), four points.
 STEADY_EVENTS = 50
+#: Parts that the trees hold out one by one of each that the network holds out. What is served has learnt from all of
+#: the blocks; models that have learnt from few of them are less sure, and levels of what they say are reached by more
+#: than was asked for.
+TREE_PARTS = 2
 
 
 def wants_cross_fit(config: TrainConfig, train: LabelledWindows, validation: LabelledWindows, n_classes: int) -> bool:
@@ -175,6 +179,9 @@ class HeldOut:
 class Rotation:
     """Holds parts of a history out in turn.
 
+    The network takes long to learn: it learns without one part after the other of all blocks but the test's, each as
+    large as the validation blocks, which are one of them. The trees learn without each of ``TREE_PARTS`` of a part.
+
     Attributes:
         history: all of it.
         split: its blocks.
@@ -195,30 +202,47 @@ class Rotation:
     on_part: Callable[[int, int], None] = lambda _number, _all: None
     on_epoch: Callable[[int], None] = lambda _done: None
 
-    def run(self) -> list[HeldOut]:
-        """Judge every part of the training blocks by a model of all blocks but those and the test's.
+    def run(self, network: LRConvLSTM) -> list[HeldOut]:
+        """Judge every block but the test's by models that have not seen it.
+
+        Args:
+            network: without trees; it has not seen the validation blocks.
 
         Raises:
             RarefaultError: the loss is no longer a number.
         """
-        return [HeldOut.of(*self._learn(rest), part, self.history, self.config) for rest, part in self._parts()]
+        split = self.config.split
+        further = rotations(self.history, self.split, "train", split.folds - 2, split.seed, self.config.grid)
+        found: list[HeldOut] = []
+        for number, part in enumerate((self.split, *further), 1):
+            self.on_part(number, 1 + len(further))
+            if (windows := self._windows(part)) is not None:
+                found += self._judge(network if part is self.split else self._learn(windows[0]), part)
+        return found
 
-    def _parts(self) -> Iterator[tuple[LabelledWindows, LabelledWindows]]:
-        """What is learnt from and what is held out, part after part.
+    def _windows(self, split: Split) -> tuple[LabelledWindows, LabelledWindows] | None:
+        """What is learnt from and what is held out; None where nothing of that has a label, or there is one class."""
+        train, held_out = (
+            cut_windows(split.select(self.history, part), self.config.grid, self.config.window, self.units)
+            for part in ("train", "validation")
+        )
+        two = (train.counts(len(self.history.classes)) > 0).sum() >= 2
+        return (train, held_out) if two and held_out.labelled.any() else None
 
-        Parts in which there is nothing to judge, or without which there are no two classes to learn, are left out.
-        """
-        further = rotations(self.history, self.split, self.config.split, self.config.grid)
-        for number, split in enumerate(further, 1):
-            self.on_part(number, len(further))
-            train, windows = (
-                cut_windows(split.select(self.history, part), self.config.grid, self.config.window, self.units)
-                for part in ("train", "validation")
-            )
-            if windows.labelled.any() and (train.counts(len(self.history.classes)) > 0).sum() >= 2:
-                yield train, windows
+    def _judge(self, network: LRConvLSTM, part: Split) -> Iterator[HeldOut]:
+        """What is said of a part by a network that has not seen it, and by trees that have not seen some of it."""
+        config, training = self.config, self.config.training
+        finer = rotations(self.history, part, "validation", TREE_PARTS, config.split.seed, config.grid)
+        for split in finer if finer and config.trees.rounds else [part]:
+            if (windows := self._windows(split)) is None:
+                continue
+            trees, (train, held_out) = None, windows
+            if config.trees.rounds:
+                k = network.n_classes
+                trees = grow_trees(train, k, self.learnt, config.trees, training.seed, training.threads, self.units)
+            yield HeldOut.of(network, trees, held_out, self.history, config)
 
-    def _learn(self, train: LabelledWindows) -> tuple[LRConvLSTM, TreeExpert | None]:
+    def _learn(self, train: LabelledWindows) -> LRConvLSTM:
         config = self.config
         torch.manual_seed(config.training.seed)
         model, _ = new_model(config, self.history, train)
@@ -226,7 +250,4 @@ class Rotation:
         subsets = fit_again(model, train, config, self.epochs, self.on_epoch)
         model.cpu()
         move_prior(model, effective_prior(subsets), self.learnt)
-        seed, threads = config.training.seed, config.training.threads
-        rounds = config.trees.rounds
-        k = model.n_classes
-        return model, grow_trees(train, k, self.learnt, config.trees, seed, threads, self.units) if rounds else None
+        return model

@@ -193,25 +193,26 @@ def _nearest_free(nominal: int, busy: list[tuple[int, int]]) -> int:
     return nominal
 
 
-def rotations(history: History, split: Split, config: SplitConfig, grid: GridSpec) -> list[Split]:
-    """Splits that hold out each part of the training blocks in turn and train on all blocks but those and the test's.
+def rotations(history: History, split: Split, of: Part, parts: int, seed: int, grid: GridSpec) -> list[Split]:
+    """Splits that hold out some of a part's blocks in turn and train on all blocks but those and the test's.
 
-    The training blocks are dealt to as many parts as the folds leave, each of about the size of the validation blocks;
-    none where there are fewer blocks than parts.
+    The part's blocks are dealt to so many smaller parts; none where there are fewer blocks than those. What is held
+    out is called the validation blocks.
 
     Args:
         history: that the split is of.
         split: any, such as one of several sources.
-        config: folds and seed.
+        of: the part.
+        parts: how many.
+        seed: of the dealing.
         grid: the bins.
     """
     slot = {name: number for number, name in enumerate(history.devices)}
-    train = [at for at, block in enumerate(split.blocks) if block.part == "train"]
-    parts = config.folds - 2
-    if len(train) < parts:
+    dealt = [at for at, block in enumerate(split.blocks) if block.part == of]
+    if len(dealt) < parts:
         return []
-    intervals = [(slot[b.device], b.start_ms, b.end_ms) for b in (split.blocks[at] for at in train)]
-    number = dict(zip(train, _deal(history, intervals, parts, config.seed, grid).tolist(), strict=True))
+    intervals = [(slot[b.device], b.start_ms, b.end_ms) for b in (split.blocks[at] for at in dealt)]
+    number = dict(zip(dealt, _deal(history, intervals, parts, seed, grid).tolist(), strict=True))
     found = []
     for held_out in range(parts):
         blocks = [

@@ -178,7 +178,7 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
             "all labelled windows of the training blocks are of one class, so there is nothing for the trees to tell "
             "apart: bring more history, or change split.seed"
         )
-    judged = [HeldOut.of(model, trees, parts["validation"], history, config)]
+    judged: list[HeldOut] = []
     if not before and wants_cross_fit(config, parts["train"], parts["validation"], k):
         rotation = Rotation(
             history,
@@ -187,12 +187,12 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
             learnt,
             fitted.best_epoch,
             units,
-            lambda number, of: tell.stage(f"learning without other blocks, to judge them ({number} of {of})"),
+            lambda number, of: tell.stage(f"judging blocks by what is learnt without them ({number} of {of})"),
             lambda n: tell.again(n, fitted.best_epoch),
         )
-        judged += rotation.run()
+        judged = rotation.run(model)
         done("cross fit")
-    held = HeldOut.joined(judged)
+    held = HeldOut.joined(judged or [HeldOut.of(model, trees, parts["validation"], history, config)])
     if trees is not None:
         held.fit_shares(model, trees, learnt, true, parts["train"].counts(k))
     held.fit_filter(model, learnt, true, wanted=config.decision.filter)
