@@ -4,8 +4,8 @@ The validation blocks are judged by the model that was trained beside them. They
 too few for a level that a stated share of events is to reach, or for a threshold that holds on the next block. Where
 that is so, or ``training.cross_fit`` asks for it, each part of the training blocks is held out in turn, too, and judged
 by a model that was trained on all others: what is fitted on all of them together sees every event that is not of the
-test blocks (cross-conformal prediction: Vovk, 2015; the decision is that of a model of one more part, which learns
-again from all blocks).
+test blocks (cross-conformal prediction: Vovk, "Cross-conformal predictors", 2015; the decision is that of a model of
+one more part, which learns again from all blocks).
 """
 
 from collections.abc import Callable, Iterator, Sequence
