@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -51,9 +52,18 @@ def test_all_windows_but_those_of_the_test_are_judged_by_what_has_not_seen_them(
     config, history, split, windows = prepared
     learnt = class_shares(windows.label, 3)
     network, _ = new_model(config, history, windows)
-    told: list[tuple[int, int]] = []
-    parts = Rotation(history, split, config, learnt, 3, on_part=lambda n, of: told.append((n, of))).run(network)
-    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    told: dict[str, list[tuple[int, int]]] = {"networks": [], "trees": []}
+    parts = Rotation(
+        history,
+        split,
+        config,
+        learnt,
+        3,
+        on_part=lambda n, of: told["networks"].append((n, of)),
+        on_trees=lambda n, of: told["trees"].append((n, of)),
+    ).run(network)
+    assert told["networks"] == [(1, 3), (2, 3), (3, 3)]
+    assert told["trees"] == [(n, 4 * TREE_PARTS) for n in range(1, 4 * TREE_PARTS + 1)]
     assert len(parts) == 4 * TREE_PARTS
     assert sum(len(keys(part)) for part in parts) == len(set.union(*map(keys, parts)))
     whole = HeldOut.joined(parts)
@@ -98,6 +108,20 @@ def test_what_the_network_is_worth_is_measured(prepared: Prepared) -> None:
     worthless = HeldOut(validation, said, said).log_losses(model, spec)
     assert worthless["as_served"] == pytest.approx(entropy, rel=1e-3)
     assert HeldOut(validation, knowing, None).log_losses(model, spec)["trees_alone"] is None
+
+
+def test_any_number_of_threads_says_the_same(prepared: Prepared) -> None:
+    """To the last digit, by networks that learn beside them, too."""
+    config, history, split, windows = prepared
+    torch.manual_seed(0)
+    network, _ = new_model(config, history, windows)
+    said = []
+    for jobs in (1, 3):
+        with_jobs = msgspec.structs.replace(config, training=msgspec.structs.replace(config.training, jobs=jobs))
+        parts = Rotation(history, split, with_jobs, class_shares(windows.label, 3), 1).run(network)
+        said.append(HeldOut.joined(parts))
+    np.testing.assert_array_equal(said[0].trees, said[1].trees)
+    np.testing.assert_array_equal(said[0].network, said[1].network)
 
 
 def test_a_block_in_which_nothing_is_known_is_left_out(prepared: Prepared) -> None:

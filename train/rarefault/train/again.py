@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from rarefault.runtime.grid import Int64
+from rarefault.train.background import Background
 from rarefault.train.config import TrainConfig
 from rarefault.train.fit import choose_device, fit_again
 from rarefault.train.model import LRConvLSTM
@@ -47,13 +48,16 @@ def learn_again(
     Raises:
         RarefaultError: the loss is no longer a number.
     """
-    if epochs:
-        start.to(choose_device(config.training.device))
-        subsets = fit_again(start, windows, config, epochs, on_epoch)
-        start.cpu()
-        move_prior(start, effective_prior(subsets), learnt)
-    if held_out.trees is not None:
-        start.trees = regrow_trees(held_out.trees, windows, learnt, config, units)
+    with Background(1) as background:
+        trees = None
+        if held_out.trees is not None:
+            trees = background.submit(regrow_trees, held_out.trees, windows, learnt, config, units)
+        if epochs:
+            start.to(choose_device(config.training.device))
+            subsets = fit_again(start, windows, config, epochs, on_epoch)
+            start.cpu()
+            move_prior(start, effective_prior(subsets), learnt)
+        start.trees = None if trees is None else trees.result()
     start.filter = held_out.filter
     return start
 

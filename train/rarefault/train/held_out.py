@@ -8,7 +8,7 @@ test blocks (cross-conformal prediction: Vovk, "Cross-conformal predictors", 201
 one more part, which learns again from all blocks).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from rarefault.runtime.grid import Float32, Int64
 from rarefault.runtime.manifest import DecisionSpec
 from rarefault.train.again import move_prior
+from rarefault.train.background import Background
 from rarefault.train.config import TrainConfig
 from rarefault.train.decision_fit import Validation, fit_temperature, log_loss
 from rarefault.train.fit import choose_device, fit_again, serve
@@ -189,8 +190,9 @@ class Rotation:
         learnt: class shares that network and trees are to have learnt, [K].
         epochs: of the network; nothing is left to say when to stop.
         units: channels of each unit, [U, M].
-        on_part: told the number of a part, from 1 on, and of how many, before it is held out.
-        on_epoch: told how many epochs are done.
+        on_part: told the number of a part, from 1 on, and of how many, before a network learns without it.
+        on_epoch: told how many epochs of that are done.
+        on_trees: told the number of some trees, from 1 on, and of how many, before it waits for them.
     """
 
     history: History
@@ -201,24 +203,42 @@ class Rotation:
     units: Int64 = field(default_factory=NONE.copy)
     on_part: Callable[[int, int], None] = lambda _number, _all: None
     on_epoch: Callable[[int], None] = lambda _done: None
+    on_trees: Callable[[int, int], None] = lambda _number, _all: None
 
     def run(self, network: LRConvLSTM) -> list[HeldOut]:
         """Judge every block but the test's by models that have not seen it.
+
+        The trees grow in the background while the networks learn, one after the other.
 
         Args:
             network: without trees; it has not seen the validation blocks.
 
         Raises:
-            RarefaultError: the loss is no longer a number.
+            RarefaultError: the loss is no longer a number, or trees could not be read from the library that grew them.
         """
-        split = self.config.split
-        further = rotations(self.history, self.split, "train", split.folds - 2, split.seed, self.config.grid)
-        found: list[HeldOut] = []
-        for number, part in enumerate((self.split, *further), 1):
-            self.on_part(number, 1 + len(further))
-            if (windows := self._windows(part)) is not None:
-                found += self._judge(network if part is self.split else self._learn(windows[0]), part)
+        config, grid, k = self.config.split, self.config.grid, network.n_classes
+        further = rotations(self.history, self.split, "train", config.folds - 2, config.seed, grid)
+        parts = (self.split, *further)
+        with Background(self.config.training.jobs) as background:
+            grown = [[background.submit(self._grow, k, finer) for finer in self._finer(part)] for part in parts]
+            networks: list[LRConvLSTM | None] = [network]
+            for number, part in enumerate(further, 1):
+                self.on_part(number, len(further))
+                networks.append(self._learn(part))
+            waiting = [(of, trees) for of, several in zip(networks, grown, strict=True) if of for trees in several]
+            found = []
+            for number, (of, trees) in enumerate(waiting, 1):
+                self.on_trees(number, len(waiting))
+                if (said := trees.result()) is not None:
+                    windows = Validation.of(self.history, said[0], grid, self.config.window)
+                    found.append(HeldOut(windows, serve(of, said[0]), said[1]))
         return found
+
+    def _finer(self, part: Split) -> list[Split]:
+        """Splits that hold out some of what a part holds out."""
+        config = self.config
+        finer = rotations(self.history, part, "validation", TREE_PARTS, config.split.seed, config.grid)
+        return finer if finer and config.trees.rounds else [part]
 
     def _windows(self, split: Split) -> tuple[LabelledWindows, LabelledWindows] | None:
         """What is learnt from and what is held out; None where nothing of that has a label, or there is one class."""
@@ -229,21 +249,24 @@ class Rotation:
         two = (train.counts(len(self.history.classes)) > 0).sum() >= 2
         return (train, held_out) if two and held_out.labelled.any() else None
 
-    def _judge(self, network: LRConvLSTM, part: Split) -> Iterator[HeldOut]:
-        """What is said of a part by a network that has not seen it, and by trees that have not seen some of it."""
-        config, training = self.config, self.config.training
-        finer = rotations(self.history, part, "validation", TREE_PARTS, config.split.seed, config.grid)
-        for split in finer if finer and config.trees.rounds else [part]:
-            if (windows := self._windows(split)) is None:
-                continue
-            trees, (train, held_out) = None, windows
-            if config.trees.rounds:
-                k = network.n_classes
-                trees = grow_trees(train, k, self.learnt, config.trees, training.seed, training.threads, self.units)
-            yield HeldOut.of(network, trees, held_out, self.history, config)
+    def _grow(self, n_classes: int, split: Split) -> tuple[LabelledWindows, Float32 | None] | None:
+        """What a split holds out, and what trees that have not seen it say of it."""
+        training, trees = self.config.training, self.config.trees
+        if (windows := self._windows(split)) is None:
+            return None
+        train, held_out = windows
+        if not trees.rounds:
+            return held_out, None
+        grown = grow_trees(train, n_classes, self.learnt, trees, training.seed, training.threads, self.units)
+        assert grown is not None  # there are two classes
+        return held_out, judge(grown, held_out)
 
-    def _learn(self, train: LabelledWindows) -> LRConvLSTM:
+    def _learn(self, split: Split) -> LRConvLSTM | None:
+        """A network that has not seen what a split holds out."""
         config = self.config
+        if (windows := self._windows(split)) is None:
+            return None
+        train, _ = windows
         torch.manual_seed(config.training.seed)
         model, _ = new_model(config, self.history, train)
         model.to(choose_device(config.training.device))

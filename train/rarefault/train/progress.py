@@ -33,6 +33,7 @@ class TrainingProgress:
         )
         self._task = self._progress.add_task("starting", total=epochs)
         self._best: Epoch | None = None
+        self._said = ""
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -48,6 +49,7 @@ class TrainingProgress:
         return Observer(stage=self._stage, epoch=self._epoch, again=self._again, note=self._note)
 
     def _stage(self, text: str) -> None:
+        self._said = text
         self._progress.update(self._task, description=text)
         if not self._console.is_terminal:
             self._console.print(text, highlight=False)
@@ -67,5 +69,4 @@ class TrainingProgress:
             self._console.print(said, highlight=False)
 
     def _again(self, done: int, epochs: int) -> None:
-        said = f"learning again, from the validation blocks, too: epoch {done}"
-        self._progress.update(self._task, total=epochs, completed=done, description=said)
+        self._progress.update(self._task, total=epochs, completed=done, description=f"{self._said}: epoch {done}")

@@ -47,7 +47,7 @@ class Observer:
     Attributes:
         stage: called with a sentence when a stage begins.
         epoch: called after each epoch, with whether it is the best so far.
-        again: called after each epoch of the network that learns again, with their number and that of all to come.
+        again: called after each epoch of a further network, with their number and that of all to come.
         note: called with everything that a person should know about the data.
     """
 
@@ -146,7 +146,8 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
         tell.stage("fitting")
     model.to(choose_device(config.training.device))
     origin = before.manifest.training.get("digest", "") if before else ""
-    identity = [to_toml(config), history.fingerprint] + ([origin] if before else [])
+    settled = msgspec.structs.replace(config, training=msgspec.structs.replace(config.training, jobs=0))
+    identity = [to_toml(settled), history.fingerprint] + ([origin] if before else [])
     digest = hashlib.sha256("\0".join(identity).encode()).hexdigest()
     fitted = fit(
         model,
@@ -187,8 +188,9 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
             learnt,
             fitted.best_epoch,
             units,
-            lambda number, of: tell.stage(f"judging blocks by what is learnt without them ({number} of {of})"),
+            lambda number, of: tell.stage(f"learning without some of the blocks ({number} of {of})"),
             lambda n: tell.again(n, fitted.best_epoch),
+            lambda number, of: tell.stage(f"growing trees without some of the blocks ({number} of {of})"),
         )
         judged = rotation.run(model)
         done("cross fit")
