@@ -1,7 +1,12 @@
 """Threads beside the one that waits for them."""
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 from concurrent.futures import CancelledError, Future
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,3 +63,56 @@ def test_there_are_as_many_threads_as_cores_but_a_few_at_most(monkeypatch: pytes
         monkeypatch.setattr("joblib.cpu_count", lambda cores=cores: cores)
         with Background(0) as background:
             assert background._pool._max_workers == expected
+
+
+WAITS = """
+import sys
+import polars
+from rarefault.train.background import Background
+
+def endless():
+    while True:
+        pass
+
+polars.LazyFrame({"a": [1]}).filter(polars.col("a") > 0).collect()
+with Background(1) as background:
+    call = background.submit(endless)
+    print("waits", flush=True)
+    background.result(call)
+"""
+
+
+def test_ctrl_c_ends_the_waiting() -> None:
+    """Even after a history was read: polars leaves a handler of SIGINT that lets a wait without an end go on."""
+    with subprocess.Popen([sys.executable, "-c", WAITS], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"waits\n"
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert b"KeyboardInterrupt" in said
+    assert process.returncode == -signal.SIGINT
+
+
+@pytest.mark.parametrize(
+    ("network", "expected"), [(True, "--out {out} --resume"), (False, "nothing is kept to go on from: remove {out}")]
+)
+def test_an_interrupted_training_says_how_to_go_on(plant: Path, tmp_path: Path, network: bool, expected: str) -> None:
+    """Stopped while further models are trained; a network is kept, trees are grown anew."""
+    out = tmp_path / "run"
+    settings = {"model.network": network, "training.cross_fit": True, "training.epochs": 2, "trees.rounds": 300}
+    words = [f"{key}={str(value).lower()}" for key, value in settings.items()]
+    command = [sys.executable, "-m", "rarefault.runtime.cli", "train", str(plant), "--out", str(out)]
+    command += [part for word in words for part in ("--set", word)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "400"}) as process:
+        try:
+            assert process.stdout is not None
+            assert any("without some of the blocks" in line for line in process.stdout)
+            process.send_signal(signal.SIGINT)
+            said, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert expected.format(out=out) in said
+    assert process.returncode == 130

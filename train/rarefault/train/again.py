@@ -57,7 +57,7 @@ def learn_again(
             subsets = fit_again(start, windows, config, epochs, on_epoch)
             start.cpu()
             move_prior(start, effective_prior(subsets), learnt)
-        start.trees = None if trees is None else trees.result()
+        start.trees = None if trees is None else background.result(trees)
     start.filter = held_out.filter
     return start
 

@@ -7,7 +7,7 @@ beside a network that learns take as long as trees that grow alone.
 import ctypes
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
 
@@ -17,6 +17,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 #: Threads unless the configuration says how many, at most: each holds what it grows trees from.
 MOST = 4
+#: Seconds until an interrupt is noticed, at most.
+WAIT_S = 0.2
 
 
 class Stopped(BaseException):
@@ -51,6 +53,16 @@ class Background:
                     self._running.discard(me)
 
         return self._pool.submit(run)
+
+    @staticmethod
+    def result(call: "Future[T]") -> T:
+        """What a call has returned, or raises; waits for it, and an interrupt ends the waiting at once.
+
+        Reading with polars leaves a handler of SIGINT that lets a wait without an end go on.
+        """
+        while not call.done():
+            wait((call,), timeout=WAIT_S)
+        return call.result()
 
     def __enter__(self) -> Self:
         return self

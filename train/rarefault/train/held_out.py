@@ -229,7 +229,7 @@ class Rotation:
             found = []
             for number, (of, trees) in enumerate(waiting, 1):
                 self.on_trees(number, len(waiting))
-                if (said := trees.result()) is not None:
+                if (said := background.result(trees)) is not None:
                     windows = Validation.of(self.history, said[0], grid, self.config.window)
                     found.append(HeldOut(windows, serve(of, said[0]), said[1]))
         return found

@@ -83,8 +83,11 @@ def run(args: argparse.Namespace) -> int:
                 observer=progress.observer(),
             )
     except KeyboardInterrupt:
-        origin = f" --from {args.start}" if start else ""
-        console.print(f"go on with  rarefault train {args.config}{origin} --out {out} --resume", highlight=False)
+        if RunDirectory(out).resume.exists():
+            origin = f" --from {args.start}" if start else ""
+            console.print(f"go on with  rarefault train {args.config}{origin} --out {out} --resume", highlight=False)
+        elif out.exists():
+            console.print(f"nothing is kept to go on from: remove {out}, or train into another folder", highlight=False)
         raise
     print_scores(console, result.metrics["test"], f"held-out test blocks of {name}")
     retraining: dict[str, Any] | None = result.metrics.get("retraining")
