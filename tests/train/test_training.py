@@ -201,7 +201,7 @@ def test_same_seed_same_metrics(plant: Path, trained: Training, tmp_path: Path) 
 
 
 def test_an_interrupted_training_goes_on_as_if_nothing_had_been(plant: Path, trained: Training, tmp_path: Path) -> None:
-    """Stopped in the sixth epoch and resumed, with fewer threads, too, it gives the metrics of the uninterrupted one."""
+    """Stopped in the sixth epoch and resumed, with fewer threads, it gives the metrics of the uninterrupted one."""
     out = tmp_path / "run"
 
     def interrupt(epoch: Epoch, best: bool) -> None:
