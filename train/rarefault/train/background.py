@@ -15,8 +15,9 @@ import joblib
 
 P = ParamSpec("P")
 T = TypeVar("T")
-#: Threads unless the configuration says how many, at most: each holds what it grows trees from.
-MOST = 4
+#: Threads unless the configuration says how many, at most. Each holds what it grows trees from, 0.4 GB on plant 31; and
+#: two have grown all before the networks have learnt.
+MOST = 2
 #: Seconds until an interrupt is noticed, at most.
 WAIT_S = 0.2
 

@@ -116,7 +116,7 @@ class TrainingConfig(Section, frozen=True):
     """Threads of torch on the processor; 0 takes one for small networks and leaves it to torch for others."""
     jobs: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
     """How many trees grow at once, beside a network that learns: each holds its windows in memory. What comes of it is
-    the same for any number. 0: as many as the process may use cores, four at most."""
+    the same for any number. 0: as many as the process may use cores, two at most."""
 
 
 class DecisionConfig(Section, frozen=True):
