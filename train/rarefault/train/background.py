@@ -16,7 +16,7 @@ import joblib
 P = ParamSpec("P")
 T = TypeVar("T")
 #: Threads unless the configuration says how many, at most. Each holds what it grows trees from, 0.4 GB on plant 31; and
-#: two have grown all before the networks have learnt.
+#: where a third core is the network's, two have less to do than that one.
 MOST = 2
 #: Seconds until an interrupt is noticed, at most.
 WAIT_S = 0.2
