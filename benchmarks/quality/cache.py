@@ -84,7 +84,7 @@ class Cache:
         settings = msgspec.to_builtins(config_of(problem, Path(), method.changes))
         for section in ("data", "decision"):
             del settings[section]
-        del settings["training"]["jobs"]  # nothing comes of it
+        del settings["training"]["jobs"]  # the result is the same for any number
         text = json.dumps([method.name, method.changes, settings], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
         name = re.sub(r"[^a-z0-9]+", "-", task.method.lower())

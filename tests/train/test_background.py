@@ -22,7 +22,7 @@ def test_calls_are_made_side_by_side() -> None:
     assert {first.result(), second.result()} == {0, 1}
 
 
-def test_what_a_call_raises_comes_to_whom_waits_for_it() -> None:
+def test_what_a_call_raises_comes_to_who_waits_for_it() -> None:
     """With the arguments that were given."""
     with Background(1) as background:
         number = background.submit(int, "ff", base=16)

@@ -225,13 +225,15 @@ class Rotation:
             for number, part in enumerate(further, 1):
                 self.on_part(number, len(further))
                 networks.append(self._learn(part))
-            waiting = [(of, trees) for of, several in zip(networks, grown, strict=True) if of for trees in several]
+            beside = zip(networks, grown, strict=True)
+            waiting = [(learnt, call) for learnt, calls in beside if learnt is not None for call in calls]
             found = []
-            for number, (of, trees) in enumerate(waiting, 1):
+            for number, (learnt, call) in enumerate(waiting, 1):
                 self.on_trees(number, len(waiting))
-                if (said := background.result(trees)) is not None:
-                    windows = Validation.of(self.history, said[0], grid, self.config.window)
-                    found.append(HeldOut(windows, serve(of, said[0]), said[1]))
+                if (judged := background.result(call)) is not None:
+                    held_out, trees = judged
+                    windows = Validation.of(self.history, held_out, grid, self.config.window)
+                    found.append(HeldOut(windows, serve(learnt, held_out), trees))
         return found
 
     def _finer(self, part: Split) -> list[Split]:

@@ -173,6 +173,7 @@ def _mean_and_spread(values: Sequence[float]) -> dict[str, float | int | None]:
 def _of_fold(config: TrainConfig, fold: int) -> TrainConfig:
     split = msgspec.structs.replace(config.split, test_fold=fold, validation_fold=(fold + 1) % config.split.folds)
     # One processor for a training, wherever it runs: sums of several threads would differ from those of one.
+    # Trees grow in one thread beside the network's.
     asked = config.training
     training = msgspec.structs.replace(asked, threads=asked.threads or 1, jobs=asked.jobs or 1)
     return msgspec.structs.replace(config, split=split, training=training)
