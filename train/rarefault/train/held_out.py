@@ -28,7 +28,7 @@ from rarefault.train.model import LRConvLSTM
 from rarefault.train.recipe import effective_prior
 from rarefault.train.shares import fit_shares, pooled
 from rarefault.train.split import Split, rotations
-from rarefault.train.tree_fit import grow_trees, judge
+from rarefault.train.tree_fit import grow_at_devices, grow_at_units, judge
 from rarefault.train.trees import TreeExpert
 from rarefault.train.unit_labels import NONE
 from rarefault.train.untrained import new_model
@@ -37,10 +37,11 @@ from rarefault.train.windows import LabelledWindows, cut_windows
 #: Validation events of a fault from which on what is fitted on them is steady enough: where its class is plausible in
 #: nine of ten, the share of further ones in which it is has a standard deviation of sqrt(0.9 * 0.1 / 50), four points.
 STEADY_EVENTS = 50
-#: Parts that the trees hold out one by one of each that the network holds out. What is served has learnt from all of
-#: the blocks; models that have learnt from few of them are less sure, and levels of what they say are reached by more
-#: than was asked for.
-TREE_PARTS = 2
+#: Parts that the trees hold out one by one of each that the network holds out, and the trees of units of each of those.
+#: What is served has learnt from all of the blocks; models that have learnt from few of them are less sure, and levels
+#: of what they say are reached by more than was asked for. That is so most of all for faults that are looked for at
+#: units, which are the rare ones.
+TREE_PARTS, UNIT_PARTS = 2, 2
 
 
 def wants_cross_fit(config: TrainConfig, train: LabelledWindows, validation: LabelledWindows, n_classes: int) -> bool:
@@ -181,7 +182,8 @@ class Rotation:
     """Holds parts of a history out in turn.
 
     The network takes long to learn: it learns without one part after the other of all blocks but the test's, each as
-    large as the validation blocks, which are one of them. The trees learn without each of ``TREE_PARTS`` of a part.
+    large as the validation blocks, which are one of them. The trees learn without each of ``TREE_PARTS`` of a part,
+    those of units without each of ``UNIT_PARTS`` of such a part.
 
     Attributes:
         history: all of it.
@@ -216,11 +218,13 @@ class Rotation:
         Raises:
             RarefaultError: the loss is no longer a number, or trees could not be read from the library that grew them.
         """
-        config, grid, k = self.config.split, self.config.grid, network.n_classes
+        config, grid = self.config.split, self.config.grid
         further = rotations(self.history, self.split, "train", config.folds - 2, config.seed, grid)
         parts = (self.split, *further)
         with Background(self.config.training.jobs) as background:
-            grown = [[background.submit(self._grow, k, finer) for finer in self._finer(part)] for part in parts]
+            grown = [
+                [background.submit(self._grow, finer) for finer in self._finer(part, TREE_PARTS)] for part in parts
+            ]
             networks: list[LRConvLSTM | None] = [network]
             for number, part in enumerate(further, 1):
                 self.on_part(number, len(further))
@@ -230,16 +234,15 @@ class Rotation:
             found = []
             for number, (learnt, call) in enumerate(waiting, 1):
                 self.on_trees(number, len(waiting))
-                if (judged := background.result(call)) is not None:
-                    held_out, trees = judged
+                for held_out, trees in background.result(call):
                     windows = Validation.of(self.history, held_out, grid, self.config.window)
                     found.append(HeldOut(windows, serve(learnt, held_out), trees))
         return found
 
-    def _finer(self, part: Split) -> list[Split]:
+    def _finer(self, part: Split, parts: int) -> list[Split]:
         """Splits that hold out some of what a part holds out."""
         config = self.config
-        finer = rotations(self.history, part, "validation", TREE_PARTS, config.split.seed, config.grid)
+        finer = rotations(self.history, part, "validation", parts, config.split.seed, config.grid)
         return finer if finer and config.trees.rounds else [part]
 
     def _windows(self, split: Split) -> tuple[LabelledWindows, LabelledWindows] | None:
@@ -251,17 +254,28 @@ class Rotation:
         two = (train.counts(len(self.history.classes)) > 0).sum() >= 2
         return (train, held_out) if two and held_out.labelled.any() else None
 
-    def _grow(self, n_classes: int, split: Split) -> tuple[LabelledWindows, Float32 | None] | None:
+    def _grow(self, split: Split) -> list[tuple[LabelledWindows, Float32 | None]]:
         """What a split holds out, and what trees that have not seen it say of it."""
-        training, trees = self.config.training, self.config.trees
         if (windows := self._windows(split)) is None:
-            return None
+            return []
         train, held_out = windows
-        if not trees.rounds:
-            return held_out, None
-        grown = grow_trees(train, n_classes, self.learnt, trees, training.seed, training.threads, self.units)
-        assert grown is not None  # there are two classes
-        return held_out, judge(grown, held_out)
+        if not self.config.trees.rounds:
+            return [(held_out, None)]
+        trees, seed, threads = self.config.trees, self.config.training.seed, self.config.training.threads
+        grown = []
+        for finer in self._finer(split, UNIT_PARTS) if train.at_units is not None else [split]:
+            if (own := self._windows(finer)) is not None:
+                at_units = grow_at_units(own[0], self.learnt, trees, seed, threads, self.units)
+                grown.append((own[1], at_units))
+        # What some of them do not look for, as they have never seen it, is left to the trees of devices.
+        faults = [set() if at_units is None else set(at_units.faults.tolist()) for _, at_units in grown]
+        elsewhere = sorted(set.intersection(*faults)) if faults else []
+        expert = grow_at_devices(train, self.learnt, trees, seed, threads, self.units, elsewhere)
+        judged: list[tuple[LabelledWindows, Float32 | None]] = []
+        for held_out, at_units in grown:
+            expert.at_units = at_units if elsewhere else None
+            judged.append((held_out, judge(expert, held_out)))
+        return judged
 
     def _learn(self, split: Split) -> LRConvLSTM | None:
         """A network that has not seen what a split holds out."""

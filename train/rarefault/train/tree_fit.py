@@ -1,5 +1,6 @@
 """Growing the trees that stand beside the network."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -80,23 +81,32 @@ def grow_trees(
     known = windows.counts(n_classes) > 0
     if known.sum() < 2:
         return None
-    at_units = _grow_at_units(windows, prior, config, seed, threads, units)
-    trees = _grow_at_devices(windows, prior, config, seed, threads, units, at_units)
+    at_units = grow_at_units(windows, prior, config, seed, threads, units)
+    elsewhere = [] if at_units is None else at_units.faults.tolist()
+    trees = grow_at_devices(windows, prior, config, seed, threads, units, elsewhere)
     trees.at_units = at_units
     return trees
 
 
-def _grow_at_devices(
+def grow_at_devices(
     windows: LabelledWindows,
     prior: tuple[float, ...],
     config: TreesConfig,
     seed: int,
     threads: int,
     units: Int64,
-    at_units: UnitTrees | None,
+    elsewhere: Sequence[int],
 ) -> TreeExpert:
-    """Trees of whole devices: of all classes, or of those that are not looked for at each unit."""
-    n_classes, elsewhere = len(prior), [] if at_units is None else at_units.faults.tolist()
+    """Trees of whole devices.
+
+    Args:
+        windows, prior, config, seed, threads, units: see :func:`grow_trees`; the windows have two classes.
+        elsewhere: faults that are looked for at each unit, and so not by these trees.
+
+    Raises:
+        RarefaultError: the trees could not be read from the library that grew them.
+    """
+    n_classes = len(prior)
     select = np.flatnonzero(windows.labelled & ~np.isin(windows.label, elsewhere))
     label = windows.label[select]
     counts = np.bincount(label, minlength=n_classes)
@@ -114,7 +124,7 @@ def _grow_at_devices(
             features, label = np.concatenate([features, copies]), np.concatenate([label, windows.label[again]])
     # Where rare faults are looked for at units, what is left is not rare and needs no weights: on plant 31, F1 of
     # fault 6 is 0.922 with them for 0.927 on days, 0.840 for 0.832 on weeks.
-    weighted = at_units is None
+    weighted = not elsewhere
     grower = _grower(config, seed, "balanced" if weighted else None)
     asked = features[:, : features.shape[1] - extra_count(windows.windows)]
     _grow(grower, asked, label, threads)
@@ -198,7 +208,7 @@ def _joined(nodes: list[dict[str, NDArray[Any]]]) -> dict[str, Tensor]:
     return {name: torch.from_numpy(np.concatenate([of[name] for of in nodes])) for name in nodes[0]}
 
 
-def _grow_at_units(
+def grow_at_units(
     windows: LabelledWindows,
     prior: tuple[float, ...],
     config: TreesConfig,
@@ -209,6 +219,12 @@ def _grow_at_units(
     """Trees that look for faults at each unit; None where the log names no units, or none of the windows has them.
 
     They learn what share of the windows each fault has at a unit: there is no weighing, and nothing to undo.
+
+    Args:
+        windows, prior, config, seed, threads, units: see :func:`grow_trees`.
+
+    Raises:
+        RarefaultError: the trees could not be read from the library that grew them.
     """
     labels = windows.at_units
     if labels is None:

@@ -1,0 +1,123 @@
+"""Faults at units are judged by trees that have seen yet more of the other blocks than those of whole devices."""
+
+import msgspec
+import numpy as np
+import pytest
+
+from rarefault.runtime.manifest import GridSpec, WindowSpec
+from rarefault.train.config import ModelConfig, TrainConfig, TrainingConfig, TreesConfig
+from rarefault.train.fit import serve
+from rarefault.train.held_out import TREE_PARTS, UNIT_PARTS, Rotation
+from rarefault.train.history import Events, History, Phm2015Config, ReadNotes
+from rarefault.train.recipe import class_shares
+from rarefault.train.split import Split, SplitConfig, rotations, split_history
+from rarefault.train.tree_fit import grow_at_devices, grow_at_units, judge
+from rarefault.train.untrained import new_model
+from rarefault.train.windows import LabelledWindows, cut_windows
+
+HOUR_MS, DAYS = 3_600_000, 60
+UNITS = np.array([[0, 1], [2, 3], [4, 5]])
+CONFIG = TrainConfig(
+    data=Phm2015Config(path="."),
+    grid=GridSpec(period_s=3600, max_hold_s=3600, max_gap_s=7200),
+    window=WindowSpec(length=4, stride=1),
+    split=SplitConfig(block_s=86400),
+    model=ModelConfig(network=False),
+    trees=TreesConfig(rounds=10, extra_trees=5),
+    training=TrainingConfig(jobs=1),
+)
+
+
+def station(once: bool) -> History:
+    """Three pumps: a fault of level at one of them every other day, and one that a flow shows, ``once`` or as often."""
+    rng = np.random.default_rng(0)
+    hours = DAYS * 24
+    values = rng.normal(0, 0.1, (hours, 6))
+    events = []
+    for day in range(DAYS):
+        unit, start = int(rng.integers(3)), day * 24 + 6 + int(rng.integers(8))
+        if day % 2 == 0:
+            events.append((start, start + 5, 1, unit))
+            values[start : start + 5, 2 * unit + 1] += 3
+        elif not once or day == 3:
+            events.append((start, start + 4, 2, unit))
+            values[start : start + 4, 2 * unit] -= 3
+    start_h, end_h, fault, unit_of = np.array(events).T
+    return History(
+        devices=("station",),
+        channels=("p1.flow", "p1.level", "p2.flow", "p2.level", "p3.flow", "p3.level"),
+        classes=("normal", "full", "dry"),
+        counters=(),
+        device=np.zeros(hours, np.int32),
+        time_ms=np.arange(hours) * HOUR_MS,
+        values=values,
+        events=Events(
+            np.zeros(len(events), np.int32),
+            start_h * HOUR_MS,
+            end_h * HOUR_MS,
+            fault.astype(np.int32),
+            unit_of.astype(np.int32),
+        ),
+        overlap="rarest",
+        notes=ReadNotes(),
+        fingerprint="",
+        units=("p1", "p2", "p3"),
+    )
+
+
+def cut(history: History, split: Split) -> tuple[LabelledWindows, LabelledWindows]:
+    """What is learnt from and what is held out."""
+    train, held_out = (
+        cut_windows(split.select(history, part), CONFIG.grid, CONFIG.window, UNITS) for part in ("train", "validation")
+    )
+    return train, held_out
+
+
+def finer(history: History, split: Split, parts: int) -> list[Split]:
+    """Splits that hold out some of what one holds out."""
+    return rotations(history, split, "validation", parts, CONFIG.split.seed, CONFIG.grid)
+
+
+def test_trees_of_units_hold_out_less_than_those_of_devices() -> None:
+    """What is said of a part is said by trees of units that have not seen it alone, and by those of devices, which have
+    not seen its neighbour either."""
+    history = station(once=False)
+    split = split_history(history, CONFIG.split, CONFIG.grid)
+    train, _ = cut(history, split)
+    shares = class_shares(train.label, 3)
+    network, _ = new_model(CONFIG, history, train)
+    parts = Rotation(history, split, CONFIG, shares, 0, UNITS).run(network)
+    assert len(parts) == 4 * TREE_PARTS * UNIT_PARTS
+    ends = [end for part in parts for end in part.windows.end_ms.tolist()]
+    assert len(ends) == len(set(ends))
+
+    half = finer(history, split, TREE_PARTS)[0]
+    for at, quarter in enumerate(finer(history, half, UNIT_PARTS)):
+        rest, held_out = cut(history, quarter)
+        at_units = grow_at_units(rest, shares, CONFIG.trees, 0, 0, UNITS)
+        assert at_units is not None
+        assert at_units.faults.tolist() == [1, 2]
+        trees = grow_at_devices(cut(history, half)[0], shares, CONFIG.trees, 0, 0, UNITS, [1, 2])
+        trees.at_units = at_units
+        assert parts[at].trees is not None
+        np.testing.assert_array_equal(parts[at].trees, judge(trees, held_out))
+        np.testing.assert_array_equal(parts[at].network, serve(network, held_out))
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_fault_that_some_have_never_seen_is_left_to_the_trees_of_devices(jobs: int) -> None:
+    """Its one event is held out at some time: nobody can know it then, and nothing else suffers."""
+    history = station(once=True)
+    config = msgspec.structs.replace(CONFIG, training=TrainingConfig(jobs=jobs))
+    split = split_history(history, CONFIG.split, CONFIG.grid)
+    train, _ = cut(history, split)
+    network, _ = new_model(config, history, train)
+    shares = (0.8, 0.15, 0.05)
+    parts = Rotation(history, split, config, shares, 0, UNITS).run(network)
+    assert sum(bool((part.windows.label == 2).any()) for part in parts) == 1
+    for part in parts:
+        said, label = part.trees, part.windows.label
+        assert said is not None
+        np.testing.assert_allclose(np.exp(said).sum(1), 1, rtol=1e-5)
+        known = np.flatnonzero((label == 0) | (label == 1))
+        assert (said[known].argmax(1) == label[known]).mean() > 0.9
