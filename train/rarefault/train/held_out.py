@@ -27,7 +27,7 @@ from rarefault.train.history import History
 from rarefault.train.model import LRConvLSTM
 from rarefault.train.recipe import effective_prior
 from rarefault.train.shares import fit_shares, pooled
-from rarefault.train.split import Split, rotations
+from rarefault.train.split import Split, mostly_cut, rotations
 from rarefault.train.tree_fit import grow_at_devices, grow_at_units, judge
 from rarefault.train.trees import TreeExpert
 from rarefault.train.unit_labels import NONE
@@ -183,7 +183,8 @@ class Rotation:
 
     The network takes long to learn: it learns without one part after the other of all blocks but the test's, each as
     large as the validation blocks, which are one of them. The trees learn without each of ``TREE_PARTS`` of a part,
-    those of units without each of ``UNIT_PARTS`` of such a part.
+    those of units without each of ``UNIT_PARTS`` of such a part. Where most events are longer than a block they hold out
+    whole parts, too: to learn from yet more of the very events that are held out would make sure of them who is not.
 
     Attributes:
         history: all of it.
@@ -242,6 +243,8 @@ class Rotation:
     def _finer(self, part: Split, parts: int) -> list[Split]:
         """Splits that hold out some of what a part holds out."""
         config = self.config
+        if mostly_cut(self.history, self.split):
+            return [part]
         finer = rotations(self.history, part, "validation", parts, config.split.seed, config.grid)
         return finer if finer and config.trees.rounds else [part]
 

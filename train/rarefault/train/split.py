@@ -225,6 +225,22 @@ def rotations(history: History, split: Split, of: Part, parts: int, seed: int, g
     return found
 
 
+def mostly_cut(history: History, split: Split) -> bool:
+    """Whether most events of the blocks but the test's reach over a border between them.
+
+    What is held out of such a history is the rest of events that are learnt from.
+    """
+    events, held, cut = history.events, 0, 0
+    for slot, name in enumerate(history.devices):
+        mine = [block for block in split.blocks if block.device == name and block.part != "test"]
+        of = events.device == slot
+        begun = np.searchsorted([block.start_ms for block in mine], events.end_ms[of])
+        over = np.searchsorted([block.end_ms for block in mine], events.start_ms[of], "right")
+        held += int((begun - over > 0).sum())
+        cut += int((begun - over > 1).sum())
+    return 2 * cut > held
+
+
 def _deal(history: History, intervals: list[tuple[int, int, int]], folds: int, seed: int, grid: GridSpec) -> Int64:
     """Fold of each interval, stratified over the labels of its bins."""
     bins = [np.arange(grid.bin_of(start), grid.bin_of(end - 1) + 1) for _, start, end in intervals]
