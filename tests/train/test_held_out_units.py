@@ -1,5 +1,7 @@
 """Faults at units are judged by trees that have seen yet more of the other blocks than those of whole devices."""
 
+from dataclasses import replace
+
 import msgspec
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from rarefault.train.fit import serve
 from rarefault.train.held_out import TREE_PARTS, UNIT_PARTS, Rotation
 from rarefault.train.history import Events, History, Phm2015Config, ReadNotes
 from rarefault.train.recipe import class_shares
-from rarefault.train.split import Split, SplitConfig, rotations, split_history
+from rarefault.train.split import Split, SplitConfig, mostly_cut, rotations, split_history
 from rarefault.train.tree_fit import grow_at_devices, grow_at_units, judge
 from rarefault.train.untrained import new_model
 from rarefault.train.windows import LabelledWindows, cut_windows
@@ -102,6 +104,17 @@ def test_trees_of_units_hold_out_less_than_those_of_devices() -> None:
         assert parts[at].trees is not None
         np.testing.assert_array_equal(parts[at].trees, judge(trees, held_out))
         np.testing.assert_array_equal(parts[at].network, serve(network, held_out))
+
+
+def test_of_events_longer_than_a_block_all_hold_out_whole_parts() -> None:
+    """Halves would leave more of the same events in training."""
+    history = station(once=False)
+    long = replace(history, events=replace(history.events, end_ms=history.events.start_ms + 26 * HOUR_MS))
+    split = split_history(long, CONFIG.split, CONFIG.grid)
+    train, _ = cut(long, split)
+    network, _ = new_model(CONFIG, long, train)
+    assert mostly_cut(long, split)
+    assert len(Rotation(long, split, CONFIG, class_shares(train.label, 3), 0, UNITS).run(network)) == 4
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

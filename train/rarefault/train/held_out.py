@@ -183,8 +183,8 @@ class Rotation:
 
     The network takes long to learn: it learns without one part after the other of all blocks but the test's, each as
     large as the validation blocks, which are one of them. The trees learn without each of ``TREE_PARTS`` of a part,
-    those of units without each of ``UNIT_PARTS`` of such a part. Where most events are longer than a block they hold out
-    whole parts, too: to learn from yet more of the very events that are held out would make sure of them who is not.
+    those of units without each of ``UNIT_PARTS`` of such a part. Where most events are longer than a block, all hold
+    out whole parts: who has seen yet more of the very event that is held out is surer of it than of a new one.
 
     Attributes:
         history: all of it.
