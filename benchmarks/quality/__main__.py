@@ -39,7 +39,7 @@ ROOT = Path(__file__).parents[2]
 CACHE = ROOT / "benchmarks" / ".cache" / "quality"
 #: Libraries of which each would take all cores.
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS")
-#: What ``--quick`` trains on: it took 8 min 21 s on two cores.
+#: What ``--quick`` trains on: it took 8 min 2 s on two cores.
 QUICK_PROBLEMS, QUICK_FOLDS = ("plant31-day",), 1
 
 
@@ -163,7 +163,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="some methods, the first fold of days, one seed: eight and a half minutes on two cores",
+        help="some methods, the first fold of days, one seed: about eight minutes on two cores",
     )
     parser.add_argument("--fresh", action="store_true", help="run again what is kept")
     parser.add_argument("--out", type=Path, help="JSON; the table goes beside it (default results/quality.json)")
