@@ -102,8 +102,8 @@ class TrainingConfig(Section, frozen=True):
     clip_norm: Positive = 1.0
     cross_fit: bool | Literal["auto"] = "auto"
     """Whether the decision is fitted on the training blocks, too, judged by further models that have not seen them: a
-    training of five folds takes about three times the processor's time. ``auto``: where some fault has fewer than 50
-    events in the validation blocks. A retraining does not."""
+    training of five folds takes three to four times the processor's time. ``auto``: where some fault has fewer than
+    50 events in the validation blocks. A retraining does not."""
     refit: bool = True
     """Whether network and trees learn again from the training and validation blocks together, once all that the
     validation blocks are for has been fitted by a model that has not seen them."""
