@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -138,6 +139,16 @@ class Peer:
         """The payloads of one topic, as soon as there are ``count``."""
         wait_until(lambda: len(self.payloads(topic)) >= count, f"{count} message(s) on {topic}")
         return self.payloads(topic)
+
+    def catch_up(self) -> None:
+        """Wait until all that the broker has taken so far has arrived here, as it keeps the order of what it delivers.
+
+        That somebody's messages are confirmed says only that the broker has them, not that this client has.
+        """
+        topic = f"catch-up/{uuid.uuid4()}"
+        self.subscribe(topic)
+        self.publish(topic, b"")
+        self.wait_for(topic)
 
     def close(self) -> None:
         """Leave."""

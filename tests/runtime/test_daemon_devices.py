@@ -64,6 +64,7 @@ def test_silence_is_said_without_another_message(
         assert service.presence.silent == 3
         said = len(peer.payloads("rarefault/plant_1/alarm"))
         time.sleep(1.5)
+        peer.catch_up()
         assert len(peer.payloads("rarefault/plant_1/alarm")) == said
         # It goes on, a minute later by its own clock.
         for i in range(30):
@@ -116,6 +117,7 @@ def test_devices_that_vanish_make_room(
         assert service.rejections.counts["too_many_devices"] == 0
         assert len(service.keeper.pipeline.devices) == 20
         assert len(service.keeper.pipeline.decision.state()[0]) <= 32
+        peer.catch_up()
         verdicts = len(peer.payloads("rarefault/g0-0/verdict"))
         assert verdicts > 3
         peer.publish("telemetry/g0-0", sample(50))  # an old one again
@@ -126,6 +128,7 @@ def test_devices_that_vanish_make_room(
         peer.publish("telemetry/g1-0", sample(50))
         wait_until(lambda: service.messages == 1, "another old sample")
         assert service.keeper.pipeline.grid.late == 2
+    peer.catch_up()
     assert len(peer.payloads("rarefault/g0-0/verdict")) == verdicts
     with JournalReader(tmp_path / "edge.journal") as reader:
         assert len(reader.devices()) == 80

@@ -32,6 +32,7 @@ def test_live_verdicts_are_the_offline_ones(
         recording.play(peer)
         wait_until(lambda: len(recording.verdicts_at(peer)) >= len(recording.expected), "all verdicts")
         wait_until(lambda: service.messages >= len(recording.messages), "the last telemetry, which brings none")
+    peer.catch_up()
     live = recording.verdicts_at(peer)
     assert len(live) == len(recording.expected)
     recording.assert_equal(live)

@@ -70,6 +70,7 @@ def test_alarms_of_faults_name_channels(
     with serving(mosquitto.url):
         recording.play(peer)
         wait_until(lambda: len(recording.verdicts_at(peer)) >= len(recording.expected), "all verdicts")
+    peer.catch_up()
     alarms = [json.loads(p) for device in recording.devices for p in peer.payloads(f"rarefault/{device}/alarm")]
     faults = [alarm for alarm in alarms if alarm["state"].startswith("fault")]
     assert sum(bool(alarm["channels"]) for alarm in faults) > 5

@@ -197,6 +197,7 @@ def test_killed_at_random_points_it_says_what_an_undisturbed_one_says(
     finally:
         daemon.terminate()
         assert daemon.wait(20) == 0
+    peer.catch_up()
     live = recording.verdicts_at(peer)
     contents = {json.dumps({k: v for k, v in verdict.items() if k != "time"}, sort_keys=True) for verdict in live}
     assert len(contents) == len({verdict["id"] for verdict in live}), "one id with two contents"

@@ -40,6 +40,7 @@ def test_two_daemons_say_what_one_says(
         wait_until(lambda: north.messages + south.messages == len(recording.messages), "all telemetry")
         assert north.codec.devices == 1
         assert south.codec.devices == 2
+    peer.catch_up()
     live = recording.verdicts_at(peer)
     assert len(live) == len(recording.expected)
     recording.assert_equal(live)
