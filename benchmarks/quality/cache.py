@@ -16,7 +16,7 @@ from benchmarks.quality.prediction import Judged, Prediction
 from benchmarks.quality.protocol import PROBLEMS, Problem, config_of
 
 from rarefault.runtime import decision
-from rarefault.train import alarms, conformal, decision_fit, thresholds
+from rarefault.train import alarm_timing, alarms, conformal, decision_fit, thresholds, validation
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def decision_of(task: Task) -> str:
 @lru_cache
 def _decision_code() -> str:
     digest = hashlib.sha256()
-    for module in (decision, alarms, conformal, decision_fit, thresholds, judging):
+    for module in (decision, alarms, alarm_timing, conformal, decision_fit, thresholds, validation, judging):
         digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()[:12]
 

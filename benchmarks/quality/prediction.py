@@ -88,12 +88,12 @@ def judge(fold: Fold, prediction: Prediction) -> Judged:
     return Judged(
         label=test.label,
         plain=prediction.test.argmax(axis=1),
-        verdict=decision.verdict(posterior, decision.score(posterior)),
+        verdict=decision.verdict(decision.score(posterior)),
         posterior=posterior,
         event=event_of(test.device, test.fresh, test.label),
         covered=decision.plausible(posterior)[row, test.label],
         levelled=level > 0,
-        budget_verdict=careful.verdict(posterior, careful.score(posterior)),
+        budget_verdict=careful.verdict(careful.score(posterior)),
         budget_alarms=int(trial.count(np.asarray([budget.thresholds]))[0].false),
         device_days=test.device_days,
     )

@@ -17,10 +17,10 @@ from benchmarks.tep_to_table import convert
 
 from rarefault.runtime.settings import from_mapping
 from rarefault.train.config import TrainConfig
-from rarefault.train.decision_fit import Validation
 from rarefault.train.history import History, read_history
 from rarefault.train.split import PARTS, Block, Part, Split, split_history
 from rarefault.train.units import channels_of_units
+from rarefault.train.validation import Validation
 from rarefault.train.windows import LabelledWindows, cut_windows
 
 #: Of a training run of Tennessee Eastman, of which the last validates.

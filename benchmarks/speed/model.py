@@ -80,7 +80,7 @@ def make_manifest(model: LRConvLSTM, stride: int, precision: str = "float32") ->
         grid=GridSpec(period_s=PERIOD_S, max_hold_s=3 * PERIOD_S, allowed_lateness_s=0, max_gap_s=10 * PERIOD_S),
         window=WindowSpec(length=LENGTH, stride=stride, spread=True),
         state_size=model.state_size,
-        decision=DecisionSpec(training_prior=even, true_prior=even, thresholds=even, unknown_below=0.0),
+        decision=DecisionSpec(training_prior=even, true_prior=even, thresholds=even),
         precision="int8" if precision == "int8" else "float32",
     )
 

@@ -59,7 +59,7 @@ def test_a_taken_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def payload(**changes: object) -> VerdictPayload:
-    base = VerdictPayload("i", "d", "s", "e", "normal", 0.9, {"normal": 0.9, "a": 0.1}, "m@1", "t")
+    base = VerdictPayload("i", "d", "s", "e", "normal", 0.9, 0.9, {"normal": 0.9, "a": 0.1}, "m@1", "t")
     return msgspec.structs.replace(base, **changes)
 
 

@@ -28,12 +28,12 @@ def states(decision: Decision, probabilities: list[float]) -> list[tuple[int, in
     """(minute, state, since minute) of every alarm change when the fault's probability runs through the list."""
     changes = []
     for minute, p in enumerate(probabilities):
-        *_, found = decision.judge(
+        found = decision.judge(
             np.array([0], np.int32),
             np.array([minute * MINUTE_MS]),
             np.array([minute == 0]),
             fault_log_prob(p),
-        )
+        ).alarms
         changes += [(c.end_ms // MINUTE_MS, c.state, c.since_ms // MINUTE_MS) for c in found]
     return changes
 
@@ -56,14 +56,68 @@ def test_a_low_threshold_lets_a_rare_class_win() -> None:
     """With threshold 0.1 a fault is the verdict from a ninth of the odds on."""
     decision = Decision(spec(thresholds=(1.0, 0.1)))
     posterior = decision.posterior(np.concatenate([fault_log_prob(0.08), fault_log_prob(0.12)]))
-    assert decision.verdict(posterior, decision.score(posterior)).tolist() == [0, 1]
+    assert decision.verdict(decision.score(posterior)).tolist() == [0, 1]
 
 
-def test_unknown_where_no_class_is_probable() -> None:
-    """Below ``unknown_below`` the verdict is K, whatever the scores say."""
-    decision = Decision(spec(unknown_below=0.7))
-    posterior = decision.posterior(np.concatenate([fault_log_prob(0.6), fault_log_prob(0.9)]))
-    assert decision.verdict(posterior, decision.score(posterior)).tolist() == [2, 1]
+def doubts(decision: Decision, probabilities: list[float]) -> list[tuple[int, int]]:
+    """(minute, state) of every alarm change."""
+    return [(minute, state) for minute, state, _ in states(decision, probabilities)]
+
+
+def unsure(**changes: object) -> DecisionSpec:
+    """Normal is plausible from 0.8 on, the fault from 0.7 on."""
+    return spec(coverage=0.9, plausible=(0.8, 0.7), **changes)
+
+
+def test_a_window_short_of_its_level_is_no_alarm() -> None:
+    """By the coverage a tenth of all windows is short of its level: that alone never changes the alarm."""
+    assert doubts(Decision(unsure()), [0.1, 0.4, 0.4, 0.4, 0.4, 0.4, 0.1]) == [(0, 0)]
+    assert Decision(unsure()).verdict(np.array([[0.6, 0.4]])).tolist() == [0]
+
+
+def test_unknown_after_windows_in_a_row_without_a_plausible_class() -> None:
+    """Three in a row are an alarm, two are not; the first plausible one ends it; a gap begins anew."""
+    found = doubts(Decision(unsure(unknown_windows=3)), [0.1, 0.4, 0.4, 0.1, 0.4, 0.4, 0.4, 0.4, 0.1])
+    assert found == [(0, 0), (6, 2), (8, 0)]
+    decision = Decision(unsure(unknown_windows=2))
+    said = [
+        decision.judge(np.array([0], np.int32), np.array([minute]), np.array([fresh]), fault_log_prob(0.4)).alarms
+        for minute, fresh in enumerate([True, True, True, False])
+    ]
+    assert [[c.state for c in found] for found in said] == [[0], [], [], [2]]
+
+
+def test_a_fault_that_stands_is_not_in_doubt() -> None:
+    """Who is in alarm already is not told in between that something unknown is there."""
+    decision = Decision(unsure(unknown_windows=2, raise_threshold=0.6, clear_threshold=0.3))
+    assert doubts(decision, [0.9, 0.5, 0.5, 0.5, 0.1]) == [(0, 1), (4, 0)]
+
+
+def test_a_class_without_a_level_raises_no_doubt() -> None:
+    """A class with too few events for a level is plausible always, and neither makes nor ends a doubt of others."""
+    decision = Decision(spec(coverage=0.9, plausible=(0.8, 0.0), unknown_windows=1, thresholds=(1.0, 1.0)))
+    posterior = np.array([[0.7, 0.3], [0.3, 0.7], [0.9, 0.1]])
+    assert decision.strange(posterior, decision.verdict(posterior)).tolist() == [True, False, False]
+
+
+def test_a_muted_fault_raises_no_alarm() -> None:
+    """Its verdicts stay; and one that stands when it is muted is cleared."""
+    decision = Decision(spec(muted=(1,)))
+    assert doubts(decision, [0.9, 0.9]) == [(0, 0)]
+    decision = Decision(spec())
+    said = doubts(decision, [0.9])
+    decision.use(spec(muted=(1,)))
+    found = decision.judge(np.array([0], np.int32), np.array([MINUTE_MS]), np.array([False]), fault_log_prob(0.9))
+    assert (said, [c.state for c in found.alarms], found.fault.tolist()) == ([(0, 1)], [0], [1])
+
+
+def test_an_alarm_says_the_score_that_decided() -> None:
+    """A rare fault wins with a small probability: the score says why."""
+    decision = Decision(spec(thresholds=(1.0, 0.1)))
+    found = decision.judge(np.array([0], np.int32), np.array([0]), np.array([True]), fault_log_prob(0.2))
+    (alarm,) = found.alarms
+    assert (alarm.state, alarm.probability) == (1, pytest.approx(0.2))
+    assert alarm.score == found.score[0] == pytest.approx(2 / 2.8)
 
 
 def test_alarm_waits_for_the_on_delay() -> None:
@@ -92,7 +146,7 @@ def after_a_gap(rule: DecisionSpec, before: float, after: float) -> list[int]:
     decision = Decision(rule)
     arguments = (np.array([0], np.int32), np.array([0]), np.array([True]))
     decision.judge(*arguments, fault_log_prob(before))
-    return [c.state for c in decision.judge(*arguments, fault_log_prob(after))[2]]
+    return [c.state for c in decision.judge(*arguments, fault_log_prob(after)).alarms]
 
 
 def test_a_device_back_from_a_gap_starts_without_an_alarm() -> None:
@@ -121,10 +175,10 @@ def test_bulk_and_incremental_alarms_are_the_same(windows: list[tuple[int, float
     fresh = np.array([w[2] for w in windows])
     log_prob = np.concatenate([fault_log_prob(w[1]) for w in windows])
     rule = spec(on_delay_s=60, off_delay_s=60, raise_threshold=0.6, clear_threshold=0.4)
-    whole = Decision(rule).judge(device, end_ms, fresh, log_prob)[2]
+    whole = Decision(rule).judge(device, end_ms, fresh, log_prob).alarms
     pieces = Decision(rule)
     cut = []
     for part in (slice(0, at), slice(at, None)):
-        cut += pieces.judge(device[part], end_ms[part], fresh[part], log_prob[part])[2]
+        cut += pieces.judge(device[part], end_ms[part], fresh[part], log_prob[part]).alarms
     by_device = [sorted(found, key=lambda c: (c.device, c.end_ms)) for found in (whole, cut)]
     assert by_device[0] == by_device[1]

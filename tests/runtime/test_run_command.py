@@ -209,11 +209,11 @@ def test_signals_end_it_in_good_order(start: Start, peer: "Peer", number: signal
     verdicts = [json.loads(payload) for payload in peer.payloads("rarefault/plant_1/verdict")]
     assert f"stopped after 1 messages, {len(verdicts)} verdicts" in err
     assert set(verdicts[0]) == {
-        "id", "device", "start", "end", "fault", "probability", "probabilities", "model", "time"
+        "id", "device", "start", "end", "fault", "probability", "score", "probabilities", "model", "time", "plausible"
     }  # fmt: skip
     assert sum(verdicts[0]["probabilities"].values()) == pytest.approx(1)
     alarm = json.loads(peer.payloads("rarefault/plant_1/alarm")[0])
-    assert set(alarm) == {"id", "device", "state", "since", "probability", "channels", "model"}
+    assert set(alarm) - {"probability", "score"} == {"id", "device", "state", "since", "channels", "model"}
 
 
 def test_a_signal_ends_the_wait_for_an_absent_broker(start: Start, mosquitto: "Mosquitto") -> None:

@@ -13,13 +13,14 @@ from rarefault.runtime.pipeline import Verdicts
 from rarefault.train.alarms import AlarmCounts, AlarmJudge, AlarmTrial, States
 from rarefault.train.config import DecisionConfig
 from rarefault.train.costs import cost_curve
-from rarefault.train.decision_fit import Validation, fit_decision
+from rarefault.train.decision_fit import fit_decision
 from rarefault.train.evaluate import Evaluation
 from rarefault.train.events import score_events
 from rarefault.train.history import Events, History, Stretches
 from rarefault.train.history.notes import ReadNotes
 from rarefault.train.metrics import score_windows
 from rarefault.train.thresholds import event_f1, fit_thresholds, macro_f1, recall_within_budget
+from rarefault.train.validation import Validation
 
 CLASSES = ("normal", "a", "b")
 PERIOD_MS = 100
@@ -64,18 +65,28 @@ def test_true_false_and_excused_alarms() -> None:
     ]  # fmt: skip
     counts = AlarmJudge(told, *windows(), GRID).count(States.of(alarms))
     # The alarm since 1700 misses the event until 1600 by half a bin; the one since 1200 the silence until 1100 too.
-    assert counts == AlarmCounts(true=1, false=4, events=2, seen=1)
+    assert counts == AlarmCounts(true=1, false=4, unknown=0, changes=7, events=2, seen=1)
     later = [replace(c, since_ms=1650) if c.since_ms == 1700 else c for c in alarms]
     later = [replace(c, since_ms=1150) if c.since_ms == 1200 else c for c in later]
     counts = AlarmJudge(told, *windows(), GRID).count(States.of(later))
-    assert counts == AlarmCounts(true=2, false=2, events=2, seen=2)
+    assert counts == AlarmCounts(true=2, false=2, unknown=0, changes=7, events=2, seen=2)
     assert counts.f1 == pytest.approx(2 * 0.5 * 1 / 1.5)
+
+
+def test_unknown_is_an_alarm_like_others() -> None:
+    """It is false where no fault is at all, not where one is; and no event is seen by it."""
+    told = history((0, 300, 500, 1))
+    alarms = [change(0, 0, 100), change(0, 3, 300), change(0, 0, 700), change(0, 3, 1700), change(1, 3, 300)]
+    counts = AlarmJudge(told, *windows(), GRID).count(States.of(alarms))
+    assert counts == AlarmCounts(true=0, false=2, unknown=3, changes=3, events=1, seen=0)
 
 
 def test_an_alarm_that_never_ends_lasts_to_the_last_window() -> None:
     """It is true for an event that begins while it stands; without events there is no F1, without alarms it is 0."""
     judge = AlarmJudge(history((0, 1900, 2500, 1)), *windows(), GRID)
-    assert judge.count(States.of([change(0, 1, 300)])) == AlarmCounts(true=1, false=0, events=1, seen=1)
+    assert judge.count(States.of([change(0, 1, 300)])) == AlarmCounts(
+        true=1, false=0, unknown=0, changes=0, events=1, seen=1
+    )
     assert judge.count(States.of([])).f1 == 0.0
     assert AlarmJudge(history(), *windows(), GRID).count(States.of([])).f1 is None
 
@@ -92,7 +103,9 @@ def test_a_trial_is_what_the_daemon_would_have_said(seed: int) -> None:
         training_prior=(1 / 3,) * 3,
         true_prior=(1 / 3,) * 3,
         thresholds=(1.0, 1.0, 1.0),
-        unknown_below=0.5 if seed % 2 else 0.0,
+        coverage=0.9,
+        plausible=(0.9, 0.8, 0.7),
+        unknown_windows=2 if seed % 2 else 0,
         on_delay_s=0.2 if seed % 3 else 0.0,
         off_delay_s=0.3 if seed % 3 == 2 else 0.0,
     )
@@ -105,8 +118,7 @@ def test_a_trial_is_what_the_daemon_would_have_said(seed: int) -> None:
             **{name: getattr(spec, name) for name in spec.__struct_fields__ if name != "thresholds"},
             thresholds=tuple(thresholds),
         )
-        _, _, changes = Decision(own).judge(device.astype(np.int32), end_ms, fresh, np.log(posterior))
-        wanted = States.of(changes)
+        wanted = States.of(Decision(own).judge(device.astype(np.int32), end_ms, fresh, np.log(posterior)).alarms)
         for name in said.__struct_fields__:
             np.testing.assert_array_equal(getattr(said, name), getattr(wanted, name), err_msg=name)
         counts.append(judge.count(wanted))
@@ -218,7 +230,7 @@ def test_the_cost_curve() -> None:
         decision=even(),
     )
     device, log_prob = day.device.astype(np.int32), np.log(posterior).astype(np.float32)
-    verdicts = Verdicts(device, day.end_ms, day.fresh, log_prob, posterior, np.zeros(8, np.int64), [])
+    verdicts = Verdicts(device, day.end_ms, day.fresh, log_prob, posterior, np.zeros(8, np.int64), posterior[:, 0], [])
     scores = score_windows(day.label, verdicts.fault, posterior, CLASSES)
     curve = cost_curve(Evaluation(day.history, day.label, verdicts, scores), manifest)
     assert {point.factor for point in curve} >= {0.25, 0.5, 1.0, 2.0}
@@ -240,9 +252,9 @@ def test_the_decision_is_fitted_to_alarms(objective: str) -> None:
     """Both objectives find the thresholds that raise the right alarm alone."""
     day, posterior = one_day()
     spec, notes = fit(day, np.log(posterior), objective=objective)
-    assert Decision(spec).verdict(
-        posterior, Decision(spec).score(Decision(spec).posterior(np.log(posterior)))
-    ).tolist() == ([0, 0, 1, 0, 0, 0, 0, 0])
+    decision = Decision(spec)
+    said = decision.verdict(decision.score(decision.posterior(np.log(posterior))))
+    assert said.tolist() == [0, 0, 1, 0, 0, 0, 0, 0]
     assert len(notes) == 1  # of the few windows
 
 

@@ -3,9 +3,7 @@
 import numpy as np
 import pytest
 
-from rarefault.runtime.decision import Decision
 from rarefault.runtime.grid import Float64, Int64
-from rarefault.runtime.manifest import DecisionSpec
 from rarefault.train.conformal import coverages, event_of, fit_levels, least_events
 
 CLASSES = ("normal", "a")
@@ -58,18 +56,3 @@ def test_events_end_with_label_device_and_gap() -> None:
     label = np.array([0, 1, 1, 0, 0, 0, 0])
     fresh = np.array([True, False, False, False, True, False, True])
     assert event_of(device, fresh, label).tolist() == [1, 2, 2, 3, 4, 4, 5]
-
-
-def test_a_verdict_that_is_not_plausible_is_unknown() -> None:
-    """The level is asked of the verdict's own class, and only of it."""
-    spec = DecisionSpec(
-        training_prior=(0.5, 0.5),
-        true_prior=(0.5, 0.5),
-        thresholds=(1.0, 0.2),
-        coverage=0.9,
-        plausible=(0.0, 0.4),
-    )
-    decision = Decision(spec)
-    posterior = np.array([[0.7, 0.3], [0.55, 0.45], [0.9, 0.1]])
-    assert decision.verdict(posterior, decision.score(posterior)).tolist() == [2, 1, 0]
-    assert decision.plausible(posterior).tolist() == [[True, False], [True, True], [True, False]]

@@ -44,7 +44,7 @@ def test_thresholds_raise_macro_f1_on_other_data() -> None:
     def recall(thresholds: bool) -> float:
         decision = Decision(spec)
         posterior = decision.posterior(log_prob)
-        verdict = decision.verdict(posterior, decision.score(posterior) if thresholds else posterior)
+        verdict = decision.verdict(decision.score(posterior) if thresholds else posterior)
         return float((verdict[label == 2] == 2).mean())
 
     assert recall(thresholds=True) > recall(thresholds=False)
@@ -90,7 +90,7 @@ def test_a_fault_that_hardly_shows_does_not_take_the_windows_of_normal(told: tup
     spec = fit_decision(unsure(label, prior, told), label, ("normal", "a", "b", "c"), prior, prior, config).spec
     decision = Decision(spec)
     posterior = decision.posterior(unsure(label, prior, told))
-    verdict = decision.verdict(posterior, decision.score(posterior))
+    verdict = decision.verdict(decision.score(posterior))
     assert (verdict[label == 1] == 1).all()
     assert (verdict[label == 0] == 0).all()
     assert (spec.thresholds[3] < spec.thresholds[1]) == bool(told)
@@ -104,5 +104,5 @@ def test_a_class_that_training_never_saw_gets_no_low_threshold() -> None:
     fitted = fit_decision(log_prob, label, CLASSES, (0.5, 0.5, SMALLEST_PRIOR), prior, DecisionConfig(coverage=0))
     decision = Decision(fitted.spec)
     posterior = decision.posterior(log_prob)
-    assert not (decision.verdict(posterior, decision.score(posterior)) == 2).any()
+    assert not (decision.verdict(decision.score(posterior)) == 2).any()
     assert any("b (0)" in note for note in fitted.notes)

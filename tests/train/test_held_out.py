@@ -12,7 +12,6 @@ import torch
 from rarefault.runtime.manifest import DecisionSpec
 from rarefault.train.again import learn_again, move_prior
 from rarefault.train.config import TrainConfig, load_train_config
-from rarefault.train.decision_fit import Validation
 from rarefault.train.fit import fit_again, serve
 from rarefault.train.held_out import TREE_PARTS, HeldOut, Rotation, wants_cross_fit
 from rarefault.train.history import History, read_history
@@ -21,6 +20,7 @@ from rarefault.train.split import Split, rotations, split_history
 from rarefault.train.training import train
 from rarefault.train.tree_fit import grow_trees, judge
 from rarefault.train.untrained import new_model
+from rarefault.train.validation import Validation
 from rarefault.train.windows import LabelledWindows, cut_windows
 
 Prepared = tuple[TrainConfig, History, Split, LabelledWindows]

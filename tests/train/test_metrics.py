@@ -31,14 +31,6 @@ def test_scores_of_a_small_case() -> None:
     assert scores.macro_average_precision == pytest.approx((0.9166667 + 0.5833333) / 2)
 
 
-def test_unknown_is_a_column_of_its_own() -> None:
-    """A verdict ``unknown`` is never right, and stands beside the classes in the confusion matrix."""
-    posterior = np.full((2, 3), 1 / 3)
-    scores = score_windows(np.array([0, 1]), np.array([3, 1]), posterior, CLASSES)
-    assert scores.confusion == [[0, 0, 0, 1], [0, 1, 0, 0], [0, 0, 0, 0]]
-    assert scores.classes["normal"].recall == 0.0
-
-
 def test_calibration_error() -> None:
     """Eight of ten right at 80 % is calibrated; at 60 % it is off by 0.2."""
     label = np.array([0] * 8 + [1] * 2)

@@ -175,8 +175,8 @@ def _judge_reference(step: Step, manifest: Manifest, reference: Reference) -> Ju
     device = np.repeat(np.arange(n, dtype=np.int32), steps)
     turn = np.tile(np.arange(steps), n)
     end_ms = turn * manifest.window.stride * manifest.grid.period_ms
-    _, fault, alarms = Decision(manifest.decision).judge(device, end_ms, turn == 0, log_prob)
-    return Judged(log_prob, fault, _alarms(alarms), None)
+    said = Decision(manifest.decision).judge(device, end_ms, turn == 0, log_prob)
+    return Judged(log_prob, said.fault, _alarms(said.alarms), None)
 
 
 def _alarms(changes: list[AlarmChange]) -> frozenset[tuple[int, int, int]]:

@@ -14,7 +14,7 @@ MANIFEST_VERSION: Literal[1] = 1
 METADATA_KEY = "rarefault"
 #: The class that is no fault; always the first.
 NORMAL = "normal"
-#: The verdict where no class is probable enough.
+#: The alarm state where something seems to be there that training has not seen.
 UNKNOWN = "unknown"
 #: The alarm state of a device without a whole window of recent telemetry.
 NO_DATA = "no data"
@@ -106,6 +106,11 @@ class WindowSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         return zlib.crc32(device.encode()) % self.stride if self.spread else 0
 
 
+def level_key(coverage: float) -> str:
+    """What levels of a coverage are kept under: its percentage, such as ``"95"`` or ``"97.5"``."""
+    return f"{coverage * 100:.6g}"
+
+
 class DecisionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """From log-probabilities to a verdict and an alarm; see :mod:`rarefault.runtime.decision` for the rule."""
 
@@ -117,13 +122,16 @@ class DecisionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """Per class: the verdict is the class with the largest ``posterior / threshold``, [K]."""
     temperature: Positive = 1.0
     """Log-probabilities are divided by it before the priors are corrected."""
-    unknown_below: Share = 0.0
-    """The verdict is ``unknown`` where the largest posterior is below this."""
     coverage: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
     """Share of an event's windows in which its class is to be plausible; 0 where that is not asked."""
     plausible: tuple[Share, ...] = ()
-    """Least posterior at which a class is plausible, [K]; 0 for one that always is. Empty without a coverage. The
-    verdict is ``unknown`` where its own class is not plausible."""
+    """Least posterior at which a class is plausible, [K]; 0 for one that always is. Empty without a coverage."""
+    levels: dict[str, tuple[Share, ...]] = {}
+    """The same at other coverages, by their percentage, so that a daemon may ask for another one."""
+    unknown_windows: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """So many windows in a row of which no class is plausible make the alarm state ``unknown``; 0: none ever do."""
+    muted: tuple[Annotated[int, msgspec.Meta(ge=1)], ...] = ()
+    """Numbers of the faults that raise no alarm."""
     raise_threshold: Share = 0.5
     """An alarm is raised when its class's score is at least this for ``on_delay_s``."""
     clear_threshold: Share = 0.3
@@ -177,6 +185,11 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
                 raise ValueError(f"decision.{what} must have one value per class ({len(self.classes)})")
         if len(self.decision.plausible) != (len(self.classes) if self.decision.coverage else 0):
             raise ValueError("decision.plausible must have one value per class where there is a coverage, else none")
+        for key, levels in self.decision.levels.items():
+            if len(levels) != len(self.classes):
+                raise ValueError(f"decision.levels of {key} must have one value per class ({len(self.classes)})")
+        if any(number >= len(self.classes) for number in self.decision.muted):
+            raise ValueError(f"decision.muted must be numbers of faults, below {len(self.classes)}")
 
     def to_json(self) -> str:
         """The manifest as JSON text."""

@@ -31,7 +31,8 @@ class Verdicts:
         fresh: whether the window is the first of its segment, [W].
         log_prob: what the model said, [W, K].
         posterior: calibrated probabilities under the true prior, [W, K].
-        fault: index of the verdict's class, K for ``unknown``, [W].
+        fault: index of the verdict's class, [W].
+        score: of that class, what decided, [W]; see :mod:`rarefault.runtime.decision`.
         alarms: changes of alarm states, in order of time for each device.
     """
 
@@ -41,6 +42,7 @@ class Verdicts:
     log_prob: Float32
     posterior: Float64
     fault: Int64
+    score: Float64
     alarms: list[AlarmChange]
 
     def __len__(self) -> int:
@@ -85,6 +87,11 @@ class Pipeline:
             self._slots[device] = slot
             self.streams.introduce(slot, device)
         return slot
+
+    def use_decision(self, manifest: Manifest) -> None:
+        """Go on by the decision of a manifest that is like this one otherwise."""
+        self.manifest = manifest
+        self.decision.use(manifest.decision)
 
     def settle(self, devices: Sequence[str]) -> None:
         """Give devices the slots that they have in another pipeline; this one must be empty.
@@ -135,10 +142,10 @@ class Pipeline:
         end_ms = self.manifest.grid.end_ms(windows.end_index)
         states = np.empty((len(windows), self.manifest.state_size), np.float32) if explained else None
         log_prob = self.engine.run(windows, states)
-        posterior, fault, alarms = self.decision.judge(windows.device, end_ms, windows.fresh, log_prob)
+        posterior, fault, score, alarms = self.decision.judge(windows.device, end_ms, windows.fresh, log_prob)
         if states is not None and alarms:
             alarms = self._explain(alarms, windows, end_ms, states)
-        return Verdicts(windows.device, end_ms, windows.fresh, log_prob, posterior, fault, alarms)
+        return Verdicts(windows.device, end_ms, windows.fresh, log_prob, posterior, fault, score, alarms)
 
     def _explain(
         self, alarms: list[AlarmChange], windows: Windows, end_ms: Int64, states: Float32

@@ -13,12 +13,18 @@ MAX_AT_ONCE = 2_000_000
 
 
 class AlarmCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """Fault alarms and events of some stretch of time."""
+    """Alarms and events of some stretch of time."""
 
     true: int
     """Raised fault alarms during which an event of their fault is active."""
     false: int
-    """Other raised fault alarms, but for those that meet time without a label."""
+    """Other raised fault alarms, and ``unknown`` during which no event of any fault is; but for those that meet time
+    without a label."""
+    unknown: int
+    """Raised ``unknown``, whatever was there."""
+    changes: int
+    """Changes of the alarm state that a person sees, faults to ``normal`` included, in time with a label. What is said
+    of a device first, and ``no data``, are none."""
     events: int
     """Events with at least one judged window."""
     seen: int
@@ -70,9 +76,11 @@ class AlarmJudge:
         self._group = events.device.astype(np.int64) * self._k + events.fault
         self._start_ms, self._end_ms = events.start_ms, events.end_ms
         self._events = _Spans(self._group, events.start_ms, events.end_ms)
+        self._any_event = _Spans(events.device.astype(np.int64), events.start_ms, events.end_ms)
         silent = history.unlabelled
         self._silent = _Spans(silent.device.astype(np.int64), silent.start_ms, silent.end_ms)
         windows = _Spans(device.astype(np.int64), end_ms, end_ms)
+        self._windows = windows
         labelled = labelled_ends(events, grid, history.event_times)
         self._judged = np.flatnonzero(windows.meet(events.device.astype(np.int64), *labelled))
         self._last_ms = dict(zip(device.tolist(), end_ms.tolist(), strict=True))
@@ -89,17 +97,25 @@ class AlarmJudge:
         until_ms = last_ms.copy()
         until_ms[:-1] = np.where(device[1:] == device[:-1], said.end_ms[1:], last_ms[:-1])
         until_ms = np.maximum(until_ms, said.end_ms)
-        raised = (state > 0) & (state < self._k)
-        device, until_ms = device[raised], until_ms[raised] + self._half_ms
+        first = np.diff(device, prepend=-1) != 0
+        changed = ~first & (state != STATE_NO_DATA) & self._windows.meet(device, said.end_ms, said.end_ms)
+        raised = state > 0
+        device, state, until_ms = device[raised], state[raised], until_ms[raised] + self._half_ms
         since_ms = said.since_ms[raised] - self._half_ms
-        group = device * self._k + state[raised]
-        true = self._events.meet(group, since_ms, until_ms)
-        excused = ~true & self._silent.meet(device, since_ms, until_ms)
+        group, unknown = device * self._k + state, state == self._k
+        true = ~unknown & self._events.meet(group, since_ms, until_ms)
+        right = true | (unknown & self._any_event.meet(device, since_ms, until_ms))
+        excused = ~right & self._silent.meet(device, since_ms, until_ms)
         chosen = self._judged
-        alarms = _Spans(group, since_ms, until_ms)
+        alarms = _Spans(group[~unknown], since_ms[~unknown], until_ms[~unknown])
         seen = alarms.meet(self._group[chosen], self._start_ms[chosen], self._end_ms[chosen])
         return AlarmCounts(
-            true=int(true.sum()), false=int((~true & ~excused).sum()), events=len(chosen), seen=int(seen.sum())
+            true=int(true.sum()),
+            false=int((~right & ~excused).sum()),
+            unknown=int(unknown.sum()),
+            changes=int(changed.sum()),
+            events=len(chosen),
+            seen=int(seen.sum()),
         )
 
 
@@ -151,7 +167,6 @@ class AlarmTrial:
             Decision(msgspec.structs.replace(self._spec, thresholds=tuple(row))) for row in thresholds.tolist()
         ]
         scores = [decision.score(self._posterior) for decision in decisions]
-        verdicts = [decisions[0].verdict(self._posterior, score) for score in scores]
         first = np.flatnonzero(self._fresh)
         segment = np.cumsum(self._fresh) - 1
         changes = decisions[0].follow(
@@ -160,7 +175,6 @@ class AlarmTrial:
             np.tile(self._fresh, n),
             np.tile(self._posterior, (n, 1)),
             np.concatenate(scores),
-            np.concatenate(verdicts),
         )
         state = np.zeros((n, w), np.int64)
         since_ms = np.zeros((n, w), np.int64)

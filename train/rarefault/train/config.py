@@ -130,18 +130,23 @@ class DecisionConfig(Section, frozen=True):
     filter: bool = True
     """Whether what was said of a device's windows before weighs in, as much as makes the held-out windows' labels
     likeliest."""
-    unknown_below: Share = 0.0
     coverage: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.9
-    """Share of an event's windows in which its class is to be plausible; a verdict that is not is ``unknown``. 0: never
-    asked; else from 0.5 on."""
+    """Share of an event's windows in which its class is to be plausible. 0: never asked; else from 0.5 on."""
+    unknown_per_device_day: NotNegative = 0.0
+    """How many ``unknown`` alarms per device and day there may be in held-out time, all of which is known. It sets how
+    many windows in a row without a plausible class raise one. 0: ``unknown`` is never an alarm."""
     raise_threshold: Share = 0.5
     clear_threshold: Share = 0.3
-    on_delay_s: NotNegative = 0.0
-    off_delay_s: NotNegative = 0.0
+    on_delay_s: NotNegative | Literal["auto"] = "auto"
+    """How long a fault must last to be an alarm. ``auto``: see :mod:`rarefault.train.alarm_timing`."""
+    off_delay_s: NotNegative | Literal["auto"] = "auto"
+    """How long a fault must be gone to be cleared. ``auto``: likewise."""
 
     def __post_init__(self) -> None:
         if 0 < self.coverage < 0.5:
             raise ValueError(f"coverage must be 0 or at least 0.5, got {self.coverage:g}")
+        if self.unknown_per_device_day and not self.coverage:
+            raise ValueError("unknown_per_device_day needs a coverage: it counts windows without a plausible class")
 
     @property
     def budget(self) -> float:

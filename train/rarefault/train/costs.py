@@ -21,6 +21,7 @@ class CostPoint(msgspec.Struct, frozen=True, kw_only=True):
     events: int
     false_alarms: int
     false_alarms_per_device_day: float
+    alarm_changes_per_device_day: float
     true_alarms: int
 
 
@@ -45,6 +46,7 @@ def cost_curve(evaluation: Evaluation, manifest: Manifest) -> list[CostPoint]:
             events=counts.events,
             false_alarms=counts.false,
             false_alarms_per_device_day=counts.false / days,
+            alarm_changes_per_device_day=counts.changes / days,
             true_alarms=counts.true,
         )
         for factor, counts in zip(FACTORS, trial.count(thresholds), strict=True)

@@ -1,20 +1,17 @@
-"""Temperature, plausible classes and thresholds, from held-out windows."""
+"""Temperature, plausible classes, thresholds and the timing of alarms, from held-out windows."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 from scipy.optimize import minimize_scalar
 
 from rarefault.runtime.decision import Decision
-from rarefault.runtime.grid import Bool, Float32, Float64, Int64
-from rarefault.runtime.manifest import DecisionSpec, GridSpec, WindowSpec
-from rarefault.train.alarms import AlarmJudge, AlarmTrial
+from rarefault.runtime.grid import Float32, Float64, Int64
+from rarefault.runtime.manifest import DecisionSpec, level_key
+from rarefault.train.alarm_timing import fit_timing
 from rarefault.train.config import DecisionConfig
 from rarefault.train.conformal import event_of, fit_levels, least_events
-from rarefault.train.events import device_days
-from rarefault.train.history import History
 from rarefault.train.thresholds import (
     MIN_WINDOWS,
     Objective,
@@ -23,8 +20,10 @@ from rarefault.train.thresholds import (
     macro_f1,
     recall_within_budget,
 )
-from rarefault.train.windows import LabelledWindows
+from rarefault.train.validation import Validation
 
+#: Coverages that a daemon may ask for in place of the model's own.
+COVERAGES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 #: Range of the temperature.
 TEMPERATURES = (0.2, 5.0)
 
@@ -37,55 +36,6 @@ class DecisionFit:
     notes: list[str]
 
 
-@dataclass(frozen=True)
-class Validation:
-    """Held-out windows as what alarms need to know of them.
-
-    Attributes:
-        history: gives the events.
-        device, end_ms, fresh: of all windows, sorted by device and time, [W].
-        label: -1 where nobody knows it, [W].
-        grid: the bins.
-        span_ms: time between the ends of two windows.
-    """
-
-    history: History
-    device: Int64
-    end_ms: Int64
-    fresh: Bool
-    label: Int64
-    grid: GridSpec
-    span_ms: int
-
-    @classmethod
-    def of(cls, history: History, cut: LabelledWindows, grid: GridSpec, window: WindowSpec) -> "Validation":
-        """Windows cut from a history."""
-        windows = cut.windows
-        end_ms, device = grid.end_ms(windows.end_index), windows.device.astype(np.int64)
-        return cls(history, device, end_ms, windows.fresh, cut.label, grid, window.stride * grid.period_ms)
-
-    @classmethod
-    def joined(cls, parts: Sequence["Validation"]) -> tuple["Validation", Int64]:
-        """Windows of several parts as one, and the place of each among them one after the other, [W]."""
-        device, end_ms, fresh, label = (
-            np.concatenate([getattr(part, name) for part in parts]) for name in ("device", "end_ms", "fresh", "label")
-        )
-        order = np.lexsort((end_ms, device))
-        whole = replace(parts[0], device=device[order], end_ms=end_ms[order], fresh=fresh[order], label=label[order])
-        return whole, order
-
-    @property
-    def device_days(self) -> float:
-        """Time that the windows with a label stand for."""
-        return device_days(int((self.label >= 0).sum()), self.span_ms)
-
-    def trial(self, spec: DecisionSpec, posterior: Float64) -> AlarmTrial:
-        """Alarms under any thresholds, from the posterior of all windows [W, K]."""
-        known = self.label >= 0
-        judge = AlarmJudge(self.history, self.device[known], self.end_ms[known], self.grid)
-        return AlarmTrial(judge, spec, self.device, self.end_ms, self.fresh, posterior, self.span_ms)
-
-
 def fit_decision(
     log_prob: Float32,
     label: Int64,
@@ -95,7 +45,7 @@ def fit_decision(
     config: DecisionConfig,
     validation: Validation | None = None,
 ) -> DecisionFit:
-    """Fit temperature, then which classes are plausible, then thresholds.
+    """Fit temperature, then which classes are plausible, then thresholds; for the delays see ``alarm_timing``.
 
     Args:
         log_prob: of the held-out windows, [W, K].
@@ -110,11 +60,10 @@ def fit_decision(
         training_prior=training_prior,
         true_prior=true_prior,
         thresholds=(1.0,) * len(classes),
-        unknown_below=config.unknown_below,
         raise_threshold=config.raise_threshold,
         clear_threshold=config.clear_threshold,
-        on_delay_s=config.on_delay_s,
-        off_delay_s=config.off_delay_s,
+        on_delay_s=0.0 if config.on_delay_s == "auto" else config.on_delay_s,
+        off_delay_s=0.0 if config.off_delay_s == "auto" else config.off_delay_s,
     )
     spec = msgspec.structs.replace(spec, temperature=fit_temperature(log_prob[known], label[known], spec))
     if validation is None and (config.coverage or config.objective in {"event_f1", "false_alarm_budget"}):
@@ -123,7 +72,14 @@ def fit_decision(
     if config.coverage and validation is not None:
         event = event_of(validation.device, validation.fresh, validation.label)
         levels, events = fit_levels(posterior, label, event, config.coverage)
-        spec = msgspec.structs.replace(spec, coverage=config.coverage, plausible=tuple(levels.tolist()))
+        spec = msgspec.structs.replace(
+            spec,
+            coverage=config.coverage,
+            plausible=tuple(levels.tolist()),
+            levels={
+                level_key(other): tuple(fit_levels(posterior, label, event, other)[0].tolist()) for other in COVERAGES
+            },
+        )
         least = least_events(config.coverage)
         if few := [f"{name} ({n})" for name, n in zip(classes, events, strict=True) if n < least]:
             notes.append(
@@ -131,7 +87,7 @@ def fit_decision(
                 "be stated of them, they are plausible always"
             )
     if config.objective == "posterior":
-        return DecisionFit(spec, notes)
+        return DecisionFit(_timed(spec, posterior, config, validation), notes)
     by_share, of_alarms = macro_f1(posterior[known], label[known]), None
     if validation is not None and config.objective != "macro_f1":
         of_alarms = _of_alarms(posterior, label, spec, config, validation)
@@ -150,7 +106,14 @@ def fit_decision(
             f"fewer than {MIN_WINDOWS} held-out windows of {', '.join(few)}: no threshold of their own was fitted, "
             "theirs follow from their share where that costs no other class"
         )
-    return DecisionFit(msgspec.structs.replace(spec, thresholds=tuple(float(t) for t in thresholds)), notes)
+    spec = msgspec.structs.replace(spec, thresholds=tuple(float(t) for t in thresholds))
+    return DecisionFit(_timed(spec, posterior, config, validation), notes)
+
+
+def _timed(
+    spec: DecisionSpec, posterior: Float64, config: DecisionConfig, validation: Validation | None
+) -> DecisionSpec:
+    return spec if validation is None else fit_timing(spec, posterior, config, validation)
 
 
 def _of_alarms(

@@ -144,7 +144,7 @@ def run_pipeline(
 
 def _joined(parts: list[Verdicts]) -> Verdicts:
     """The verdicts of pushes that followed each other, as if it had been one."""
-    names = ("device", "end_ms", "fresh", "log_prob", "posterior", "fault")
+    names = ("device", "end_ms", "fresh", "log_prob", "posterior", "fault", "score")
     columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
     order = np.lexsort((columns["end_ms"], columns["device"]))
     alarms = [alarm for part in parts for alarm in part.alarms]

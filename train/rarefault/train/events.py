@@ -27,8 +27,9 @@ def score_events(
     """Fill in the scores of events and alarms.
 
     Only windows with a label are given. An event counts if a window ends in a bin that it labels; it is detected if one
-    of these windows has its fault as the verdict. A false alarm is a raised fault alarm during whose standing no event
-    of that fault is active, nor any time without a label. Device-days are the time that the windows stand for.
+    of these windows has its fault as the verdict. A false alarm is a raised alarm during whose standing no event of its
+    fault is active (of any fault, for ``unknown``), nor any time without a label. Device-days are the time that the
+    windows stand for.
 
     Args:
         scores: of the windows.
@@ -83,6 +84,9 @@ def score_events(
         median_delay_s=float(np.median(delays)) if delays else None,
         false_alarms=counts.false,
         false_alarms_per_device_day=counts.false / days if days else None,
+        alarm_changes=counts.changes,
+        alarm_changes_per_device_day=counts.changes / days if days else None,
+        unknown_alarms=counts.unknown,
         device_days=days,
         true_alarms=counts.true,
         events_alarmed=counts.seen,

@@ -20,7 +20,7 @@ from rarefault.runtime.manifest import DecisionSpec
 from rarefault.train.again import move_prior
 from rarefault.train.background import Background
 from rarefault.train.config import TrainConfig
-from rarefault.train.decision_fit import Validation, fit_temperature, log_loss
+from rarefault.train.decision_fit import fit_temperature, log_loss
 from rarefault.train.fit import choose_device, fit_again, serve
 from rarefault.train.forward_filter import ForwardFilter, fit_filter
 from rarefault.train.history import History
@@ -32,6 +32,7 @@ from rarefault.train.tree_fit import grow_at_devices, grow_at_units, judge
 from rarefault.train.trees import TreeExpert
 from rarefault.train.unit_labels import NONE
 from rarefault.train.untrained import new_model
+from rarefault.train.validation import Validation
 from rarefault.train.windows import LabelledWindows, cut_windows
 
 #: Validation events of a fault from which on what is fitted on them is steady enough: where its class is plausible in

@@ -67,7 +67,7 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True):
     absent: list[str]
     """Classes without windows here; left out of the macro figures."""
     confusion: list[list[int]]
-    """Truth in rows, verdict in columns; a last column counts ``unknown`` where it occurs."""
+    """Truth in rows, verdict in columns."""
     macro_average_precision: float
     """Mean average precision, the area under the precision-recall curve, of the classes that occur."""
     lowest_recall: float
@@ -84,8 +84,13 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True):
     event_recall: dict[str, float | None] = {}
     median_delay_s: float | None = None
     false_alarms: int = 0
-    """Raised alarms of a fault that is not active at any time in the alarm."""
+    """Raised alarms of a fault that is not active at any time in the alarm, and ``unknown`` while no fault is."""
     false_alarms_per_device_day: float | None = None
+    alarm_changes: int = 0
+    """Changes of the alarm state, those to ``normal`` included: what a person is told."""
+    alarm_changes_per_device_day: float | None = None
+    unknown_alarms: int = 0
+    """Raised ``unknown``, whatever was there."""
     device_days: float = 0.0
     true_alarms: int = 0
     """Raised alarms of a fault that is active at some time in the alarm."""
@@ -110,7 +115,7 @@ def score_windows(label: Int64, verdict: Int64, posterior: Float64, classes: tup
 
     Args:
         label: truth, [W].
-        verdict: class decided on, K for ``unknown``, [W].
+        verdict: class decided on, [W].
         posterior: calibrated probabilities, [W, K].
         classes: names, [K].
     """
@@ -132,8 +137,7 @@ def score_windows(label: Int64, verdict: Int64, posterior: Float64, classes: tup
             f1=float(f1[c]) if here else None,
             average_precision=ap,
         )
-    named = k + 1 if (verdict == k).any() else k
-    confusion = confusion_matrix(label, verdict, labels=np.arange(named))[:k]
+    confusion = confusion_matrix(label, verdict, labels=all_labels)
     normal_f1 = 2 * support[0] / (support[0] + len(label)) if len(label) else 0.0
     worst = min(present.tolist(), key=lambda c: recall[c], default=None)
     precisions = [row.average_precision for row in scores.values() if row.average_precision is not None]

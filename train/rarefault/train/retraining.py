@@ -172,6 +172,7 @@ def comparison_rows(retraining: dict[str, Any]) -> list[tuple[str, list[float | 
             ("balanced accuracy", "balanced_accuracy"),
             ("calibration error", "calibration_error"),
             ("false alarms per device and day", "false_alarms_per_device_day"),
+            ("alarm changes per device and day", "alarm_changes_per_device_day"),
         )
     ]
     rows += [

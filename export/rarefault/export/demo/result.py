@@ -35,6 +35,7 @@ class DemoResult(msgspec.Struct, frozen=True, kw_only=True):
     events_detected: int
     events_total: int
     false_alarms_per_device_day: float | None
+    alarm_changes_per_device_day: float | None
     latency_ms: Latency
     seconds: dict[str, float]
     model: str
@@ -57,12 +58,13 @@ def print_result(console: Console, result: DemoResult) -> None:
     for name, recall in result.recall.items():
         table.add_row(name, "-" if recall is None else f"{recall:.3f}")
     console.print(table)
-    wolf = result.false_alarms_per_device_day
+    wolf, changes = result.false_alarms_per_device_day, result.alarm_changes_per_device_day
     ms = [f"{p:.0f}" if p is not None else "-" for p in (result.latency_ms.p50, result.latency_ms.p99)]
     for name, text in {
         "macro-F1": f"{result.macro_f1:.3f}",
         "events detected": f"{result.events_detected} of {result.events_total}",
         "false alarms": f"{wolf:.2f} per device and day" if wolf is not None else "-",
+        "alarm changes": f"{changes:.2f} per device and day" if changes is not None else "-",
         "telemetry": f"{result.messages} messages of {result.devices} device(s), {result.messages_per_s:.0f}/s",
         "latency": f"p50 {ms[0]} ms, p99 {ms[1]} ms with the broker kept busy",
         "seconds": ", ".join(f"{stage} {value:.1f}" for stage, value in result.seconds.items()),

@@ -152,6 +152,7 @@ def _serve(
         events_detected=scores.events_detected,
         events_total=scores.events_total,
         false_alarms_per_device_day=scores.false_alarms_per_device_day,
+        alarm_changes_per_device_day=scores.alarm_changes_per_device_day,
         latency_ms=Latency(p50, p99),
         seconds={"daemon start": start_s},
         model=model.model_id,

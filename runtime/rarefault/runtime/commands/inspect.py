@@ -136,9 +136,11 @@ def _rows(model: LoadedModel, threads: int, cost_us: dict[int, float]) -> Iterat
     if manifest.counters:
         yield "counters", f"{', '.join(manifest.counters)} (the model sees their increase per bin)"
     yield from _class_table(manifest)
-    yield "decision", f"temperature {decision.temperature:.3g}, unknown below {decision.unknown_below:g}"
+    yield "decision", f"temperature {decision.temperature:.3g}"
     yield "alarm", f"raised at a score of {decision.raise_threshold:g} for {_duration(decision.on_delay_s)}"
     yield "", f"cleared below {decision.clear_threshold:g} for {_duration(decision.off_delay_s)}"
+    n = decision.unknown_windows
+    yield "unknown", f"an alarm after {n} windows in a row without a plausible class" if n else "is never an alarm"
     yield from _free_form("training", {k: v for k, v in manifest.training.items() if k != "parameters"})
     yield from _free_form("int8", manifest.quantisation or {})
     costs = ", ".join(f"{cost:,.0f} us per verdict at N = {n}" for n, cost in cost_us.items())

@@ -12,6 +12,7 @@ import msgspec
 
 from rarefault.runtime.daemon.topics import Template, topic_level_problem
 from rarefault.runtime.errors import ConfigError
+from rarefault.runtime.manifest import NotNegative, Share
 from rarefault.runtime.settings import load_toml
 
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
@@ -240,6 +241,21 @@ class MetricsConfig(Section, frozen=True):
     host: str = "127.0.0.1"
 
 
+class DecisionConfig(Section, frozen=True):
+    """``[decision]``: what replaces the model's own decision, without another training."""
+
+    coverage: Annotated[float, msgspec.Meta(ge=0, lt=1)] | None = None
+    """Share of an event's windows in which its class is plausible; one that the model has levels for, or 0 for none."""
+    raise_threshold: Share | None = None
+    clear_threshold: Share | None = None
+    on_delay_s: NotNegative | None = None
+    off_delay_s: NotNegative | None = None
+    unknown_windows: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    """So many windows in a row of which no class is plausible make the alarm state ``unknown``; 0: none ever do."""
+    mute: tuple[str, ...] | None = None
+    """Faults that raise no alarm; their verdicts are published all the same."""
+
+
 class LogConfig(Section, frozen=True):
     """``[log]``: what is said on standard error."""
 
@@ -257,6 +273,7 @@ class DaemonConfig(Section, frozen=True):
     limits: LimitsConfig = LimitsConfig()
     journal: JournalConfig = JournalConfig()
     metrics: MetricsConfig = MetricsConfig()
+    decision: DecisionConfig = DecisionConfig()
     log: LogConfig = LogConfig()
 
     def __post_init__(self) -> None:

@@ -98,6 +98,8 @@ class Keeper:
         pipeline = new_pipeline()
         if pipeline.model_id != self.pipeline.model_id:
             self.pipeline = self._successor(pipeline, self.pipeline)
+        else:
+            self.pipeline.use_decision(pipeline.manifest)
 
     def bytes(self) -> int:
         """Size of what is kept on disk."""

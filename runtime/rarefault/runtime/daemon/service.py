@@ -292,14 +292,14 @@ class Service:
         now_ms = time.time_ns() // 1_000_000
         if verdicts is not None and len(verdicts):
             self.metrics.turn_verdicts.observe(len(verdicts))
-            for verdict in verdict_payloads(verdicts, pipeline, now_ms):
+            for verdict in verdict_payloads(verdicts, pipeline, now_ms, self.setup.overridden):
                 self.verdicts[verdict.fault] += 1
                 outbox.put(f"{prefix}/{verdict.device}/verdict", self._encoder.encode(verdict), retain=False)
         records = []
         for change in changes:
-            alarm = alarm_payload(change, pipeline)
+            alarm = alarm_payload(change, pipeline, self.setup.overridden)
             self.alarm_changes[alarm.state] += 1
-            log.debug("%s: %s since %s (probability %.2f)", alarm.device, alarm.state, alarm.since, alarm.probability)
+            log.debug("%s: %s since %s (score %.2f)", alarm.device, alarm.state, alarm.since, change.score)
             outbox.put(f"{prefix}/{alarm.device}/alarm", self._encoder.encode(alarm), retain=True)
             records.append(alarm_record(change, alarm, now_ms))
         return records

@@ -1,11 +1,12 @@
 """Setup: everything that a daemon is made from, read and checked together."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rarefault.runtime.daemon.codec import column_tree
 from rarefault.runtime.daemon.config import DaemonConfig, load_config, read_password
+from rarefault.runtime.daemon.overrides import override
 from rarefault.runtime.daemon.tls import tls_context
 from rarefault.runtime.errors import ConfigError
 from rarefault.runtime.model_file import LoadedModel, load_model
@@ -34,12 +35,14 @@ class Setup:
         model: what says the verdicts.
         password: of ``config.broker.username``, if there is one.
         source: the configuration file, which other paths are relative to, and which errors name.
+        overridden: keys of ``[decision]`` that replace the model's own; its manifest has them in place.
     """
 
     config: DaemonConfig
     model: LoadedModel
     password: str | None
     source: Path
+    overridden: tuple[str, ...] = ()
 
     def model_file(self) -> Path:
         """Path of the model."""
@@ -58,7 +61,8 @@ def load_setup(path: Path) -> Setup:
     tls_context(config.broker, path)
     model = load_model(path.parent / config.model.path, config.model.threads)
     column_tree(model.manifest.channels, config.telemetry.fields, str(path))
-    return Setup(config, model, password, path)
+    manifest, overridden = override(model.manifest, config.decision, str(path))
+    return Setup(config, replace(model, manifest=manifest), password, path, overridden)
 
 
 def reload_setup(load: Callable[[], Setup], before: Setup) -> Setup:

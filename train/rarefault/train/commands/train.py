@@ -140,8 +140,9 @@ def print_scores(console: "Console", scores: dict[str, Any], title: str) -> None
     console.print(table)
     console.print(
         f"macro-F1 {scores['macro_f1']:.3f} (always-normal {scores['always_normal_macro_f1']:.3f}) · balanced accuracy "
-        f"{scores['balanced_accuracy']:.3f} · calibration error {scores['calibration_error']:.3f} · false alarms "
-        f"{scores['false_alarms_per_device_day']:.2f} per device and day",
+        f"{scores['balanced_accuracy']:.3f} · calibration error {scores['calibration_error']:.3f} · per device and day "
+        f"{scores['false_alarms_per_device_day']:.2f} false alarms, {scores['alarm_changes_per_device_day']:.2f} alarm "
+        "changes",
         highlight=False,
     )
     if scores["events_total"]:

@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rarefault.runtime import __version__
 from rarefault.runtime.decision import AlarmChange
-from rarefault.runtime.manifest import UNKNOWN, Manifest
+from rarefault.runtime.manifest import Manifest
 from rarefault.runtime.times import format_ms
 from rarefault.train.costs import CostPoint, cost_curve
 from rarefault.train.evaluate import Evaluation
@@ -60,13 +60,12 @@ def _write(
     environment.filters["share"] = lambda value: "–" if value is None else f"{value:.3f}"
     environment.filters["points"] = lambda value: "–" if value is None else f"{value:.2f}"
     environment.filters["time"] = lambda ms: format_ms(ms)[:16].replace("T", " ")
-    named = [*classes, UNKNOWN] if (verdicts.fault == len(classes)).any() else list(classes)
     page = environment.get_template("report.html.j2").render(
         title=title,
         version=__version__,
         manifest=manifest,
         scores=to_plain(evaluation.scores),
-        legend=[(name, plots.colour(c) if c < len(classes) else "#000") for c, name in enumerate(named)],
+        legend=[(name, plots.colour(c)) for c, name in enumerate(classes)],
         confusion=plots.confusion(evaluation.scores.confusion, classes),
         precision_recall=plots.precision_recall(label[known], verdicts.posterior[known], classes),
         reliability=plots.reliability(evaluation.scores.reliability, evaluation.scores.fault_reliability),
@@ -94,6 +93,7 @@ def _alarms(evaluation: Evaluation, manifest: Manifest) -> list[dict[str, Any]]:
             "device": evaluation.history.devices[alarm.device],
             "end_ms": alarm.end_ms,
             "probability": alarm.probability,
+            "score": alarm.score,
             "channels": [(manifest.channels[c], given) for c, given in alarm.channels],
         }
         for alarm in sorted(_fault_alarms(evaluation, manifest), key=lambda alarm: (alarm.device, alarm.end_ms))

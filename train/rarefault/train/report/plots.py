@@ -74,7 +74,7 @@ def confusion(counts: list[list[int]], classes: tuple[str, ...]) -> str:
     """Confusion matrix, coloured by the share of each row."""
     with mpl.rc_context({**_STYLE, "axes.grid": False}):
         table = np.asarray(counts)
-        columns = [*classes, "unknown"][: table.shape[1]]
+        columns = list(classes)
         figure, ax = _figure(1.4 + 0.62 * len(columns), 0.9 + 0.48 * len(classes))
         share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
         ax.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
