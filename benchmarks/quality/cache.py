@@ -133,7 +133,8 @@ class Cache:
             prediction = Prediction(file["validation"], file["test"], prior, about["notes"], parts, windows)
         judged = None
         if set(kept) == {field.name for field in fields(Judged)}:
-            numbers = {"budget_alarms": int(kept["budget_alarms"]), "device_days": float(kept["device_days"])}
+            counts = ("budget_alarms", "false_alarms", "alarm_changes", "events", "events_alarmed")
+            numbers = {name: int(kept[name]) for name in counts} | {"device_days": float(kept["device_days"])}
             judged = Judged(**(kept | numbers))
         return Result(
             prediction,

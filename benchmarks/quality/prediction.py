@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from rarefault.runtime.decision import Decision
 from rarefault.runtime.grid import Bool, Float32, Int64
 from rarefault.runtime.manifest import DecisionSpec
-from rarefault.train.alarms import AlarmTrial
 from rarefault.train.conformal import event_of
 from rarefault.train.decision_fit import fit_decision
 from rarefault.train.forward_filter import fit_filter
@@ -55,6 +54,8 @@ class Judged:
         event: number of the run of windows with one label, [W].
         covered: whether the label was plausible, [W].
         levelled: whether a coverage is stated of the label, which needs events enough to validate on, [W].
+        false_alarms, alarm_changes: of the decision's alarms, ``unknown`` included.
+        events, events_alarmed: of the fault log, and those that an alarm of their fault meets.
         budget_verdict: of a decision for a budget of one false alarm per device and day, [W].
         budget_alarms: false alarms that it raised.
         device_days: that the windows stand for.
@@ -67,6 +68,10 @@ class Judged:
     event: Int64
     covered: Bool
     levelled: Bool
+    false_alarms: int
+    alarm_changes: int
+    events: int
+    events_alarmed: int
     budget_verdict: Int64
     budget_alarms: int
     device_days: float
@@ -79,9 +84,8 @@ def judge(fold: Fold, prediction: Prediction) -> Judged:
     decision = Decision(spec)
     posterior = decision.posterior(prediction.test)
     budget = fitted(fold, prediction, "false_alarm_budget")
-    trial = AlarmTrial(
-        test.trial(budget, posterior).judge, budget, test.device, test.end_ms, test.fresh, posterior, test.span_ms
-    )
+    (alarms,) = test.trial(spec, posterior).count(np.asarray([spec.thresholds]))
+    (of_budget,) = test.trial(budget, posterior).count(np.asarray([budget.thresholds]))
     careful = Decision(budget)
     level = np.asarray(spec.plausible)[test.label]  # of the last class where the label is unknown; not asked there
     row = np.arange(len(level))
@@ -93,8 +97,12 @@ def judge(fold: Fold, prediction: Prediction) -> Judged:
         event=event_of(test.device, test.fresh, test.label),
         covered=decision.plausible(posterior)[row, test.label],
         levelled=level > 0,
+        false_alarms=alarms.false,
+        alarm_changes=alarms.changes,
+        events=alarms.events,
+        events_alarmed=alarms.seen,
         budget_verdict=careful.verdict(careful.score(posterior)),
-        budget_alarms=int(trial.count(np.asarray([budget.thresholds]))[0].false),
+        budget_alarms=of_budget.false,
         device_days=test.device_days,
     )
 
@@ -187,7 +195,12 @@ def score(judged: list[Judged], classes: tuple[str, ...]) -> dict[str, Any]:
         "macro_f1_plain": plain["macro_f1"],
         "macro_recall_plain": plain["balanced_accuracy"],
         "macro_f1_mean_of_folds": float(np.mean(one_fold)),
-        "unknown": float((np.concatenate([j.verdict for j in judged])[known] == len(classes)).mean()),
+        "alarms": {
+            "false_alarms_per_device_day": sum(j.false_alarms for j in judged) / days,
+            "alarm_changes_per_device_day": sum(j.alarm_changes for j in judged) / days,
+            "events": sum(j.events for j in judged),
+            "events_alarmed": sum(j.events_alarmed for j in judged),
+        },
         "coverage": _coverage(judged, classes),
         "budget": {
             "false_alarms_per_device_day": sum(j.budget_alarms for j in judged) / days,

@@ -118,7 +118,8 @@ class Decision:
 
     def verdict(self, score: Float64) -> Int64:
         """Index of the verdict's class, [W]."""
-        return score.argmax(axis=1)
+        best: Int64 = score.argmax(axis=1)
+        return best
 
     def plausible(self, posterior: Float64) -> Bool:
         """Which classes the windows can be of, at the manifest's coverage, [W, K]."""

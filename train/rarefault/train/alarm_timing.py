@@ -1,7 +1,8 @@
-"""How long a fault must last to be an alarm, and be gone to be cleared; and when doubts are an alarm.
+"""When an alarm is raised and cleared: the score, the delays, and when doubts are an alarm.
 
 The history's shortest events set the bounds: no fault may be asked to last longer than half of them, and no pause that
-is longer than they are is bridged. Within those, the delays are taken that come nearest to one alarm for each event::
+is longer than they are is bridged. Within those, score and delays are taken that come nearest to one alarm for each
+event::
 
     2 * events seen / (events + alarms raised)
 
@@ -19,9 +20,11 @@ from rarefault.train.config import DecisionConfig
 from rarefault.train.conformal import event_of
 from rarefault.train.validation import Validation
 
+#: Scores that are tried, and the part of them below which an alarm is cleared.
+RAISE, HYSTERESIS = (0.5, 0.6, 0.7, 0.8), 0.6
 #: The shortest events of a fault: this share of them is shorter.
 SHORTEST = 0.1
-#: A longer delay must gain so much, or it only keeps people waiting.
+#: A higher score, or a longer delay, must gain so much, or it only keeps people waiting.
 MIN_GAIN = 0.002
 
 
@@ -35,19 +38,35 @@ def fit_timing(spec: DecisionSpec, posterior: Float64, config: DecisionConfig, w
         windows: the held-out windows.
     """
     span_s, shortest = windows.span_ms / 1000, shortest_event(windows)
-    for name, wanted, longest in (
-        ("off_delay_s", config.off_delay_s, shortest),
-        ("on_delay_s", config.on_delay_s, shortest // 2),
-    ):
-        if wanted == "auto":
-            tried = [0] + [2**power for power in range(longest.bit_length()) if 2**power <= longest]
-            settings = [msgspec.structs.replace(spec, **{name: n * span_s}) for n in tried]
-            spec = _best(settings, [_one_alarm_each(setting, posterior, windows) for setting in settings])
-        else:
-            spec = msgspec.structs.replace(spec, **{name: wanted})
+
+    def nearest(settings: list[dict[str, float]]) -> DecisionSpec:
+        specs = [msgspec.structs.replace(spec, **changes) for changes in settings]
+        return _best(specs, [_one_alarm_each(changed, posterior, windows) for changed in specs])
+
+    spec = nearest(_thresholds(config))
+    off, on = config.off_delay_s, config.on_delay_s
+    spec = nearest([{"off_delay_s": value} for value in (_delays(shortest, span_s) if off == "auto" else [off])])
+    spec = nearest([{"on_delay_s": value} for value in (_delays(shortest // 2, span_s) if on == "auto" else [on])])
     if config.unknown_per_device_day:
         spec = msgspec.structs.replace(spec, unknown_windows=_windows_of_doubt(spec, posterior, config, windows))
     return spec
+
+
+def _thresholds(config: DecisionConfig) -> list[dict[str, float]]:
+    """Scores to raise and to clear at."""
+    cleared, raised = config.clear_threshold, config.raise_threshold
+    pairs = [
+        (score, HYSTERESIS * score if cleared == "auto" else cleared)
+        for score in (RAISE if raised == "auto" else [raised])
+    ]
+    # A given score to clear at may lie above some that are tried.
+    pairs = [(max(score, clear), clear) for score, clear in pairs]
+    return [{"raise_threshold": score, "clear_threshold": clear} for score, clear in dict.fromkeys(pairs)]
+
+
+def _delays(longest: int, span_s: float) -> list[float]:
+    """None, and doubling numbers of windows, in seconds."""
+    return [0.0] + [2**power * span_s for power in range(longest.bit_length())]
 
 
 def shortest_event(windows: Validation) -> int:

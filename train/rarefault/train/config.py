@@ -135,12 +135,15 @@ class DecisionConfig(Section, frozen=True):
     unknown_per_device_day: NotNegative = 0.0
     """How many ``unknown`` alarms per device and day there may be in held-out time, all of which is known. It sets how
     many windows in a row without a plausible class raise one. 0: ``unknown`` is never an alarm."""
-    raise_threshold: Share = 0.5
-    clear_threshold: Share = 0.3
+    raise_threshold: Share | Literal["auto"] = "auto"
+    """Score from which on a fault is an alarm. ``auto``, here and below: what comes nearest to one alarm for each
+    held-out event, see :mod:`rarefault.train.alarm_timing`."""
+    clear_threshold: Share | Literal["auto"] = "auto"
+    """Score below which it is cleared. ``auto``: 0.6 of ``raise_threshold``."""
     on_delay_s: NotNegative | Literal["auto"] = "auto"
-    """How long a fault must last to be an alarm. ``auto``: see :mod:`rarefault.train.alarm_timing`."""
+    """How long a fault must last to be an alarm."""
     off_delay_s: NotNegative | Literal["auto"] = "auto"
-    """How long a fault must be gone to be cleared. ``auto``: likewise."""
+    """How long a fault must be gone to be cleared."""
 
     def __post_init__(self) -> None:
         if 0 < self.coverage < 0.5:
@@ -177,7 +180,8 @@ class TrainConfig(Section, frozen=True):
                 f"window.length ({self.window.length}) must exceed 2 * (model.kernel - 1) = {2 * (spec.kernel - 1)}, "
                 "or nothing is left of the window after the two convolutions"
             )
-        if self.decision.clear_threshold > self.decision.raise_threshold:
+        cleared, raised = self.decision.clear_threshold, self.decision.raise_threshold
+        if cleared != "auto" and raised != "auto" and cleared > raised:
             raise ValueError("decision.clear_threshold must not exceed decision.raise_threshold")
         if self.decision.false_alarms_per_device_day is not None and self.decision.objective != "false_alarm_budget":
             raise ValueError(

@@ -60,10 +60,6 @@ def fit_decision(
         training_prior=training_prior,
         true_prior=true_prior,
         thresholds=(1.0,) * len(classes),
-        raise_threshold=config.raise_threshold,
-        clear_threshold=config.clear_threshold,
-        on_delay_s=0.0 if config.on_delay_s == "auto" else config.on_delay_s,
-        off_delay_s=0.0 if config.off_delay_s == "auto" else config.off_delay_s,
     )
     spec = msgspec.structs.replace(spec, temperature=fit_temperature(log_prob[known], label[known], spec))
     if validation is None and (config.coverage or config.objective in {"event_f1", "false_alarm_budget"}):
