@@ -69,7 +69,8 @@ def main() -> int:
                 f"{problem:12} {name:9} {row['windows']:4} windows  AUROC {row['auroc']:.2f}  said normal "
                 f"{row['normal']:.2f}, another fault {row['another_fault']:.2f}, nothing plausible "
                 f"{row['strange']:.2f} (of the others {row['strange_elsewhere']:.3f}); {row['events_unknown']} of "
-                f"{row['events']} events met by unknown, {row['events_alarmed']} by any alarm, {row['unknown_elsewhere']:.2f} a day beside them",
+                f"{row['events']} events met by unknown, {row['events_alarmed']} by any "
+                f"alarm, {row['unknown_elsewhere']:.2f} a day beside them",
                 flush=True,
             )
     found = {"rows": rows, "commit": commit}

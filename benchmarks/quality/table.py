@@ -115,9 +115,12 @@ def _budget_table(rows: list[Row]) -> str:
 
 
 def _alarms_table(rows: list[Row]) -> str:
+    about = (
+        "Alarms of the decision by macro-F1, with the scores and delays that held-out events ask for, per device and "
+        "day, `unknown` counted; rows of before those were fitted are not here:\n"
+    )
     lines = [
-        "Alarms of the decision by macro-F1 with the delays that the held-out windows ask for, per device and day, "
-        "`unknown` counted; rows of before the delays were fitted are not here:\n",
+        about,
         "| method | false alarms | changes of the alarm state | events with an alarm of their fault |",
         "|---|--:|--:|--:|",
     ]
