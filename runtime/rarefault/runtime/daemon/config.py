@@ -129,6 +129,8 @@ class TelemetryConfig(Section, frozen=True):
     qos: Literal[0, 1] = 1
     device: str = ""
     """Path of the device's name in the message. Where the topic has ``{device}``, too, the two must agree."""
+    several_topics: bool = False
+    """Whether a device may come on topics that differ before its name, or anywhere where only the message names it."""
     sender_property: str = ""
     """MQTT 5: name of a user property in which the broker names the sender; it must be the device."""
     time: str = "time"
@@ -261,7 +263,7 @@ class DaemonConfig(Section, frozen=True):
 
     def __post_init__(self) -> None:
         template = Template(self.telemetry.topic)
-        for leaf in ("verdict", "alarm", "status", "feedback"):
+        for leaf in ("verdict", "alarm", "status", "feedback", "feedback/result"):
             if template.matches(own := f"{self.publish.prefix}/x/{leaf}"):
                 raise ValueError(
                     f"telemetry.topic {self.telemetry.topic!r} also matches what the daemon uses itself, such as "
