@@ -18,17 +18,18 @@ class Acceptance:
 
     Args:
         period_s: of the model's grid.
+        accepted, rejected: the counts to begin with, as for :meth:`look`.
 
     Attributes:
         problem: a sentence while everything is rejected, empty otherwise; other threads may read it.
     """
 
-    def __init__(self, period_s: float) -> None:
+    def __init__(self, period_s: float, accepted: int = 0, rejected: Mapping[str, int] | None = None) -> None:
         self.problem = ""
         self._period_s = period_s
-        self._accepted: int | None = None  # at the last change
+        self._accepted = accepted  # at the last change
         self._ever = False
-        self._before: Mapping[str, int] = {}  # rejections until then
+        self._before = _telemetry(rejected or {})  # rejections until then
         self._since: float | None = None  # when the first one came after that
 
     def look(self, accepted: int, rejected: Mapping[str, int], now: float) -> None:
@@ -39,9 +40,9 @@ class Acceptance:
             rejected: messages and samples so far, by reason; late ones, too.
             now: monotonic clock, seconds.
         """
-        counts = {str(reason): n for reason, n in rejected.items() if reason != Reason.BAD_FEEDBACK}
+        counts = _telemetry(rejected)
         if accepted != self._accepted:
-            self._ever = self._accepted is not None or accepted > 0
+            self._ever = True
             self._accepted, self._before, self._since, self.problem = accepted, counts, None, ""
             return
         new = {name: n - self._before.get(name, 0) for name, n in counts.items() if n > self._before.get(name, 0)}
@@ -56,3 +57,8 @@ class Acceptance:
         self.problem = (
             f"all telemetry of the last {passed_s:.0f} s was rejected ({named}); the log and 'rarefault doctor' say why"
         )
+
+
+def _telemetry(rejected: Mapping[str, int]) -> dict[str, int]:
+    """The counts without that of people's answers."""
+    return {str(reason): n for reason, n in rejected.items() if reason != Reason.BAD_FEEDBACK}

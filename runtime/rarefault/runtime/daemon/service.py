@@ -72,6 +72,7 @@ class Service:
         self.alarm_changes: Counter[str] = Counter()
         self.reloads: Counter[str] = Counter(done=0, refused=0)
         self._feedback_reader = FeedbackReader(config.feedback_topic)
+        self._acceptance = Acceptance(setup.model.manifest.grid.period_s)
         self.notifier = Notifier()
         self._sampled_log = SampledLog(log)
         self._encoder = msgspec.json.Encoder()
@@ -93,7 +94,6 @@ class Service:
         self.rows = Rows(capacity, len(manifest.channels))
         self._pace = Pace(config.limits.pending_messages)
         silent_after_s = config.telemetry.silent_after_s or manifest.grid.max_gap_s
-        self._acceptance = Acceptance(manifest.grid.period_s)
         self.presence = Presence(silent_after_s, config.limits.forget_after_s)
         self.presence.start(self.keeper.pipeline.slots.values(), time.monotonic())
         self._changes = Changes([self.setup.source, self.setup.model_file()])
@@ -401,8 +401,7 @@ class Service:
         if self._load is not None and self.setup.config.model.watch and self._changes.look():
             log.info("%s or its model has changed", self.setup.source)
             self._reload_wanted = True
-        late = self.keeper.pipeline.grid.late
-        self._acceptance.look(self.codec.samples - late, {**self.rejections.counts, "late": late}, now)
+        self._acceptance.look(*self._taken(), now)
         sick, busy = self.health()
         self.link.say_status(impaired=bool(self.keeper.trouble or self._acceptance.problem))
         self.notifier.status("; ".join([*sick, *busy]) or f"serving {self.setup.model.model_id}")
@@ -427,8 +426,14 @@ class Service:
             samples = self.codec.samples
             self._equip()
             self.codec.samples = samples
+            self._acceptance = Acceptance(self.setup.model.manifest.grid.period_s, *self._taken())
             log.info("reloaded %s: model %s", self.setup.source, self.setup.model.model_id)
         self.notifier.say("READY=1")
+
+    def _taken(self) -> tuple[int, dict[str, int]]:
+        """Number of samples that were accepted, and of what was rejected by reason, late samples among it."""
+        late = self.keeper.pipeline.grid.late
+        return self.codec.samples - late, {**self.rejections.counts, "late": late}
 
     def health(self) -> tuple[list[str], list[str]]:
         """What is wrong with the daemon itself, and what else keeps it from serving."""
