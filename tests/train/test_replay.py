@@ -64,7 +64,7 @@ def test_no_broker_is_one_clear_sentence(history: History) -> None:
     """Nobody listens there, or the address is none."""
     with pytest.raises(BrokerError, match=r"no MQTT broker answers at mqtt://127.0.0.1:1"):
         Publisher("mqtt://127.0.0.1:1").connect()
-    with pytest.raises(UsageError, match="write it like mqtt://broker.local:1883"):
+    with pytest.raises(UsageError, match=r"write it like mqtt://broker\.local:1883"):
         Publisher("localhost:1883")
 
 
