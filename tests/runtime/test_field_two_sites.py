@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from rarefault.runtime.daemon.codec import Codec, column_tree
 from rarefault.runtime.daemon.config import LimitsConfig, TelemetryConfig
 from rarefault.runtime.daemon.journal import Journal
 from rarefault.runtime.daemon.journal_reader import JournalReader
+from rarefault.runtime.daemon.keeper import Keeper, Work
 from rarefault.runtime.daemon.origins import MAX_TOPIC
-from rarefault.runtime.daemon.rejections import Rejections
+from rarefault.runtime.daemon.rejections import MEND, Reason, Rejections
 from rarefault.runtime.daemon.rows import Rows
+from rarefault.runtime.model_file import LoadedModel
+from rarefault.runtime.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from tests.conftest import Mosquitto, Peer
@@ -81,8 +85,6 @@ def test_one_machine_on_several_topics_is_taken(telemetry: dict[str, Any], topic
 
 def test_a_name_in_the_message_on_two_topics_is_asked_about() -> None:
     """Two pumps behind two gateways, or one that both hear: the key that decides it is named."""
-    from rarefault.runtime.daemon.rejections import MEND, Reason
-
     reader = Reader(topic="lora/+/up", device="name")
     message = b'{"name": "p", "values": {"temp": 1}}'
     assert reader.read(("lora/a/up", message), ("lora/b/up", message)) == [1.0]
@@ -136,6 +138,17 @@ def test_the_daemon_remembers_over_a_restart(
                 ("siteB/pump1/data", "two_topics")
             ] * 2
     assert "comes on 'siteB/pump1/data', and came on 'siteA/pump1/data' before" in caplog.text
+
+
+def test_without_a_journal_it_is_kept_in_memory(model: LoadedModel) -> None:
+    """As long as the device is, so that another codec (after a reload) knows it, too."""
+    keeper = Keeper(lambda: Pipeline(model.manifest, model.step, model.model_id), 10)
+    rows = Rows(10, len(model.manifest.channels))
+    slot = keeper.slot("p")
+    assert keeper.turn(Work(rows, origins={"p": "siteA/p"}), lambda _verdicts, _changes: [])
+    assert keeper.origins == {"p": "siteA/p"}
+    assert keeper.turn(Work(rows, forgotten=np.array([slot])), lambda _verdicts, _changes: [])
+    assert keeper.origins == {}
 
 
 def test_an_older_journal_gets_the_table_and_a_forgotten_device_leaves_it(tmp_path: Path) -> None:

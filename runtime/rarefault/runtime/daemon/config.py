@@ -130,7 +130,8 @@ class TelemetryConfig(Section, frozen=True):
     device: str = ""
     """Path of the device's name in the message. Where the topic has ``{device}``, too, the two must agree."""
     several_topics: bool = False
-    """Whether a device may come on topics that differ before its name, or anywhere where only the message names it."""
+    """Whether a device may come on topics that differ before ``{device}``, or anywhere where only the message names it;
+    otherwise that is taken for two machines of one name, and the second one's telemetry is rejected."""
     sender_property: str = ""
     """MQTT 5: name of a user property in which the broker names the sender; it must be the device."""
     time: str = "time"
@@ -177,7 +178,8 @@ class PublishConfig(Section, frozen=True):
     """``[publish]``: where the verdicts go."""
 
     prefix: str = "rarefault"
-    """Topics are ``{prefix}/{device}/verdict``, ``{prefix}/{device}/alarm`` and ``{prefix}/{runtime}/status``."""
+    """Topics are ``{prefix}/{device}/verdict``, ``{prefix}/{device}/alarm`` and ``{prefix}/{runtime}/status``, and
+    ``{prefix}/{device}/feedback/result`` for what people are answered."""
     runtime: str = ""
     """Name of this daemon; by default the host's name."""
     qos: Literal[0, 1] = 1

@@ -203,13 +203,10 @@ class Journal(JournalTables):
 
     def answered(self, said: Feedback) -> bool:
         """Whether there is an answer that stands, to the same alarm or of the same stretch of time."""
-        if said.alarm:
-            where, values = "alarm = ?", (said.alarm,)
-        else:
-            where, values = "alarm = '' AND start_ms = ? AND end_ms = ?", (said.start_ms, said.end_ms)
         row = self._execute(
-            f"SELECT answer FROM feedback WHERE device = ? AND {where} ORDER BY key DESC LIMIT 1",  # noqa: S608
-            (said.device, *values),
+            "SELECT answer FROM feedback WHERE device = ? AND alarm = ? "
+            "AND (alarm != '' OR (start_ms = ? AND end_ms = ?)) ORDER BY key DESC LIMIT 1",
+            (said.device, said.alarm, said.start_ms, said.end_ms),
         ).fetchone()
         return row is not None and row[0] != "retracted"
 

@@ -433,7 +433,7 @@ class Service:
     def _taken(self) -> tuple[int, dict[str, int]]:
         """Number of samples that were accepted, and of what was rejected by reason, late samples among it."""
         late = self.keeper.pipeline.grid.late
-        return self.codec.samples - late, {**self.rejections.counts, "late": late}
+        return self.codec.samples - late, {"late": late} | {str(name): n for name, n in self.rejections.counts.items()}
 
     def health(self) -> tuple[list[str], list[str]]:
         """What is wrong with the daemon itself, and what else keeps it from serving."""
