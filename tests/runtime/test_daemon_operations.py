@@ -310,7 +310,10 @@ def test_what_is_rejected_and_what_people_say_is_kept(
         peer.publish("telemetry/a", b"{no json")
         peer.publish("telemetry/a", json.dumps([{"values": {"c1.S1": "hot"}}, {"values": {"c1.S1": 1}}]))
         peer.publish("telemetry/a", b"\xff\xfe" * 20_000)
-        peer.publish("rarefault/a/feedback", json.dumps({"alarm": "abc", "answer": "refuted", "note": "a drill"}))
+        peer.publish(
+            "rarefault/a/feedback",
+            json.dumps({"answer": "refuted", "start": 1_300_000_000, "end": 1_300_000_900, "note": "a drill"}),
+        )
         peer.publish(
             "rarefault/a/feedback",
             json.dumps({"answer": "confirmed", "fault": "fault_2", "start": 1_300_000_000, "end": 1_300_000_900}),
@@ -328,7 +331,7 @@ def test_what_is_rejected_and_what_people_say_is_kept(
             assert len(aside[2][2]) == 16_384
             assert [r[1] for r in aside[3:]] == ["bad_feedback", "bad_feedback"]
             refuted, confirmed = reader.feedback()
-            assert (refuted.alarm, refuted.answer, refuted.note) == ("abc", "refuted", "a drill")
+            assert (refuted.alarm, refuted.answer, refuted.note) == ("", "refuted", "a drill")
             assert (confirmed.fault, confirmed.start_ms) == ("fault_2", 1_300_000_000_000)
             assert sum(b.kind == 0 for b in reader.batches()) >= 1
         assert main(["inspect", str(tmp_path / "edge.journal")]) == 0

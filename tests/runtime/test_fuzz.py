@@ -197,7 +197,8 @@ def topics_of(shape: Shape) -> st.SearchStrategy[str]:
     named = level.map(lambda name: shape.topic.replace("good", name))
     numbered = st.integers(0, 200).map(lambda n: shape.topic.replace("good", f"m{n}"))
     usual = st.just(shape.topic)
-    return usual | usual | usual | numbered | named | levels | levels.map("$share/{}".format)
+    elsewhere = usual.map(lambda topic: topic.replace("/a/", "/b/"))
+    return usual | usual | usual | elsewhere | numbered | named | levels | levels.map("$share/{}".format)
 
 
 def sound(shape: Shape) -> st.SearchStrategy[Telemetry]:

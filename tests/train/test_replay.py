@@ -64,7 +64,7 @@ def test_no_broker_is_one_clear_sentence(history: History) -> None:
     """Nobody listens there, or the address is none."""
     with pytest.raises(BrokerError, match=r"no MQTT broker answers at mqtt://127.0.0.1:1"):
         Publisher("mqtt://127.0.0.1:1").connect()
-    with pytest.raises(UsageError, match="write it like mqtt://localhost:1883"):
+    with pytest.raises(UsageError, match=r"write it like mqtt://broker\.local:1883"):
         Publisher("localhost:1883")
 
 
@@ -83,8 +83,11 @@ def test_speed_is_a_multiple_of_real_time(plant: Path, mosquitto: Any, capsys: p
     ("words", "sentence"),
     [
         (["--topic", "telemetry/all"], "has no {device}"),
+        (["--password-env", "RAREFAULT_NOT_SET"], "a password needs a username"),
+        (["--broker", "http://localhost"], "does not begin with mqtt:// or mqtts://"),
+        (["--ca-file", "plant.pem"], "ca_file can be given with mqtts:// only"),
         (["--end", "1990-01-01T00:00:00Z"], "nothing to play"),
-        (["--password-env", "RAREFAULT_NOT_SET"], "is not set"),
+        (["--username", "u", "--password-env", "RAREFAULT_NOT_SET"], "is not set"),
     ],
 )
 def test_bad_usage_is_said(plant: Path, words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -72,7 +72,8 @@ class Labels:
         conflicts: where feedback won over the log.
         unused: answers that could not be used.
         answers: number of answers that were used.
-        replaced: number of answers that gave way to a later one on the same alarm.
+        replaced: number of answers that gave way to a later one on the same alarm or stretch.
+        retracted: number of answers that were taken back.
         clipped: events of the log that reach beyond the labelled time and were cut to it.
         dropped: events of the log that lie outside of it.
         new_faults: faults that are named by feedback alone, neither by an alarm nor by the log.
@@ -83,6 +84,7 @@ class Labels:
     unused: list[Unused] = field(default_factory=list)
     answers: int = 0
     replaced: int = 0
+    retracted: int = 0
     clipped: int = 0
     dropped: int = 0
     new_faults: list[str] = field(default_factory=list)
@@ -159,7 +161,14 @@ def _answers(
         for alarm, after in zip(states, [*states[1:], None], strict=True)
     }
     kept: dict[object, Row] = {}
-    for number, answer in enumerate(feedback):
+    for answer in feedback:
+        if answer.answer == "retracted":
+            if kept.pop(answer.subject, None) is None:
+                why = "there is no answer that counts to take back"
+                labels.unused.append(Unused(answer.device, answer.alarm, answer.answer, answer.received_ms, why))
+            else:
+                labels.retracted += 1
+            continue
         found = stretches.get(answer.alarm) if answer.alarm else None
         row, why = _stretch(answer, found)
         if answer.device not in spans:
@@ -170,9 +179,8 @@ def _answers(
         if why or row is None:
             labels.unused.append(Unused(answer.device, answer.alarm, answer.answer, answer.received_ms, why))
             continue
-        key = answer.alarm or number
-        labels.replaced += kept.pop(key, None) is not None
-        kept[key] = row
+        labels.replaced += kept.pop(answer.subject, None) is not None
+        kept[answer.subject] = row
     labels.answers = len(kept)
     by_device: dict[str, list[Row]] = {}
     for row in kept.values():

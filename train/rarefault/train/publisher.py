@@ -1,45 +1,59 @@
 """A publishing MQTT client with a bounded window: what plays history as live telemetry."""
 
 import socket
+import ssl
 import threading
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
+from rarefault.runtime.daemon.config import BrokerConfig
+from rarefault.runtime.daemon.tls import tls_context, tls_problem
 from rarefault.runtime.errors import BrokerError, UsageError
 
 #: Messages that may await the broker's confirmation.
 WINDOW = 100
 #: How long the broker may take to accept a connection, and to confirm a message.
 CONNECT_S, CONFIRM_S = 3.0, 60.0
+VERSIONS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
 
 
 class Publisher:
     """Publishes with QoS 1 and never has more than a window of messages unconfirmed.
 
     Args:
-        url: ``mqtt://host:port``.
-        username, password: where the broker asks for them.
+        broker: its settings, as of the daemon, or just ``mqtt://host:port``.
+        password: of the user that they name.
+        source: the configuration file, which the paths of certificates are relative to.
+        sender_property: MQTT 5: name of the user property in which a message says who sends it; empty for none.
         window: messages that may await confirmation.
     """
 
-    def __init__(self, url: str, *, username: str = "", password: str = "", window: int = WINDOW) -> None:
-        parts = urlsplit(url)
+    def __init__(
+        self,
+        broker: BrokerConfig | str,
+        *,
+        password: str | None = None,
+        source: Path = Path(),
+        sender_property: str = "",
+        window: int = WINDOW,
+    ) -> None:
         try:
-            self._address = (parts.hostname or "", parts.port or 1883)
-        except ValueError:
-            self._address = ("", 0)
-        if parts.scheme != "mqtt" or not self._address[0]:
-            raise UsageError(f"broker {url!r} is not a broker's address; write it like mqtt://localhost:1883")
-        self._url = url
-        self._login = (username, password)
+            self._broker = BrokerConfig(url=broker) if isinstance(broker, str) else broker
+        except ValueError as error:
+            raise UsageError(f"broker: {error}") from None
+        self._url = self._broker.url
+        self._password, self._source, self._sender_property = password, source, sender_property
         self._window = threading.Semaphore(window)
         self._size = window
         self._lost: str | None = None
+        self._refused: str | None = None
         self._client: mqtt.Client | None = None
 
     def __enter__(self) -> Self:
@@ -52,13 +66,18 @@ class Publisher:
         self.close()
 
     def connect(self) -> None:
-        """Connect with MQTT 5, or 3.1.1 where the broker does not know that.
+        """Connect with MQTT 5, or 3.1.1 where the broker does not know that and the settings allow it.
 
         Raises:
             BrokerError: there is no broker, or it refuses.
+            ConfigError: a certificate cannot be read.
         """
+        protocol = self._broker.protocol
+        names = ("5", "3.1.1") if protocol == "auto" else (protocol,)
+        if self._sender_property:
+            names = ("5",)  # the other one has no user properties
         reason = ""
-        for version in (MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311):
+        for name in names:
             answered = threading.Event()
             answer: list[Any] = []
 
@@ -69,15 +88,19 @@ class Publisher:
             def on_disconnect(*_: Any, event: threading.Event = answered) -> None:
                 event.set()
 
-            client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=version)
+            client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=VERSIONS[name])
             client.max_inflight_messages_set(self._size)
             client.on_socket_open = _send_at_once
             client.on_connect = on_connect
             client.on_disconnect = on_disconnect
-            if self._login[0]:
-                client.username_pw_set(*self._login)
+            if self._broker.username:
+                client.username_pw_set(self._broker.username, self._password)
+            if (tls := tls_context(self._broker, self._source)) is not None:
+                client.tls_set_context(tls)
             try:
-                client.connect(*self._address)
+                client.connect(*self._broker.address)
+            except ssl.SSLError as error:
+                raise BrokerError(f"broker {self._url}: {tls_problem(error, self._broker)}") from None
             except OSError as error:
                 raise BrokerError(f"no MQTT broker answers at {self._url}: {error}") from None
             client.loop_start()
@@ -92,18 +115,21 @@ class Publisher:
             client.loop_stop()
         raise BrokerError(f"the MQTT broker at {self._url} refuses the connection: {reason}")
 
-    def publish(self, topic: str, payload: bytes) -> None:
-        """Publish one message, waiting while the window is full.
+    def publish(self, topic: str, payload: bytes, sender: str = "") -> None:
+        """Publish one message in the name of a sender, waiting while the window is full.
 
         Raises:
-            BrokerError: the broker has gone, or confirms nothing.
+            BrokerError: the broker has gone, confirms nothing, or does not allow this user to publish there.
         """
         assert self._client is not None
         if not self._window.acquire(timeout=CONFIRM_S):
             raise BrokerError(f"the MQTT broker at {self._url} has confirmed nothing for {CONFIRM_S:g} s")
-        if self._lost is not None:
-            raise BrokerError(f"the MQTT broker at {self._url} closed the connection: {self._lost}")
-        self._client.publish(topic, payload, qos=1)
+        self._check()
+        properties = None
+        if self._sender_property:
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.UserProperty = [(self._sender_property, sender)]
+        self._client.publish(topic, payload, qos=1, properties=properties)
 
     def flush(self) -> None:
         """Wait until all messages are confirmed; BrokerError where they are not."""
@@ -113,8 +139,7 @@ class Publisher:
                 raise BrokerError(f"the MQTT broker at {self._url} has not confirmed the last messages")
         for _ in range(self._size):
             self._window.release()
-        if self._lost is not None:
-            raise BrokerError(f"the MQTT broker at {self._url} closed the connection: {self._lost}")
+        self._check()
 
     def close(self) -> None:
         """Leave."""
@@ -124,7 +149,19 @@ class Publisher:
             self._client.loop_stop()
             self._client = None
 
-    def _on_publish(self, *_: Any) -> None:
+    def _check(self) -> None:
+        """BrokerError where the broker has gone, or has refused a message."""
+        if self._lost is not None:
+            raise BrokerError(f"the MQTT broker at {self._url} closed the connection: {self._lost}")
+        if self._refused is not None:
+            raise BrokerError(
+                f"the MQTT broker at {self._url} does not take a message ({self._refused}): allow "
+                f"{self._broker.username or 'clients without a user name'} to write to its topic, or name another user"
+            )
+
+    def _on_publish(self, *arguments: Any) -> None:
+        if arguments[3].is_failure:
+            self._refused = str(arguments[3])
         self._window.release()
 
     def _on_disconnect(self, *arguments: Any) -> None:

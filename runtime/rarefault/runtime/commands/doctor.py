@@ -8,8 +8,9 @@ from rarefault.runtime.results import add_json_argument, write_json
 HELP = "check everything that the daemon needs: files, broker, TLS, rights, telemetry, clocks"
 EXTRA: str | None = None
 EPILOG = """\
-Connects as the daemon would, with a client id of its own (a running daemon is not disturbed), publishes two empty
-messages below the prefix to learn whether it may, and listens to the telemetry for some seconds.
+Connects as the daemon would, with a client id of its own (a running daemon is not disturbed), and listens to the
+telemetry for some seconds. To learn whether it may, it publishes on {prefix}/rarefault-doctor/verdict, .../alarm and,
+where there is feedback, .../feedback/result: whole JSON messages, not retained, that say 'normal' and "test": true.
 
   [ok] in order   [--] to know   [!!] works, but should be mended   [XX] the daemon cannot do its work
 

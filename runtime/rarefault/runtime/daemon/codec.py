@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from rarefault.runtime.daemon.config import LimitsConfig, TelemetryConfig
+from rarefault.runtime.daemon.origins import Origins
 from rarefault.runtime.daemon.rates import Rates
 from rarefault.runtime.daemon.rejections import Reason, RejectionError, Rejections, quote
 from rarefault.runtime.daemon.rows import Rows
@@ -22,6 +23,9 @@ from rarefault.runtime.times import format_ms, parse_time_ms
 
 #: The grid keeps float32; a larger value would become infinite there.
 LARGEST_VALUE = float(np.finfo(np.float32).max)
+
+#: How deep unknown objects are looked into for the names that are in them.
+NAMED_LEVELS = 8
 
 #: Where a channel stands in a message: names to columns, or to what is inside the object of that name.
 Columns = dict[str, "int | Columns"]
@@ -39,6 +43,7 @@ class Codec:
 
     Attributes:
         samples: number of samples read so far.
+        origins: the first topic of each device.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class Codec:
         self.samples = 0
         self._config = config
         self._template = Template(config.topic)
+        self.origins = Origins(self._template, several=config.several_topics)
         self._columns = columns
         self._slot_of = slot
         self._slots: dict[str, int] = {}
@@ -60,15 +66,16 @@ class Codec:
         self._rates = Rates(limits)
         self._decoder = msgspec.json.Decoder()
         # Beside the values, where these are the message itself.
-        self._not_channels = {path.split(".")[0] for path in (config.time, config.device) if path and not config.values}
+        self._not_channels = {path for path in (config.time, config.device) if path and not config.values}
         self._max_future_ms = config.max_future_s * 1000
         self._max_age_ms = config.max_age_s * 1000
 
-    def know(self, slots: Mapping[str, int]) -> None:
-        """Take over the devices that have a slot already."""
+    def know(self, slots: Mapping[str, int], topics: Mapping[str, str] | None = None) -> None:
+        """Take over the devices that have a slot already, and the topics that they came on first."""
         gone = set(self._slots.values()) - set(slots.values())
         self._rates.forget(gone)
         self._slots = dict(slots)
+        self.origins.know(slots, topics or {})
 
     @property
     def devices(self) -> int:
@@ -103,7 +110,7 @@ class Codec:
             return
         for sample in found if isinstance(found, list) else (found,):
             try:
-                self._take(device, sample, arrived_ms, rows, retained=retained, sender=sender)
+                self._take(topic, device, sample, arrived_ms, rows, retained=retained, sender=sender)
             except RejectionError as error:
                 self.rejections.add(topic, error, arrived_ms, sample)
             else:
@@ -137,7 +144,7 @@ class Codec:
         return found
 
     def _take(
-        self, device: str, sample: Any, arrived_ms: int, rows: Rows, *, retained: bool, sender: str | None
+        self, topic: str, device: str, sample: Any, arrived_ms: int, rows: Rows, *, retained: bool, sender: str | None
     ) -> None:
         """Append one sample, or raise RejectionError."""
         config = self._config
@@ -170,17 +177,19 @@ class Codec:
         _collect(values, self._columns, cells, unknown)
         if self._not_channels:
             unknown = [name for name in unknown if name not in self._not_channels]
+        if unknown:
+            self.rejections.add_unknown_channels(device, unknown)
         if not cells:
             names = f"only unknown ones such as {quote(unknown[0])}" if unknown else "none at all"
             raise RejectionError(Reason.NO_KNOWN_CHANNEL, f"no value of a channel of the model, {names}")
         slot = self._slot(device)
+        if self.origins.watching:
+            self.origins.check(device, topic)
         if not self._rates.allow(slot, time_ms, arrived_ms):
             raise RejectionError(
                 Reason.TOO_FAST, f"device {quote(device)} sends more than {self._rates.per_s:g} samples a second"
             )
         rows.append(slot, time_ms, cells)
-        if unknown:
-            self.rejections.add_unknown_channels(device, len(unknown), unknown[0])
 
     def _time(self, value: Any, arrived_ms: int, *, retained: bool) -> int:
         if value is None:
@@ -248,15 +257,17 @@ def column_tree(channels: Sequence[str], fields: dict[str, str], source: str) ->
     return tree
 
 
-def _collect(values: dict[str, Any], columns: Columns, cells: list[tuple[int, float]], unknown: list[str]) -> None:
-    """Sort the values of an object into cells (column, value) and names that are not known."""
+def _collect(
+    values: dict[str, Any], columns: Columns, cells: list[tuple[int, float]], unknown: list[str], path: str = ""
+) -> None:
+    """Sort the values of an object, which is at ``path``, into cells (column, value) and names that are not known."""
     for name, value in values.items():
         place = columns.get(name)
         if place is None:
-            unknown.append(name)
+            _name(path + name, value, unknown)
         elif isinstance(place, dict):
             if isinstance(value, dict):
-                _collect(value, place, cells, unknown)
+                _collect(value, place, cells, unknown, f"{path}{name}.")
             elif value is not None:
                 raise RejectionError(Reason.BAD_VALUE, f"{quote(name)} must be an object, got {quote(value)}")
         elif value is not None:
@@ -266,6 +277,15 @@ def _collect(values: dict[str, Any], columns: Columns, cells: list[tuple[int, fl
             if not -LARGEST_VALUE <= value <= LARGEST_VALUE:
                 raise RejectionError(Reason.BAD_VALUE, f"channel {quote(name)} is {quote(value)}, not a finite number")
             cells.append((place, float(value)))
+
+
+def _name(path: str, value: Any, names: list[str], levels: int = NAMED_LEVELS) -> None:
+    """Add the paths of all values at a path, some levels down."""
+    if levels and isinstance(value, dict) and value:
+        for name, inner in value.items():
+            _name(f"{path}.{name}", inner, names, levels - 1)
+    else:
+        names.append(path)
 
 
 def _at(sample: dict[str, Any], path: str) -> Any:

@@ -130,6 +130,9 @@ class TelemetryConfig(Section, frozen=True):
     qos: Literal[0, 1] = 1
     device: str = ""
     """Path of the device's name in the message. Where the topic has ``{device}``, too, the two must agree."""
+    several_topics: bool = False
+    """Whether a device may come on topics that differ before ``{device}``, or anywhere where only the message names it;
+    otherwise that is taken for two machines of one name, and the second one's telemetry is rejected."""
     sender_property: str = ""
     """MQTT 5: name of a user property in which the broker names the sender; it must be the device."""
     time: str = "time"
@@ -176,7 +179,8 @@ class PublishConfig(Section, frozen=True):
     """``[publish]``: where the verdicts go."""
 
     prefix: str = "rarefault"
-    """Topics are ``{prefix}/{device}/verdict``, ``{prefix}/{device}/alarm`` and ``{prefix}/{runtime}/status``."""
+    """Topics are ``{prefix}/{device}/verdict``, ``{prefix}/{device}/alarm`` and ``{prefix}/{runtime}/status``, and
+    ``{prefix}/{device}/feedback/result`` for what people are answered."""
     runtime: str = ""
     """Name of this daemon; by default the host's name."""
     qos: Literal[0, 1] = 1
@@ -278,7 +282,7 @@ class DaemonConfig(Section, frozen=True):
 
     def __post_init__(self) -> None:
         template = Template(self.telemetry.topic)
-        for leaf in ("verdict", "alarm", "status", "feedback"):
+        for leaf in ("verdict", "alarm", "status", "feedback", "feedback/result"):
             if template.matches(own := f"{self.publish.prefix}/x/{leaf}"):
                 raise ValueError(
                     f"telemetry.topic {self.telemetry.topic!r} also matches what the daemon uses itself, such as "

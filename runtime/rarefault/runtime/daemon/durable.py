@@ -130,6 +130,7 @@ class DurableKeeper(Keeper):
         try:
             self.journal.begin()
             self._introduce()
+            self.journal.note_origins(work.origins)
             before = self.journal.bytes
             if len(work.silent):
                 newest_ms = self.pipeline.grid.newest_ms(work.silent)
@@ -141,13 +142,14 @@ class DurableKeeper(Keeper):
             self.journal.note_alarms(self._process(work, put))
             self.journal.note_rejected(work.rejected)
             self.journal.note_feedback(work.feedback)
+            self._note_origins(work)
             self._forget(work, now_ms)
             self.outbox.flush()
             if len(work.forgotten) or self._snapshot_due():
                 self._snapshot()
             self.journal.commit()
         except JournalError as error:
-            self._fail(error)
+            self.fail(error)
             return False
         self.trouble = ""
         return True
@@ -164,7 +166,7 @@ class DurableKeeper(Keeper):
             self._snapshot()
             self.journal.commit()
         except JournalError as error:
-            self._fail(error)
+            self.fail(error)
 
     def bytes(self) -> int:
         """Size of the journal with its log, bytes."""
@@ -226,7 +228,8 @@ class DurableKeeper(Keeper):
         self._snapshot_at = time.monotonic()
         self._snapshot_bytes, self._bytes_since = len(state), 0
 
-    def _fail(self, error: JournalError) -> None:
+    def fail(self, error: JournalError) -> None:
+        """A turn could not be kept: go back to what the journal has."""
         self.failures += 1
         self.trouble = str(error)
         self._retry_at = time.monotonic() + RETRY_S
@@ -261,6 +264,7 @@ class DurableKeeper(Keeper):
         if said is not None:
             take_over(pipeline, said)
         self.outbox = DurableOutbox(self._capacity, self.journal)
+        self.origins = self.journal.origins()
         log.info(
             "journal %s: %d devices, %d samples after the snapshot processed again in %.2f s, %d messages owed",
             self.journal.path,

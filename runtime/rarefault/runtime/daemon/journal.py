@@ -7,7 +7,8 @@ restored and the batches after it are pushed once more, only to bring the memory
 from them is in the outbox already, or was confirmed.
 
 Tables: ``batch`` (samples of one turn), ``device``, ``snapshot``, ``outbox``, ``alarm`` (what was said), ``feedback``
-(what people said of it), ``rejected`` (what was set aside), ``meta``.
+(what people said of it), ``rejected`` (what was set aside), ``origin`` (on which topic each device came first, where a
+name alone does not say which it is), ``meta``.
 
 Others may read the file while the daemon runs (:class:`~rarefault.runtime.daemon.journal_reader.JournalReader`); a
 second daemon is kept out by a lock on the file ``PATH.lock``.
@@ -16,7 +17,7 @@ second daemon is kept out by a lock on the file ``PATH.lock``.
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -58,6 +59,11 @@ CREATE TABLE rejected (
     key INTEGER PRIMARY KEY, received_ms INTEGER NOT NULL, topic TEXT NOT NULL, reason TEXT NOT NULL,
     detail TEXT NOT NULL, payload BLOB NOT NULL
 );
+"""
+# Older journals of the same form get these when a daemon opens them.
+_ADDED = """
+CREATE TABLE IF NOT EXISTS origin (device INTEGER PRIMARY KEY, topic TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS alarm_id ON alarm (id);
 """
 
 
@@ -107,6 +113,8 @@ class Journal(JournalTables):
             self._execute("INSERT INTO meta VALUES ('channels', ?)", (msgspec.json.encode(channels).decode(),))
             self._execute("COMMIT")
         self._check()
+        for statement in _ADDED.split(";\n"):
+            self._execute(statement)
         if self.channels != channels:
             missing, extra = set(channels) - set(self.channels), set(self.channels) - set(channels)
             raise JournalError(
@@ -162,7 +170,45 @@ class Journal(JournalTables):
 
     def forget_device(self, number: int, newest_ms: int, now_ms: int) -> None:
         """Remember of a device only when its last sample was."""
+        self._execute("DELETE FROM origin WHERE device = ?", (number,))
         self._execute("UPDATE device SET newest_ms = ?, forgotten_ms = ? WHERE id = ?", (newest_ms, now_ms, number))
+
+    def note_origins(self, topics: Mapping[str, str]) -> None:
+        """Keep the topics on which devices, which the journal knows, came first."""
+        self._executemany(
+            "INSERT OR REPLACE INTO origin SELECT id, ? FROM device WHERE name = ?",
+            ((topic, device) for device, topic in topics.items()),
+        )
+
+    def origins(self) -> dict[str, str]:
+        """The topic on which each device came first, by name."""
+        return dict(self._execute("SELECT name, topic FROM origin JOIN device ON device.id = origin.device"))
+
+    def alarm(self, id_: str) -> AlarmRecord | None:
+        """The alarm of an id."""
+        row = self._execute(
+            "SELECT said_ms, id, device, state, since_ms, end_ms, model FROM alarm WHERE id = ? ORDER BY key DESC",
+            (id_,),
+        ).fetchone()
+        return None if row is None else AlarmRecord(*row)
+
+    def knows_device(self, name: str) -> bool:
+        """Whether the journal has samples of a device, or had."""
+        return self._execute("SELECT 1 FROM device WHERE name = ?", (name,)).fetchone() is not None
+
+    def named_faults(self) -> set[str]:
+        """The states that were said, and the faults that people have named."""
+        rows = self._execute("SELECT state FROM alarm UNION SELECT fault FROM feedback WHERE fault != ''")
+        return {name for (name,) in rows}
+
+    def answered(self, said: Feedback) -> bool:
+        """Whether there is an answer that stands, to the same alarm or of the same stretch of time."""
+        row = self._execute(
+            "SELECT answer FROM feedback WHERE device = ? AND alarm = ? "
+            "AND (alarm != '' OR (start_ms = ? AND end_ms = ?)) ORDER BY key DESC LIMIT 1",
+            (said.device, said.alarm, said.start_ms, said.end_ms),
+        ).fetchone()
+        return row is not None and row[0] != "retracted"
 
     def last_said(self) -> dict[str, str]:
         """The state that was said last of each device, by name."""

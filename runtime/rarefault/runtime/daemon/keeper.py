@@ -26,6 +26,8 @@ class Work:
         rows: samples that were read.
         rejected: what could not be used.
         feedback: what people said.
+        origins: topics of devices that came for the first time.
+        answers: topics and payloads of what is answered to people.
         silent: slots of devices that have fallen silent.
         forgotten: slots of devices that have been silent for so long that they are forgotten.
     """
@@ -33,6 +35,8 @@ class Work:
     rows: Rows
     rejected: list[SetAside] = field(default_factory=list)
     feedback: list[Feedback] = field(default_factory=list)
+    origins: dict[str, str] = field(default_factory=dict)
+    answers: list[tuple[str, bytes]] = field(default_factory=list)
     silent: Int64 = field(default_factory=lambda: np.empty(0, np.int64))
     forgotten: Int64 = field(default_factory=lambda: np.empty(0, np.int64))
 
@@ -56,11 +60,13 @@ class Keeper:
         pipeline, outbox: the present ones; a durable keeper replaces both after a failed turn.
         failures: number of turns that could not be kept.
         trouble: why the last turn could not be kept; empty where it was.
+        origins: the topic on which each device came first, where that matters.
     """
 
     def __init__(self, new_pipeline: Callable[[], Pipeline], capacity: int) -> None:
         self.failures = 0
         self.trouble = ""
+        self.origins: dict[str, str] = {}
         self._new_pipeline = new_pipeline
         self._capacity = capacity
         self.pipeline: Pipeline = new_pipeline()
@@ -88,6 +94,7 @@ class Keeper:
     def turn(self, work: Work, put: Put) -> bool:
         """Do the work of a turn and keep all that follows; False where it could not be kept, and nothing is done."""
         self._process(work, put)
+        self._note_origins(work)
         if len(work.forgotten):
             self.pipeline.forget(work.forgotten)
         return True
@@ -115,7 +122,15 @@ class Keeper:
         if len(work.rows):
             verdicts = self.pipeline.push(work.rows.device, work.rows.time_ms, work.rows.values, explained=True)
             alarms += put(verdicts, verdicts.alarms)
+        for topic, payload in work.answers:
+            self.outbox.put(topic, payload, retain=False)
         return alarms
+
+    def _note_origins(self, work: Work) -> None:
+        """Remember new devices, before those are forgotten that are to be."""
+        self.origins |= work.origins
+        for slot in work.forgotten.tolist():
+            self.origins.pop(self.pipeline.devices[slot], None)
 
     def _successor(self, pipeline: Pipeline, before: Pipeline) -> Pipeline:
         """A pipeline of another model that goes on where the one before stands."""

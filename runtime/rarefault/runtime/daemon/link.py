@@ -22,7 +22,8 @@ from rarefault.runtime.errors import BrokerError, ConfigError
 
 log = logging.getLogger(__name__)
 
-#: What the status topic says; impaired is a daemon that takes no telemetry because it could not keep it.
+#: What the status topic says; impaired is a daemon that takes no telemetry, because it could not keep it or because
+#: none of it can be used.
 ONLINE, OFFLINE, IMPAIRED = b"online", b"offline", b"impaired"
 #: How long a broker may take to answer MQTT 5 before 3.1.1 is tried; some of old wait for more, and never answer.
 AUTO_ANSWER_S = 2.0

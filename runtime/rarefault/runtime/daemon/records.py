@@ -81,7 +81,7 @@ class Feedback:
         received_ms: when.
         device: its name.
         alarm: id of the alarm that is meant; empty where a stretch of time is.
-        answer: whether the fault was there.
+        answer: whether the fault was there; ``retracted`` takes back what was answered before.
         fault: which it was; empty for the one of the alarm.
         start_ms, end_ms: when it was there, None where the alarm says so.
         note: free text.
@@ -90,11 +90,16 @@ class Feedback:
     received_ms: int
     device: str
     alarm: str
-    answer: Literal["confirmed", "refuted"]
+    answer: Literal["confirmed", "refuted", "retracted"]
     fault: str
     start_ms: int | None
     end_ms: int | None
     note: str
+
+    @property
+    def subject(self) -> tuple[str, str] | tuple[str, int | None, int | None]:
+        """What it is said of: of several answers with the same one the last counts."""
+        return (self.device, self.alarm) if self.alarm else (self.device, self.start_ms, self.end_ms)
 
 
 def pack(device: Int32, time_ms: Int64, values: Float64) -> bytes:

@@ -36,6 +36,7 @@ class Reason(StrEnum):
     NO_KNOWN_CHANNEL = "no_known_channel"
     WRONG_SENDER = "wrong_sender"
     TOO_FAST = "too_fast"
+    TWO_TOPICS = "two_topics"
     BAD_FEEDBACK = "bad_feedback"
 
 
@@ -57,8 +58,10 @@ MEND = {
     "[telemetry.fields]",
     Reason.WRONG_SENDER: "a device may report for itself only; see telemetry.device and telemetry.sender_property",
     Reason.TOO_FAST: "have the device send less often, or raise limits.samples_per_s and limits.burst_samples",
-    Reason.BAD_FEEDBACK: 'send {"alarm": id, "answer": "confirmed" or "refuted"}, or "start" and "end" instead of '
-    '"alarm"',
+    Reason.TWO_TOPICS: "give each machine a name of its own where {device} stands in telemetry.topic, or each place a "
+    "daemon with its own topic and publish.prefix; if it is one machine, set telemetry.several_topics = true",
+    Reason.BAD_FEEDBACK: 'send {"alarm": id, "answer": "confirmed", "refuted" or "retracted"}, or "start" and '
+    '"end" in place of "alarm"; the answer on the topic feedback/result says what is wrong',
 }
 
 
@@ -129,15 +132,15 @@ class Rejections:
         """Messages will be read again: count as before them."""
         self.counts, self.unknown_channels = dict(mark[0]), mark[1]
 
-    def add_unknown_channels(self, device: str, count: int, example: str) -> None:
-        """Count values that are ignored because the model has no such channel."""
-        self.unknown_channels += count
+    def add_unknown_channels(self, device: str, names: list[str]) -> None:
+        """Count the values of a sample that are ignored because the model has no channel of their names."""
+        self.unknown_channels += len(names)
         self._log.say(
             "unknown_channel",
             logging.INFO,
             "telemetry of %s names channels that the model does not have, such as %s (ignored)",
             quote(device),
-            quote(example),
+            quote(names[0]),
         )
 
 

@@ -13,11 +13,12 @@ from collections.abc import Callable
 import msgspec
 
 from rarefault.runtime import __version__
+from rarefault.runtime.daemon.acceptance import Acceptance
 from rarefault.runtime.daemon.changes import Changes
 from rarefault.runtime.daemon.codec import Codec, column_tree
 from rarefault.runtime.daemon.connection import Confirmation
 from rarefault.runtime.daemon.durable import DurableKeeper
-from rarefault.runtime.daemon.feedback import FeedbackReader
+from rarefault.runtime.daemon.feedback import FeedbackReader, Known, ResultPayload, UnknownFaultError, alarm_of
 from rarefault.runtime.daemon.inbox import Message
 from rarefault.runtime.daemon.keeper import Keeper, Work
 from rarefault.runtime.daemon.link import Link
@@ -26,16 +27,17 @@ from rarefault.runtime.daemon.metrics import Counts, MetricsPage
 from rarefault.runtime.daemon.pace import Pace
 from rarefault.runtime.daemon.payloads import alarm_payload, alarm_record, verdict_payloads
 from rarefault.runtime.daemon.presence import Presence
-from rarefault.runtime.daemon.records import AlarmRecord, Feedback
-from rarefault.runtime.daemon.rejections import RejectionError, Rejections
+from rarefault.runtime.daemon.records import AlarmRecord
+from rarefault.runtime.daemon.rejections import Reason, RejectionError, Rejections
 from rarefault.runtime.daemon.rows import Rows
 from rarefault.runtime.daemon.sampled_log import SampledLog
 from rarefault.runtime.daemon.setup import Setup, reload_setup
 from rarefault.runtime.daemon.signals import handled_signals
 from rarefault.runtime.daemon.systemd import Notifier
 from rarefault.runtime.decision import AlarmChange
-from rarefault.runtime.errors import RarefaultError
+from rarefault.runtime.errors import JournalError, RarefaultError
 from rarefault.runtime.pipeline import Pipeline, Verdicts
+from rarefault.runtime.times import format_ms
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +72,7 @@ class Service:
         self.alarm_changes: Counter[str] = Counter()
         self.reloads: Counter[str] = Counter(done=0, refused=0)
         self._feedback_reader = FeedbackReader(config.feedback_topic)
+        self._acceptance = Acceptance(setup.model.manifest.grid.period_s)
         self.notifier = Notifier()
         self._sampled_log = SampledLog(log)
         self._encoder = msgspec.json.Encoder()
@@ -86,7 +89,7 @@ class Service:
         config, manifest = self.setup.config, self.setup.model.manifest
         columns = column_tree(manifest.channels, config.telemetry.fields, str(self.setup.source))
         self.codec = Codec(config.telemetry, columns, self._slot, config.limits, self.rejections)
-        self.codec.know(self.keeper.pipeline.slots)
+        self.codec.know(self.keeper.pipeline.slots, self.keeper.origins)
         capacity = 2 * max(config.telemetry.max_batch, config.limits.pending_messages)
         self.rows = Rows(capacity, len(manifest.channels))
         self._pace = Pace(config.limits.pending_messages)
@@ -225,14 +228,15 @@ class Service:
         mark, samples = self.rejections.mark(), self.codec.samples
         most = self._pace.messages
         taken: list[Message] = []
-        feedback: list[Feedback] = []
+        work = Work(self.rows)
         while len(taken) < most and self.rows.free >= config.telemetry.max_batch:
             message = self.link.next()
             if message is None:
                 break
             taken.append(message)
             if self._feedback_reader.matches(message.topic):
-                self._read_feedback(message, feedback)
+                if not self._read_feedback(message, work):
+                    return self._give_back(taken, mark, samples)
                 continue
             self.codec.decode(
                 message.topic,
@@ -244,21 +248,49 @@ class Service:
             )
         if not taken and not self.keeper.restless:
             return []
-        work = Work(self.rows, rejected=self.rejections.take_aside(), feedback=feedback)
-        if self._do(work):
-            self.messages += len(taken)
-            self.feedback += len(feedback)
-            return taken
+        work.rejected, work.origins = self.rejections.take_aside(), self.codec.origins.fresh
+        if not self._do(work):
+            return self._give_back(taken, mark, samples)
+        self.codec.origins.fresh = {}
+        self.messages += len(taken)
+        self.feedback += len(work.feedback)
+        return taken
+
+    def _give_back(self, taken: list[Message], mark: tuple[dict[Reason, int], int], samples: int) -> list[Message]:
+        """Messages of a turn that could not be kept are to be taken again: be as before them."""
+        self.rejections.take_aside()
         self.rejections.go_back(mark)
         self.codec.samples = samples
         self.link.give_back(taken)
         return []
 
-    def _read_feedback(self, message: Message, feedback: list[Feedback]) -> None:
+    def _read_feedback(self, message: Message, work: Work) -> bool:
+        """Take what a person says, and answer it; False where the journal cannot be asked."""
+        keeper, reader = self.keeper, self._feedback_reader
+        assert isinstance(keeper, DurableKeeper)  # without a journal nobody listens to feedback
+        known = Known(keeper.journal, keeper.pipeline.slots, self.setup.model.manifest.classes, work.feedback)
+        device, refusal = "", None
         try:
-            feedback.append(self._feedback_reader.read(message.topic, message.payload, message.arrived_ms))
+            device = reader.device(message.topic)
+            work.feedback.append(reader.read(device, message.payload, message.arrived_ms, known))
         except RejectionError as error:
+            refusal = error
             self.rejections.add(message.topic, error, message.arrived_ms, message.payload)
+        except JournalError as error:
+            keeper.fail(error)
+            self._start_over()
+            return False
+        if device:
+            result = ResultPayload(
+                alarm=alarm_of(message.payload),
+                accepted=refusal is None,
+                reason=refusal.detail if refusal else "",
+                runtime=self.setup.config.publish.runtime_name,
+                time=format_ms(message.arrived_ms),
+                faults=refusal.faults if isinstance(refusal, UnknownFaultError) else msgspec.UNSET,
+            )
+            work.answers.append((f"{message.topic}/result", self._encoder.encode(result)))
+        return True
 
     def _do(self, work: Work) -> bool:
         """Do the work of a turn; False where it could not be kept."""
@@ -267,12 +299,16 @@ class Service:
         if kept:
             self.presence.heard(self.rows.device, time.monotonic())
             self._say_late(self.keeper.pipeline.grid.late - late)
+            self.rows.clear()
         else:
-            # The pipeline is a new one.
-            self.codec.know(self.keeper.pipeline.slots)
-            self.presence.start(self.keeper.pipeline.slots.values(), time.monotonic())
-        self.rows.clear()
+            self._start_over()
         return kept
+
+    def _start_over(self) -> None:
+        """Go on after a turn that could not be kept, with the pipeline as the journal has it."""
+        self.codec.know(self.keeper.pipeline.slots, self.keeper.origins)
+        self.presence.start(self.keeper.pipeline.slots.values(), time.monotonic())
+        self.rows.clear()
 
     def _say_late(self, late: int) -> None:
         if late:
@@ -361,12 +397,13 @@ class Service:
                 self.presence.note_silent(work.silent)
                 self.presence.forget(work.forgotten)
                 if len(work.forgotten):
-                    self.codec.know(self.keeper.pipeline.slots)
+                    self.codec.know(self.keeper.pipeline.slots, self.keeper.origins)
         if self._load is not None and self.setup.config.model.watch and self._changes.look():
             log.info("%s or its model has changed", self.setup.source)
             self._reload_wanted = True
+        self._acceptance.look(*self._taken(), now)
         sick, busy = self.health()
-        self.link.say_status(impaired=bool(self.keeper.trouble))
+        self.link.say_status(impaired=bool(self.keeper.trouble or self._acceptance.problem))
         self.notifier.status("; ".join([*sick, *busy]) or f"serving {self.setup.model.model_id}")
         if not sick:
             self.notifier.say("WATCHDOG=1")
@@ -389,8 +426,14 @@ class Service:
             samples = self.codec.samples
             self._equip()
             self.codec.samples = samples
+            self._acceptance = Acceptance(self.setup.model.manifest.grid.period_s, *self._taken())
             log.info("reloaded %s: model %s", self.setup.source, self.setup.model.model_id)
         self.notifier.say("READY=1")
+
+    def _taken(self) -> tuple[int, dict[str, int]]:
+        """Number of samples that were accepted, and of what was rejected by reason, late samples among it."""
+        late = self.keeper.pipeline.grid.late
+        return self.codec.samples - late, {"late": late} | {str(name): n for name, n in self.rejections.counts.items()}
 
     def health(self) -> tuple[list[str], list[str]]:
         """What is wrong with the daemon itself, and what else keeps it from serving."""
@@ -401,6 +444,8 @@ class Service:
             busy.append(self.keeper.trouble)
         if self._stalled:
             busy.append("the broker confirms nothing")
+        if self._acceptance.problem:
+            busy.append(self._acceptance.problem)
         return sick, busy
 
     def counts(self) -> dict[str, float | dict[str, int]]:

@@ -17,6 +17,8 @@ class Template:
         text: the template as it was written.
         has_device: whether a device's name is part of it.
         subscription: the MQTT topic filter that brings all of its topics, and perhaps others.
+        ambiguous: whether one name of a device can come from several places: a ``+`` stands before ``{device}``, or
+            somewhere in a template without it.
 
     Raises:
         ValueError: the template cannot be used.
@@ -44,6 +46,9 @@ class Template:
         self.text = text
         self.has_device = DEVICE in text
         self.subscription = "/".join("+" if DEVICE in level else level for level in levels)
+        at = next((i for i, level in enumerate(levels) if DEVICE in level), len(levels))
+        self._levels_before = at
+        self.ambiguous = "+" in levels[:at]
         self._pattern = re.compile("/".join(map(_level_pattern, levels)), re.DOTALL)
 
     def matches(self, topic: str) -> bool:
@@ -56,6 +61,13 @@ class Template:
         if found is None:
             return None
         return found["device"] if self.has_device else ""
+
+    def place(self, topic: str) -> list[str]:
+        """The levels of a topic before that of the device, or all of them in a template without one.
+
+        They say where the device is; what comes behind its name are its own parts.
+        """
+        return topic.split("/")[: self._levels_before]
 
 
 def topic_level_problem(name: str) -> str | None:

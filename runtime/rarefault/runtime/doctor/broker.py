@@ -7,14 +7,22 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
+import msgspec
+
 from rarefault.runtime.daemon.connection import Connection, Identity
+from rarefault.runtime.daemon.feedback import ResultPayload
 from rarefault.runtime.daemon.inbox import Inbox, Message
 from rarefault.runtime.daemon.link import PERMANENT
+from rarefault.runtime.daemon.payloads import AlarmPayload, VerdictPayload
 from rarefault.runtime.daemon.setup import Setup
 from rarefault.runtime.daemon.tls import tls_context, tls_problem
 from rarefault.runtime.daemon.topics import Template
 from rarefault.runtime.doctor.findings import Findings
+from rarefault.runtime.manifest import NORMAL
+from rarefault.runtime.times import format_ms
 
+#: The device in whose name is published what tries the broker.
+NAME = "rarefault-doctor"
 #: How long the broker may take to answer a request.
 ANSWER_S = 5.0
 #: Messages by which a shared subscription is tried.
@@ -165,7 +173,8 @@ def _subscribe(setup: Setup, connection: Connection, wake: socket.socket, found:
 def _share(setup: Setup, wake: socket.socket, found: Findings) -> None:
     """Whether the broker gives all messages of a topic to one member of a group."""
     config = setup.config
-    topic = f"{config.publish.prefix}/{config.publish.runtime_name}/verdict"
+    topic = f"{config.publish.prefix}/{NAME}/verdict"
+    payload = _tests(setup)["verdict"]
     inboxes = [Inbox(MOST), Inbox(MOST)]
     members: list[Connection] = []
     try:
@@ -183,7 +192,7 @@ def _share(setup: Setup, wake: socket.socket, found: Findings) -> None:
                 found.warning("share", f"shared subscriptions cannot be tried on {topic} ({granted})")
                 return
         for _ in range(PROBES):
-            members[0].publish(topic, b"", qos=1, retain=False)
+            members[0].publish(topic, payload, qos=1, retain=False)
         deadline = time.monotonic() + ANSWER_S
         while sum(map(len, inboxes)) < PROBES and time.monotonic() < deadline:
             for member in members:
@@ -216,12 +225,12 @@ def _serve_until(connection: Connection, wake: socket.socket, condition: Callabl
 
 
 def _publish(setup: Setup, connection: Connection, wake: socket.socket, found: Findings) -> None:
-    """Whether verdicts and alarms could be published: an empty, unretained message in the name of no device."""
+    """Whether verdicts, alarms and answers to feedback could be published: an unretained test of each."""
     config = setup.config
     denied = []
-    for leaf in ("verdict", "alarm"):
-        topic = f"{config.publish.prefix}/{config.publish.runtime_name}/{leaf}"
-        mid = connection.publish(topic, b"", qos=1, retain=False)
+    for leaf, payload in _tests(setup).items():
+        topic = f"{config.publish.prefix}/{NAME}/{leaf}"
+        mid = connection.publish(topic, payload, qos=1, retain=False)
         deadline = time.monotonic() + ANSWER_S
         answers = [c for c in connection.confirmations if c.mid == mid]
         while not answers and connection.ended is None and time.monotonic() < deadline:
@@ -242,6 +251,26 @@ def _publish(setup: Setup, connection: Connection, wake: socket.socket, found: F
         found.good("publish", f"verdicts and alarms may be published below {config.publish.prefix}/")
     else:
         found.note("publish", "whether verdicts may be published cannot be known: MQTT 3.1.1 has no answer for that")
+
+
+def _tests(setup: Setup) -> dict[str, bytes]:
+    """By the end of the topic, a message that whoever reads there can read, that says nothing is wrong, and is a test.
+
+    It has all the keys of a real one, so that no consumer stumbles over it, and ``"test": true``.
+    """
+    manifest, model = setup.model.manifest, setup.model.model_id
+    now_ms = time.time_ns() // 1_000_000
+    id_, now = f"{NAME}-{now_ms}", format_ms(now_ms)
+    probabilities = {name: float(name == NORMAL) for name in manifest.classes}
+    plausible = [NORMAL] if manifest.decision.coverage else msgspec.UNSET
+    messages: dict[str, msgspec.Struct] = {
+        "verdict": VerdictPayload(id_, NAME, now, now, NORMAL, 1.0, probabilities, model, now, plausible),
+        "alarm": AlarmPayload(id_, NAME, NORMAL, now, 1.0, {}, model),
+    }
+    if setup.config.feedback_topic:
+        runtime = setup.config.publish.runtime_name
+        messages["feedback/result"] = ResultPayload("", accepted=False, reason="a test", runtime=runtime, time=now)
+    return {leaf: msgspec.json.encode(msgspec.to_builtins(m) | {"test": True}) for leaf, m in messages.items()}
 
 
 def _listen(connection: Connection, messages: Inbox, wake: socket.socket, seconds: float) -> list[Message]:

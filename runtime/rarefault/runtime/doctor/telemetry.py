@@ -1,5 +1,6 @@
 """Checks of the telemetry that came in some seconds against the model and the clock."""
 
+import difflib
 import statistics
 from collections import Counter, defaultdict
 
@@ -19,6 +20,35 @@ CLOCK_S = 60.0
 ZONE_S = 1800.0
 #: Devices and channels that a finding names; of more it says how many.
 NAMED = 5
+#: Unknown channels that are told from each other.
+MOST_NAMES = 1000
+#: Those of them that are compared with the model's, the most frequent ones.
+MOST_COMPARED = 200
+#: Characters of a name that are kept, and parts of a path that are compared.
+LONGEST, PARTS = 200, 8
+
+
+class _Rejections(Rejections):
+    """Also keeps the names of unknown channels, and how often each came.
+
+    Attributes:
+        names: values by name.
+        others: values of names beyond the most that are kept.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(keep=True)
+        self.names: Counter[str] = Counter()
+        self.others = 0
+
+    def add_unknown_channels(self, device: str, names: list[str]) -> None:
+        """As in the base, and keep the names."""
+        super().add_unknown_channels(device, names)
+        for name in (name[:LONGEST] for name in names):
+            if name in self.names or len(self.names) < MOST_NAMES:
+                self.names[name] += 1
+            else:
+                self.others += 1
 
 
 def check_telemetry(setup: Setup, messages: list[Message], seconds: float, found: Findings) -> None:
@@ -35,7 +65,7 @@ def check_telemetry(setup: Setup, messages: list[Message], seconds: float, found
         return
     # The clock is examined below; here it must not keep samples out.
     telemetry = msgspec.structs.replace(config.telemetry, max_future_s=1e12, max_age_s=float("inf"))
-    rejections = Rejections(keep=True)
+    rejections = _Rejections()
     devices: list[str] = []
 
     def slot(name: str) -> int:
@@ -68,12 +98,51 @@ def check_telemetry(setup: Setup, messages: list[Message], seconds: float, found
     for reason, count in rejections.counts.items():
         if count:
             example = f", such as {examples[reason]}" if reason in examples else ""
-            tell = found.problem if count >= codec.samples else found.warning
+            tell = found.problem if count >= codec.samples or reason == Reason.TWO_TOPICS else found.warning
             tell("telemetry", f"{count} messages or samples cannot be used ({reason}){example}; {MEND[Reason(reason)]}")
-    if rejections.unknown_channels:
-        found.note("channels", f"{rejections.unknown_channels} values are of channels that the model does not have")
+    _unknown(setup, rejections, {channels[i] for columns in seen.values() for i in columns}, found)
     _channels(setup, devices, seen, found)
     _clocks(devices, {device: statistics.median(values) for device, values in offsets.items()}, found)
+
+
+def _unknown(setup: Setup, rejections: _Rejections, seen: set[str], found: Findings) -> None:
+    """Channels that came and that the model does not have, and which of its own that did not come they may be."""
+    if not rejections.names:
+        return
+    lacking = [name for name in setup.model.manifest.channels if name not in seen]
+    near = {name: match for name, _ in rejections.names.most_common(MOST_COMPARED) if (match := _near(name, lacking))}
+    # Those that may be a channel of the model first, then the most frequent.
+    order = sorted(rejections.names, key=lambda name: (name not in near, -rejections.names[name], name))
+    named = ", ".join(f"{quote(name)} ({rejections.names[name]})" for name in order[:NAMED])
+    more = ", ..." if len(order) > NAMED else ""
+    many = f"{len(order)} or more channels" if rejections.others else _count(len(order), "channel")
+    mend = [f"{_toml(name)} = {_toml(near[name])}" for name in order[:NAMED] if name in near]
+    hint = f"; if it is the same, write into [telemetry.fields]: {', '.join(mend)}" if mend else ""
+    found.note(
+        "channels",
+        f"{rejections.unknown_channels} values are of {many} that the model does not have: {named}{more}{hint}",
+    )
+
+
+def _near(name: str, channels: list[str]) -> str:
+    """The channel that a name, or the end of a path, looks most like; empty where it looks like none."""
+    parts = name.casefold().split(".")
+    folded = {channel.casefold(): channel for channel in channels}
+    best: tuple[float, str] = (0.0, "")
+    for begin in range(max(0, len(parts) - PARTS), len(parts)):
+        end = ".".join(parts[begin:])
+        for match in difflib.get_close_matches(end, folded, n=1):
+            best = max(best, (difflib.SequenceMatcher(None, end, match).ratio(), folded[match]))
+    return best[1]
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'s' if n > 1 else ''}"
+
+
+def _toml(name: str) -> str:
+    """A name as TOML has it in quotes."""
+    return msgspec.json.encode(name.encode("utf-8", "replace").decode()).decode()
 
 
 def _channels(setup: Setup, devices: list[str], seen: dict[int, set[int]], found: Findings) -> None:

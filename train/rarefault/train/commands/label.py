@@ -21,6 +21,7 @@ EXTRA = "train"
 EPILOG = """examples:
   rarefault label edge.journal -o labels.csv                        people's answers alone
   rarefault label edge.journal --log faults.csv -o labels.csv       a fault log, corrected by answers
+  rarefault label edge.journal --log faults.csv --faults leak worn --normal OK NORMAL -o labels.csv
   rarefault label edge.journal --log faults.csv --time-zone Europe/Zurich --until 2024-06-01T00:00:00Z -o labels.csv
 
 then, to learn from it:
@@ -36,6 +37,7 @@ what an answer says (feedback on '{prefix}/{device}/feedback'):
   refuted alarm      the same time is normal, or of the 'fault' that the answer names
   'start', 'end'     of the answer replace those of the alarm; where it is known when a fault began, say so: it began
                      before the alarm. With both and without an alarm they are a stretch by itself
+  retracted          what was answered to the alarm, or of just the time from 'start' to 'end', is as if not said
   Of several answers to one alarm the latest counts; where stretches overlap, the later answer does.
 
 what is true of all other time:
@@ -69,6 +71,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--separator", metavar="CHAR", default=",", help="what stands between the log's fields (default: a comma)"
     )
+    parser.add_argument(
+        "--faults",
+        metavar="NAME",
+        nargs="+",
+        default=[],
+        help="the log's faults; events of other names are left out and counted (default: all names are faults)",
+    )
+    parser.add_argument(
+        "--normal",
+        metavar="NAME",
+        nargs="+",
+        default=[],
+        help="names in the log that mean no fault, as 'normal' does (default: normal 0)",
+    )
     add_json_argument(parser)
 
 
@@ -82,6 +98,8 @@ def run(args: argparse.Namespace) -> int:
     _check_output(args)
     if args.since is not None and args.until is not None and args.until <= args.since:
         raise UsageError("--until must be after --since")
+    if args.log is None and (args.faults or args.normal):
+        raise UsageError("--faults and --normal say what the names in a fault log mean; name the log in --log")
     console = Console(stderr=str(args.json) == "-")
     with console.status("reading the journal"), open_journal(args.journal, "JOURNAL") as journal:
         try:
@@ -146,6 +164,7 @@ def _read_log(args: argparse.Namespace, devices: list[str]) -> "tuple[list[Row],
     from rarefault.train.labelling import LOG, Row
 
     keys = {"format": "journal", "path": str(args.journal), "time_zone": args.time_zone, "separator": args.separator}
+    keys |= {name: words for name in ("faults", "normal") if (words := getattr(args, name))}
     reader = NamedReader(from_mapping(keys, JournalConfig, "the command line"), Path())
     reader.events_key, reader.time_zone_key = "--log", "--time-zone"
     for name in devices:
@@ -200,7 +219,9 @@ def _findings(labels: "Labels", notes: "ReadNotes | None", args: argparse.Namesp
         for c in labels.conflicts
     ]
     if labels.replaced:
-        found.append(f"{labels.replaced} answer(s) were replaced by a later one on the same alarm")
+        found.append(f"{labels.replaced} answer(s) were replaced by a later one on the same alarm or the same time")
+    if labels.retracted:
+        found.append(f"{labels.retracted} answer(s) were taken back")
     found += [
         f"answer not used ({u.device}, {u.answer}{f' alarm {u.alarm}' if u.alarm else ''}): {u.why}"
         for u in labels.unused
@@ -290,7 +311,12 @@ def _result(
             }
             for name, span in spans.items()
         ],
-        "answers": {"used": labels.answers, "replaced": labels.replaced, "unused": [asdict(u) for u in labels.unused]},
+        "answers": {
+            "used": labels.answers,
+            "replaced": labels.replaced,
+            "retracted": labels.retracted,
+            "unused": [asdict(u) for u in labels.unused],
+        },
         "conflicts": [asdict(conflict) for conflict in labels.conflicts],
         "log": {"cut": labels.clipped, "left_out": labels.dropped} if args.log else None,
         "notes": findings,
