@@ -31,6 +31,7 @@ from rarefault.train.recipe import class_shares, effective_prior
 from rarefault.train.report import write_report
 from rarefault.train.retraining import compare, prepare
 from rarefault.train.run_directory import RunDirectory, reference_outputs
+from rarefault.train.seen import learnt_span
 from rarefault.train.split import PARTS, Split, split_history
 from rarefault.train.step import TorchStep
 from rarefault.train.tree_fit import grow_trees
@@ -250,6 +251,7 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
             "rarefault": __version__,
             "digest": digest,
             "data": own.fingerprint,
+            "learnt": learnt_span(split),
             "seed": config.training.seed,
             **({"from": {"name": before.manifest.name, "digest": origin}} if before else {}),
             "test": {
