@@ -3,7 +3,7 @@
 import msgspec
 import numpy as np
 
-from rarefault.runtime.decision import AlarmChange
+from rarefault.runtime.decision import STATE_NO_DATA, AlarmChange
 from rarefault.runtime.grid import Int32, Int64
 from rarefault.runtime.manifest import GridSpec
 from rarefault.train.affiliation import affiliation_of_fault
@@ -83,6 +83,7 @@ def score_events(
         median_delay_s=float(np.median(delays)) if delays else None,
         false_alarms=counts.false,
         false_alarms_per_device_day=counts.false / days if days else None,
+        alarm_changes_per_device_day=sum(a.state != STATE_NO_DATA for a in alarms) / days if days else None,
         device_days=days,
         true_alarms=counts.true,
         events_alarmed=counts.seen,

@@ -86,6 +86,8 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True):
     false_alarms: int = 0
     """Raised alarms of a fault that is not active at any time in the alarm."""
     false_alarms_per_device_day: float | None = None
+    alarm_changes_per_device_day: float | None = None
+    """Changes of alarm states, ``no data`` aside: what a person at the alarms sees."""
     device_days: float = 0.0
     true_alarms: int = 0
     """Raised alarms of a fault that is active at some time in the alarm."""

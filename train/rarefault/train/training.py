@@ -225,7 +225,7 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
     comparison = None
     if before:
         tell.stage("holding the new model against the earlier one")
-        comparison = compare(before, manifest, model, config.training.retrain_tolerance)
+        comparison = compare(before, manifest, model, config.training)
     done("evaluate")
     held_out = None
     if config.training.refit:
