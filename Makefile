@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.rarefault-ready
 BENCH_VENV ?= .venv-bench
 MOSQUITTO := $(shell PATH="$$PATH:/usr/sbin:/usr/local/sbin" command -v mosquitto 2>/dev/null)
+STRACE := $(shell command -v strace 2>/dev/null)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup mosquitto check test demo bench bench-faults bench-quality bench-novelty bench-front bench-speed bench-training clean
@@ -21,11 +22,12 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-mosquitto: ## the MQTT broker that the tests start
-ifeq ($(MOSQUITTO),)
+mosquitto: ## the MQTT broker that the tests start, and what watches the daemon's connections
+ifeq ($(and $(MOSQUITTO),$(STRACE)),)
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mosquitto; \
-	else \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	    apt-get install -y -qq --no-install-recommends mosquitto strace || [ -n "$(MOSQUITTO)" ]; \
+	elif [ -z "$(MOSQUITTO)" ]; then \
 	  echo "The tests need the MQTT broker Mosquitto, which is not installed here: sudo apt-get install mosquitto" >&2; \
 	  exit 1; \
 	fi

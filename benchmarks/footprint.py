@@ -15,6 +15,7 @@ import time
 import venv
 from pathlib import Path
 
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # of the processes that are measured
 ROOT = Path(__file__).parents[1]
 RUNS = 9
 

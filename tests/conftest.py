@@ -18,6 +18,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+import rarefault.runtime  # noqa: F401 - nothing phones home, in tests neither
+
 #: How long a test waits for what must happen, seconds; generous, because machines are shared.
 PATIENCE_S = 20.0
 

@@ -18,45 +18,10 @@ from rarefault.export.parity import random_sequence, require
 from rarefault.export.quantize import METHOD, count_operators, quantise
 from rarefault.runtime.errors import ParityError, RarefaultError
 from rarefault.runtime.model_file import LoadedModel, load_model
-from rarefault.train.config import load_train_config
-from rarefault.train.history import read_history
 from rarefault.train.model import PRESETS, LRConvLSTM
 from rarefault.train.run_directory import RunDirectory
-from rarefault.train.split import describe_blocks, split_history
 
-ANYTHING = Int8Limits(changed=1.0, macro_f1_loss=1.0)
-
-
-@pytest.fixture
-def run_with_history(run: RunDirectory, tmp_path: Path) -> RunDirectory:
-    """The tiny run with a history of its own: two plants over six days, a sample a minute, two kinds of events."""
-    rng = np.random.default_rng(3)
-    minutes = 6 * 24 * 60
-    center, scale = np.array([700, 650, 720, 0]), np.array([20, 15, 10, 1])
-    rows = []
-    for device in ("a", "b"):
-        values = center + scale * np.cumsum(rng.normal(scale=0.2, size=(minutes, 4)), axis=0)
-        values[:, 3] = np.cumsum(rng.uniform(1, 5, minutes))
-        rows += [
-            f"{device},{60 * i},{','.join(f'{x:.3f}' for x in row)}"
-            for i, row in enumerate(values)
-            if rng.random() > 0.02
-        ]
-    (tmp_path / "samples.csv").write_text("\n".join(["device,time,c1.S1,c1.S2,c1.R1,z1.E1", *rows]) + "\n")
-    events = [f"{d},{3600 * h},{3600 * h + 2400},fault_{1 + h % 2}" for d in "ab" for h in range(2, 140, 5)]
-    (tmp_path / "events.csv").write_text("\n".join(["device,start,end,fault", *events]) + "\n")
-    (tmp_path / "tiny.toml").write_text(
-        f'[data]\nformat = "table"\nsamples = ["{tmp_path}/samples.csv"]\nevents = "{tmp_path}/events.csv"\n'
-        'counters = ["z1.E1"]\n[grid]\nperiod_s = 60\nmax_hold_s = 120\nmax_gap_s = 600\n'
-        "[window]\nlength = 6\nstride = 2\n[model]\nkernel = 3\n[split]\nblock_s = 14400\n"
-    )
-    config = load_train_config(tmp_path / "tiny.toml")
-    history = read_history(config.data, tmp_path)
-    split = split_history(history, config.split, config.grid)
-    run.save_config(config)
-    run.save_json(run.data, {"fingerprint": history.fingerprint})
-    run.save_json(run.split, {"blocks": describe_blocks(split), "notes": []})
-    return run
+ANYTHING = Int8Limits(changed=1.0, macro_f1_loss=1.0, alarms_changed=1.0)
 
 
 @pytest.fixture
@@ -115,9 +80,9 @@ def test_held_out_blocks_judge_the_effect(run_with_history: RunDirectory, tmp_pa
     assert effect["company"]["devices"] == COMPANY
     assert 0 < effect["company"]["changed"] < 0.1
     assert effect["alarm_changes"]["before"] > 0
-    assert effect["limits"] == {"changed": 1.0, "macro_f1_loss": 1.0}
+    assert effect["limits"] == {"changed": 1.0, "macro_f1_loss": 1.0, "alarms_changed": 1.0}
     assert {check.of for check in made.checks} == {
-        "log_prob", "next_state", "share of verdicts", "loss of macro-F1",
+        "log_prob", "next_state", "share of verdicts", "share of alarms", "loss of macro-F1",
     }  # fmt: skip
     assert sorted(path.suffix for path in tmp_path.iterdir() if path.is_file()) == [".csv", ".csv", ".onnx", ".toml"]
 
@@ -150,13 +115,22 @@ def test_without_history_the_reference_windows_judge(run: RunDirectory, tmp_path
     ("spoil", "what"),
     [
         (lambda e: e | {"changed": 0.03}, "share of verdicts, int8 vs float32"),
-        (lambda e: e | {"company": {"changed": 0.03}}, f"share of verdicts, int8 among {COMPANY} others vs alone"),
+        (
+            lambda e: e | {"company": e["company"] | {"changed": 0.03}},
+            f"share of verdicts, int8 among {COMPANY} others vs alone",
+        ),
         (lambda e: e | {"macro_f1": {"float32": 0.7, "int8": 0.67}}, "loss of macro-F1, int8 vs float32"),
     ],
 )
 def test_each_limit_refuses(spoil: Callable[[dict[str, Any]], dict[str, Any]], what: str) -> None:
     """Changed verdicts, verdicts that depend on company, and lost macro-F1 are each refused above the limit."""
-    within = {"changed": 0.02, "company": {"changed": 0.0}, "macro_f1": {"float32": 0.7, "int8": 0.71}}
+    alarms = {"before": 10, "changed": 0.0}
+    within = {
+        "changed": 0.02,
+        "alarms": alarms,
+        "company": {"changed": 0.0, "alarms": alarms},
+        "macro_f1": {"float32": 0.7, "int8": 0.71},
+    }
     require(limit_checks(within, Int8Limits()), "refused")
     with pytest.raises(ParityError, match=rf"^refused: {re.escape(what)}: differs by 0\.03, allowed 0\.02$"):
         require(limit_checks(spoil(within), Int8Limits()), "refused")

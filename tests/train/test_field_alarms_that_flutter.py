@@ -82,7 +82,8 @@ def test_weak_alarms_without_a_cause_ask_for_a_higher_score() -> None:
     fault = np.where(windows.label == 1, 0.95, 0.02)
     fault[[3, 30, 50, N + 5]] = 0.58
     spec = timed(windows, fault)
-    assert (spec.raise_threshold, spec.clear_threshold) == (0.6, pytest.approx(0.36))
+    assert spec.raise_threshold == 0.6
+    assert spec.clear_threshold == pytest.approx(0.36)
 
 
 def test_what_is_given_stays() -> None:

@@ -78,8 +78,8 @@ def export_run(
         raise UsageError(f"{output} is a folder; name the file to write in it")
     if not run.accepted:
         raise RarefaultError(
-            f"{run.path} was not accepted when it was retrained, as it is worse on what it knew before; export the run "
-            "that it started from"
+            f"{run.path} was not accepted when it was retrained, as it is worse than the run that it started from "
+            "('retraining' in its metrics.json); export that one"
         )
     started = time.perf_counter()
     with _one_thread():

@@ -5,6 +5,7 @@ due with it. That effect is measured like the first, by serving the same blocks 
 devices, some of them wild.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import cycle
@@ -35,6 +36,8 @@ class Int8Limits(msgspec.Struct, frozen=True, kw_only=True):
     changed: Share = 0.02
     """Share of the verdicts that differ from float32's, or from int8's own in other company."""
     macro_f1_loss: Share = 0.02
+    alarms_changed: Share = 0.05
+    """Share of the alarms that only one of both raises; a single one may always, unless this is 0."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Judged:
     Attributes:
         log_prob: [W, K].
         fault: verdicts, [W].
-        alarms: every change as (device, state, end of the window in milliseconds).
+        alarms: every change as (device, end of the window in milliseconds, state).
         macro_f1: None where labels are not at hand.
     """
 
@@ -101,6 +104,10 @@ def limit_checks(effect: dict[str, Any], limits: Int8Limits) -> list[Check]:
             limits.changed,
         ),
     ]
+    for between, found in (("int8 vs float32", effect), (f"int8 among {COMPANY} others vs alone", effect["company"])):
+        raised = found["alarms"]
+        one = 1 / max(raised["before"], 1) if limits.alarms_changed else 0.0
+        checks.append(Check("share of alarms", between, raised["changed"], max(limits.alarms_changed, one)))
     exact, quantised = effect["macro_f1"]["float32"], effect["macro_f1"]["int8"]
     if exact is not None and quantised is not None:
         loss = max(0.0, exact - quantised)
@@ -142,7 +149,49 @@ def _difference(wanted: Judged, got: Judged) -> dict[str, Any]:
             "after": len(got.alarms),
             "different": len(wanted.alarms ^ got.alarms),
         },
+        "alarms": alarm_difference(wanted.alarms, got.alarms),
     }
+
+
+def alarm_difference(before: frozenset[tuple[int, int, int]], after: frozenset[tuple[int, int, int]]) -> dict[str, Any]:
+    """How many alarms each of both raises, and the share of them that the other does not.
+
+    Two alarms are one where device and state are the same and they stand at the same time for a while; an alarm that
+    falls to pieces is one of them. So an alarm may come or go a window sooner.
+
+    Args:
+        before, after: changes of alarm states, see :class:`Judged`.
+
+    Returns:
+        ``before``, ``after``, ``only_before``, ``only_after`` and ``changed``, the sum of the last two over ``before``,
+        1 at most.
+    """
+    wanted, got = _standing(before), _standing(after)
+    same = 0
+    for key, mine in wanted.items():
+        others = iter(got.get(key, []))
+        other = next(others, None)
+        for since, until in mine:
+            while other is not None and other[1] <= since:
+                other = next(others, None)
+            if other is not None and other[0] < until:
+                same += 1
+                other = next(others, None)
+    n, m = (sum(map(len, of.values())) for of in (wanted, got))
+    only = n - same, m - same
+    changed = min(1.0, sum(only) / max(n, 1))
+    return {"before": n, "after": m, "only_before": only[0], "only_after": only[1], "changed": changed}
+
+
+def _standing(changes: frozenset[tuple[int, int, int]]) -> dict[tuple[int, int], list[tuple[float, float]]]:
+    """From when to when each alarm stands, by device and state, in order of time."""
+    found: dict[tuple[int, int], list[tuple[float, float]]] = {}
+    after: tuple[int, float] = (-1, math.inf)
+    for device, since, state in sorted(changes, reverse=True):
+        if state > 0:
+            found.setdefault((device, state), []).append((since, after[1] if after[0] == device else math.inf))
+        after = (device, since)
+    return {key: alarms[::-1] for key, alarms in found.items()}
 
 
 def _held_out(run: RunDirectory) -> History:
@@ -180,4 +229,4 @@ def _judge_reference(step: Step, manifest: Manifest, reference: Reference) -> Ju
 
 
 def _alarms(changes: list[AlarmChange]) -> frozenset[tuple[int, int, int]]:
-    return frozenset((change.device, change.state, change.end_ms) for change in changes)
+    return frozenset((change.device, change.end_ms, change.state) for change in changes)

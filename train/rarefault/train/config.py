@@ -108,7 +108,10 @@ class TrainingConfig(Section, frozen=True):
     """Whether network and trees learn again from the training and validation blocks together, once all that the
     validation blocks are for has been fitted by a model that has not seen them."""
     retrain_tolerance: Share = 0.02
-    """A retrained model may lose so much macro-F1 on the validation blocks of the run that it started from."""
+    """A retrained model may lose so much macro-F1 on the validation blocks of the run that it started from, and on the
+    test blocks of the new data."""
+    retrain_false_alarms: NotNegative = 0.1
+    """So many false alarms per device and day more a retrained model may raise there, or a single one more."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["float32", "mixed"] = "float32"
     """``mixed`` computes products in bfloat16, weights and loss stay float32: for GPUs; slower on most processors."""

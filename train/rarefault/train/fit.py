@@ -3,7 +3,8 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,50 @@ def fit_again(
     return course.source.subsets
 
 
+#: Batches that are timed.
+TIMED = 3
+#: Windows whose judging is timed.
+JUDGED = 1024
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a training takes here.
+
+    Attributes:
+        epoch_s: seconds for an epoch.
+        judge_s: seconds to judge the validation blocks after it.
+    """
+
+    epoch_s: float = 0.0
+    judge_s: float = 0.0
+
+
+def rehearse(model: LRConvLSTM, train: LabelledWindows, validation: LabelledWindows, config: TrainConfig) -> Speed:
+    """Time a few batches and some windows.
+
+    Args:
+        model: of which nothing is needed afterwards; it has a network.
+        train, validation, config: see :func:`fit`.
+    """
+    recipe = config.recipe
+    if recipe.sampler == "smote":  # to mix sequences takes minutes
+        recipe = msgspec.structs.replace(recipe, sampler="none")
+    model.to(choose_device(config.training.device))
+    course = _Course(model, train, msgspec.structs.replace(config, recipe=recipe))
+    course.run(0, batches=1)  # what is set up at the first
+    count = min(TIMED, course.source.steps)
+    started = time.perf_counter()
+    course.run(0, batches=count)
+    batch_s = (time.perf_counter() - started) / count
+    most = min(len(validation), JUDGED)
+    head = replace(validation, label=validation.label[:most], segment=validation.segment[:most])
+    started = time.perf_counter()
+    serve(model, head)
+    judge_s = (time.perf_counter() - started) / most * len(validation)
+    return Speed(batch_s * course.source.steps, judge_s)
+
+
 class _Course:
     """The way of the optimiser through the epochs."""
 
@@ -154,14 +199,14 @@ class _Course:
             self.optimizer, training.learning_rate, total_steps=training.epochs * self.source.steps
         )
 
-    def run(self, number: int) -> float:
-        """Train one epoch, the same for the same number; its mean loss."""
+    def run(self, number: int, batches: int | None = None) -> float:
+        """Train one epoch, the same for the same number, or so many batches of it; its mean loss."""
         model, training = self._model, self._training
         device = next(model.parameters()).device
         torch.manual_seed(training.seed * 1_000_003 + number)  # an interrupted run goes on with the same draws
         model.train()
         losses = []
-        for x, target, weights in self.source.batches(number):
+        for x, target, weights in islice(self.source.batches(number), batches):
             with torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "mixed"):
                 log_prob, _ = model(x.to(device), self._stride)
             loss = weighted_nll(log_prob.float(), target.to(device), weights.to(device))

@@ -6,6 +6,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
+from rarefault.train.duration import Estimate, duration
 from rarefault.train.fit import Epoch
 from rarefault.train.training import Observer
 
@@ -33,7 +34,7 @@ class TrainingProgress:
         )
         self._task = self._progress.add_task("starting", total=epochs)
         self._best: Epoch | None = None
-        self._said = ""
+        self._said = self._left = ""
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -46,9 +47,23 @@ class TrainingProgress:
 
     def observer(self) -> Observer:
         """What :func:`rarefault.train.training.train` is to call."""
-        return Observer(stage=self._stage, epoch=self._epoch, again=self._again, note=self._note)
+        return Observer(
+            stage=self._stage,
+            epoch=self._epoch,
+            again=self._again,
+            note=self._note,
+            expect=self._expect,
+            left=self._set_left,
+        )
+
+    def _expect(self, estimate: Estimate) -> None:
+        self._console.print(str(estimate), highlight=False, soft_wrap=True)
+
+    def _set_left(self, seconds: float) -> None:
+        self._left = f" (about {duration(seconds)} left)" if seconds >= 1 else ""
 
     def _stage(self, text: str) -> None:
+        text, self._left = text + self._left, ""
         self._said = text
         self._progress.update(self._task, description=text)
         if not self._console.is_terminal:

@@ -1,5 +1,6 @@
 """Retraining: an earlier run goes on with new data, and is held against itself on what it knew before."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import msgspec
 from rarefault.runtime.errors import ConfigError, HistoryError, RarefaultError
 from rarefault.runtime.manifest import Manifest
 from rarefault.runtime.settings import from_mapping
-from rarefault.train.config import TrainConfig, read_train_toml
+from rarefault.train.config import TrainConfig, TrainingConfig, read_train_toml
 from rarefault.train.evaluate import evaluate
 from rarefault.train.history import History, absolute, label_bins
 from rarefault.train.material import Material, adapt, describe_source, load_material, merge, ordered, restrict, without
@@ -21,6 +22,8 @@ from rarefault.train.step import TorchStep
 
 #: Sections that the weights depend on.
 FIXED = ("grid", "window", "model")
+#: What the blocks that only the new data has are called.
+NEW_BLOCKS = "the test blocks of the new data"
 
 
 @dataclass(frozen=True)
@@ -121,13 +124,13 @@ def prepare(run: RunDirectory, own: History, config: TrainConfig, base: Path) ->
     return Start(run, manifest, earlier, material, new)
 
 
-def compare(start: Start, manifest: Manifest, model: LRConvLSTM, tolerance: float) -> dict[str, Any]:
+def compare(start: Start, manifest: Manifest, model: LRConvLSTM, limits: TrainingConfig) -> dict[str, Any]:
     """The earlier and the new model on the earlier validation blocks and on the new data's test blocks.
 
     Args:
         start: what the retraining started from.
         manifest, model: the new ones; the model has not seen the validation blocks.
-        tolerance: macro-F1 on the earlier validation blocks may fall by so much.
+        limits: say how much worse the new model may be on either, see :func:`reasons_against`.
 
     Returns:
         Plain values for ``metrics.json``; ``new_test`` is null where nothing can be scored there.
@@ -148,14 +151,43 @@ def compare(start: Start, manifest: Manifest, model: LRConvLSTM, tolerance: floa
         new = scores(start.new.select(history, "test"))
     except HistoryError:
         new = None
-    fall = old["before"]["macro_f1"] - old["after"]["macro_f1"]
+    reasons = reasons_against({f"the validation blocks of {start.run.path}": old, NEW_BLOCKS: new}, limits)
     return {
         "from": str(start.run.path.resolve()),
-        "tolerance": tolerance,
-        "accepted": bool(fall <= tolerance),
+        "tolerance": limits.retrain_tolerance,
+        "false_alarms_tolerance": limits.retrain_false_alarms,
+        "accepted": not reasons,
+        "reasons": reasons,
         "old_validation": old,
         "new_test": new,
     }
+
+
+def reasons_against(parts: Mapping[str, dict[str, Any] | None], limits: TrainingConfig) -> list[str]:
+    """Why a retrained model is worse than the one before: a clause for each figure that it has lost too much of.
+
+    Args:
+        parts: by what blocks are called, the scores ``before`` and ``after``; None where nothing can be scored.
+        limits: ``retrain_tolerance`` and ``retrain_false_alarms``.
+    """
+    reasons = []
+    for blocks, scores in parts.items():
+        if scores is None:
+            continue
+        before, after = scores["before"], scores["after"]
+        if before["macro_f1"] - after["macro_f1"] > limits.retrain_tolerance:
+            reasons.append(
+                f"on {blocks} macro-F1 fell from {before['macro_f1']:.3f} to {after['macro_f1']:.3f}, by more than "
+                f"training.retrain_tolerance = {limits.retrain_tolerance:g}"
+            )
+        was, now = (of["false_alarms_per_device_day"] or 0.0 for of in (before, after))
+        # A single alarm more in a few days is no rate.
+        if now - was > limits.retrain_false_alarms and (now - was) * after["device_days"] > 1.5:
+            reasons.append(
+                f"on {blocks} false alarms per device and day rose from {was:.3f} to {now:.3f}, by more than "
+                f"training.retrain_false_alarms = {limits.retrain_false_alarms:g}"
+            )
+    return reasons
 
 
 def comparison_rows(retraining: dict[str, Any]) -> list[tuple[str, list[float | None]]]:
@@ -185,11 +217,9 @@ def comparison_rows(retraining: dict[str, Any]) -> list[tuple[str, list[float | 
 
 def refusal(retraining: dict[str, Any], out: Path) -> str:
     """Why a retrained model is not accepted."""
-    before, after = (retraining["old_validation"][when]["macro_f1"] for when in ("before", "after"))
     return (
-        f"the retrained model is not accepted: on the validation blocks of {retraining['from']} macro-F1 fell from "
-        f"{before:.3f} to {after:.3f}, by more than training.retrain_tolerance = {retraining['tolerance']:g}; look at "
-        f"the labels of the new data, or train anew on all data; {out} stays to look at and is not exported"
+        f"the retrained model is not accepted: {'; '.join(retraining['reasons'])}. Look at the labels of the new data, "
+        f"raise the limit if that is wanted, or train anew on all data; {out} stays to look at and is not exported"
     )
 
 

@@ -69,7 +69,7 @@ class RunDirectory:
 
     @property
     def accepted(self) -> bool:
-        """False where a retraining made the model worse on what it knew before; such a model must not be served."""
+        """False where a retraining made the model worse; such a model must not be served."""
         if not self.metrics.is_file():
             return True
         return bool(self.load_json(self.metrics).get("retraining", {}).get("accepted", True))

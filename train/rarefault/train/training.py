@@ -19,7 +19,9 @@ from rarefault.train.again import learn_again
 from rarefault.train.config import TrainConfig, to_toml
 from rarefault.train.costs import cost_curve
 from rarefault.train.decision_fit import fit_decision
+from rarefault.train.duration import Estimate, estimate
 from rarefault.train.evaluate import Evaluation, evaluate
+from rarefault.train.findings import absent_classes, common_faults, in_order, leaks
 from rarefault.train.fit import Epoch, Fit, choose_device, fit
 from rarefault.train.held_out import HeldOut, Rotation, wants_cross_fit
 from rarefault.train.history import History, absolute, read_history
@@ -31,6 +33,7 @@ from rarefault.train.recipe import class_shares, effective_prior
 from rarefault.train.report import write_report
 from rarefault.train.retraining import compare, prepare
 from rarefault.train.run_directory import RunDirectory, reference_outputs
+from rarefault.train.seen import learnt_span
 from rarefault.train.split import PARTS, Split, split_history
 from rarefault.train.step import TorchStep
 from rarefault.train.tree_fit import grow_trees
@@ -49,12 +52,16 @@ class Observer:
         epoch: called after each epoch, with whether it is the best so far.
         again: called after each epoch of a further network, with their number and that of all to come.
         note: called with everything that a person should know about the data.
+        expect: called before the first stage that takes long, with how long all of them will take.
+        left: called after such a stage, with the seconds that are left.
     """
 
     stage: Callable[[str], None] = lambda _text: None
     epoch: Callable[[Epoch, bool], None] = lambda _epoch, _best: None
     again: Callable[[int, int], None] = lambda _done, _all: None
     note: Callable[[str], None] = lambda _text: None
+    expect: Callable[[Estimate], None] = lambda _estimate: None
+    left: Callable[[float], None] = lambda _seconds: None
 
 
 @dataclass(frozen=True)
@@ -111,7 +118,7 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
     tell.stage("reading history")
     config = msgspec.structs.replace(config, data=absolute(config.data, base))
     own = read_history(config.data, base, strict=strict)
-    notes = [str(note) for note in own.notes]
+    grave, notes = in_order(own.notes)
     before = prepare(start, own, config, base) if start else None
     material = before.material if before else _material(own, config)
     history, split = material.history, material.split
@@ -135,12 +142,19 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
         model, remarks = new_model(config, history, parts["train"])
         initial = deepcopy(model)
         notes += remarks
-    notes += _absent_classes(history, parts)
+    unlearnt, unscored = absent_classes(history, parts)
     if at_borders := border_finding(history, config.grid):
         notes.append(at_borders)
+    foremost = [*unlearnt, *common_faults(history, parts["train"]), *grave, *leaks(history, parts["train"])]
+    notes = [*foremost, *notes, *unscored]
     for note in notes:
         tell.note(note)
     run.save_config(config)
+    cross_fit = not before and wants_cross_fit(config, parts["train"], parts["validation"], len(history.classes))
+    clock = time.perf_counter()
+    expected = estimate(config, model, parts, history, split, units, cross_fit=cross_fit)
+    tell.expect(expected)
+    done("estimate")
 
     if model.spec.network:
         tell.stage("fitting")
@@ -165,6 +179,8 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
         notes.append("no epoch was better on the validation blocks than the weights of the earlier run, which are kept")
         tell.note(notes[-1])
     done("fit")
+    epochs_share = fitted.best_epoch / config.training.epochs
+    tell.left(expected.left(seconds, epochs_share))
 
     k = len(history.classes)
     learnt, true = effective_prior(fitted.subsets), class_shares(parts["train"].label, k)
@@ -174,13 +190,14 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
         training = config.training
         trees = grow_trees(parts["train"], k, learnt, config.trees, training.seed, training.threads, units)
         done("trees")
+        tell.left(expected.left(seconds, epochs_share))
     if trees is None and not model.spec.network:
         raise HistoryError(
             "all labelled windows of the training blocks are of one class, so there is nothing for the trees to tell "
             "apart: bring more history, or change split.seed"
         )
     judged: list[HeldOut] = []
-    if not before and wants_cross_fit(config, parts["train"], parts["validation"], k):
+    if cross_fit:
         rotation = Rotation(
             history,
             split,
@@ -194,6 +211,7 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
         )
         judged = rotation.run(model)
         done("cross fit")
+        tell.left(expected.left(seconds, epochs_share))
     held = HeldOut.joined(judged or [HeldOut.of(model, trees, parts["validation"], history, config)])
     if trees is not None:
         held.fit_shares(model, trees, learnt, true, parts["train"].counts(k))
@@ -224,7 +242,7 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
     comparison = None
     if before:
         tell.stage("holding the new model against the earlier one")
-        comparison = compare(before, manifest, model, config.training.retrain_tolerance)
+        comparison = compare(before, manifest, model, config.training)
     done("evaluate")
     held_out = None
     if config.training.refit:
@@ -239,6 +257,7 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
     done("evaluate test")
     curve = cost_curve(evaluations["test"], manifest)
     metrics = _metrics(evaluations, fitted, parts, history, notes, seconds)
+    metrics["estimated_seconds"] = expected.seconds()
     metrics["cost_curve"] = msgspec.to_builtins(curve)
     metrics["pooling"] = {**_pooling(model, history.classes), "held_out_log_loss": losses}
     if comparison:
@@ -250,6 +269,7 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
             "rarefault": __version__,
             "digest": digest,
             "data": own.fingerprint,
+            "learnt": learnt_span(split),
             "seed": config.training.seed,
             **({"from": {"name": before.manifest.name, "digest": origin}} if before else {}),
             "test": {
@@ -302,17 +322,6 @@ def _check_parts(history: History, parts: dict[Any, LabelledWindows]) -> None:
             "no window of the training blocks has a fault, so there is nothing to learn: the log's events may lie "
             "outside the samples' time (see 'rarefault describe'), or all in the held-out blocks (change split.seed)"
         )
-
-
-def _absent_classes(history: History, parts: dict[Any, LabelledWindows]) -> list[str]:
-    notes = []
-    for c, name in enumerate(history.classes):
-        without = [part for part in PARTS if not (parts[part].label == c).any()]
-        if not without:
-            continue
-        effect = "the model cannot learn it" if "train" in without else "it cannot be scored there"
-        notes.append(f"class {name} has no window in the {' and '.join(without)} blocks: {effect}")
-    return notes
 
 
 def _metrics(

@@ -40,6 +40,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=0.02,
         help="refuse int8 where macro-F1 falls by more (default: %(default)s)",
     )
+    parser.add_argument(
+        "--max-alarms-changed",
+        metavar="SHARE",
+        type=_share,
+        default=0.05,
+        help="refuse int8 where more of the alarms are raised in only one of float32 and int8 (default: %(default)s)",
+    )
     add_json_argument(parser)
 
 
@@ -61,7 +68,9 @@ def run(args: argparse.Namespace) -> int:
             RunDirectory(args.run),
             args.output,
             int8=args.int8,
-            limits=Int8Limits(changed=args.max_changed, macro_f1_loss=args.max_f1_loss),
+            limits=Int8Limits(
+                changed=args.max_changed, macro_f1_loss=args.max_f1_loss, alarms_changed=args.max_alarms_changed
+            ),
             on_stage=lambda text: progress.update(task, description=text, completed=stages.index(text)),
         )
     _print(console, made)
@@ -110,10 +119,14 @@ def _print(console: "Console", made: "Export") -> None:
         before = check.between
     console.print(table)
     if (effect := model.manifest.quantisation) is not None:
-        scores, alarms = effect["macro_f1"], effect["alarm_changes"]
+        scores, alarms, changes = effect["macro_f1"], effect["alarms"], effect["alarm_changes"]
         console.print(f"int8      {effect['changed']:.2%} of {effect['verdicts']} verdicts differ", highlight=False)
-        counts = f"{alarms['before']} in float32, {alarms['after']} in int8, {alarms['different']} in only one of them"
-        console.print(f"alarms    changes: {counts}", highlight=False)
+        only = f"{alarms['only_before']} in float32 alone, {alarms['only_after']} in int8 alone"
+        console.print(f"alarms    {alarms['before']} in float32, {alarms['after']} in int8: {only}", highlight=False)
+        counts = (
+            f"{changes['before']} in float32, {changes['after']} in int8, {changes['different']} in only one of them"
+        )
+        console.print(f"          changes, to the window: {counts}", highlight=False)
         if scores["float32"] is not None:
             console.print(
                 f"macro-F1  {scores['float32']:.4f} in float32, {scores['int8']:.4f} in int8", highlight=False

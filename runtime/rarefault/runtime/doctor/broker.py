@@ -264,8 +264,8 @@ def _tests(setup: Setup) -> dict[str, bytes]:
     probabilities = {name: float(name == NORMAL) for name in manifest.classes}
     plausible = [NORMAL] if manifest.decision.coverage else msgspec.UNSET
     messages: dict[str, msgspec.Struct] = {
-        "verdict": VerdictPayload(id_, NAME, now, now, NORMAL, 1.0, probabilities, model, now, plausible),
-        "alarm": AlarmPayload(id_, NAME, NORMAL, now, 1.0, {}, model),
+        "verdict": VerdictPayload(id_, NAME, now, now, NORMAL, 1.0, 1.0, probabilities, model, now, plausible),
+        "alarm": AlarmPayload(id_, NAME, NORMAL, now, 1.0, 1.0, {}, model),
     }
     if setup.config.feedback_topic:
         runtime = setup.config.publish.runtime_name

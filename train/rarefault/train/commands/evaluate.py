@@ -26,7 +26,8 @@ EPILOG = """examples:
   rarefault evaluate plant.onnx --data history/ --part all      a folder in the form of PHM 2015, all of it
   rarefault evaluate plant.onnx --data fleet.toml --part all --ray    many devices, on all processors of this machine
 
-Only blocks that training did not see say anything about new data; 'all' and 'train' are for looking, and say so.
+Only what training did not see says anything about new data. How much of the history the model has seen is told by its
+devices and times where a run directory is given; a model file knows its data's fingerprint and span alone.
 """
 
 
@@ -45,12 +46,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate."""
+    import msgspec
     from rich.console import Console
 
     from rarefault.train.commands.train import print_scores
     from rarefault.train.evaluate import Cluster, evaluate
     from rarefault.train.metrics import to_plain
     from rarefault.train.report import write_evaluation
+    from rarefault.train.run_directory import RunDirectory
+    from rarefault.train.seen import seen_by_file, seen_by_run
 
     console = Console(stderr=str(args.json) == "-")
     with console.status("reading model and history"):
@@ -62,13 +66,24 @@ def run(args: argparse.Namespace) -> int:
         )
         evaluation = evaluate(history, manifest, step, model_id, explained=args.report is not None, cluster=where)
     scores = to_plain(evaluation.scores)
-    seen = " - the model has SEEN these blocks" if args.part in {"train", "all"} else ""
-    print_scores(console, scores, f"{model_id}: {args.part} blocks{seen}")
+    if own is not None:
+        seen = seen_by_run(RunDirectory(args.model), history, held_out=args.part == "validation")
+    else:
+        seen = seen_by_file(manifest, history)
+    what = "the whole history" if args.part == "all" else f"{args.part} blocks"
+    title = f"{model_id}, {what} - {seen.said}"
+    print_scores(console, scores, title)
     if args.report is not None:
-        write_evaluation(args.report, evaluation, manifest, f"{model_id}, {args.part} blocks{seen}")
+        write_evaluation(args.report, evaluation, manifest, title)
         console.print(f"report  {args.report}", highlight=False)
     if args.json is not None:
-        write_json(args.json, {"model": model_id, "part": args.part, "history": history.fingerprint, **scores})
+        found = {
+            "model": model_id,
+            "part": args.part,
+            "history": history.fingerprint,
+            "seen": msgspec.to_builtins(seen),
+        }
+        write_json(args.json, {**found, **scores})
     return 0
 
 

@@ -30,8 +30,9 @@ The run directory holds metrics.json, report.html and the checkpoint for 'rarefa
 --from RUN starts from the weights of a finished run and trains on its training blocks and those of the new [data]
 together; what the configuration does not say comes from RUN. Channels, classes, grid, window and network stay as they
 are; what has other faults is trained anew. The new model is then held against the old one on the validation blocks of
-RUN and the test blocks of the new data. Where macro-F1 on the former falls by more than training.retrain_tolerance,
-the new model is not accepted: exit code 1, and the run cannot be exported.
+RUN and the test blocks of the new data. Where on either of both macro-F1 falls by more than
+training.retrain_tolerance, or false alarms per device and day rise by more than training.retrain_false_alarms, the new
+model is not accepted: exit code 1, and the run cannot be exported.
 """
 
 
