@@ -219,6 +219,29 @@ def recordings(draw: st.DrawFn) -> list[tuple[int, int, list[float]]]:
     return picked
 
 
+@st.composite
+def wrong_clocks(draw: st.DrawFn) -> list[tuple[int, int, list[float]]]:
+    """Devices that go on steadily, but for some samples in a row that are stamped far ahead, or come again."""
+    rng = np.random.default_rng(draw(st.integers(0, 1 << 32)))
+    made = []
+    for device in range(3):
+        time = 5_000
+        for _ in range(rng.integers(80)):
+            time += int(rng.integers(500, 9_000)) if rng.random() < 0.97 else int(rng.integers(20_000, 200_000))
+            made.append((device, time, [float(rng.integers(-5, 5)) if rng.random() < 0.7 else NAN for _ in range(3)]))
+    made.sort(key=lambda s: s[1] + int(rng.integers(0, 3_000)))
+    for _ in range(rng.integers(6) if made else 0):
+        device, ahead = int(rng.integers(3)), int(rng.choice([12_000, 60_000, 90_000, 150_000, 300_000, 5_000_000]))
+        first = int(rng.integers(len(made)))
+        mine = [i for i in range(first, len(made)) if made[i][0] == device][: int(rng.integers(1, 25))]
+        for i in mine:
+            made[i] = (device, made[i][1] + ahead, made[i][2])
+    for _ in range(rng.integers(3) if made else 0):
+        first = int(rng.integers(len(made)))
+        made[first:first] = made[max(0, first - int(rng.integers(1, 30))) : first]
+    return made
+
+
 def push(grid: Grid, part: list[tuple[int, int, list[float]]]) -> Bins:
     return grid.push([s[0] for s in part], [s[1] for s in part], np.array([s[2] for s in part]).reshape(-1, 3))
 
@@ -234,7 +257,7 @@ def per_device(pushed: list[Bins], device: int) -> tuple[np.ndarray, np.ndarray,
 
 
 @settings(max_examples=300)
-@given(specs, recordings(), st.lists(st.integers(0, 100), max_size=8))
+@given(specs, recordings() | wrong_clocks(), st.lists(st.integers(0, 100), max_size=8))
 def test_any_cutting_into_pushes_gives_what_the_rules_say(
     spec: GridSpec, recording: list[tuple[int, int, list[float]]], cuts: list[int]
 ) -> None:
@@ -274,7 +297,12 @@ def stitch(pushed: list[Windows], device: int) -> tuple[list[int], list[bool], n
 
 @settings(max_examples=200)
 @given(
-    specs, recordings(), st.lists(st.integers(0, 100), max_size=8), st.integers(1, 5), st.integers(1, 4), st.booleans()
+    specs,
+    recordings() | wrong_clocks(),
+    st.lists(st.integers(0, 100), max_size=8),
+    st.integers(1, 5),
+    st.integers(1, 4),
+    st.booleans(),
 )
 def test_bulk_and_incremental_windows_are_the_same(
     spec: GridSpec,
