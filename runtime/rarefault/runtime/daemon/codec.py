@@ -23,6 +23,9 @@ from rarefault.runtime.times import format_ms, parse_time_ms
 #: The grid keeps float32; a larger value would become infinite there.
 LARGEST_VALUE = float(np.finfo(np.float32).max)
 
+#: Devices whose samples are too new that are told apart; two would do.
+MANY = 1000
+
 #: Where a channel stands in a message: names to columns, or to what is inside the object of that name.
 Columns = dict[str, "int | Columns"]
 
@@ -39,6 +42,7 @@ class Codec:
 
     Attributes:
         samples: number of samples read so far.
+        too_new: devices whose samples were too new, since the last sample that was taken.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class Codec:
     ) -> None:
         self.rejections = rejections
         self.samples = 0
+        self.too_new: set[str] = set()
         self._config = config
         self._template = Template(config.topic)
         self._columns = columns
@@ -164,7 +169,12 @@ class Codec:
             raise RejectionError(
                 Reason.TOO_LARGE, f"a sample of {len(values)} values, the limit is {config.max_values}"
             )
-        time_ms = self._time(_at(sample, config.time), arrived_ms, retained=retained)
+        try:
+            time_ms = self._time(_at(sample, config.time), arrived_ms, retained=retained)
+        except RejectionError as error:
+            if error.reason is Reason.TOO_NEW and len(self.too_new) < MANY:
+                self.too_new.add(device)
+            raise
         cells: list[tuple[int, float]] = []
         unknown: list[str] = []
         _collect(values, self._columns, cells, unknown)
@@ -179,6 +189,8 @@ class Codec:
                 Reason.TOO_FAST, f"device {quote(device)} sends more than {self._rates.per_s:g} samples a second"
             )
         rows.append(slot, time_ms, cells)
+        if self.too_new:
+            self.too_new.clear()
         if unknown:
             self.rejections.add_unknown_channels(device, len(unknown), unknown[0])
 
