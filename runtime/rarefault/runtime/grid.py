@@ -154,6 +154,7 @@ class Grid:
     def state(self) -> dict[str, NDArray[Any]]:
         """All that the grid remembers of its devices, as arrays."""
         arrays = {name: getattr(self, name) for name in _REMEMBERED} | self.clocks.state()
+        arrays["restart_after"] = np.array(self.spec.restart_after)  # for readers of a snapshot without the model
         return arrays | {"counts": np.array([self.accepted, self.late, self.distrusted, self.restarts])}
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from rarefault.runtime.clocks import Clocks
 from rarefault.runtime.decision import STATE_NO_DATA, AlarmChange, Decision
 from rarefault.runtime.engine import Engine, Step
 from rarefault.runtime.explain import explain
 from rarefault.runtime.grid import Bins, Bool, Float32, Float64, Grid, Int32, Int64
-from rarefault.runtime.manifest import NO_DATA, UNKNOWN, Manifest
+from rarefault.runtime.manifest import NO_DATA, UNKNOWN, GridSpec, Manifest
 from rarefault.runtime.streams import Streams, Windows
 
 
@@ -205,6 +206,46 @@ class Pipeline:
         return int(end_ms) - self.manifest.window.length * self.manifest.grid.period_ms
 
 
+@dataclass(frozen=True, slots=True)
+class DeviceClock:
+    """What a snapshot knows of a device's time.
+
+    Attributes:
+        newest_ms: largest time believed.
+        heard_ms: time of its last sample, be it late because its clock was wrong before.
+        late_run: number of late samples since the last one on time.
+        muted: whether all of its samples have been late for a while.
+    """
+
+    newest_ms: int
+    heard_ms: int
+    late_run: int
+    muted: bool
+
+
+def device_clocks(snapshot: bytes) -> dict[str, DeviceClock]:
+    """The devices' clocks in a pipeline's snapshot, by name; empty where it is of another release."""
+    try:
+        with np.load(io.BytesIO(snapshot), allow_pickle=False) as found:
+            state = {name.removeprefix("grid."): found[name] for name in found.files if name.startswith("grid.")}
+            names = [str(name) for name in found["devices"]]
+        clocks = Clocks(GridSpec(restart_after=int(state["restart_after"])))
+        clocks.allocate(len(state["newest_ms"]))
+        clocks.restore(state)
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
+        return {}
+    slots = np.array([slot for slot, name in enumerate(names) if name and slot < clocks.capacity], np.int64)
+    muted = set(clocks.muted().tolist())
+    columns = zip(
+        slots.tolist(),
+        clocks.newest_ms[slots].tolist(),
+        clocks.heard_ms(slots).tolist(),
+        clocks.late_run[slots].tolist(),
+        strict=True,
+    )
+    return {names[slot]: DeviceClock(newest, heard, late, slot in muted) for slot, newest, heard, late in columns}
+
+
 def _joined(parts: list[Verdicts]) -> Verdicts:
     """The verdicts of several parts of a push, sorted by device; those of one device stay in their order."""
     device = np.concatenate([part.device for part in parts])
@@ -213,8 +254,15 @@ def _joined(parts: list[Verdicts]) -> Verdicts:
     def column(name: str) -> Any:
         return np.concatenate([getattr(part, name) for part in parts])[order]
 
-    names = ("end_ms", "fresh", "log_prob", "posterior", "fault")
-    return Verdicts(device[order], *map(column, names), [alarm for part in parts for alarm in part.alarms])
+    return Verdicts(
+        device[order],
+        column("end_ms"),
+        column("fresh"),
+        column("log_prob"),
+        column("posterior"),
+        column("fault"),
+        [alarm for part in parts for alarm in part.alarms],
+    )
 
 
 def verdict_id(device: str, end_ms: int, model_id: str) -> str:

@@ -121,9 +121,10 @@ class ClockTrust:
         self._contradictions = devices if waits else 0
         return waits
 
-    def reconsider(self) -> None:
-        """More has come: see again whether the devices contradict."""
-        self._contradictions = 0
+    @property
+    def contradicted(self) -> bool:
+        """Whether it is the devices that contradict, and nothing else."""
+        return bool(self._contradictions)
 
     def agree(self) -> None:
         """A device has sent what fits the clock, or the clock was set: begin anew to wait."""

@@ -169,12 +169,7 @@ class Codec:
             raise RejectionError(
                 Reason.TOO_LARGE, f"a sample of {len(values)} values, the limit is {config.max_values}"
             )
-        try:
-            time_ms = self._time(_at(sample, config.time), arrived_ms, retained=retained)
-        except RejectionError as error:
-            if error.reason is Reason.TOO_NEW and len(self.too_new) < MANY:
-                self.too_new.add(device)
-            raise
+        time_ms = self._time(_at(sample, config.time), arrived_ms, device, retained=retained)
         cells: list[tuple[int, float]] = []
         unknown: list[str] = []
         _collect(values, self._columns, cells, unknown)
@@ -189,12 +184,11 @@ class Codec:
                 Reason.TOO_FAST, f"device {quote(device)} sends more than {self._rates.per_s:g} samples a second"
             )
         rows.append(slot, time_ms, cells)
-        if self.too_new:
-            self.too_new.clear()
+        self.too_new.clear()
         if unknown:
             self.rejections.add_unknown_channels(device, len(unknown), unknown[0])
 
-    def _time(self, value: Any, arrived_ms: int, *, retained: bool) -> int:
+    def _time(self, value: Any, arrived_ms: int, device: str, *, retained: bool) -> int:
         if value is None:
             if retained:
                 raise RejectionError(Reason.BAD_TIME, "a retained message without a time may be of any age")
@@ -206,6 +200,8 @@ class Codec:
         except (ValueError, OverflowError):
             raise RejectionError(Reason.BAD_TIME, f"{self._config.time!r} is {quote(value)}") from None
         if time_ms - arrived_ms > self._max_future_ms:
+            if len(self.too_new) < MANY:
+                self.too_new.add(device)
             raise RejectionError(
                 Reason.TOO_NEW,
                 f"its time {format_ms(time_ms)} is {(time_ms - arrived_ms) / 1000:.0f} s ahead of this clock, "

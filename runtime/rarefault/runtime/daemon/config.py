@@ -147,8 +147,8 @@ class TelemetryConfig(Section, frozen=True):
     max_age_s: Seconds = 7 * 86400.0
     """A sample may be this old; ``inf`` for the replay of history."""
     clock_wait_s: Annotated[float, msgspec.Meta(ge=0)] = 600.0
-    """How long telemetry waits at the broker while the daemon's clock seems to be behind: behind the journal, not set by
-    the system, or behind all devices. ``inf`` is for ever. Before the model's training, it always waits."""
+    """How long telemetry waits at the broker while the daemon's clock seems to be behind: behind the journal, not set
+    by the system, or behind all devices. ``inf`` is for ever. Before the model's training, it always waits."""
     silent_after_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     """A device of which nothing arrives for so long has ``no data``; 0 is the model's ``max_gap_s``, ``inf`` never."""
 
@@ -225,7 +225,7 @@ class JournalConfig(Section, frozen=True):
     snapshot_s: Seconds = 60.0
     """Time between two snapshots of the devices' memory; a restart processes again what came after the last."""
     keep_days: Seconds = 30.0
-    """Samples older than this are deleted. A clock that is ahead of the journal's own samples does not make them old."""
+    """Samples older than this are deleted, by the journal's own newest ones: a clock that is ahead makes none old."""
     max_bytes: Annotated[int, msgspec.Meta(ge=1 << 20)] = 1 << 30
     """The oldest samples beyond this size are deleted."""
     max_rejected_bytes: Annotated[int, msgspec.Meta(ge=0)] = 16 << 20

@@ -213,7 +213,10 @@ class Link:
             return  # full of wake-ups already, or closed
 
     def close(self, timeout_s: float, farewell: bytes = b"") -> None:
-        """Say ``offline``, and the last word on the health topic if there is one, leave, and give back the sockets. What was not acknowledged stays with the broker."""
+        """Say ``offline`` (and ``farewell`` on the health topic), leave, and give back the sockets.
+
+        What was not acknowledged stays with the broker.
+        """
         connection = self._connection
         if connection is not None and connection.up:
             if farewell:

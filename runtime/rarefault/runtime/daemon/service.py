@@ -89,7 +89,9 @@ class Service:
         self.clock = WallClock()
         self.clock_trust = ClockTrust(self.clock, config.telemetry.max_future_s, config.telemetry.clock_wait_s)
         self.clock_steps = 0
-        self._clock_problem, self._waiting_then = "", 0
+        self._clock_problem = ""
+        self._look_again = False  # whether to see once more if all devices contradict the clock
+        self._seen_waiting, self._seen_at = 0, 0.0
         self._equip()
 
     def _equip(self) -> None:
@@ -189,6 +191,7 @@ class Service:
             return
         begin, since = time.monotonic(), self._waiting_since
         messages = self._take()
+        self._look_again = False
         self._waiting_since = begin if self.link.waiting else None
         self._send()
         if messages:
@@ -264,6 +267,7 @@ class Service:
             self.rejections.take_aside()
             self.rejections.go_back(mark)
             self.link.give_back(taken)
+            self._seen_waiting = self.link.waiting
             return []
         work = Work(self.rows, rejected=self.rejections.take_aside(), feedback=feedback)
         if self._do(work):
@@ -315,7 +319,7 @@ class Service:
             self._sampled_log.say(
                 "distrusted",
                 logging.WARNING,
-                "dropped %d samples that were far ahead of all others of their device: its clock was wrong for a moment",
+                "dropped %d samples that were far ahead of all others of their device: its clock was wrong, once",
                 distrusted,
             )
         if late:
@@ -374,7 +378,7 @@ class Service:
 
     def _hold(self) -> bool:
         """Whether telemetry must wait, unacknowledged, because it or its verdicts might find no room."""
-        if self.keeper.waiting or self._clock_problem:
+        if self.keeper.waiting or (self._clock_problem and not self._look_again):
             return True
         if not self.keeper.outbox.crowded:
             self._stalled = False
@@ -399,15 +403,17 @@ class Service:
             )
             self.link.shift(step_ms, self.clock.now_ms())
             self.clock_trust.agree()
-        elif self._clock_problem and self.link.waiting != self._waiting_then:
-            self.clock_trust.reconsider()
         problem = self.clock_trust.problem()
         if problem and not self._clock_problem:
             log.error("%s", problem)
         elif self._clock_problem and not problem:
             log.info("telemetry is taken again")
             self.presence.listen(time.monotonic())
-        self._clock_problem, self._waiting_then = problem, self.link.waiting
+        self._clock_problem = problem
+        now = time.monotonic()
+        if problem and self.link.waiting != self._seen_waiting and now - self._seen_at >= IDLE_S:
+            # More has come: perhaps from a device that does not contradict.
+            self._look_again, self._seen_at = self.clock_trust.contradicted, now
 
     def _contradicted(self, accepted: int) -> bool:
         """Whether it is this clock that is behind: all devices send from the future, and not one of them alone."""
