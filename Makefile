@@ -6,9 +6,11 @@ STAMP := $(VENV)/.rarefault-ready
 BENCH_VENV ?= .venv-bench
 MOSQUITTO := $(shell PATH="$$PATH:/usr/sbin:/usr/local/sbin" command -v mosquitto 2>/dev/null)
 STRACE := $(shell command -v strace 2>/dev/null)
+FAKETIME := $(wildcard /usr/lib/*/faketime/libfaketimeMT.so.1 /usr/lib*/faketime/libfaketimeMT.so.1)
+SYSTEM := $(if $(MOSQUITTO),,mosquitto) $(if $(FAKETIME),,faketime) $(if $(STRACE),,strace)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup mosquitto check test demo bench bench-faults bench-quality bench-novelty bench-front bench-speed bench-training clean
+.PHONY: help setup system check test demo bench bench-faults bench-quality bench-novelty bench-front bench-speed bench-training clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -22,13 +24,12 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-mosquitto: ## the MQTT broker that the tests start, and what watches the daemon's connections
-ifeq ($(and $(MOSQUITTO),$(STRACE)),)
+system: ## the MQTT broker that the tests start, what sets a daemon's clock, and what watches its connections
+ifneq ($(strip $(SYSTEM)),)
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
-	    apt-get install -y -qq --no-install-recommends mosquitto strace || [ -n "$(MOSQUITTO)" ]; \
-	elif [ -z "$(MOSQUITTO)" ]; then \
-	  echo "The tests need the MQTT broker Mosquitto, which is not installed here: sudo apt-get install mosquitto" >&2; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(SYSTEM); \
+	elif [ -z "$(MOSQUITTO)" ] || [ -z "$(FAKETIME)" ]; then \
+	  echo "The tests need the MQTT broker Mosquitto and libfaketime: sudo apt-get install $(strip $(SYSTEM))" >&2; \
 	  exit 1; \
 	fi
 endif
@@ -38,7 +39,7 @@ check: setup ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: setup mosquitto ## all tests; those on real data need RAREFAULT_DATA
+test: setup system ## all tests; those on real data need RAREFAULT_DATA
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 demo: setup ## everything on one machine: simulate, train, export, serve, compare
@@ -49,7 +50,7 @@ bench: setup ## the measurements
 	@if [ -n "$$RAREFAULT_DATA" ]; then $(BIN)/python benchmarks/served.py; \
 	  else echo "RAREFAULT_DATA is not set: what is served is not measured"; fi
 
-bench-faults: setup mosquitto ## kill, freeze and starve daemon and broker, and count what is lost (--quick: FAULTS_ARGS)
+bench-faults: setup system ## kill, freeze and starve daemon and broker, set clocks, and count what is lost (--quick: FAULTS_ARGS)
 	$(BIN)/python benchmarks/faults.py $(FAULTS_ARGS)
 
 bench-quality: $(BENCH_VENV)/.ready ## every method on the same blocks; hours (--quick and more: QUALITY_ARGS)
@@ -63,7 +64,7 @@ bench-novelty: $(BENCH_VENV)/.ready ## what is said of a fault that training has
 bench-front: $(BENCH_VENV)/.ready ## what the presets score, and what a verdict costs with each; hours
 	$(BENCH_VENV)/bin/python -m benchmarks.front
 
-bench-speed: setup mosquitto ## the daemon beside what one would write by hand; an hour (--quick and more: SPEED_ARGS)
+bench-speed: setup system ## the daemon beside what one would write by hand; an hour (--quick and more: SPEED_ARGS)
 	$(BIN)/python -m benchmarks.speed $(SPEED_ARGS)
 
 bench-training: setup ## memory of a training on a history, and on one ten times as long

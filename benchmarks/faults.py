@@ -1,16 +1,17 @@
 """Fault injection: whatever happens to the daemon and its broker, the verdicts are those of an undisturbed run.
 
 A recording of telemetry is played through Mosquitto to the daemon while both are killed (SIGKILL) and frozen (SIGSTOP)
-at random moments, the journal's disk fills up, and malformed messages are mixed in; in the recording the devices'
-clocks step, samples come twice and out of order, and devices pause. Afterwards the verdicts that arrived are compared
-with those of the same daemon over the same recording left in peace.
+at random moments, the journal's disk fills up, and malformed messages are mixed in. The daemon's own clock is set a day
+ahead and back while it runs, and is two hours behind when it starts. In the recording the devices' clocks step or are
+far ahead for a moment, samples come twice and out of order, and devices pause. Afterwards the verdicts that arrived are
+compared with those of the same daemon over the same recording left in peace.
 
 A killed broker loses what only its memory held, which no daemon can bring back. So the sender does what a device with a
 store does: after a broker's death it sends again what the daemon has not kept. The broker saves its sessions at every
 change; but to Mosquitto it is none that a message is on its way to a client that is there, until that confirms it. So
 the consumer has read what was sent to it before the broker is killed.
 
-Exit code 0: nothing lost, nothing contradicting, nothing that should not be there.
+Exit code 0: nothing lost, nothing contradicting, nothing that should not be there, no device left muted.
 """
 
 import argparse
@@ -39,6 +40,7 @@ from rarefault.runtime.model_file import LoadedModel, load_model
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.faults_parts.fake_clock import FakeClock  # noqa: E402
 from benchmarks.faults_parts.programs import Client, Process, small_disk  # noqa: E402
 from benchmarks.faults_parts.recording import DEVICES, MALFORMED, Recording, Verdicts, compare  # noqa: E402
 
@@ -51,6 +53,7 @@ LEAD = 1000
 #: Messages before the last that is known to be kept; a sample that comes twice has one place only.
 SPARE = 50
 KINDS = ("daemon_kills", "broker_kills", "daemon_freezes", "broker_freezes", "disk_fills", "kills_of_both")
+KINDS += ("clock_ahead", "clock_behind_at_boot")
 
 
 def main() -> int:
@@ -77,12 +80,16 @@ def main() -> int:
         disturbed.play(schedule)
     problems = compare(peaceful.verdicts, disturbed.verdicts)
     problems |= {"differing_in_peace": sum(compare(recording.expected, peaceful.verdicts).values())}
+    problems |= {"muted": len(disturbed.muted | peaceful.muted)}
     problems |= {"ended_alone": peaceful.ended_alone + disturbed.ended_alone}
     problems |= {"alarms_differ": sum(peaceful.alarms.get(d) != disturbed.alarms.get(d) for d in recording.devices)}
     result = {
         **disturbed.done,
         "messages": len(recording.messages),
         "disk_fills_felt": disturbed.disk_fills_felt,
+        "clock_steps": disturbed.clock_steps,
+        "absurd_stamps": recording.absurd_stamps,
+        "wrong_for_a_while": recording.wrong_for_a_while,
         "malformed": disturbed.malformed,
         "sent_again": disturbed.sent_again,
         "verdicts": len(peaceful.verdicts),
@@ -102,12 +109,13 @@ def main() -> int:
         path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     reached = disturbed.done["daemon_kills"] >= (5 if args.quick else 100)
     reached &= disturbed.done["broker_kills"] >= (2 if args.quick else 20)
+    reached &= disturbed.clock_steps >= (3 if args.quick else 20)
     return 0 if reached and not any(problems.values()) else 1
 
 
 def make_schedule(rng: random.Random, *, quick: bool) -> list[str]:
     """Kinds of faults in random order."""
-    counts = (5, 2, 1, 1, 1, 1) if quick else (110, 22, 8, 8, 3, 8)
+    counts = (5, 2, 1, 1, 1, 1, 1, 1) if quick else (110, 22, 8, 8, 3, 8, 8, 8)
     schedule = [kind for kind, count in zip(KINDS, counts, strict=True) for _ in range(count)]
     rng.shuffle(schedule)
     return schedule
@@ -122,6 +130,8 @@ class Run:
         done: number of faults of each kind.
         disk_fills_felt: number of full disks on which the daemon could not keep a turn.
         owed_at_end: verdicts and alarms that the daemon still had to bring to the broker when the run was over.
+        clock_steps: how often the daemon's clock was set while it ran.
+        muted: devices that were left with all of their samples late.
         ended_alone: how often daemon or broker had ended before they were killed.
     """
 
@@ -132,6 +142,8 @@ class Run:
         self.alarms: dict[str, dict[str, Any]] = {}
         self.done = dict.fromkeys(KINDS, 0)
         self.malformed = self.sent_again = self.ended_alone = self.disk_fills_felt = self.owed_at_end = 0
+        self.clock_steps = 0
+        self.muted: set[str] = set()
         self.disk, self.store = folder / "disk", folder / "store"
         self.disk.mkdir()
         self.store.mkdir()
@@ -158,7 +170,8 @@ class Run:
             sys.exit("this needs the broker Mosquitto: apt-get install mosquitto")
         self.broker = Process([program, "-c", str(conf)], folder / "mosquitto.log")
         daemon = [sys.executable, "-m", "rarefault.runtime.cli", "run", str(config)]
-        self.daemon = Process(daemon, folder / "edge.log")
+        self.clock = FakeClock(folder / "faketime")
+        self.daemon = Process(daemon, folder / "edge.log", self.clock.environment)
 
     def play(self, schedule: list[str]) -> None:
         """Play the recording, a part of it for each fault, and wait for the last verdict."""
@@ -185,6 +198,8 @@ class Run:
                 shutil.copytree(self.folder, kept, dirs_exist_ok=True)
                 say(f"the verdicts are not as they should be; logs, journal and the broker's store are in {kept}")
             code = self.daemon.kill(signal.SIGTERM)
+            with JournalReader(self.disk / "edge.journal") as reader:
+                self.muted = {name for name, clock in reader.clocks().items() if clock.muted}
         if code != 0:
             sys.exit(f"the daemon ended with exit code {code}:\n{self._last_words()}")
 
@@ -273,7 +288,42 @@ class Run:
 
     def _failed_turns(self) -> int:
         """How often the daemon has said that it could not keep a turn."""
-        return self.daemon.log.read_text(encoding="utf-8", errors="replace").count("a turn could not be kept")
+        return self._said("a turn could not be kept")
+
+    def _clock_ahead(self, *_clients: Client) -> None:
+        """The gateway is a day ahead for a moment, and the daemon notices both ways."""
+        self._step(86_400)
+        time.sleep(self.rng.uniform(0.3, 1.5))
+        self._step(0)
+        self.done["clock_ahead"] += 1
+
+    def _clock_behind_at_boot(self, *_clients: Client) -> None:
+        """The daemon starts two hours behind, takes nothing, and goes on once the clock is set."""
+        self._note("daemon_kills", self.daemon.kill())
+        before = self._said("this machine's clock cannot be right")
+        self.clock.set(-7200)
+        self.daemon.start()
+        self._until_said("this machine's clock cannot be right", before)
+        time.sleep(self.rng.uniform(0.3, 1.5))
+        self._step(0)
+        self.done["clock_behind_at_boot"] += 1
+
+    def _step(self, seconds: int) -> None:
+        """Set the clock of the daemon that runs, so far ahead of the right time."""
+        before = self._said("this machine's clock was set")
+        self.clock.set(seconds)
+        self.clock_steps += self._until_said("this machine's clock was set", before)
+
+    def _said(self, words: str) -> int:
+        """How often the daemon has said so."""
+        return self.daemon.log.read_text(encoding="utf-8", errors="replace").count(words)
+
+    def _until_said(self, words: str, before: int) -> bool:
+        """Wait until the daemon says something once more; whether it did."""
+        deadline = time.monotonic() + PATIENCE_S
+        while self._said(words) == before and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return self._said(words) > before
 
     def _send(self, device: Client) -> None:
         """Send what may be sent; after a death of the broker, all again that the daemon may not have."""
@@ -360,7 +410,7 @@ class Run:
         elif leaf == "alarm":
             alarm = json.loads(payload)
             self.alarms[device] = {key: alarm[key] for key in ("id", "state", "since", "model")}
-        else:
+        elif leaf == "status":
             self.alarms[device] = {"status": payload.decode()}
 
     def _wait(self, condition: Callable[[], object]) -> None:

@@ -123,12 +123,13 @@ class Process:
 
     command: list[str]
     log: Path
+    environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = field(default=None)
 
     def start(self) -> None:
         """Start it."""
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(self.command, stdout=log, stderr=log)
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log, env=os.environ | self.environment)
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> int:
         """End it, and return its exit code: not that of the signal where it had ended by itself."""

@@ -30,6 +30,11 @@ MALFORMED = (
     b'{"values": {"c1.S1": 1' + b"0" * 400 + b"}}",
 )
 
+#: Messages at the end in which clocks are right: a device whose clock has just gone back would still be late.
+CALM = 600
+#: How far ahead single absurd stamps are, seconds: beyond the grid's gap, and what the recording's pauses reach.
+ABSURD_S = (3600, 86_400)
+
 #: Topic and payload.
 Message = tuple[str, bytes]
 
@@ -60,7 +65,18 @@ def compare(peaceful: Verdicts, disturbed: Verdicts) -> dict[str, int]:
 
 
 class Recording:
-    """Telemetry of devices whose clocks step and that repeat themselves, and the verdicts of the offline pipeline."""
+    """Telemetry of devices whose clocks step and that repeat themselves, and the verdicts of the offline pipeline.
+
+    Some clocks are a day ahead for a few samples, or a few minutes for one: the verdicts follow from the rules. Single
+    samples are stamped far ahead: the verdicts are those of a recording without them.
+
+    Attributes:
+        devices: their names.
+        messages: in their order.
+        absurd_stamps: number of single samples that are stamped far ahead.
+        wrong_for_a_while: how often a clock was a day ahead for a few samples.
+        expected: verdicts by id.
+    """
 
     def __init__(self, model: LoadedModel, n_messages: int, seed: int) -> None:
         rng = np.random.default_rng(seed)
@@ -71,15 +87,22 @@ class Recording:
         meter = np.zeros(DEVICES)
         center = np.array([700, 650, 720, 0])
         rows: list[tuple[int, int, dict[str, float]]] = []
+        absurd: list[bool] = []  # for each row, whether it counts for nothing
+        wrong = np.zeros(DEVICES, np.int64)  # samples for which a clock is a day ahead
+        self.wrong_for_a_while = 0
         while len(rows) < n_messages:
+            calm = len(rows) > n_messages - CALM
             i = int(rng.integers(DEVICES))
             kind = rng.random()
             # Mostly every 20 s; sometimes a pause within the grid's gap or beyond, or a step of the clock either way.
             step = 20_000
             if kind < 0.004:
                 step = int(rng.integers(120_000, 900_000))
-            elif kind < 0.008:
+            elif kind < 0.008 and not calm:
                 step = -int(rng.integers(30_000, 200_000))
+            elif kind < 0.009 and not calm and not wrong[i]:
+                wrong[i] = rng.integers(2, 6)
+                self.wrong_for_a_while += 1
             clock[i] += step + int(rng.integers(-4000, 4000))
             level[i] += rng.normal(scale=0.4, size=len(channels))
             meter[i] += rng.random()
@@ -88,15 +111,23 @@ class Recording:
             )
             kept = {name: value for name, value in values.items() if rng.random() < 0.85} or {channels[0]: 700.0}
             late_by = int(rng.integers(0, 50_000)) if rng.random() < 0.05 else 0
-            rows.append((i, int(clock[i]) - late_by, kept))
+            ahead = 86_400_000 if wrong[i] else 290_000 if rng.random() < 0.002 and not calm else 0
+            if not wrong[i] and not calm and rng.random() < 0.01:
+                rows.append((i, int(clock[i]) + 1000 * int(rng.integers(*ABSURD_S)), kept))
+            absurd += [True] * (len(rows) - len(absurd))
+            wrong[i] = max(0, wrong[i] - 1)
+            rows.append((i, int(clock[i]) - late_by + ahead, kept))
             if rng.random() < 0.03:
                 rows.append(rows[-1])
+            absurd += [False] * (len(rows) - len(absurd))
         self.messages: list[Message] = [
             (f"telemetry/{self.devices[i]}", json.dumps({"time": format_ms(t), "values": v}).encode())
             for i, t, v in rows
         ]
         #: Place of a sample in the recording, by what the journal knows of it.
         self.place = {(self.devices[i], t): n for n, (i, t, _) in reversed(list(enumerate(rows)))}
+        self.absurd_stamps = sum(absurd)
+        rows = [row for row, no in zip(rows, absurd, strict=True) if not no]
         pipeline = Pipeline(model.manifest, model.step, model.model_id)
         slots = [pipeline.slot(device) for device in self.devices]
         verdicts = pipeline.push(

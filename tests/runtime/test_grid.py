@@ -29,6 +29,16 @@ class PlainDevice:
     held: list[tuple[int, float] | None] = field(default_factory=list)
     meter: list[tuple[int, float] | None] = field(default_factory=list)
     late: int = 0
+    accepted: int = 0
+    distrusted: int = 0
+    restarts: int = 0
+    late_run: int = 0
+    strays: list[int] = field(default_factory=list)
+    waiting: list[tuple[int, list[float]]] = field(default_factory=list)
+    begin: int = -1
+    floor: int = -1
+    cut: int = -1
+    stretches: list[tuple[int, int]] = field(default_factory=list)
     bins: list[tuple[int, list[float], bool]] = field(default_factory=list)
 
     def bin(self, time: int) -> int:
@@ -41,23 +51,112 @@ class PlainDevice:
         return (index + (offset == 0)) * self.spec.period_ms + offset
 
     def push(self, time: int, values: list[float]) -> None:
-        lateness = self.spec.lateness_ms
+        """One sample: what its time says of the device's time."""
+        gap = round(self.spec.max_gap_s * 1000)
         index = self.bin(time)
-        if self.newest is not None and self.end(index) + lateness <= self.newest:
-            self.late += 1
+        if self.newest is None:
+            self.begin = index
+            self.place(time, values)
+        elif index <= self.floor or any(self.begin < a <= index <= z for a, z in self.stretches):
+            self.miss()  # judged before
+        elif time > self.newest + gap:
+            self.far_ahead(time, values, gap)
+        elif self.end(index) + self.spec.lateness_ms <= self.newest:
+            self.miss()
+            if self.is_one_too_many(time, index, gap):
+                self.late -= 1
+                self.start_anew(time, values, index)
         else:
-            cells = self.open.setdefault(index, [(-1, NAN)] * len(values))
-            for c, value in enumerate(values):
-                if not math.isnan(value) and time >= cells[c][0]:
-                    cells[c] = (time, value)
+            self.cross(index)
+            if time > self.newest:
+                self.distrust()
+            self.begin = min(self.begin, index)
+            self.place(time, values)
+
+    def far_ahead(self, time: int, values: list[float], gap: int) -> None:
+        waiting = self.waiting[0][0] if self.waiting else None
+        if waiting is None or time == waiting:
+            self.waiting.append((time, values))
+        elif time < waiting - gap:
+            self.distrust()
+            self.waiting.append((time, values))
+        else:
+            assert self.newest is not None
+            self.cross(first := self.bin(min(time, waiting)))
+            if self.begin <= self.bin(self.newest):  # else it has just crossed a stretch
+                self.remember((self.begin, self.bin(self.newest)), first)
+            self.begin = first
+            agreed, self.waiting = self.waiting, []
+            for sample in agreed:
+                self.place(*sample)
+            if time > waiting + gap:
+                self.waiting = [(time, values)]
+            else:
+                self.place(time, values)
+
+    def miss(self) -> None:
+        self.late += 1
+        self.late_run += 1
+
+    def distrust(self) -> None:
+        self.distrusted += len(self.waiting)
+        self.waiting = []
+
+    def is_one_too_many(self, time: int, index: int, gap: int) -> bool:
+        if index >= self.begin or any(a <= index <= z for a, z in self.stretches):
+            return False
+        if not self.strays or abs(time - self.strays[-1]) > gap:
+            self.strays = [time]
+        elif time > self.strays[-1]:
+            self.strays.append(time)
+            long = len(self.strays) >= 3 and time - self.strays[0] >= gap
+            return long or len(self.strays) >= self.spec.restart_after
+        return False
+
+    def start_anew(self, time: int, values: list[float], index: int) -> None:
+        assert self.newest is not None
+        self.distrust()
+        self.restarts += 1
+        self.floor = index - 1
+        self.stretches = [s for s in self.stretches if s[1] > self.floor]
+        self.remember((self.begin, self.bin(self.newest)), index)
+        self.newest = self.occupied = None
+        self.open.clear()
+        self.begin = index
+        self.place(time, values)
+
+    def cross(self, index: int) -> None:
+        crossed = [z for a, z in self.stretches if self.begin < a and z < index]
+        if crossed:
+            self.floor = max(crossed)
+            self.stretches = [s for s in self.stretches if s[1] > self.floor]
+            self.begin = self.cut = self.floor + 1
+
+    def remember(self, stretch: tuple[int, int], present: int) -> None:
+        self.stretches = sorted([*self.stretches, stretch])
+        if len(self.stretches) > 4:
+            if self.stretches[0][1] < present:
+                self.floor = max(self.floor, self.stretches.pop(0)[1])
+            else:
+                self.stretches.pop()
+
+    def place(self, time: int, values: list[float]) -> None:
+        """Into its bin; bins before it close."""
+        self.late_run, self.strays = 0, []
+        cells = self.open.setdefault(self.bin(time), [(-1, NAN)] * len(values))
+        for c, value in enumerate(values):
+            if not math.isnan(value) and time >= cells[c][0]:
+                cells[c] = (time, value)
+        self.accepted += 1
         self.newest = max(time, self.newest if self.newest is not None else time)
         for b in sorted(self.open):
-            if self.end(b) + lateness <= self.newest:
+            if self.end(b) + self.spec.lateness_ms <= self.newest:
                 self.close(b, [value for _, value in self.open.pop(b)])
 
     def close(self, index: int, values: list[float]) -> None:
         n = len(values)
         reset = self.occupied is None or index - self.occupied > self.spec.gap_bins
+        reset = reset or (self.occupied is not None and self.occupied < self.cut <= index)
         if reset:
             self.held, self.meter = [None] * n, [None] * n
         else:
@@ -83,18 +182,20 @@ class PlainDevice:
 
 
 specs = st.builds(
-    lambda period, offset, hold, late, gap: GridSpec(
+    lambda period, offset, hold, late, gap, restart: GridSpec(
         period_s=period,
         offset_s=round(offset * period, 3),
         max_hold_s=hold,
         allowed_lateness_s=late,
         max_gap_s=max(gap, period),
+        restart_after=restart,
     ),
     st.sampled_from([1.0, 7.0, 10.0]),
     st.sampled_from([0.0, 0.25, 0.999]),
     st.sampled_from([0.0, 5.0, 25.0, 60.0]),
     st.sampled_from([0.0, 3.0, 25.0]),
     st.sampled_from([10.0, 30.0, 80.0]),
+    st.sampled_from([3, 5, 20]),
 )
 values = st.one_of(st.just(NAN), st.integers(-5, 5).map(float))
 sample = st.tuples(st.integers(0, 2), st.integers(0, 200_000), st.lists(values, min_size=3, max_size=3))
@@ -110,7 +211,35 @@ def recordings(draw: st.DrawFn) -> list[tuple[int, int, list[float]]]:
     repeats = draw(st.lists(st.integers(0, max(len(picked) - 1, 0)), max_size=5)) if picked else []
     for r in repeats:
         picked.insert(r, picked[r])
+    # Now and then a clock is far ahead for some samples in a row.
+    for _ in range(draw(st.integers(0, 2)) if picked else 0):
+        first, n = draw(st.integers(0, len(picked) - 1)), draw(st.integers(1, 8))
+        ahead = draw(st.sampled_from([15_000, 60_000, 100_000, 10_000_000]))
+        picked[first : first + n] = [(d, t + ahead, v) for d, t, v in picked[first : first + n]]
     return picked
+
+
+@st.composite
+def wrong_clocks(draw: st.DrawFn) -> list[tuple[int, int, list[float]]]:
+    """Devices that go on steadily, but for some samples in a row that are stamped far ahead, or come again."""
+    rng = np.random.default_rng(draw(st.integers(0, 1 << 32)))
+    made = []
+    for device in range(3):
+        time = 5_000
+        for _ in range(rng.integers(80)):
+            time += int(rng.integers(500, 9_000)) if rng.random() < 0.97 else int(rng.integers(20_000, 200_000))
+            made.append((device, time, [float(rng.integers(-5, 5)) if rng.random() < 0.7 else NAN for _ in range(3)]))
+    made.sort(key=lambda s: s[1] + int(rng.integers(0, 3_000)))
+    for _ in range(rng.integers(6) if made else 0):
+        device, ahead = int(rng.integers(3)), int(rng.choice([12_000, 60_000, 90_000, 150_000, 300_000, 5_000_000]))
+        first = int(rng.integers(len(made)))
+        mine = [i for i in range(first, len(made)) if made[i][0] == device][: int(rng.integers(1, 25))]
+        for i in mine:
+            made[i] = (device, made[i][1] + ahead, made[i][2])
+    for _ in range(rng.integers(3) if made else 0):
+        first = int(rng.integers(len(made)))
+        made[first:first] = made[max(0, first - int(rng.integers(1, 30))) : first]
+    return made
 
 
 def push(grid: Grid, part: list[tuple[int, int, list[float]]]) -> Bins:
@@ -128,7 +257,7 @@ def per_device(pushed: list[Bins], device: int) -> tuple[np.ndarray, np.ndarray,
 
 
 @settings(max_examples=300)
-@given(specs, recordings(), st.lists(st.integers(0, 100), max_size=8))
+@given(specs, recordings() | wrong_clocks(), st.lists(st.integers(0, 100), max_size=8))
 def test_any_cutting_into_pushes_gives_what_the_rules_say(
     spec: GridSpec, recording: list[tuple[int, int, list[float]]], cuts: list[int]
 ) -> None:
@@ -137,11 +266,15 @@ def test_any_cutting_into_pushes_gives_what_the_rules_say(
     plain = [PlainDevice(spec, counters) for _ in range(3)]
     for device, time, row in recording:
         plain[device].push(time, list(row))
+    for d in plain:
+        assert len({b[0] for b in d.bins}) == len(d.bins), "a bin was emitted twice"
     for parts in ([recording], cut(recording, cuts), [[s] for s in recording]):
         grid = Grid(spec, 3, counters)
         pushed = [push(grid, part) for part in parts] or [push(grid, [])]
-        assert grid.late == sum(d.late for d in plain)
-        assert grid.accepted + grid.late == len(recording)
+        assert (grid.accepted, grid.late, grid.distrusted, grid.restarts) == tuple(
+            sum(getattr(d, name) for d in plain) for name in ("accepted", "late", "distrusted", "restarts")
+        )
+        assert grid.accepted + grid.late + grid.distrusted + sum(len(d.waiting) for d in plain) == len(recording)
         for device, want in enumerate(plain):
             index, value, reset = per_device(pushed, device)
             assert index.tolist() == [b[0] for b in want.bins]
@@ -164,7 +297,12 @@ def stitch(pushed: list[Windows], device: int) -> tuple[list[int], list[bool], n
 
 @settings(max_examples=200)
 @given(
-    specs, recordings(), st.lists(st.integers(0, 100), max_size=8), st.integers(1, 5), st.integers(1, 4), st.booleans()
+    specs,
+    recordings() | wrong_clocks(),
+    st.lists(st.integers(0, 100), max_size=8),
+    st.integers(1, 5),
+    st.integers(1, 4),
+    st.booleans(),
 )
 def test_bulk_and_incremental_windows_are_the_same(
     spec: GridSpec,
@@ -215,7 +353,8 @@ def test_late_samples_are_counted_and_change_nothing() -> None:
 def test_a_far_jump_in_time_costs_no_memory() -> None:
     """A device whose clock jumps by decades gets a reset, not millions of empty bins."""
     grid = Grid(GridSpec(period_s=1, max_hold_s=5, max_gap_s=60), 2)
-    bins = grid.push([0, 0, 0], [1_000, 2_000_000_000_000, 2_000_000_002_000], np.ones((3, 2)))
+    ahead = 2_000_000_000_000
+    bins = grid.push([0] * 4, [1_000, ahead, ahead + 500, ahead + 2_000], np.ones((4, 2)))
     assert bins.index.tolist() == [1, 2_000_000_000]
     assert bins.reset.tolist() == [True, True]
 

@@ -36,6 +36,7 @@ ORDER = (
     "export",
     "inspect",
     "doctor",
+    "retake",
     "run",
     "label",
     "replay",

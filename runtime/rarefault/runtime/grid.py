@@ -8,7 +8,8 @@ The rules, for a period P (without an offset, bin ``b`` covers ``[b P, (b + 1) P
 
 * per bin and channel the last value by time wins; of two at the same time, the one that arrived last;
 * a bin closes when the largest time seen of its device reaches its end and ``allowed_lateness`` more; a sample of a
-  closed bin is late: counted and dropped;
+  closed bin is late: counted and dropped. Which times are believed, and when a device starts anew because all of its
+  samples are late, is said in :mod:`rarefault.runtime.clocks`;
 * a counter (a channel that only increases, such as an energy meter) becomes its increase per bin since its last value;
   where it did not increase, the interval is invalid and the value missing;
 * an empty cell repeats the channel's last value for ``max_hold``, then it is missing (NaN);
@@ -16,28 +17,24 @@ The rules, for a period P (without an offset, bin ``b`` covers ``[b P, (b + 1) P
   ``max_gap`` start a new segment, into which nothing is held or carried.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rarefault.runtime.arrays import NEVER, Bool, Float32, Float64, Int32, Int64, after, begins, ends
+from rarefault.runtime.clocks import Clocks, Fate, Restart
 from rarefault.runtime.manifest import GridSpec
 from rarefault.runtime.times import TIME_LIMIT_MS
 
-Int32 = NDArray[np.int32]
-Int64 = NDArray[np.int64]
-Float32 = NDArray[np.float32]
-Float64 = NDArray[np.float64]
-Bool = NDArray[np.bool_]
+__all__ = ["NEVER", "Bins", "Bool", "Float32", "Float64", "Grid", "Int32", "Int64", "Restart", "begins", "ends"]
 
-#: Stands for "no bin yet" and "no time yet"; smaller than any real one.
-NEVER = -1
-
-#: What a grid remembers of each device.
+#: What a grid remembers of each device, beside its clock.
 _REMEMBERED = (
-    "_newest_ms",
     "_occupied",
+    "_cut",
     "_held",
     "_held_bin",
     "_meter",
@@ -45,7 +42,10 @@ _REMEMBERED = (
     "_open_bin",
     "_open_value",
     "_open_time",
+    "_waiting_value",
 )
+#: Those of them that are values.
+_VALUES = {"_held", "_meter", "_open_value", "_waiting_value"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +94,19 @@ class Grid:
     Attributes:
         accepted: number of samples taken so far.
         late: number of samples dropped because their bin had closed.
+        distrusted: number of samples dropped because they were far ahead of the others of their device.
+        restarts: how often a device started anew because all of its samples were late.
+        heard: devices of which the last push had samples on time, perhaps more than once, [H].
+        restarted: devices that started anew in the last push.
     """
 
     def __init__(self, spec: GridSpec, n_channels: int, counters: ArrayLike | None = None) -> None:
         self.spec = spec
         self.n_channels = n_channels
-        self.accepted = 0
-        self.late = 0
+        self.accepted = self.late = self.distrusted = self.restarts = 0
+        self.heard: Int64 = np.empty(0, np.int64)
+        self.restarted: list[Restart] = []
+        self.clocks = Clocks(spec)
         self._counters = np.zeros(n_channels, bool) if counters is None else np.asarray(counters, bool)
         # Bins that can be open at one time: those of the lateness and the two that it may cut.
         self._n_open = -(-spec.lateness_ms // spec.period_ms) + 2
@@ -117,8 +123,8 @@ class Grid:
             setattr(self, name, fresh)
 
         c, s = self.n_channels, self._n_open
-        grow("_newest_ms", (), NEVER, np.int64)  # largest time seen
         grow("_occupied", (), NEVER, np.int64)  # last closed bin that had a sample
+        grow("_cut", (), NEVER, np.int64)  # bin that nothing before it is carried into
         grow("_held", (c,), np.nan, np.float64)  # last value of each channel ...
         grow("_held_bin", (c,), NEVER, np.int64)  # ... and the bin that it is from
         grow("_meter", (c,), np.nan, np.float64)  # last reading of each counter ...
@@ -126,14 +132,16 @@ class Grid:
         grow("_open_bin", (s,), NEVER, np.int64)
         grow("_open_value", (s, c), np.nan, np.float64)
         grow("_open_time", (s, c), NEVER, np.int64)
+        grow("_waiting_value", (c,), np.nan, np.float64)  # of the sample that waits for another one to agree
+        self.clocks.allocate(capacity)
         self._capacity = capacity
 
     def _make_room(self, device: int) -> None:
         if device >= self._capacity:
             self._allocate(max(device + 1, 2 * self._capacity, 16))
 
-    _newest_ms: Int64
     _occupied: Int64
+    _cut: Int64
     _held: Float64
     _held_bin: Int64
     _meter: Float64
@@ -141,40 +149,51 @@ class Grid:
     _open_bin: Int64
     _open_value: Float64
     _open_time: Int64
+    _waiting_value: Float64
 
     def state(self) -> dict[str, NDArray[Any]]:
         """All that the grid remembers of its devices, as arrays."""
-        arrays = {name: getattr(self, name) for name in _REMEMBERED}
-        return arrays | {"counts": np.array([self.accepted, self.late])}
+        arrays = {name: getattr(self, name) for name in _REMEMBERED} | self.clocks.state()
+        arrays["restart_after"] = np.array(self.spec.restart_after)  # for readers of a snapshot without the model
+        return arrays | {"counts": np.array([self.accepted, self.late, self.distrusted, self.restarts])}
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Go on from what :meth:`state` of a grid with the same settings gave; ValueError where they differ."""
-        capacity = len(state["_newest_ms"])
-        self._capacity = 0
+        """Go on from what :meth:`state` of a grid with the same settings gave; KeyError or ValueError elsewhere."""
+        capacity = len(state["newest_ms"])
+        self._capacity = self.clocks.capacity = 0
         self._allocate(capacity)
+        self.clocks.restore(state)
         for name in _REMEMBERED:
             if state[name].shape != getattr(self, name).shape:
                 raise ValueError(f"a grid's {name} has shape {state[name].shape}, not {getattr(self, name).shape}")
             setattr(self, name, state[name].copy())
-        self.accepted, self.late = state["counts"].tolist()
+        self.accepted, self.late, self.distrusted, self.restarts = state["counts"].tolist()
 
     def newest_ms(self, devices: Int64) -> Int64:
-        """Largest time seen of each device, -1 where there is none, [D]."""
+        """Largest time believed of each device, -1 where there is none, [D]."""
         if len(devices):
             self._make_room(int(devices.max()))
-        newest: Int64 = self._newest_ms[devices]
+        newest: Int64 = self.clocks.newest_ms[devices]
         return newest
+
+    def heard_ms(self, devices: Int64) -> Int64:
+        """Time of the last sample of each device, -1 where there is none, [D]: of one whose clock was far ahead before
+        and whose samples are late since, the time of these."""
+        if len(devices):
+            self._make_room(int(devices.max()))
+        return self.clocks.heard_ms(devices)
 
     def forget(self, devices: Int64) -> None:
         """Make slots as new; those of devices that will not come back, or not soon."""
         there = devices[devices < self._capacity]
+        self.clocks.forget(there)
         for name in _REMEMBERED:
-            getattr(self, name)[there] = np.nan if name in {"_held", "_meter", "_open_value"} else NEVER
+            getattr(self, name)[there] = np.nan if name in _VALUES else NEVER
 
     def start_after(self, device: int, newest_ms: int) -> None:
         """Begin a slot with a device that had a sample of that time once: what is older than its bin is late."""
         self._make_room(device)
-        self._newest_ms[device] = newest_ms
+        self.clocks.start_after(device, newest_ms)
 
     def push(self, device: ArrayLike, time_ms: ArrayLike, values: ArrayLike) -> Bins:
         """Take samples in their order of arrival and return the bins that they close.
@@ -187,42 +206,81 @@ class Grid:
         Raises:
             ValueError: a time before 1970 or after 2109, or arrays that do not fit each other.
         """
+        parts = [bins for bins, _ in self.turns(device, time_ms, values)]
+        if len(parts) == 1:
+            return parts[0]
+        device_ = np.concatenate([part.device for part in parts])
+        order = np.argsort(device_, kind="stable")
+        index, value, reset = (
+            np.concatenate([getattr(part, name) for part in parts])[order] for name in ("index", "values", "reset")
+        )
+        return Bins(device_[order], index, value, reset)
+
+    def turns(self, device: ArrayLike, time_ms: ArrayLike, values: ArrayLike) -> Iterator[tuple[Bins, list[Restart]]]:
+        """Like :meth:`push`, in as many parts as it takes: after each part, the devices that start anew then.
+
+        In every part bins are sorted by device, then by index; where a device starts anew, its index may fall from one
+        part to the next. All parts must be taken.
+        """
         devices, times = np.asarray(device, np.int64), np.asarray(time_ms, np.int64)
         value = np.asarray(values, np.float64)
         if devices.shape != times.shape or value.shape != (len(times), self.n_channels):
             raise ValueError(f"samples do not fit: device {devices.shape}, time {times.shape}, values {value.shape}")
+        self.heard, self.restarted = np.empty(0, np.int64), []
         if len(times) == 0:
-            return self._no_bins()
+            yield self._no_bins(), []
+            return
         if times.min() < 0 or times.max() >= TIME_LIMIT_MS:
             raise ValueError("a sample's time is outside 1970 to 2109")
         self._make_room(int(devices.max()))
         arrived = np.argsort(devices, kind="stable")
         devices, times, value = devices[arrived], times[arrived], value[arrived]
-        on_time, touched = self._watermark(devices, times)
-        self.accepted += int(on_time.sum())
-        self.late += len(on_time) - int(on_time.sum())
-        rows = self._merge(touched, devices[on_time], times[on_time], value[on_time])
-        return self._emit(self._close(rows))
+        while True:
+            fate = self.clocks.follow(devices, times)
+            self.accepted, self.late = self.accepted + fate.accepted, self.late + fate.late
+            self.distrusted, self.restarts = self.distrusted + fate.distrusted, self.restarts + len(fate.restarts)
+            self.restarted += fate.restarts
+            placed = self._placed(fate, devices, times, value)
+            self.heard = np.concatenate((self.heard, placed[0])) if len(self.heard) else placed[0]
+            bins = self._emit(self._close(self._merge(fate.touched, *placed)))
+            self._start_anew(fate)
+            yield bins, fate.restarts
+            if fate.later is None:
+                return
+            devices, times, value = devices[fate.later], times[fate.later], value[fate.later]
+
+    def _placed(self, fate: Fate, devices: Int64, times: Int64, value: Float64) -> tuple[Int64, Int64, Float64]:
+        """Device, time and values of the samples that are placed, those first that have waited from before."""
+        if not (fate.placed or fate.cleared or fate.waiting):
+            if fate.accepted == len(times):
+                return devices, times, value
+            return devices[fate.keep], times[fate.keep], value[fate.keep]
+        owner = np.array([device for device, _ in fate.placed], np.int64)
+        since = np.array([time_ms for _, time_ms in fate.placed], np.int64)
+        placed = (
+            np.concatenate((owner, devices[fate.keep])),
+            np.concatenate((since, times[fate.keep])),
+            np.concatenate((self._waiting_value[owner], value[fate.keep])),
+        )
+        self._waiting_value[fate.cleared] = np.nan
+        for row in fate.waiting:
+            known = ~np.isnan(value[row])
+            self._waiting_value[devices[row], known] = value[row, known]
+        return placed
+
+    def _start_anew(self, fate: Fate) -> None:
+        """Drop the open bins of devices that start anew, and let nothing be carried where they may not."""
+        for restart in fate.restarts:
+            self.clocks.start_anew(restart.device)
+            self._open_bin[restart.device] = NEVER
+            self._occupied[restart.device] = NEVER
+        for device, cut in fate.cuts.items():
+            self._cut[device] = cut
 
     def _no_bins(self) -> Bins:
         return Bins(
             np.empty(0, np.int32), np.empty(0, np.int64), np.empty((0, self.n_channels), np.float32), np.empty(0, bool)
         )
-
-    def _watermark(self, devices: Int64, times: Int64) -> tuple[Bool, Int64]:
-        """Which samples (sorted by device, in order of arrival) are on time, and the devices they are of."""
-        first = begins(devices)
-        rank = np.cumsum(first) - 1
-        touched = devices[first]
-        # One running maximum serves all devices: each is lifted above the ones before it.
-        lift = rank * TIME_LIMIT_MS
-        newest = np.maximum.accumulate(np.maximum(times, np.where(first, self._newest_ms[devices], 0)) + lift) - lift
-        before = np.where(first, self._newest_ms[devices], _after(NEVER, newest))
-        closing = self.spec.end_ms(self.spec.bin_of(times)) + self.spec.lateness_ms
-        on_time = (closing > before) | (before == NEVER)
-        last = ends(first)
-        self._newest_ms[touched] = newest[last]
-        return on_time, touched
 
     def _merge(self, touched: Int64, devices: Int64, times: Int64, value: Float64) -> _Rows:
         """The open bins of the touched devices with the new samples in them."""
@@ -243,7 +301,7 @@ class Grid:
     def _close(self, rows: _Rows) -> _Rows:
         """Keep the bins that stay open and return those that close."""
         end = self.spec.end_ms(rows.index) + self.spec.lateness_ms
-        closing = end <= self._newest_ms[rows.device]
+        closing = end <= self.clocks.newest_ms[rows.device]
         stay = rows.take(~closing)
         at = (stay.device, stay.index % self._n_open)
         self._open_bin[at] = stay.index
@@ -256,8 +314,10 @@ class Grid:
         if len(rows.index) == 0:
             return self._no_bins()
         first = begins(rows.device)
-        previous = np.where(first, self._occupied[rows.device], _after(NEVER, rows.index))
+        previous = np.where(first, self._occupied[rows.device], after(NEVER, rows.index))
+        cut = self._cut[rows.device]
         reset = (previous == NEVER) | (rows.index - previous > self.spec.gap_bins)
+        reset |= (previous < cut) & (cut <= rows.index)
         fill = np.where(reset, 0, rows.index - previous - 1)
         at: Int64 = np.cumsum(fill + 1) - 1  # where each occupied bin stands among the emitted ones
         n = int(at[-1]) + 1
@@ -303,30 +363,6 @@ class Grid:
         self._held[device[last]] = held[last]
         self._held_bin[device[last]] = held_bin[last]
         return np.where(index[:, None] - held_bin <= self.spec.hold_bins, held, np.nan)
-
-
-def begins(numbers: Int32 | Int64) -> Bool:
-    """Where a run of equal numbers begins, [E]. Written out: ``np.r_`` takes ten times as long for a few of them."""
-    found = np.empty(len(numbers), bool)
-    found[:1] = True
-    np.not_equal(numbers[1:], numbers[:-1], out=found[1:])
-    return found
-
-
-def ends(first: Bool) -> Bool:
-    """Where runs end that begin at ``first``, [E]."""
-    found = np.empty(len(first), bool)
-    found[-1:] = True
-    found[:-1] = first[1:]
-    return found
-
-
-def _after(start: int, numbers: Int64) -> Int64:
-    """``start`` and all numbers but the last."""
-    found = np.empty_like(numbers)
-    found[:1] = start
-    found[1:] = numbers[:-1]
-    return found
 
 
 def _last_per_cell(rows: _Rows, carried: _Rows | None) -> _Rows:

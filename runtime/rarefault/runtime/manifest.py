@@ -40,7 +40,11 @@ class GridSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     allowed_lateness_s: NotNegative = 0.0
     """How long after its end a bin stays open for out-of-order samples, in the device's own time."""
     max_gap_s: Positive = 7200.0
-    """A longer stretch without any sample resets the device: nothing held, empty window, zero state."""
+    """A longer stretch without any sample resets the device: nothing held, empty window, zero state. A sample
+    further ahead than this is believed with the next one that agrees; see :mod:`rarefault.runtime.clocks`."""
+    restart_after: Annotated[int, msgspec.Meta(ge=3, le=1_000_000)] = 20
+    """A device starts anew at its present time when so many of its samples in a row were late and lie where nothing was
+    judged, because its clock was far ahead before; or fewer, from three on, that span ``max_gap_s``."""
 
     def __post_init__(self) -> None:
         for name in ("period_s", "offset_s", "max_hold_s", "allowed_lateness_s", "max_gap_s"):

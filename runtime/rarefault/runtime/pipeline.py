@@ -9,21 +9,23 @@ import io
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from rarefault.runtime.clocks import Clocks
 from rarefault.runtime.decision import STATE_NO_DATA, AlarmChange, Decision
 from rarefault.runtime.engine import Engine, Step
 from rarefault.runtime.explain import explain
-from rarefault.runtime.grid import Bool, Float32, Float64, Grid, Int32, Int64
-from rarefault.runtime.manifest import NO_DATA, UNKNOWN, Manifest
+from rarefault.runtime.grid import Bins, Bool, Float32, Float64, Grid, Int32, Int64
+from rarefault.runtime.manifest import NO_DATA, UNKNOWN, GridSpec, Manifest
 from rarefault.runtime.streams import Streams, Windows
 
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """Verdicts sorted by device slot, then by time.
+    """Verdicts sorted by device slot, then by time; where a clock was set back, in order of their coming about.
 
     Attributes:
         device: slot of the device, [W].
@@ -127,7 +129,7 @@ class Pipeline:
         Only what is said of them changes. Should they come back within the grid's ``max_gap``, their windows go on.
         """
         devices = np.asarray(slots, np.int64)
-        return self.decision.silence(devices, self.grid.newest_ms(devices))
+        return self.decision.silence(devices, self.grid.heard_ms(devices))
 
     def push(self, device: ArrayLike, time_ms: ArrayLike, values: ArrayLike, *, explained: bool = False) -> Verdicts:
         """Take samples in their order of arrival and return the verdicts that they bring about.
@@ -138,7 +140,18 @@ class Pipeline:
             values: in the order of the manifest's channels, NaN = not reported, [M, C].
             explained: whether alarms of faults are to name the channels that moved them.
         """
-        windows = self.streams.push(self.grid.push(device, time_ms, values))
+        parts = []
+        for bins, restarts in self.grid.turns(device, time_ms, values):
+            parts.append(self._judge(bins, explained=explained))
+            if restarts:
+                # What a device said while its clock was wrong holds no longer.
+                slots = np.array([restart.device for restart in restarts])
+                alarms = self.decision.silence(slots, np.array([restart.to_ms for restart in restarts]))
+                parts[-1].alarms.extend(alarms)
+        return parts[0] if len(parts) == 1 else _joined(parts)
+
+    def _judge(self, bins: Bins, *, explained: bool) -> Verdicts:
+        windows = self.streams.push(bins)
         end_ms = self.manifest.grid.end_ms(windows.end_index)
         states = np.empty((len(windows), self.manifest.state_size), np.float32) if explained else None
         log_prob = self.engine.run(windows, states)
@@ -198,6 +211,66 @@ class Pipeline:
     def start_ms(self, end_ms: int) -> int:
         """Start of the window that ends at ``end_ms``."""
         return int(end_ms) - self.manifest.window.length * self.manifest.grid.period_ms
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceClock:
+    """What a snapshot knows of a device's time.
+
+    Attributes:
+        newest_ms: largest time believed.
+        heard_ms: time of its last sample, be it late because its clock was wrong before.
+        late_run: number of late samples since the last one on time.
+        muted: whether all of its samples have been late for a while.
+    """
+
+    newest_ms: int
+    heard_ms: int
+    late_run: int
+    muted: bool
+
+
+def device_clocks(snapshot: bytes) -> dict[str, DeviceClock]:
+    """The devices' clocks in a pipeline's snapshot, by name; empty where it is of another release."""
+    try:
+        with np.load(io.BytesIO(snapshot), allow_pickle=False) as found:
+            state = {name.removeprefix("grid."): found[name] for name in found.files if name.startswith("grid.")}
+            names = [str(name) for name in found["devices"]]
+        clocks = Clocks(GridSpec(restart_after=int(state["restart_after"])))
+        clocks.allocate(len(state["newest_ms"]))
+        clocks.restore(state)
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
+        return {}
+    slots = np.array([slot for slot, name in enumerate(names) if name and slot < clocks.capacity], np.int64)
+    muted = set(clocks.muted().tolist())
+    columns = zip(
+        slots.tolist(),
+        clocks.newest_ms[slots].tolist(),
+        clocks.heard_ms(slots).tolist(),
+        clocks.late_run[slots].tolist(),
+        strict=True,
+    )
+    return {names[slot]: DeviceClock(newest, heard, late, slot in muted) for slot, newest, heard, late in columns}
+
+
+def _joined(parts: list[Verdicts]) -> Verdicts:
+    """The verdicts of several parts of a push, sorted by device; those of one device stay in their order."""
+    device = np.concatenate([part.device for part in parts])
+    order = np.argsort(device, kind="stable")
+
+    def column(name: str) -> Any:
+        return np.concatenate([getattr(part, name) for part in parts])[order]
+
+    return Verdicts(
+        device[order],
+        column("end_ms"),
+        column("fresh"),
+        column("log_prob"),
+        column("posterior"),
+        column("fault"),
+        column("score"),
+        [alarm for part in parts for alarm in part.alarms],
+    )
 
 
 def verdict_id(device: str, end_ms: int, model_id: str) -> str:

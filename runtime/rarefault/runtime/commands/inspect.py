@@ -14,6 +14,7 @@ from rarefault.runtime.daemon.journal_summary import is_journal, summarise_journ
 from rarefault.runtime.daemon.rejections import quote
 from rarefault.runtime.manifest import Manifest
 from rarefault.runtime.model_file import LoadedModel, load_model
+from rarefault.runtime.pipeline import DeviceClock
 from rarefault.runtime.results import add_json_argument, write_json
 from rarefault.runtime.times import format_ms
 
@@ -70,6 +71,7 @@ def _inspect_journal(args: argparse.Namespace) -> int:
         ("samples", f"{sum(found.samples.values())} of {many} devices, {found.sample_bytes / 1e6:.1f} MB; {span}"),
         ("channels", ", ".join(found.channels)),
         ("alarms", ", ".join(f"{n} {state}" for state, n in found.alarms.items()) or "none"),
+        ("muted", _muted(found.muted) or "none"),
         ("answers", ", ".join(f"{n} {answer}" for answer, n in found.answers.items()) or "none"),
         ("rejected", ", ".join(f"{n} {reason}" for reason, n in found.rejected.items()) or "none"),
     ]
@@ -83,6 +85,17 @@ def _inspect_journal(args: argparse.Namespace) -> int:
     if len(found.last_alarm) > SHOWN:
         print(f"    ... and {len(found.last_alarm) - SHOWN} more devices (--json has all)")
     return 0
+
+
+def _muted(clocks: dict[str, DeviceClock]) -> str:
+    """Devices of which all samples have been late, each with what it sends and what it should come after."""
+    shown = [
+        f"{device} ({clock.late_run} samples late, the last of {format_ms(clock.heard_ms)}; it was at "
+        f"{format_ms(clock.newest_ms)} before)"
+        for device, clock in list(clocks.items())[:SHOWN]
+    ]
+    more = [f"and {len(clocks) - SHOWN} more"] if len(clocks) > SHOWN else []
+    return ", ".join(shown + more)
 
 
 def verdict_cost_us(model: LoadedModel, n_due: int) -> float:

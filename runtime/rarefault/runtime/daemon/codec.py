@@ -26,6 +26,8 @@ LARGEST_VALUE = float(np.finfo(np.float32).max)
 
 #: How deep unknown objects are looked into for the names that are in them.
 NAMED_LEVELS = 8
+#: Devices whose samples are too new that are told apart; two would do.
+MANY = 1000
 
 #: Where a channel stands in a message: names to columns, or to what is inside the object of that name.
 Columns = dict[str, "int | Columns"]
@@ -44,6 +46,7 @@ class Codec:
     Attributes:
         samples: number of samples read so far.
         origins: the first topic of each device.
+        too_new: devices whose samples were too new, since the last sample that was taken.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Codec:
     ) -> None:
         self.rejections = rejections
         self.samples = 0
+        self.too_new: set[str] = set()
         self._config = config
         self._template = Template(config.topic)
         self.origins = Origins(self._template, several=config.several_topics)
@@ -171,7 +175,7 @@ class Codec:
             raise RejectionError(
                 Reason.TOO_LARGE, f"a sample of {len(values)} values, the limit is {config.max_values}"
             )
-        time_ms = self._time(_at(sample, config.time), arrived_ms, retained=retained)
+        time_ms = self._time(_at(sample, config.time), arrived_ms, device, retained=retained)
         cells: list[tuple[int, float]] = []
         unknown: list[str] = []
         _collect(values, self._columns, cells, unknown)
@@ -190,8 +194,9 @@ class Codec:
                 Reason.TOO_FAST, f"device {quote(device)} sends more than {self._rates.per_s:g} samples a second"
             )
         rows.append(slot, time_ms, cells)
+        self.too_new.clear()
 
-    def _time(self, value: Any, arrived_ms: int, *, retained: bool) -> int:
+    def _time(self, value: Any, arrived_ms: int, device: str, *, retained: bool) -> int:
         if value is None:
             if retained:
                 raise RejectionError(Reason.BAD_TIME, "a retained message without a time may be of any age")
@@ -203,6 +208,8 @@ class Codec:
         except (ValueError, OverflowError):
             raise RejectionError(Reason.BAD_TIME, f"{self._config.time!r} is {quote(value)}") from None
         if time_ms - arrived_ms > self._max_future_ms:
+            if len(self.too_new) < MANY:
+                self.too_new.add(device)
             raise RejectionError(
                 Reason.TOO_NEW,
                 f"its time {format_ms(time_ms)} is {(time_ms - arrived_ms) / 1000:.0f} s ahead of this clock, "

@@ -150,6 +150,9 @@ class TelemetryConfig(Section, frozen=True):
     """A sample may be this much ahead of the daemon's clock."""
     max_age_s: Seconds = 7 * 86400.0
     """A sample may be this old; ``inf`` for the replay of history."""
+    clock_wait_s: Annotated[float, msgspec.Meta(ge=0)] = 600.0
+    """How long telemetry waits at the broker while the daemon's clock seems to be behind: behind the journal, not set
+    by the system, or behind all devices. ``inf`` is for ever. Before the model's training, it always waits."""
     silent_after_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     """A device of which nothing arrives for so long has ``no data``; 0 is the model's ``max_gap_s``, ``inf`` never."""
 
@@ -164,7 +167,7 @@ class TelemetryConfig(Section, frozen=True):
             raise ValueError(f"share {self.share!r}: {problem}")
         if not self.time:
             raise ValueError("time must be the path of a key")
-        for name in ("max_future_s", "max_age_s", "silent_after_s"):
+        for name in ("max_future_s", "max_age_s", "clock_wait_s", "silent_after_s"):
             if math.isnan(getattr(self, name)):
                 raise ValueError(f"{name} must be a number")
 
@@ -179,8 +182,8 @@ class PublishConfig(Section, frozen=True):
     """``[publish]``: where the verdicts go."""
 
     prefix: str = "rarefault"
-    """Topics are ``{prefix}/{device}/verdict``, ``{prefix}/{device}/alarm`` and ``{prefix}/{runtime}/status``, and
-    ``{prefix}/{device}/feedback/result`` for what people are answered."""
+    """Topics are ``{prefix}/{device}/verdict``, ``{prefix}/{device}/alarm``, ``{prefix}/{runtime}/status`` and
+    ``{prefix}/{runtime}/health``, and ``{prefix}/{device}/feedback/result`` for what people are answered."""
     runtime: str = ""
     """Name of this daemon; by default the host's name."""
     qos: Literal[0, 1] = 1
@@ -226,7 +229,7 @@ class JournalConfig(Section, frozen=True):
     snapshot_s: Seconds = 60.0
     """Time between two snapshots of the devices' memory; a restart processes again what came after the last."""
     keep_days: Seconds = 30.0
-    """Samples older than this are deleted."""
+    """Samples older than this are deleted, by the journal's own newest ones: a clock that is ahead makes none old."""
     max_bytes: Annotated[int, msgspec.Meta(ge=1 << 20)] = 1 << 30
     """The oldest samples beyond this size are deleted."""
     max_rejected_bytes: Annotated[int, msgspec.Meta(ge=0)] = 16 << 20
@@ -282,7 +285,7 @@ class DaemonConfig(Section, frozen=True):
 
     def __post_init__(self) -> None:
         template = Template(self.telemetry.topic)
-        for leaf in ("verdict", "alarm", "status", "feedback", "feedback/result"):
+        for leaf in ("verdict", "alarm", "status", "health", "feedback", "feedback/result"):
             if template.matches(own := f"{self.publish.prefix}/x/{leaf}"):
                 raise ValueError(
                     f"telemetry.topic {self.telemetry.topic!r} also matches what the daemon uses itself, such as "

@@ -88,7 +88,6 @@ class DurableKeeper(Keeper):
     def __init__(self, config: JournalConfig, base: Path, new_pipeline: Callable[[], Pipeline], capacity: int) -> None:
         super().__init__(new_pipeline, capacity)
         self.config = config
-        self._started = time.monotonic(), time.time_ns() // 1_000_000
         self._retry_at = 0.0
         self._snapshot_at = time.monotonic()  # of the last one
         self._snapshot_bytes = self._bytes_since = 0
@@ -96,6 +95,11 @@ class DurableKeeper(Keeper):
         self._numbers = np.empty(0, np.int32)  # of the devices in the journal, by slot
         self.journal = Journal(base / config.path, self.pipeline.manifest.channels, config.sync)
         try:
+            self.received_ms, latest_ms = self.journal.received()
+            # Retention goes by the journal's own samples, from which on time only passes: neither a clock that is years
+            # ahead, nor a start after a long rest, deletes what nothing new has come after.
+            now_ms = time.time_ns() // 1_000_000
+            self._started = time.monotonic(), min(now_ms, latest_ms or now_ms)
             self._recover()
         except JournalError:
             self.journal.close()
@@ -221,7 +225,6 @@ class DurableKeeper(Keeper):
     def _snapshot(self) -> None:
         state = self.pipeline.snapshot()
         self.journal.save_snapshot(self.pipeline.model_id, state)
-        # A clock that steps years ahead must not delete everything: while the daemon runs, time only passes.
         passed_ms = round((time.monotonic() - self._started[0]) * 1000)
         before_ms = self._started[1] + passed_ms - round(self.config.keep_days * 86_400_000)
         self.journal.clean_up(before_ms, self.config.max_bytes, self.config.max_rejected_bytes)

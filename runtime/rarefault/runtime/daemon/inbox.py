@@ -82,6 +82,18 @@ class Inbox:
         self._messages.extendleft(reversed(taken))
         self._bytes += sum(len(message.payload) for message in taken)
 
+    def shift(self, step_ms: int, now_ms: int) -> None:
+        """The clock was set by ``step_ms`` a moment ago, to ``now_ms``: correct the arrival of what came before."""
+        border_ms = now_ms - step_ms / 2
+
+        def before(message: Message) -> bool:
+            return message.arrived_ms < border_ms if step_ms > 0 else message.arrived_ms > border_ms
+
+        self._messages = deque(
+            message._replace(arrived_ms=message.arrived_ms + step_ms) if before(message) else message
+            for message in self._messages
+        )
+
     def keep(self, condition: Callable[[Message], bool]) -> None:
         """Forget the messages that do not fulfil a condition."""
         self._messages = deque(message for message in self._messages if condition(message))

@@ -32,6 +32,9 @@ from rarefault.runtime.grid import Float64, Int32, Int64
 #: Batches that one clean-up deletes at most, so that it does not hold up a turn.
 CLEAN_UP = 20_000
 
+#: Batches that say when the last samples were received.
+RECENT = 1000
+
 _TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE device (
@@ -128,6 +131,9 @@ class Journal(JournalTables):
         (kept,) = self._execute("SELECT coalesce(max(seq), 0) FROM snapshot").fetchone()
         self.last_seq = max(batch, kept)
         _, self.bytes = self.samples()
+        self._measure_rejected()
+
+    def _measure_rejected(self) -> None:
         (self.rejected_bytes,) = self._execute("SELECT coalesce(sum(length(payload)), 0) FROM rejected").fetchone()
 
     def begin(self) -> None:
@@ -224,6 +230,15 @@ class Journal(JournalTables):
                 return int(seq)
         return 0
 
+    def received(self) -> tuple[int, int]:
+        """When the last samples were received, by nine in ten of them and by half; 0 where there are none.
+
+        A clock that was wrong for a moment does not count with either.
+        """
+        rows = self._execute("SELECT received_ms FROM batch ORDER BY seq DESC LIMIT ?", (RECENT,)).fetchall()
+        received = sorted(row[0] for row in rows)
+        return (received[len(received) // 10], received[len(received) // 2]) if received else (0, 0)
+
     def append(self, device: Int32, time_ms: Int64, values: Float64, received_ms: int) -> None:
         """Keep the samples of a turn."""
         self._append(received_ms, SAMPLES, len(time_ms), pack(device, time_ms, values))
@@ -270,6 +285,8 @@ class Journal(JournalTables):
             gone, last = gone + 1, seq
         self._execute("DELETE FROM batch WHERE seq <= ?", (last,))
         last = 0
+        if self.rejected_bytes > most_rejected_bytes:
+            self._measure_rejected()  # some may have been taken back meanwhile, by 'rarefault retake'
         for key, received_ms, size in self._execute(
             "SELECT key, received_ms, length(payload) FROM rejected ORDER BY key LIMIT ?", (CLEAN_UP,)
         ):

@@ -10,6 +10,7 @@ import numpy as np
 
 from rarefault.runtime.daemon.records import SILENCE, AlarmRecord, Batch, Feedback, SetAside, unpack
 from rarefault.runtime.errors import JournalError
+from rarefault.runtime.pipeline import DeviceClock, device_clocks
 
 #: Version of the tables; a journal of another one is refused.
 SCHEMA = 2
@@ -81,6 +82,20 @@ class JournalTables:
         """What could not be used, in order."""
         for row in self._execute("SELECT received_ms, topic, reason, detail, payload FROM rejected ORDER BY key"):
             yield SetAside(*row)
+
+    def rejected(self, reason: str, since_ms: int) -> Iterator[tuple[int, SetAside]]:
+        """What was set aside for a reason from a time on, in order, with the key of each."""
+        for key, *row in self._execute(
+            "SELECT key, received_ms, topic, reason, detail, payload FROM rejected "
+            "WHERE reason = ? AND received_ms >= ? ORDER BY key",
+            (reason, since_ms),
+        ):
+            yield key, SetAside(*row)
+
+    def clocks(self) -> dict[str, DeviceClock]:
+        """The devices' clocks as the last snapshot has them, by name; empty where there is none that can be read."""
+        row = self._execute("SELECT state FROM snapshot").fetchone()
+        return device_clocks(row[0]) if row is not None else {}
 
     def close(self) -> None:
         """Give the file back."""

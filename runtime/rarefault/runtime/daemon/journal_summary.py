@@ -8,6 +8,7 @@ import numpy as np
 
 from rarefault.runtime.daemon.journal_reader import JournalReader
 from rarefault.runtime.daemon.records import SAMPLES, AlarmRecord, SetAside
+from rarefault.runtime.pipeline import DeviceClock
 
 #: Rejections of one reason that are shown.
 EXAMPLES = 2
@@ -25,6 +26,7 @@ class JournalSummary:
         sample_bytes: that the samples take.
         alarms: number of changes of alarms, by state.
         last_alarm: the last word on each device.
+        muted: devices of which all samples have been late for a while, by the last snapshot.
         answers: number of people's answers, by answer.
         rejected: number of what was set aside, by reason.
         examples: some of it.
@@ -38,6 +40,7 @@ class JournalSummary:
     sample_bytes: int
     alarms: dict[str, int]
     last_alarm: dict[str, AlarmRecord]
+    muted: dict[str, DeviceClock]
     answers: dict[str, int]
     rejected: dict[str, int]
     examples: list[SetAside]
@@ -80,6 +83,7 @@ def summarise_journal(path: Path) -> JournalSummary:
             sample_bytes=reader.samples()[1],
             alarms=dict(Counter(alarm.state for alarm in alarms)),
             last_alarm={alarm.device: alarm for alarm in alarms},
+            muted={name: clock for name, clock in reader.clocks().items() if clock.muted},
             answers=dict(Counter(answer.answer for answer in reader.feedback())),
             rejected=dict(rejected),
             examples=examples,

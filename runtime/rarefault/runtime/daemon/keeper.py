@@ -59,12 +59,13 @@ class Keeper:
     Attributes:
         pipeline, outbox: the present ones; a durable keeper replaces both after a failed turn.
         failures: number of turns that could not be kept.
+        received_ms: when samples were received that are kept from before, by nearly all of the last ones; 0 for none.
         trouble: why the last turn could not be kept; empty where it was.
         origins: the topic on which each device came first, where that matters.
     """
 
     def __init__(self, new_pipeline: Callable[[], Pipeline], capacity: int) -> None:
-        self.failures = 0
+        self.failures = self.received_ms = 0
         self.trouble = ""
         self.origins: dict[str, str] = {}
         self._new_pipeline = new_pipeline

@@ -22,8 +22,7 @@ from rarefault.runtime.errors import BrokerError, ConfigError
 
 log = logging.getLogger(__name__)
 
-#: What the status topic says; impaired is a daemon that takes no telemetry, because it could not keep it or because
-#: none of it can be used.
+#: What the status topic says; impaired is a daemon that is up and cannot take or keep telemetry, or use any of it.
 ONLINE, OFFLINE, IMPAIRED = b"online", b"offline", b"impaired"
 #: How long a broker may take to answer MQTT 5 before 3.1.1 is tried; some of old wait for more, and never answer.
 AUTO_ANSWER_S = 2.0
@@ -62,7 +61,8 @@ class Link:
         self.connecting = False
         self._config = config
         self._source = source
-        self._status_topic = f"{config.publish.prefix}/{config.publish.runtime_name}/status"
+        own = f"{config.publish.prefix}/{config.publish.runtime_name}"
+        self._status_topic, self._health_topic = f"{own}/status", f"{own}/health"
         self._identity = Identity(
             config.client_id,
             password,
@@ -88,6 +88,7 @@ class Link:
         self._settled = False  # whether the present connection has been told of and subscribed
         self._messages = Inbox(config.limits.pending_messages)  # received and not taken
         self._status = self._said = ONLINE
+        self._health = self._health_said = b""
         self._dropped = 0
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
@@ -183,6 +184,19 @@ class Link:
             self._connection.publish(self._status_topic, self._status, qos=1, retain=True)
             self._connection.flush()
 
+    def say_health(self, payload: bytes) -> None:
+        """Say on the health topic how the daemon is in detail; again after every connection."""
+        self._health = payload
+        connection = self._connection
+        if payload != self._health_said and connection is not None and self._settled and connection.up:
+            self._health_said = payload
+            connection.publish(self._health_topic, payload, qos=1, retain=True)
+            connection.flush()
+
+    def shift(self, step_ms: int, now_ms: int) -> None:
+        """The clock was set: correct the arrival of the messages that wait."""
+        self._messages.shift(step_ms, now_ms)
+
     def acknowledge(self, messages: list[Message]) -> None:
         """Tell the broker that messages have been processed, so that it forgets them.
 
@@ -198,10 +212,15 @@ class Link:
         except OSError:
             return  # full of wake-ups already, or closed
 
-    def close(self, timeout_s: float) -> None:
-        """Say ``offline``, leave, and give back the sockets. What was not acknowledged stays with the broker."""
+    def close(self, timeout_s: float, farewell: bytes = b"") -> None:
+        """Say ``offline`` (and ``farewell`` on the health topic), leave, and give back the sockets.
+
+        What was not acknowledged stays with the broker.
+        """
         connection = self._connection
         if connection is not None and connection.up:
+            if farewell:
+                connection.publish(self._health_topic, farewell, qos=1, retain=True)
             mid = connection.publish(self._status_topic, OFFLINE, qos=1, retain=True)
             deadline = time.monotonic() + timeout_s
             while connection.up and all(c.mid != mid for c in connection.confirmations):
@@ -269,6 +288,7 @@ class Link:
             # After the subscription, so that whoever waits for ``online`` may send telemetry at once.
             self._said = self._status
             connection.publish(self._status_topic, self._status, qos=1, retain=True)
+            self._health_said = b""
         if connection.subscribed is not None:
             telemetry, *feedback = connection.subscribed
             connection.subscribed = None

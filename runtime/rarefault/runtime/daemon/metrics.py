@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from rarefault.runtime import __version__
 from rarefault.runtime.daemon.config import MetricsConfig
+from rarefault.runtime.daemon.problems import Problem
 from rarefault.runtime.errors import ConfigError
 from rarefault.runtime.model_file import LoadedModel
 
@@ -33,11 +34,15 @@ HELP = {
     "rarefault_messages_waiting": "Telemetry messages received and not yet processed.",
     "rarefault_samples_total": "Samples read.",
     "rarefault_samples_late_total": "Samples dropped because their bin had closed.",
+    "rarefault_samples_distrusted_total": "Samples dropped because their time was far ahead of their device's others.",
     "rarefault_rejected_total": "Messages and samples rejected, by reason.",
     "rarefault_unknown_channels_total": "Values of channels that the model does not have, ignored.",
     "rarefault_feedback_total": "Answers of people to alarms.",
     "rarefault_devices": "Devices seen and not forgotten.",
     "rarefault_devices_silent": "Those of them of which nothing has arrived for telemetry.silent_after_s.",
+    "rarefault_devices_muted": "Those of them of which all samples have been late for a while.",
+    "rarefault_device_restarts_total": "Devices that started anew because all of their samples were late.",
+    "rarefault_clock_steps_total": "How often this machine's clock was set by two seconds or more.",
     "rarefault_verdicts_total": "Verdicts, by fault.",
     "rarefault_alarm_changes_total": "Changes of alarm states, by new state.",
     "rarefault_outbox_messages": "Verdicts and alarms that wait for the broker's confirmation.",
@@ -107,7 +112,7 @@ class MetricsPage:
     Args:
         config: where.
         counts: what ``/metrics`` shows.
-        health: gives what is wrong with the daemon itself (restart it), and what keeps it from serving (wait).
+        health: gives what keeps the daemon from serving; what is wrong with itself makes ``/healthz`` say so.
 
     Attributes:
         turn_seconds: how long turns with telemetry take, from taking it to its acknowledgement.
@@ -116,9 +121,7 @@ class MetricsPage:
         turn_verdicts: verdicts of a turn that has some.
     """
 
-    def __init__(
-        self, config: MetricsConfig, counts: Counts, health: Callable[[], tuple[list[str], list[str]]]
-    ) -> None:
+    def __init__(self, config: MetricsConfig, counts: Counts, health: Callable[[], list[Problem]]) -> None:
         self._config = config
         self._health = health
         # A registry of its own: the global one would outlive the daemon, and tell of other things in the process.
@@ -174,7 +177,6 @@ class MetricsPage:
         if path not in ("/healthz", "/readyz"):
             start_response("404 Not Found", [("Content-Type", "text/plain")])
             return [b"there is /metrics, /healthz and /readyz\n"]
-        sick, busy = self._health()
-        problems = sick if path == "/healthz" else [*sick, *busy]
+        problems = [problem.text for problem in self._health() if problem.sick or path == "/readyz"]
         start_response("503 Service Unavailable" if problems else "200 OK", [("Content-Type", "application/json")])
         return [msgspec.json.encode({"ok": not problems, "problems": problems}) + b"\n"]

@@ -1,7 +1,8 @@
-"""What the daemon publishes: verdicts and alarms as JSON."""
+"""What the daemon publishes: verdicts, alarms and its health as JSON."""
 
 from collections.abc import Iterator, Sequence
 from itertools import compress
+from typing import Literal
 
 import msgspec
 
@@ -57,6 +58,27 @@ class AlarmPayload(msgspec.Struct, frozen=True):
     model: str
     overridden: list[str] | msgspec.UnsetType = msgspec.UNSET
     """As in a verdict."""
+
+
+class HealthPayload(msgspec.Struct, frozen=True):
+    """How the daemon is; published when it changes."""
+
+    status: Literal["online", "offline", "impaired"]
+    """What the status topic says."""
+    problems: list[str]
+    """What keeps it from its work, a sentence each."""
+    model: str
+    devices: int
+    """Devices seen and not forgotten."""
+    muted: int
+    """Those of them of which all samples have been late for a while."""
+    silent: int
+    """Those of them of which nothing has come for ``telemetry.silent_after_s``."""
+    overridden: dict[str, float | tuple[str, ...]]
+    """What the daemon's ``[decision]`` replaces of the model's own, by key."""
+    version: str
+    time: str
+    """When it became so."""
 
 
 def verdict_payloads(

@@ -49,7 +49,8 @@ MEND = {
     Reason.BAD_VALUE: "send finite numbers, and leave out (or send null for) what was not measured",
     Reason.BAD_TIME: "send ISO 8601 with a time zone, or epoch seconds or milliseconds",
     Reason.TOO_OLD: "check the sender's clock, or raise telemetry.max_age_s",
-    Reason.TOO_NEW: "check the sender's clock and this machine's, or raise telemetry.max_future_s",
+    Reason.TOO_NEW: "check the sender's clock and this machine's, or raise telemetry.max_future_s; 'rarefault "
+    "retake' takes back in what was set aside",
     Reason.UNKNOWN_TOPIC: "change telemetry.topic; if the subscription is that of an earlier configuration, choose "
     "another broker.client_id",
     Reason.BAD_DEVICE: "a device's name must have 1 to 128 printable characters and no '/', '+' or '#'",

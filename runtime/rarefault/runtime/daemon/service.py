@@ -9,12 +9,15 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import Literal
 
 import msgspec
+import numpy as np
 
 from rarefault.runtime import __version__
 from rarefault.runtime.daemon.acceptance import Acceptance
 from rarefault.runtime.daemon.changes import Changes
+from rarefault.runtime.daemon.clock import ClockTrust, WallClock, trained_ms
 from rarefault.runtime.daemon.codec import Codec, column_tree
 from rarefault.runtime.daemon.connection import Confirmation
 from rarefault.runtime.daemon.durable import DurableKeeper
@@ -25,8 +28,9 @@ from rarefault.runtime.daemon.link import Link
 from rarefault.runtime.daemon.logs import set_level
 from rarefault.runtime.daemon.metrics import Counts, MetricsPage
 from rarefault.runtime.daemon.pace import Pace
-from rarefault.runtime.daemon.payloads import alarm_payload, alarm_record, verdict_payloads
+from rarefault.runtime.daemon.payloads import HealthPayload, alarm_payload, alarm_record, verdict_payloads
 from rarefault.runtime.daemon.presence import Presence
+from rarefault.runtime.daemon.problems import Problem
 from rarefault.runtime.daemon.records import AlarmRecord
 from rarefault.runtime.daemon.rejections import Reason, RejectionError, Rejections
 from rarefault.runtime.daemon.rows import Rows
@@ -36,6 +40,7 @@ from rarefault.runtime.daemon.signals import handled_signals
 from rarefault.runtime.daemon.systemd import Notifier
 from rarefault.runtime.decision import AlarmChange
 from rarefault.runtime.errors import JournalError, RarefaultError
+from rarefault.runtime.grid import Restart
 from rarefault.runtime.pipeline import Pipeline, Verdicts
 from rarefault.runtime.times import format_ms
 
@@ -82,6 +87,13 @@ class Service:
         self._waiting_since: float | None = None  # when the first message came that has not been taken
         self._progress_at = self._looked_at = time.monotonic()
         self._stalled = False
+        self._health: HealthPayload | None = None
+        self.clock = WallClock()
+        self.clock_trust = ClockTrust(self.clock, config.telemetry.max_future_s, config.telemetry.clock_wait_s)
+        self.clock_steps = 0
+        self._clock_problem = ""
+        self._look_again = False  # whether to see once more if all devices contradict the clock
+        self._seen_waiting, self._seen_at = 0, 0.0
         self._equip()
 
     def _equip(self) -> None:
@@ -97,6 +109,8 @@ class Service:
         self.presence = Presence(silent_after_s, config.limits.forget_after_s)
         self.presence.start(self.keeper.pipeline.slots.values(), time.monotonic())
         self._changes = Changes([self.setup.source, self.setup.model_file()])
+        self.clock_trust.change(config.telemetry.max_future_s, config.telemetry.clock_wait_s)
+        self.clock_trust.trained_ms = trained_ms(manifest)
         set_level(config.log)
 
     def _slot(self, device: str) -> int:
@@ -142,6 +156,7 @@ class Service:
         if config.journal.path:
             base, capacity = self.setup.source.parent, config.limits.outbox_messages
             self.keeper = DurableKeeper(config.journal, base, self._new_pipeline, capacity)
+            self.clock_trust.received_ms = self.keeper.received_ms
             self._equip()
         self.metrics.open(str(self.setup.source))
         log.info(
@@ -167,6 +182,7 @@ class Service:
 
     def _turn(self, timeout_s: float) -> None:
         """Wait for the broker, process what has come, and acknowledge it."""
+        self._watch_clock()
         hold = self._hold()
         linger_s = 0.0 if hold else self._linger_s()
         self._note_confirmations(self.link.poll(linger_s or timeout_s, hold=hold, linger=linger_s > 0))
@@ -177,6 +193,7 @@ class Service:
             return
         begin, since = time.monotonic(), self._waiting_since
         messages = self._take()
+        self._look_again = False
         self._waiting_since = begin if self.link.waiting else None
         self._send()
         if messages:
@@ -213,7 +230,8 @@ class Service:
         while len(self.keeper.outbox) and self.link.connected and time.monotonic() < deadline:
             self._send()
             self._note_confirmations(self.link.poll(0.1, hold=True))
-        self.link.close(LEAVE_S)
+        farewell = self._health_payload("offline", []) if self._health else None
+        self.link.close(LEAVE_S, self._encoder.encode(farewell) if farewell else b"")
         self.metrics.close()
         if left := len(self.keeper.outbox):
             where = "the journal keeps them" if isinstance(self.keeper, DurableKeeper) else "they are lost"
@@ -247,6 +265,10 @@ class Service:
                 sender=message.sender,
             )
         if not taken and not self.keeper.restless:
+            return []
+        if self._contradicted(self.codec.samples - samples):
+            self._give_back(taken, mark, samples)
+            self._seen_waiting = self.link.waiting
             return []
         work.rejected, work.origins = self.rejections.take_aside(), self.codec.origins.fresh
         if not self._do(work):
@@ -294,11 +316,15 @@ class Service:
 
     def _do(self, work: Work) -> bool:
         """Do the work of a turn; False where it could not be kept."""
-        late = self.keeper.pipeline.grid.late
+        grid = self.keeper.pipeline.grid
+        late, distrusted = grid.late, grid.distrusted
         kept = self.keeper.turn(work, self._put)
         if kept:
-            self.presence.heard(self.rows.device, time.monotonic())
-            self._say_late(self.keeper.pipeline.grid.late - late)
+            if len(self.rows):
+                # What is late is no sign of life: nothing follows from it.
+                self.presence.heard(grid.heard.astype(np.int32), time.monotonic())
+                self._say_late(grid.late - late, grid.distrusted - distrusted)
+                self._say_restarts(grid.restarted)
             self.rows.clear()
         else:
             self._start_over()
@@ -310,7 +336,25 @@ class Service:
         self.presence.start(self.keeper.pipeline.slots.values(), time.monotonic())
         self.rows.clear()
 
-    def _say_late(self, late: int) -> None:
+    def _say_restarts(self, restarts: list[Restart]) -> None:
+        for restart in restarts:
+            self._sampled_log.say(
+                "restart",
+                logging.WARNING,
+                "%s starts anew at %s: its samples have all been late, as one was stamped %s before",
+                self.keeper.pipeline.devices[restart.device],
+                format_ms(restart.to_ms),
+                format_ms(restart.from_ms),
+            )
+
+    def _say_late(self, late: int, distrusted: int) -> None:
+        if distrusted:
+            self._sampled_log.say(
+                "distrusted",
+                logging.WARNING,
+                "dropped %d samples that were far ahead of all others of their device: its clock was wrong, once",
+                distrusted,
+            )
         if late:
             self._sampled_log.say(
                 "late",
@@ -325,7 +369,7 @@ class Service:
     def _put(self, verdicts: Verdicts | None, changes: list[AlarmChange]) -> list[AlarmRecord]:
         """Put verdicts and changes of alarms into the outbox."""
         prefix, pipeline, outbox = self.setup.config.publish.prefix, self.keeper.pipeline, self.keeper.outbox
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = self.clock.now_ms()
         if verdicts is not None and len(verdicts):
             self.metrics.turn_verdicts.observe(len(verdicts))
             for verdict in verdict_payloads(verdicts, pipeline, now_ms, self.setup.overridden):
@@ -367,7 +411,7 @@ class Service:
 
     def _hold(self) -> bool:
         """Whether telemetry must wait, unacknowledged, because it or its verdicts might find no room."""
-        if self.keeper.waiting:
+        if self.keeper.waiting or (self._clock_problem and not self._look_again):
             return True
         if not self.keeper.outbox.crowded:
             self._stalled = False
@@ -382,6 +426,37 @@ class Service:
             )
         self._stalled = stalled
         return not stalled
+
+    def _watch_clock(self) -> None:
+        """Notice where the clock was set, and whether it can be right."""
+        if step_ms := self.clock.step_ms():
+            self.clock_steps += 1
+            log.warning(
+                "this machine's clock was set %s by %.1f s", "ahead" if step_ms > 0 else "back", abs(step_ms) / 1e3
+            )
+            self.link.shift(step_ms, self.clock.now_ms())
+            self.clock_trust.agree()
+        problem = self.clock_trust.problem()
+        if problem and not self._clock_problem:
+            log.error("%s", problem)
+        elif self._clock_problem and not problem:
+            log.info("telemetry is taken again")
+            self.presence.listen(time.monotonic())
+        self._clock_problem = problem
+        now = time.monotonic()
+        if problem and self.link.waiting != self._seen_waiting and now - self._seen_at >= IDLE_S:
+            # More has come: perhaps from a device that does not contradict.
+            self._look_again, self._seen_at = self.clock_trust.contradicted, now
+
+    def _contradicted(self, accepted: int) -> bool:
+        """Whether it is this clock that is behind: all devices send from the future, and not one of them alone."""
+        if accepted:
+            self.clock_trust.agree()
+            return False
+        devices = len(self.codec.too_new)
+        if not devices or devices < min(2, self.codec.devices):
+            return False
+        return self.clock_trust.contradict(devices)
 
     def _look_around(self) -> None:
         """What is done once a second, whether or not there is telemetry."""
@@ -402,10 +477,12 @@ class Service:
             log.info("%s or its model has changed", self.setup.source)
             self._reload_wanted = True
         self._acceptance.look(*self._taken(), now)
-        sick, busy = self.health()
-        self.link.say_status(impaired=bool(self.keeper.trouble or self._acceptance.problem))
-        self.notifier.status("; ".join([*sick, *busy]) or f"serving {self.setup.model.model_id}")
-        if not sick:
+        problems = self.health()
+        impaired = any(problem.impairs for problem in problems)
+        self.link.say_status(impaired=impaired)
+        self._say_health("impaired" if impaired else "online", problems)
+        self.notifier.status("; ".join(problem.text for problem in problems) or f"serving {self.setup.model.model_id}")
+        if not any(problem.sick for problem in problems):
             self.notifier.say("WATCHDOG=1")
 
     def _reload(self) -> None:
@@ -435,18 +512,44 @@ class Service:
         late = self.keeper.pipeline.grid.late
         return self.codec.samples - late, {"late": late} | {str(name): n for name, n in self.rejections.counts.items()}
 
-    def health(self) -> tuple[list[str], list[str]]:
-        """What is wrong with the daemon itself, and what else keeps it from serving."""
-        idle_s = time.monotonic() - self._looked_at
-        sick = [f"the main loop has been busy for {idle_s:.0f} s"] if idle_s > ILL_S else []
-        busy = [] if self.link.ready else [f"no connection to broker {self.setup.config.broker.url}"]
+    def _say_health(self, status: Literal["online", "impaired"], problems: list[Problem]) -> None:
+        """Publish how the daemon is, where that is not what was said last."""
+        payload = self._health_payload(status, problems)
+        if self._health is None or msgspec.structs.replace(payload, time=self._health.time) != self._health:
+            self._health = payload
+        self.link.say_health(self._encoder.encode(self._health))
+
+    def _health_payload(
+        self, status: Literal["online", "offline", "impaired"], problems: list[Problem]
+    ) -> HealthPayload:
+        return HealthPayload(
+            status=status,
+            problems=[problem.text for problem in problems],
+            model=self.setup.model.model_id,
+            devices=self.codec.devices,
+            muted=len(self.keeper.pipeline.grid.clocks.muted()),
+            silent=self.presence.silent,
+            overridden={key: getattr(self.setup.config.decision, key) for key in self.setup.overridden},
+            version=__version__,
+            time=format_ms(self.clock.now_ms()),
+        )
+
+    def health(self) -> list[Problem]:
+        """What keeps the daemon from its work."""
+        problems = []
+        if (idle_s := time.monotonic() - self._looked_at) > ILL_S:
+            problems.append(Problem(f"the main loop has been busy for {idle_s:.0f} s", sick=True))
+        if not self.link.ready:
+            problems.append(Problem(f"no connection to broker {self.setup.config.broker.url}"))
         if self.keeper.trouble:
-            busy.append(self.keeper.trouble)
+            problems.append(Problem(self.keeper.trouble, impairs=True))
+        if self._clock_problem:
+            problems.append(Problem(self._clock_problem, impairs=True))
         if self._stalled:
-            busy.append("the broker confirms nothing")
+            problems.append(Problem("the broker confirms nothing"))
         if self._acceptance.problem:
-            busy.append(self._acceptance.problem)
-        return sick, busy
+            problems.append(Problem(self._acceptance.problem, impairs=True))
+        return problems
 
     def counts(self) -> dict[str, float | dict[str, int]]:
         """The numbers behind the metrics, by name."""
@@ -459,11 +562,15 @@ class Service:
             "rarefault_messages_waiting": self.link.waiting,
             "rarefault_samples_total": self.codec.samples,
             "rarefault_samples_late_total": self.keeper.pipeline.grid.late,
+            "rarefault_samples_distrusted_total": self.keeper.pipeline.grid.distrusted,
             "rarefault_rejected_total": {str(reason): n for reason, n in self.rejections.counts.items()},
             "rarefault_unknown_channels_total": self.rejections.unknown_channels,
             "rarefault_feedback_total": self.feedback,
             "rarefault_devices": self.codec.devices,
             "rarefault_devices_silent": self.presence.silent,
+            "rarefault_devices_muted": len(self.keeper.pipeline.grid.clocks.muted()),
+            "rarefault_device_restarts_total": self.keeper.pipeline.grid.restarts,
+            "rarefault_clock_steps_total": self.clock_steps,
             "rarefault_verdicts_total": {name: self.verdicts[name] for name in classes} | dict(self.verdicts),
             "rarefault_alarm_changes_total": dict(self.alarm_changes),
             "rarefault_outbox_messages": len(self.keeper.outbox),

@@ -15,6 +15,9 @@ from rarefault.runtime.doctor.findings import Findings
 from rarefault.runtime.errors import ConfigError, JournalError, ModelFileError
 from rarefault.runtime.model_file import LoadedModel, load_model
 
+#: Devices that a finding names.
+NAMED = 5
+
 
 def check_files(path: Path, found: Findings) -> Setup | None:
     """Check everything that can be known without a broker; the setup where a daemon could start with it."""
@@ -101,12 +104,20 @@ def _journal(path: Path, config: DaemonConfig, model: LoadedModel | None, found:
     try:
         with JournalReader(file) as reader:
             samples, size = reader.samples()
+            muted = [name for name, clock in reader.clocks().items() if clock.muted]
             if model is not None and reader.channels != model.manifest.channels:
                 found.problem("journal", f"{file} is that of a model with other channels; name another journal.path")
                 return
     except JournalError as error:
         found.problem("journal", str(error))
         return
+    if muted:
+        names = ", ".join(muted[:NAMED]) + (", ..." if len(muted) > NAMED else "")
+        found.warning(
+            "journal",
+            f"all samples of {len(muted)} device(s) are late ({names}): a clock was ahead before, or has gone back; "
+            "'rarefault inspect' shows their times; set the clocks, and they are served again by themselves",
+        )
     running = _running(file)
     who = "a daemon is using it" if running else "no daemon is using it"
     found.good("journal", f"{file} holds {samples} samples ({size / 1e6:.1f} MB); {who}; {free / 1e9:.1f} GB free")
