@@ -2,7 +2,7 @@
 
 A recording of telemetry is played through Mosquitto to the daemon while both are killed (SIGKILL) and frozen (SIGSTOP)
 at random moments, the journal's disk fills up, and malformed messages are mixed in. The daemon's own clock is set a day
-ahead and back while it runs, and is two hours behind when it starts. In the recording the devices' clocks step or are
+ahead and back while it runs, and is two hours behind when it starts; its host is given another name. In the recording the devices' clocks step or are
 far ahead for a moment, samples come twice and out of order, and devices pause. Afterwards the verdicts that arrived are
 compared with those of the same daemon over the same recording left in peace.
 
@@ -30,9 +30,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from rarefault.runtime.daemon.config import DaemonConfig, ModelConfig
 from rarefault.runtime.daemon.journal_reader import JournalReader
 from rarefault.runtime.errors import JournalError
 from rarefault.runtime.model_file import LoadedModel, load_model
@@ -52,8 +54,10 @@ QUIET_S, PATIENCE_S = 12.0, 60.0
 LEAD = 1000
 #: Messages before the last that is known to be kept; a sample that comes twice has one place only.
 SPARE = 50
-KINDS = ("daemon_kills", "broker_kills", "daemon_freezes", "broker_freezes", "disk_fills", "kills_of_both")
-KINDS += ("clock_ahead", "clock_behind_at_boot")
+KINDS = (
+    *("daemon_kills", "broker_kills", "daemon_freezes", "broker_freezes", "disk_fills", "kills_of_both"),
+    *("clock_ahead", "clock_behind_at_boot", "renames"),
+)
 
 
 def main() -> int:
@@ -109,13 +113,14 @@ def main() -> int:
         path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     reached = disturbed.done["daemon_kills"] >= (5 if args.quick else 100)
     reached &= disturbed.done["broker_kills"] >= (2 if args.quick else 20)
+    reached &= disturbed.done["renames"] >= (1 if args.quick else 3) or not can_rename()
     reached &= disturbed.clock_steps >= (3 if args.quick else 20)
     return 0 if reached and not any(problems.values()) else 1
 
 
 def make_schedule(rng: random.Random, *, quick: bool) -> list[str]:
     """Kinds of faults in random order."""
-    counts = (5, 2, 1, 1, 1, 1, 1, 1) if quick else (110, 22, 8, 8, 3, 8, 8, 8)
+    counts = (5, 2, 1, 1, 1, 1, 1, 1, 1) if quick else (110, 22, 8, 8, 3, 8, 8, 8, 4)
     schedule = [kind for kind, count in zip(KINDS, counts, strict=True) for _ in range(count)]
     rng.shuffle(schedule)
     return schedule
@@ -161,17 +166,19 @@ class Run:
         )
         config = folder / "edge.toml"
         config.write_text(
-            f'[model]\npath = "{model.path}"\n[broker]\nurl = "mqtt://127.0.0.1:{self.port}"\nclient_id = "edge"\n'
-            'reconnect_min_s = 0.05\nreconnect_max_s = 0.2\n[telemetry]\nmax_age_s = inf\n[publish]\nruntime = "edge"\n'
+            f'[model]\npath = "{model.path}"\n[broker]\nurl = "mqtt://127.0.0.1:{self.port}"\n'
+            "reconnect_min_s = 0.05\nreconnect_max_s = 0.2\n[telemetry]\nmax_age_s = inf\n"
             '[journal]\npath = "disk/edge.journal"\nsnapshot_s = 1.0\n'
         )
         program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
         if program is None:
             sys.exit("this needs the broker Mosquitto: apt-get install mosquitto")
         self.broker = Process([program, "-c", str(conf)], folder / "mosquitto.log")
-        daemon = [sys.executable, "-m", "rarefault.runtime.cli", "run", str(config)]
+        self._command = [sys.executable, "-m", "rarefault.runtime.cli", "run", str(config)]
         self.clock = FakeClock(folder / "faketime")
-        self.daemon = Process(daemon, folder / "edge.log", self.clock.environment)
+        # Its names are those of the host at the first start, and stay.
+        self.name = "edge" if can_rename() else host_name()
+        self.daemon = Process(self._on_host("edge"), folder / "edge.log", self.clock.environment)
 
     def play(self, schedule: list[str]) -> None:
         """Play the recording, a part of it for each fault, and wait for the last verdict."""
@@ -182,6 +189,9 @@ class Run:
             for number, kind in enumerate(schedule, 1):
                 self._keep_up(len(self.recording.messages) * (number - 3) // len(schedule))
                 self._until = len(self.recording.messages) * number // len(schedule)
+                if kind == "renames" and not can_rename():
+                    say("a host can be given another name by root only: it is not renamed")
+                    continue
                 if kind == "disk_fills" and not mounted:
                     say("a small disk can be mounted by root only: it is not filled")
                     continue
@@ -190,7 +200,7 @@ class Run:
                     say(f"{number} of {len(schedule)} faults, {self._next} messages, {len(self.verdicts)} verdicts")
             self._until, self._over = len(self.recording.messages), True
             self._finish(sender)
-            self._wait(lambda: self.alarms["edge"] == {"status": "online"})
+            self._wait(lambda: self.alarms[self.name] == {"status": "online"})
             self._wait(lambda: set(self.recording.expected) <= set(self.verdicts) and not self._owed())
             self.owed_at_end = self._owed()
             if any(compare(self.recording.expected, self.verdicts).values()):
@@ -308,6 +318,19 @@ class Run:
         self._step(0)
         self.done["clock_behind_at_boot"] += 1
 
+    def _renames(self, *_clients: Client) -> None:
+        """The daemon is made again under another host's name, while telemetry waits for it at the broker."""
+        self._note("daemon_kills", self.daemon.kill())
+        time.sleep(self.rng.uniform(0.3, 0.8))  # telemetry piles up
+        self.done["renames"] += 1
+        self.daemon.command = self._on_host(f"edge-{self.done['renames']}")
+        self.daemon.start()
+
+    def _on_host(self, name: str) -> list[str]:
+        """The daemon's command, on a host of that name where this process may name one."""
+        own = ["unshare", "--uts", "sh", "-c", 'hostname "$0"; exec "$@"', name]
+        return [*own, *self._command] if can_rename() else self._command
+
     def _step(self, seconds: int) -> None:
         """Set the clock of the daemon that runs, so far ahead of the right time."""
         before = self._said("this machine's clock was set")
@@ -392,7 +415,7 @@ class Run:
         try:
             self._wait(consumer.connected.is_set)
             self.daemon.start()
-            self._wait(lambda: self.alarms.get("edge") == {"status": "online"})
+            self._wait(lambda: self.alarms.get(self.name) == {"status": "online"})
             yield device, consumer
         finally:
             for client in (device, consumer):
@@ -424,6 +447,18 @@ class Run:
                 break
             time.sleep(0.05)
         time.sleep(0.3)  # for what should not come
+
+
+@cache
+def can_rename() -> bool:
+    """Whether this process may give hosts other names, each to itself."""
+    words = ["unshare", "--uts", "hostname", "edge"]
+    return bool(shutil.which("unshare")) and subprocess.run(words, capture_output=True, check=False).returncode == 0
+
+
+def host_name() -> str:
+    """What the daemon is called where nobody says it."""
+    return DaemonConfig(model=ModelConfig(path="tiny.onnx")).publish.runtime_name
 
 
 def run_in_peace(folder: Path, model: LoadedModel, recording: Recording) -> Run:

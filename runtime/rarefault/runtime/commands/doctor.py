@@ -9,8 +9,10 @@ HELP = "check everything that the daemon needs: files, broker, TLS, rights, tele
 EXTRA: str | None = None
 EPILOG = """\
 Connects as the daemon would, with a client id of its own (a running daemon is not disturbed), and listens to the
-telemetry for some seconds. To learn whether it may, it publishes on {prefix}/rarefault-doctor/verdict, .../alarm and,
-where there is feedback, .../feedback/result: whole JSON messages, not retained, that say 'normal' and "test": true.
+telemetry for some seconds. Where no daemon with this journal runs, it holds the daemon's own id for four seconds, too:
+another gateway with that id loses its connection then, is found out, and comes back. To learn whether it may, it
+publishes on {prefix}/rarefault-doctor/verdict, .../alarm and, where there is feedback, .../feedback/result: whole JSON
+messages, not retained, that say 'normal' and "test": true.
 
   [ok] in order   [--] to know   [!!] works, but should be mended   [XX] the daemon cannot do its work
 

@@ -48,6 +48,7 @@ class Identity:
     client_id: str
     password: str | None
     will_topic: str
+    """Empty where there is no last will."""
     will_payload: bytes
     receive_maximum: int
     """Most telemetry messages that the broker may send before it has the acknowledgement of the first."""
@@ -56,7 +57,7 @@ class Identity:
     sender_property: str = ""
     """Name of the user property that names the sender of a message; empty where none does."""
     passing: bool = False
-    """Whether the broker is to forget the session when the connection ends, and to publish no last will."""
+    """Whether the broker is to forget the session when the connection ends."""
 
 
 class _Client(mqtt.Client):
@@ -146,7 +147,7 @@ class Connection:
         client.max_inflight_messages = 0  # paho's own queue stays empty; the window below is ours
         if self._config.username:
             client.username_pw_set(self._config.username, self._identity.password)
-        if not self._identity.passing:
+        if self._identity.will_topic:
             client.will_set(self._identity.will_topic, self._identity.will_payload, qos=1, retain=True)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
@@ -269,6 +270,10 @@ class Connection:
         self.subscribed = None
         self._filters = len(topic_filters)
         self._client.subscribe(topic_filters)
+
+    def unsubscribe(self, topic_filters: list[str]) -> None:
+        """Leave topics."""
+        self._client.unsubscribe(topic_filters)
 
     def acknowledge(self, messages: Iterable[Message]) -> None:
         """Tell the broker that messages have been processed."""

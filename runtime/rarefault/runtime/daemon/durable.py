@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from rarefault.runtime.daemon.config import JournalConfig
 from rarefault.runtime.daemon.journal import Journal
 from rarefault.runtime.daemon.keeper import Keeper, Put, Work, take_over
+from rarefault.runtime.daemon.names import Names, Session
 from rarefault.runtime.daemon.outbox import MemoryOutbox
 from rarefault.runtime.daemon.records import SILENCE, Batch
 from rarefault.runtime.errors import JournalError
@@ -171,6 +173,38 @@ class DurableKeeper(Keeper):
             self.journal.commit()
         except JournalError as error:
             self.fail(error)
+
+    def names(self) -> Names | None:
+        """Who the daemon was at earlier starts."""
+        return self.journal.fact("names", Names)
+
+    def session(self) -> Session | None:
+        """The session that the broker kept for it."""
+        return self.journal.fact("session", Session)
+
+    def keep_names(self, names: Names, ghosts: Sequence[str]) -> None:
+        """Keep who the daemon is, and owe the broker empty messages that clear what is retained of another name."""
+        with self._turn_of_its_own():
+            self.journal.keep_fact("names", names)
+            for topic in ghosts:
+                self.outbox.put(topic, b"", retain=True)
+
+    def keep_session(self, session: Session) -> None:
+        """Keep what the broker keeps."""
+        with self._turn_of_its_own():
+            self.journal.keep_fact("session", session)
+
+    @contextmanager
+    def _turn_of_its_own(self) -> Iterator[None]:
+        """A transaction beside the turns; where it fails, the outbox is as the journal has it."""
+        try:
+            self.journal.begin()
+            yield
+            self.journal.commit()
+        except JournalError:
+            self.journal.rollback()
+            self.outbox = DurableOutbox(self._capacity, self.journal)
+            raise
 
     def bytes(self) -> int:
         """Size of the journal with its log, bytes."""

@@ -159,6 +159,10 @@ class Journal(JournalTables):
         super().close()
         os.close(self._lock)
 
+    def keep_fact(self, name: str, value: msgspec.Struct) -> None:
+        """Keep something that the daemon knows of itself."""
+        self._execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, msgspec.json.encode(value).decode()))
+
     def add_device(self, name: str) -> tuple[int, int | None]:
         """Number of a device, and the time of its last sample where it was forgotten once."""
         self._execute(

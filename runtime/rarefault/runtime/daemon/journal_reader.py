@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 import msgspec
 import numpy as np
@@ -12,6 +12,7 @@ from rarefault.runtime.daemon.records import SILENCE, AlarmRecord, Batch, Feedba
 from rarefault.runtime.errors import JournalError
 from rarefault.runtime.pipeline import DeviceClock, device_clocks
 
+T = TypeVar("T")
 #: Version of the tables; a journal of another one is refused.
 SCHEMA = 2
 
@@ -41,6 +42,14 @@ class JournalTables:
                 "move it away, or go back to the release that wrote it"
             )
         self.channels = msgspec.json.decode(meta["channels"], type=tuple[str, ...])
+
+    def fact(self, name: str, type_: type[T]) -> T | None:
+        """What :meth:`keep_fact` kept under a name; None where there is nothing, or nothing of that type."""
+        row = self._execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        try:
+            return None if row is None else msgspec.json.decode(row[0], type=type_)
+        except msgspec.MsgspecError:
+            return None
 
     def devices(self) -> dict[int, str]:
         """Names of the devices by their number in the journal."""

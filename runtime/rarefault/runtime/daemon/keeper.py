@@ -1,12 +1,13 @@
 """Keeper: brings pipeline and outbox through every turn together."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from rarefault.runtime.daemon.config import JournalConfig
+from rarefault.runtime.daemon.names import Names, Session
 from rarefault.runtime.daemon.outbox import MemoryOutbox, Outbox
 from rarefault.runtime.daemon.records import AlarmRecord, Feedback, SetAside
 from rarefault.runtime.daemon.rows import Rows
@@ -108,6 +109,24 @@ class Keeper:
             self.pipeline = self._successor(pipeline, self.pipeline)
         else:
             self.pipeline.use_decision(pipeline.manifest)
+
+    def names(self) -> Names | None:
+        """Who the daemon was at earlier starts, as far as that is kept."""
+        return None
+
+    def session(self) -> Session | None:
+        """The session that the broker kept for it, as far as that is known."""
+        return None
+
+    def keep_names(self, names: Names, ghosts: Sequence[str]) -> None:
+        """Keep who the daemon is, and clear the retained topics ``ghosts``, in which it was another one.
+
+        Raises:
+            JournalError: it could not be kept.
+        """
+
+    def keep_session(self, session: Session) -> None:
+        """Keep what the broker keeps; JournalError where it could not be kept."""
 
     def bytes(self) -> int:
         """Size of what is kept on disk."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from rarefault.runtime.daemon.config import DaemonConfig
 from rarefault.runtime.daemon.connection import UNSUPPORTED_PROTOCOL, Confirmation, Connection, Identity
 from rarefault.runtime.daemon.inbox import Inbox, Message
+from rarefault.runtime.daemon.names import Names, Session
 from rarefault.runtime.daemon.tls import tls_context, tls_problem
 from rarefault.runtime.daemon.topics import Template
 from rarefault.runtime.errors import BrokerError, ConfigError
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 ONLINE, OFFLINE, IMPAIRED = b"online", b"offline", b"impaired"
 #: How long a broker may take to answer MQTT 5 before 3.1.1 is tried; some of old wait for more, and never answer.
 AUTO_ANSWER_S = 2.0
+#: How long it is a problem that the broker had lost the session.
+LOST_S = 600.0
 #: A connection that lasted this long ends the growth of the delays.
 STABLE_S = 10.0
 
@@ -51,6 +54,9 @@ class Link:
         source: the configuration file, which the paths of certificates are relative to.
 
     Attributes:
+        session: what the broker keeps, once it has granted the subscription; None before.
+        sessions_lost: how often it did not have the session that there was.
+        lost: what that means and what to do, for ``LOST_S`` after it was found; empty else.
         connections: number of connections that the broker has accepted so far.
         connecting: whether a connection is being made at this moment, which may take as long as ``connect_timeout_s``;
             a signal handler may raise an OSError then, which ends it.
@@ -61,17 +67,13 @@ class Link:
         self.connecting = False
         self._config = config
         self._source = source
-        own = f"{config.publish.prefix}/{config.publish.runtime_name}"
-        self._status_topic, self._health_topic = f"{own}/status", f"{own}/health"
-        self._identity = Identity(
-            config.client_id,
-            password,
-            self._status_topic,
-            OFFLINE,
-            config.limits.pending_messages,
-            4 * config.telemetry.max_payload_bytes + (1 << 16),
-            config.telemetry.sender_property,
-        )
+        self._password = password
+        self._status_topic = self._health_topic = ""
+        self.session: Session | None = None
+        self.sessions_lost = 0
+        self._lost, self._lost_at = "", -LOST_S
+        self._before: Session | None = None  # what the broker should have
+        self.introduce(Names(config.publish.runtime_name, config.client_id), None)
         # Telemetry, and feedback where the daemon listens to it.
         self._filters: list[tuple[str, int]] = [(config.telemetry.subscription, config.telemetry.qos)]
         if config.feedback_topic:
@@ -93,6 +95,33 @@ class Link:
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)
+
+    def introduce(self, names: Names, session: Session | None) -> None:
+        """Say who connects, before the first connection.
+
+        Args:
+            names: of the daemon.
+            session: that the broker should have, as an earlier process left it; None where there was none.
+        """
+        config = self._config
+        own = f"{config.publish.prefix}/{names.runtime}"
+        self._status_topic, self._health_topic = f"{own}/status", f"{own}/health"
+        self._identity = Identity(
+            names.client_id,
+            self._password,
+            self._status_topic,
+            OFFLINE,
+            config.limits.pending_messages,
+            4 * config.telemetry.max_payload_bytes + (1 << 16),
+            config.telemetry.sender_property,
+        )
+        known = session is not None and (session.url, session.client_id) == (config.broker.url, names.client_id)
+        self._before = session if known else None
+
+    @property
+    def lost(self) -> str:
+        """See the class."""
+        return self._lost if time.monotonic() - self._lost_at < LOST_S else ""
 
     @property
     def connected(self) -> bool:
@@ -274,13 +303,16 @@ class Link:
                 "connected to broker %s over MQTT %s as %s (%s session)",
                 self._config.broker.url,
                 connection.protocol,
-                self._config.client_id,
+                self._identity.client_id,
                 "resumed its" if connection.session_present else "new",
             )
             if connection.session_present:
                 # What the broker has no acknowledgement of comes again; without a session it would not.
                 number = connection.number
                 self._messages.keep(lambda message: message.connection == number or not message.qos)
+                self._unsubscribe(connection)
+            else:
+                self._miss_session()
             # A session remembers its subscription, but that may be of an earlier configuration, or not have arrived.
             self._subscribed = self._subscribed and connection.session_present
             if not self._subscribed:
@@ -312,6 +344,33 @@ class Link:
                     self._who,
                 )
             self._ever_subscribed = self._subscribed = True
+            filters = tuple(filter_ for filter_, _ in self._filters)
+            self.session = self._before = Session(self._config.broker.url, self._identity.client_id, filters)
+
+    def _unsubscribe(self, connection: Connection) -> None:
+        """Leave what the session is subscribed to by an earlier configuration: it would bring telemetry twice."""
+        wanted = {filter_ for filter_, _ in self._filters}
+        stale = [filter_ for filter_ in (self._before.filters if self._before else ()) if filter_ not in wanted]
+        if stale:
+            log.info(
+                "the session is still subscribed to %s, which is not wanted any more: unsubscribed", ", ".join(stale)
+            )
+            connection.unsubscribe(stale)
+
+    def _miss_session(self) -> None:
+        """Say it where the broker does not have the session that there was."""
+        forgetful = self._config.broker.session_expiry_s == 0 and self.protocol == "5"
+        if self._before is None or forgetful:
+            return
+        self._before = None
+        self.sessions_lost += 1
+        self._lost_at = time.monotonic()
+        self._lost = (
+            f"broker {self._config.broker.url} does not have the session of client {self._identity.client_id!r} any "
+            "more: telemetry that was sent meanwhile is lost; let the broker keep sessions (Mosquitto: persistence "
+            "true), raise broker.session_expiry_s, or see whether another client uses that id"
+        )
+        log.warning("%s", self._lost)
 
     def _subscription_refused(self, connection: Connection, reason: str) -> None:
         sentence = (
@@ -348,7 +407,7 @@ class Link:
                 self._attempts = 64  # the longest delay: two that take turns would only keep each other from working
             delay_s = self._retry_later()
             hint = (
-                f"; if another client uses the id {self._config.client_id}, give each its own broker.client_id"
+                f"; if another client uses the id {self._identity.client_id}, give each its own broker.client_id"
                 if taken_over
                 else ""
             )
@@ -373,7 +432,7 @@ class Link:
     @property
     def _who(self) -> str:
         user = self._config.broker.username
-        return f"user {user!r}" if user else f"client {self._config.client_id!r} (no user name)"
+        return f"user {user!r}" if user else f"client {self._identity.client_id!r} (no user name)"
 
     def _retry_later(self) -> float:
         """Set the time of the next attempt; the delay doubles up to the maximum, with jitter against stampedes."""

@@ -29,6 +29,7 @@ REQUEST_S = 5.0
 HELP = {
     "rarefault_connected": "Whether the broker has accepted the connection.",
     "rarefault_connections_total": "Connections that the broker accepted.",
+    "rarefault_sessions_lost_total": "How often the broker did not have the session that there was.",
     "rarefault_messages_total": "Telemetry messages received.",
     "rarefault_messages_dropped_total": "Telemetry of QoS 0 dropped because it could not be processed in time.",
     "rarefault_messages_waiting": "Telemetry messages received and not yet processed.",

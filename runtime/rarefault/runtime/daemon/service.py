@@ -27,6 +27,7 @@ from rarefault.runtime.daemon.keeper import Keeper, Work
 from rarefault.runtime.daemon.link import Link
 from rarefault.runtime.daemon.logs import set_level
 from rarefault.runtime.daemon.metrics import Counts, MetricsPage
+from rarefault.runtime.daemon.names import Session, choose_names
 from rarefault.runtime.daemon.pace import Pace
 from rarefault.runtime.daemon.payloads import HealthPayload, alarm_payload, alarm_record, verdict_payloads
 from rarefault.runtime.daemon.presence import Presence
@@ -88,6 +89,8 @@ class Service:
         self._progress_at = self._looked_at = time.monotonic()
         self._stalled = False
         self._health: HealthPayload | None = None
+        self.names = choose_names(config, None)
+        self._session: Session | None = None
         self.clock = WallClock()
         self.clock_trust = ClockTrust(self.clock, config.telemetry.max_future_s, config.telemetry.clock_wait_s)
         self.clock_steps = 0
@@ -158,6 +161,7 @@ class Service:
             self.keeper = DurableKeeper(config.journal, base, self._new_pipeline, capacity)
             self.clock_trust.received_ms = self.keeper.received_ms
             self._equip()
+        self._introduce()
         self.metrics.open(str(self.setup.source))
         log.info(
             "rarefault %s with model %s (%d channels; %s): telemetry from %s at %s, verdicts to %s/{device}/verdict",
@@ -170,6 +174,37 @@ class Service:
             config.publish.prefix,
         )
         self.notifier.say("READY=1")
+
+    def _introduce(self) -> None:
+        """Be who the journal says, unless the configuration says otherwise."""
+        before, prefix = self.keeper.names(), self.setup.config.publish.prefix
+        self.names = choose_names(self.setup.config, before)
+        if before is not None and before.client_id != self.names.client_id:
+            log.warning(
+                "the client id is %r now and was %r: what the broker has kept for that is not sent to this one; set "
+                "broker.client_id back to have it",
+                self.names.client_id,
+                before.client_id,
+            )
+        ghosts: list[str] = []
+        if before is not None and before.runtime != self.names.runtime:
+            log.warning("the runtime is %r now and was %r, whose status is cleared", self.names.runtime, before.runtime)
+            ghosts = [f"{prefix}/{before.runtime}/{leaf}" for leaf in ("status", "health")]
+        self.link.introduce(self.names, self.keeper.session())
+        if before != self.names:
+            self.keeper.keep_names(self.names, ghosts)
+
+    def _keep_session(self) -> None:
+        """Have the journal know what the broker keeps."""
+        session = self.link.session
+        if session is None or session == self._session or self.keeper.waiting:
+            return
+        try:
+            self.keeper.keep_session(session)
+        except JournalError as error:
+            self._sampled_log.say("session", logging.WARNING, "the session could not be kept, trying again: %s", error)
+        else:
+            self._session = session
 
     def _main_loop(self) -> None:
         while not self._stopping:
@@ -307,7 +342,7 @@ class Service:
                 alarm=alarm_of(message.payload),
                 accepted=refusal is None,
                 reason=refusal.detail if refusal else "",
-                runtime=self.setup.config.publish.runtime_name,
+                runtime=self.names.runtime,
                 time=format_ms(message.arrived_ms),
                 faults=refusal.faults if isinstance(refusal, UnknownFaultError) else msgspec.UNSET,
             )
@@ -473,6 +508,7 @@ class Service:
                 self.presence.forget(work.forgotten)
                 if len(work.forgotten):
                     self.codec.know(self.keeper.pipeline.slots, self.keeper.origins)
+        self._keep_session()
         if self._load is not None and self.setup.config.model.watch and self._changes.look():
             log.info("%s or its model has changed", self.setup.source)
             self._reload_wanted = True
@@ -541,6 +577,8 @@ class Service:
             problems.append(Problem(f"the main loop has been busy for {idle_s:.0f} s", sick=True))
         if not self.link.ready:
             problems.append(Problem(f"no connection to broker {self.setup.config.broker.url}"))
+        if self.link.lost:
+            problems.append(Problem(self.link.lost))
         if self.keeper.trouble:
             problems.append(Problem(self.keeper.trouble, impairs=True))
         if self._clock_problem:
@@ -557,6 +595,7 @@ class Service:
         return {
             "rarefault_connected": float(self.link.connected),
             "rarefault_connections_total": self.link.connections,
+            "rarefault_sessions_lost_total": self.link.sessions_lost,
             "rarefault_messages_total": self.messages,
             "rarefault_messages_dropped_total": self.link.dropped,
             "rarefault_messages_waiting": self.link.waiting,

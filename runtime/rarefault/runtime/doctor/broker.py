@@ -18,6 +18,7 @@ from rarefault.runtime.daemon.setup import Setup
 from rarefault.runtime.daemon.tls import tls_context, tls_problem
 from rarefault.runtime.daemon.topics import Template
 from rarefault.runtime.doctor.findings import Findings
+from rarefault.runtime.doctor.identity import check_identity, names_of
 from rarefault.runtime.manifest import NORMAL
 from rarefault.runtime.times import format_ms
 
@@ -49,6 +50,7 @@ def check_broker(setup: Setup, seconds: float, found: Findings) -> list[Message]
             if not _subscribe(setup, connection, wake, found):
                 return None
             _publish(setup, connection, wake, found)
+            check_identity(setup, _identity(setup), connection.protocol, found)
             if setup.config.telemetry.share:
                 _share(setup, wake, found)
             return _listen(connection, messages, wake, seconds)
@@ -110,7 +112,8 @@ def _secure(setup: Setup, found: Findings) -> bool:
 def _identity(setup: Setup) -> Identity:
     config = setup.config
     return Identity(
-        f"{config.client_id}-doctor",  # with the daemon's own id, one that is running would lose its connection
+        # With the daemon's own id, one that is running would lose its connection.
+        f"{names_of(setup).client_id}-doctor",
         setup.password,
         will_topic="",
         will_payload=b"",
@@ -268,7 +271,7 @@ def _tests(setup: Setup) -> dict[str, bytes]:
         "alarm": AlarmPayload(id_, NAME, NORMAL, now, 1.0, 1.0, {}, model),
     }
     if setup.config.feedback_topic:
-        runtime = setup.config.publish.runtime_name
+        runtime = names_of(setup).runtime
         messages["feedback/result"] = ResultPayload("", accepted=False, reason="a test", runtime=runtime, time=now)
     return {leaf: msgspec.json.encode(msgspec.to_builtins(m) | {"test": True}) for leaf, m in messages.items()}
 

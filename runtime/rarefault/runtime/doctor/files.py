@@ -118,12 +118,12 @@ def _journal(path: Path, config: DaemonConfig, model: LoadedModel | None, found:
             f"all samples of {len(muted)} device(s) are late ({names}): a clock was ahead before, or has gone back; "
             "'rarefault inspect' shows their times; set the clocks, and they are served again by themselves",
         )
-    running = _running(file)
-    who = "a daemon is using it" if running else "no daemon is using it"
+    who = "a daemon is using it" if in_use(file) else "no daemon is using it"
     found.good("journal", f"{file} holds {samples} samples ({size / 1e6:.1f} MB); {who}; {free / 1e9:.1f} GB free")
 
 
-def _running(file: Path) -> bool:
+def in_use(file: Path) -> bool:
+    """Whether a daemon has a journal open."""
     try:
         os.close(lock(file))
     except JournalError:
