@@ -2,9 +2,9 @@
 
 A recording of telemetry is played through Mosquitto to the daemon while both are killed (SIGKILL) and frozen (SIGSTOP)
 at random moments, the journal's disk fills up, and malformed messages are mixed in. The daemon's own clock is set a day
-ahead and back while it runs, and is two hours behind when it starts; its host is given another name. In the recording the devices' clocks step or are
-far ahead for a moment, samples come twice and out of order, and devices pause. Afterwards the verdicts that arrived are
-compared with those of the same daemon over the same recording left in peace.
+ahead and back while it runs, and is two hours behind when it starts; its host is given another name. In the recording
+the devices' clocks step or are far ahead for a moment, samples come twice and out of order, and devices pause.
+Afterwards the verdicts that arrived are compared with those of the same daemon over the same recording left in peace.
 
 A killed broker loses what only its memory held, which no daemon can bring back. So the sender does what a device with a
 store does: after a broker's death it sends again what the daemon has not kept. The broker saves its sessions at every
