@@ -28,6 +28,7 @@ class Work:
         feedback: what people said.
         silent: slots of devices that have fallen silent.
         forgotten: slots of devices that have been silent for so long that they are forgotten.
+        cleared: topics of their alarms, which the broker is to keep no longer.
     """
 
     rows: Rows
@@ -35,6 +36,7 @@ class Work:
     feedback: list[Feedback] = field(default_factory=list)
     silent: Int64 = field(default_factory=lambda: np.empty(0, np.int64))
     forgotten: Int64 = field(default_factory=lambda: np.empty(0, np.int64))
+    cleared: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         """Whether there is anything to do."""
@@ -115,6 +117,8 @@ class Keeper:
         if len(work.rows):
             verdicts = self.pipeline.push(work.rows.device, work.rows.time_ms, work.rows.values, explained=True)
             alarms += put(verdicts, verdicts.alarms)
+        for topic in work.cleared:
+            self.outbox.put(topic, b"", retain=True)  # an empty message clears the topic's retained one
         return alarms
 
     def _successor(self, pipeline: Pipeline, before: Pipeline) -> Pipeline:

@@ -300,9 +300,12 @@ class Service:
             alarm = alarm_payload(change, pipeline, self.setup.overridden)
             self.alarm_changes[alarm.state] += 1
             log.debug("%s: %s since %s (score %.2f)", alarm.device, alarm.state, alarm.since, change.score)
-            outbox.put(f"{prefix}/{alarm.device}/alarm", self._encoder.encode(alarm), retain=True)
+            outbox.put(self._alarm_topic(alarm.device), self._encoder.encode(alarm), retain=True)
             records.append(alarm_record(change, alarm, now_ms))
         return records
+
+    def _alarm_topic(self, device: str) -> str:
+        return f"{self.setup.config.publish.prefix}/{device}/alarm"
 
     def _send(self) -> None:
         """Send from the outbox what the broker takes now."""
@@ -357,6 +360,8 @@ class Service:
                 work.silent = self.presence.fallen_silent(now)
             if self.keeper.may_forget:
                 work.forgotten = self.presence.gone(now)
+                devices = self.keeper.pipeline.devices
+                work.cleared = [self._alarm_topic(devices[slot]) for slot in work.forgotten.tolist()]
             if work and self._do(work):
                 self.presence.note_silent(work.silent)
                 self.presence.forget(work.forgotten)
