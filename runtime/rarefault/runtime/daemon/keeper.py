@@ -58,11 +58,15 @@ class Keeper:
         pipeline, outbox: the present ones; a durable keeper replaces both after a failed turn.
         failures: number of turns that could not be kept.
         trouble: why the last turn could not be kept; empty where it was.
+        damaged: how often the journal was damaged.
+        loss: what became of it, the last time; empty where it was not.
     """
 
     def __init__(self, new_pipeline: Callable[[], Pipeline], capacity: int) -> None:
         self.failures = 0
         self.trouble = ""
+        self.damaged = 0
+        self.loss = ""
         self._new_pipeline = new_pipeline
         self._capacity = capacity
         self.pipeline: Pipeline = new_pipeline()

@@ -138,7 +138,7 @@ class Service:
         config = self.setup.config
         if config.journal.path:
             base, capacity = self.setup.source.parent, config.limits.outbox_messages
-            self.keeper = DurableKeeper(config.journal, base, self._new_pipeline, capacity)
+            self.keeper = DurableKeeper(config.journal, base, self._new_pipeline, capacity, self.notifier.alive)
             self._equip()
         self.metrics.open(str(self.setup.source))
         log.info(
@@ -404,6 +404,8 @@ class Service:
         busy = [] if self.link.ready else [f"no connection to broker {self.setup.config.broker.url}"]
         if self.keeper.trouble:
             busy.append(self.keeper.trouble)
+        if self.keeper.loss:
+            busy.append(self.keeper.loss)
         if self._stalled:
             busy.append("the broker confirms nothing")
         return sick, busy
@@ -431,5 +433,6 @@ class Service:
             "rarefault_refused_total": self.refused,
             "rarefault_journal_bytes": self.keeper.bytes(),
             "rarefault_journal_failures_total": self.keeper.failures,
+            "rarefault_journal_damaged_total": self.keeper.damaged,
             "rarefault_reloads_total": dict(self.reloads),
         }
