@@ -15,6 +15,7 @@ import pytest
 
 from rarefault.runtime.cli import main
 from rarefault.runtime.daemon.config import DaemonConfig
+from rarefault.runtime.daemon.durable import DurableKeeper
 from rarefault.runtime.daemon.journal import Journal
 from rarefault.runtime.daemon.journal_reader import JournalReader
 from rarefault.runtime.daemon.keeper import Work
@@ -55,6 +56,15 @@ def daemon(folder: Path, model: LoadedModel, **journal: Any) -> Iterator[Service
         service._shutdown()
 
 
+def keeper_of(service: Service) -> DurableKeeper:
+    assert isinstance(service.keeper, DurableKeeper)
+    return service.keeper
+
+
+def journal_of(service: Service) -> Journal:
+    return keeper_of(service).journal
+
+
 def feed(service: Service, messages: list[tuple[str, bytes]], together: int = 5) -> None:
     """Telemetry, a few messages a turn."""
     for first in range(0, len(messages), together):
@@ -82,11 +92,11 @@ def sound(tmp_path_factory: pytest.TempPathFactory, model: LoadedModel, recordin
     folder = tmp_path_factory.mktemp("sound")
     with daemon(folder, model) as service:
         feed(service, recording.messages[:400])
-        service.keeper.journal.begin()
-        service.keeper._snapshot()
-        service.keeper.journal.commit()
+        journal_of(service).begin()
+        keeper_of(service)._snapshot()
+        journal_of(service).commit()
         feed(service, recording.messages[400:600])
-        service.keeper.journal._execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        journal_of(service)._execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         found = {NAME: (folder / NAME).read_bytes()}
     assert len(found[NAME]) > 40 * PAGE
     return found
@@ -98,8 +108,8 @@ def logged(tmp_path_factory: pytest.TempPathFactory, model: LoadedModel, recordi
     folder = tmp_path_factory.mktemp("logged")
     with daemon(folder, model) as service:
         feed(service, recording.messages[100:200])
-        service.keeper.journal._execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        service.keeper.journal._execute("PRAGMA wal_autocheckpoint = 0").fetchall()
+        journal_of(service)._execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        journal_of(service)._execute("PRAGMA wal_autocheckpoint = 0").fetchall()
         feed(service, recording.messages[:100])
         found = files_in(folder)
     assert len(found[f"{NAME}-wal"]) > 40 * PAGE
@@ -123,12 +133,6 @@ def over(data: bytes, at: int, what: bytes) -> bytes:
 
 def aside_of(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir() if ".damaged-" in p.name and not p.name.endswith(("-wal", "-shm")))
-
-
-def pages_of(path: Path, table: str) -> list[int]:
-    """Pages in the file that are of a table, root first, as far as the build of SQLite tells; else by its root."""
-    with closing(sqlite3.connect(path)) as db:
-        return [db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()[0]]
 
 
 def test_damage_in_the_middle(
@@ -242,7 +246,7 @@ def test_a_restart_after_a_salvage_is_as_any_other(tmp_path: Path, model: Loaded
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     with daemon(tmp_path, model) as service:
         assert (service.keeper.damaged, service.keeper.loss) == (0, "")
-        assert "damage" in service.keeper.journal.meta
+        assert "damage" in journal_of(service).meta
     assert len(aside_of(tmp_path)) == 1
 
 
@@ -297,14 +301,17 @@ def test_a_torn_last_turn_is_no_damage(tmp_path: Path, model: LoadedModel, logge
     put(tmp_path, logged | {f"{NAME}-wal": over(log, len(log) - 2000, garbage(500, 6))})
     with daemon(tmp_path, model) as service:
         assert service.keeper.damaged == 0
-        assert service.keeper.journal.last_seq >= 18
+        assert journal_of(service).last_seq >= 18
 
 
 def test_it_can_stop_instead(tmp_path: Path, model: LoadedModel, sound: Files) -> None:
     """With on_damage = "stop" a person decides; nothing is touched."""
     harmed = over(sound[NAME], 20 * PAGE, garbage(PAGE, 7))
     put(tmp_path, {NAME: harmed})
-    with pytest.raises(DamagedJournalError, match="damaged"), daemon(tmp_path, model, on_damage="stop"):
+    with (
+        pytest.raises(DamagedJournalError, match=r"damaged (?s:.*)on_damage is .stop"),
+        daemon(tmp_path, model, on_damage="stop"),
+    ):
         pass
     assert (tmp_path / NAME).read_bytes() == harmed
     assert aside_of(tmp_path) == []
@@ -356,7 +363,7 @@ def test_interrupted_between_two_files(tmp_path: Path, model: LoadedModel, sound
     (tmp_path / f"{NAME}.damaged-20261127T173000Z-wal").write_bytes(b"log")
     with daemon(tmp_path, model) as service:
         assert service.keeper.damaged == 0
-        assert service.keeper.journal.last_seq == 0
+        assert journal_of(service).last_seq == 0
     assert aside_of(tmp_path) == [f"{NAME}.damaged-20261127T173000Z"]
     finish(path)  # again, with nothing to do
     assert len(aside_of(tmp_path)) == 1
@@ -406,3 +413,18 @@ def test_no_room_to_put_it_aside(tmp_path: Path, model: LoadedModel, sound: File
     with pytest.raises(JournalError, match="cannot be put aside"), daemon(tmp_path, model):
         pass
     assert (tmp_path / NAME).read_bytes() == harmed
+
+
+@pytest.mark.parametrize("on_damage", ["salvage", "stop"])
+def test_the_end_of_a_daemon_that_cannot_go_on(
+    tmp_path: Path, model: LoadedModel, sound: Files, recording: "Recording", on_damage: str
+) -> None:
+    """Damaged while it runs, and not to be put aside: it ends with a sentence, and in good order."""
+    put(tmp_path, sound)
+    with pytest.raises(JournalError) as ended, daemon(tmp_path, model, on_damage=on_damage) as service:  # noqa: PT012
+        (tmp_path / f"{NAME}.partial").mkdir()
+        (tmp_path / NAME).write_bytes(garbage(len(sound[NAME]), 10))
+        journal_of(service)._execute("PRAGMA shrink_memory")  # what SQLite remembers of the file
+        feed(service, recording.messages[600:])
+    assert ("cannot be put aside" if on_damage == "salvage" else 'on_damage is "stop"') in str(ended.value)
+    assert aside_of(tmp_path) == []

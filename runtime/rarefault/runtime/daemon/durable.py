@@ -250,8 +250,6 @@ class DurableKeeper(Keeper):
             self._recover()
         except DamagedJournalError as damage:
             self.journal.close()
-            if self.config.on_damage == "stop":
-                raise
             self._salvage(damage)
             self.trouble, self._retry_at = "", 0.0
 
@@ -262,8 +260,6 @@ class DurableKeeper(Keeper):
                 finish(self._path)
             self._start()
         except DamagedJournalError as damage:
-            if self.config.on_damage == "stop":
-                raise
             self._salvage(damage)
 
     def _start(self, salvaged: Salvaged | None = None) -> None:
@@ -280,9 +276,14 @@ class DurableKeeper(Keeper):
             raise
 
     def _salvage(self, damage: DamagedJournalError) -> None:
+        """Go on with a new journal; the damage is raised where the configuration wants that."""
+        reason = str(damage).removeprefix(f"{self._path}: ").partition(";")[0]
+        if self.config.on_damage == "stop":
+            raise DamagedJournalError(
+                f'{self._path}: {reason}; journal.on_damage is "stop": move it away, or set "salvage"'
+            ) from damage
         pipeline = self._new_pipeline()
-        log.error("%s; what can be read of it is salvaged now", damage)
-        reason = str(damage).removeprefix(f"{self._path}: ")
+        log.error("%s: %s; what can be read of it is salvaged now", self._path, reason)
         found = salvage(self._path, pipeline.manifest.channels, pipeline.model_id, reason, self._alive)
         self.damaged += 1
         self.loss = f"the journal {self._path} was damaged: {found.damage.sentence()}"

@@ -109,9 +109,7 @@ class Journal(JournalTables):
     def _prepare(self, channels: tuple[str, ...]) -> None:
         self._clean = self._number("SELECT count(*) FROM sqlite_master") == 0
         if lost_turns(self.path):
-            raise DamagedJournalError(
-                f"{self.path}: SQLite's log of it is damaged, so that turns are lost; move it away"
-            )
+            raise DamagedJournalError(f"{self.path}: SQLite's log of it is damaged; turns are lost")
         if self._clean:
             self._execute("BEGIN IMMEDIATE")
             for statement in _TABLES.split(";\n"):
@@ -143,7 +141,7 @@ class Journal(JournalTables):
         finally:
             self._db.set_progress_handler(None, 0)
         if found != ["ok"]:
-            raise DamagedJournalError(f"{self.path}: the file is damaged ({found[0]}); move it away")
+            raise DamagedJournalError(f"{self.path}: the file is damaged ({' '.join(found[0].split())})")
 
     def _measure(self) -> None:
         """Find out what is there; later it is kept up to date."""
@@ -180,7 +178,9 @@ class Journal(JournalTables):
     def close(self) -> None:
         """Give the file back."""
         super().close()
-        os.close(self._lock)
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     def add_device(self, name: str) -> tuple[int, int | None]:
         """Number of a device, and the time of its last sample where it was forgotten once."""

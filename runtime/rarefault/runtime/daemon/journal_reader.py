@@ -22,7 +22,7 @@ _UNREADABLE = (
     8202,  # SQLITE_IOERR_DATA
 )
 
-_DAMAGED = "the file is damaged; move it away, and the daemon starts a new one"
+_DAMAGED = "the file is damaged; its daemon puts it aside and goes on with what can be read (journal.on_damage)"
 
 
 class JournalTables:
