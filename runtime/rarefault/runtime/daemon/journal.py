@@ -16,7 +16,6 @@ second daemon is kept out by a lock on the file ``PATH.lock``.
 import fcntl
 import os
 import sqlite3
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -108,7 +107,7 @@ class Journal(JournalTables):
 
     def _prepare(self, channels: tuple[str, ...]) -> None:
         self._clean = self._number("SELECT count(*) FROM sqlite_master") == 0
-        if lost_turns(self.path):
+        if self._lost_turns():
             raise DamagedJournalError(f"{self.path}: SQLite's log of it is damaged; turns are lost")
         if self._clean:
             self._execute("BEGIN IMMEDIATE")
@@ -127,6 +126,20 @@ class Journal(JournalTables):
         self._clean = self._clean or "clean" in self.meta
         if not self._clean:
             self._look_through()
+
+    def _lost_turns(self) -> bool:
+        """Whether SQLite's log has turns behind the place where SQLite takes it to end."""
+        log = self.path.with_name(f"{self.path.name}-wal")
+        if not log.exists() or log.stat().st_size == 0:
+            return False
+        try:
+            # How many frames SQLite reads; to open its index of them here would, on closing, drop SQLite's locks.
+            ((_, read, _),) = self._rows("PRAGMA wal_checkpoint(PASSIVE)")
+        except DamagedJournalError:
+            raise
+        except JournalError:
+            return False  # a full disk: the next start looks again
+        return has_turns_after(log, read)
 
     def _look_through(self) -> None:
         """Find damage that a power cut has left; JournalTables finds the rest when it comes to it."""
@@ -328,17 +341,12 @@ class Journal(JournalTables):
             raise self._error(error) from error
 
 
-def lost_turns(path: Path) -> bool:
-    """Whether SQLite's log has turns behind a place from which on SQLite does not read it; the file must be open.
+def has_turns_after(log: Path, read: int) -> bool:
+    """Whether a log has whole turns behind its first ``read`` frames, other than the one that a power cut has torn.
 
-    SQLite takes a damaged frame of its log for the end, as a power cut may leave it. Where a turn was written after the
-    one with that frame, it had been kept, and is lost. The formats are those of https://sqlite.org/walformat.html.
+    SQLite takes a damaged frame for the end. Where a turn was begun after one behind it, that one had been kept, and is
+    lost. The format is that of https://sqlite.org/walformat.html.
     """
-    log, index = path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
-    if not log.exists() or not index.exists():
-        return False
-    with index.open("rb") as file:
-        read = int.from_bytes(file.read(20)[16:], sys.byteorder)
     with log.open("rb") as file:
         header = file.read(32)
         salts = {header[16:24]} if _is_header(header) else None  # frames of an earlier time have others
