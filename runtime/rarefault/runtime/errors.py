@@ -11,6 +11,7 @@
     ├── ParityError                an exported graph that does not compute what the checkpoint computes
     ├── BrokerError                the MQTT broker refused what was asked of it
     └── JournalError               the daemon's journal cannot be read or written
+        └── DamagedJournalError    because what is in the file is damaged
 """
 
 from collections.abc import Sequence
@@ -82,3 +83,7 @@ class BrokerError(RarefaultError):
 
 class JournalError(RarefaultError):
     """The journal cannot be read or written: a full disk, a damaged file, another daemon's, another model's."""
+
+
+class DamagedJournalError(JournalError):
+    """What is in the journal's file is damaged; what can be read of it can be salvaged."""

@@ -123,6 +123,14 @@ class Pipeline:
             self.devices[slot] = ""
         self._free = sorted(self._free + devices.tolist(), reverse=True)
 
+    def begin_after(self, slot: int, newest_ms: int) -> None:
+        """Judge no window of a device that its sample of that time had closed; what is remembered stands before it."""
+        devices = np.array([slot], np.int64)
+        for part in (self.grid, self.streams, self.engine):
+            part.forget(devices)
+        self.streams.introduce(slot, self.devices[slot])
+        self.grid.start_after(slot, newest_ms)
+
     def silence(self, slots: ArrayLike) -> list[AlarmChange]:
         """Devices of which nothing has come for too long; the changes of alarms that follow.
 

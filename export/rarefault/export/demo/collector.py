@@ -68,7 +68,7 @@ class Collector:
                 return
             self.verdicts[verdict.id] = self.latest[verdict.device] = verdict
             self.arrived[verdict.id] = now
-        elif kind == "alarm":
+        elif kind == "alarm" and message.payload:  # else a forgotten device's is cleared
             self.alarms.append(self._alarm.decode(message.payload))
         elif kind == "status":
             self.status = message.payload.decode()

@@ -75,6 +75,8 @@ def _inspect_journal(args: argparse.Namespace) -> int:
         ("answers", ", ".join(f"{n} {answer}" for answer, n in found.answers.items()) or "none"),
         ("rejected", ", ".join(f"{n} {reason}" for reason, n in found.rejected.items()) or "none"),
     ]
+    if found.damage is not None and found.damaged_ms is not None:
+        rows.append(("damaged", f"the one before, found {format_ms(found.damaged_ms)}: {found.damage.sentence()}"))
     print(found.path)
     for title, text in rows:
         print(f"  {title:<10} {text}")

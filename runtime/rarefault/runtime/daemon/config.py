@@ -232,6 +232,8 @@ class JournalConfig(Section, frozen=True):
     """Samples older than this are deleted, by the journal's own newest ones: a clock that is ahead makes none old."""
     max_bytes: Annotated[int, msgspec.Meta(ge=1 << 20)] = 1 << 30
     """The oldest samples beyond this size are deleted."""
+    on_damage: Literal["salvage", "stop"] = "salvage"
+    """``salvage`` puts a damaged file aside and goes on with what can be read of it; ``stop`` ends the daemon."""
     max_rejected_bytes: Annotated[int, msgspec.Meta(ge=0)] = 16 << 20
     """What was set aside is deleted beyond this size, oldest first; 0 sets nothing aside."""
     commit_ms: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 10.0

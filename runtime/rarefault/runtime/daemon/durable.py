@@ -14,7 +14,9 @@ from rarefault.runtime.daemon.keeper import Keeper, Put, Work, take_over
 from rarefault.runtime.daemon.names import Names, Session
 from rarefault.runtime.daemon.outbox import MemoryOutbox
 from rarefault.runtime.daemon.records import SILENCE, Batch
-from rarefault.runtime.errors import JournalError
+from rarefault.runtime.daemon.salvage import Salvaged, finish, salvage
+from rarefault.runtime.decision import STATE_FOREIGN
+from rarefault.runtime.errors import DamagedJournalError, JournalError
 from rarefault.runtime.grid import Float64, Int64
 from rarefault.runtime.pipeline import Pipeline
 
@@ -77,6 +79,7 @@ class DurableKeeper(Keeper):
         base: folder that the path is relative to.
         new_pipeline: makes an empty pipeline of the present model.
         capacity: of the outbox.
+        alive: called now and then by what takes long.
 
     Attributes:
         journal: the file.
@@ -87,7 +90,14 @@ class DurableKeeper(Keeper):
 
     outbox: DurableOutbox
 
-    def __init__(self, config: JournalConfig, base: Path, new_pipeline: Callable[[], Pipeline], capacity: int) -> None:
+    def __init__(
+        self,
+        config: JournalConfig,
+        base: Path,
+        new_pipeline: Callable[[], Pipeline],
+        capacity: int,
+        alive: Callable[[], object] = lambda: None,
+    ) -> None:
         super().__init__(new_pipeline, capacity)
         self.config = config
         self._retry_at = 0.0
@@ -95,17 +105,9 @@ class DurableKeeper(Keeper):
         self._snapshot_bytes = self._bytes_since = 0
         self._new: list[tuple[int, str]] = []  # devices that the journal does not know of yet
         self._numbers = np.empty(0, np.int32)  # of the devices in the journal, by slot
-        self.journal = Journal(base / config.path, self.pipeline.manifest.channels, config.sync)
-        try:
-            self.received_ms, latest_ms = self.journal.received()
-            # Retention goes by the journal's own samples, from which on time only passes: neither a clock that is years
-            # ahead, nor a start after a long rest, deletes what nothing new has come after.
-            now_ms = time.time_ns() // 1_000_000
-            self._started = time.monotonic(), min(now_ms, latest_ms or now_ms)
-            self._recover()
-        except JournalError:
-            self.journal.close()
-            raise
+        self._path = base / config.path
+        self._alive = alive
+        self._open()
 
     @property
     def waiting(self) -> bool:
@@ -221,6 +223,7 @@ class DurableKeeper(Keeper):
             self.outbox.flush()
             self._introduce()
             self._snapshot()
+            self.journal.note("clean", "yes")
             self.journal.commit()
         except JournalError as error:
             log.error("no last snapshot was kept, the next start takes longer: %s", error)  # noqa: TRY400
@@ -275,8 +278,71 @@ class DurableKeeper(Keeper):
             RETRY_S,
             error,
         )
-        self.journal.rollback()
-        self._recover()
+        try:
+            if isinstance(error, DamagedJournalError):
+                raise error
+            self.journal.rollback()
+            self._recover()
+        except DamagedJournalError as damage:
+            self.journal.close()
+            self._salvage(damage)
+            self.trouble, self._retry_at = "", 0.0
+
+    def _open(self) -> None:
+        """Go on from the journal; one that is damaged is put aside for a new one with what can be read of it."""
+        try:
+            if self.config.on_damage == "salvage":
+                finish(self._path)
+            self._start()
+        except DamagedJournalError as damage:
+            self._salvage(damage)
+
+    def _start(self, salvaged: Salvaged | None = None) -> None:
+        self.journal = Journal(self._path, self._new_pipeline().manifest.channels, self.config.sync)
+        try:
+            self.received_ms, latest_ms = self.journal.received()
+            # Retention goes by the journal's own samples, from which on time only passes: neither a clock that is years
+            # ahead, nor a start after a long rest, deletes what nothing new has come after.
+            now_ms = time.time_ns() // 1_000_000
+            self._started = time.monotonic(), min(now_ms, latest_ms or now_ms)
+            self._recover()
+            if salvaged is not None:
+                self._go_on_after(salvaged)
+                self.journal.begin()
+                self._snapshot()
+                self.journal.commit()
+        except JournalError:
+            self.journal.close()
+            raise
+
+    def _salvage(self, damage: DamagedJournalError) -> None:
+        """Go on with a new journal; the damage is raised where the configuration wants that."""
+        reason = str(damage).removeprefix(f"{self._path}: ").partition(";")[0]
+        if self.config.on_damage == "stop":
+            raise DamagedJournalError(
+                f'{self._path}: {reason}; journal.on_damage is "stop": move it away, or set "salvage"'
+            ) from damage
+        pipeline = self._new_pipeline()
+        log.error("%s: %s; what can be read of it is salvaged now", self._path, reason)
+        found = salvage(self._path, pipeline.manifest.channels, pipeline.model_id, reason, self._alive)
+        self.damaged += 1
+        self.loss = f"the journal {self._path} was damaged: {found.damage.sentence()}"
+        log.error("%s", self.loss)
+        self._start(found)
+
+    def _go_on_after(self, salvaged: Salvaged) -> None:
+        """Say nothing that was said before, although what led to it may be lost."""
+        pipeline = self.pipeline
+        before = pipeline.decision.said(len(pipeline.devices)).tolist()
+        said = {d: pipeline.state_name(s) for d, s in zip(pipeline.devices, before, strict=True) if s != STATE_FOREIGN}
+        take_over(pipeline, said | self.journal.last_said())
+        for device, end_ms in salvaged.judged_ms.items():
+            slot = pipeline.slots.get(device)
+            if slot is None:
+                continue
+            newest_ms = end_ms + (0 if device in salvaged.silent else pipeline.manifest.grid.lateness_ms)
+            if pipeline.grid.newest_ms(np.array([slot]))[0] < newest_ms:
+                pipeline.begin_after(slot, newest_ms)
 
     def _recover(self) -> None:
         """Pipeline and outbox as the journal has them."""
@@ -326,6 +392,8 @@ class DurableKeeper(Keeper):
                 parts.clear()
 
         for batch in batches:
+            if len(batch.device) and batch.device.max() >= len(slots):
+                raise DamagedJournalError(f"{self.journal.path}: batch {batch.seq} has a device that there is not")
             at = slots[batch.device]
             there = at >= 0  # else the device has been forgotten since
             if batch.kind == SILENCE:

@@ -17,8 +17,10 @@ second daemon is kept out by a lock on the file ``PATH.lock``.
 import fcntl
 import os
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -26,11 +28,15 @@ import numpy as np
 from rarefault.runtime.daemon.journal_reader import SCHEMA, JournalTables, reason_of
 from rarefault.runtime.daemon.outbox import Entry
 from rarefault.runtime.daemon.records import SAMPLES, SILENCE, AlarmRecord, Feedback, SetAside, pack
-from rarefault.runtime.errors import JournalError
+from rarefault.runtime.errors import DamagedJournalError, JournalError
 from rarefault.runtime.grid import Float64, Int32, Int64
 
 #: Batches that one clean-up deletes at most, so that it does not hold up a turn.
 CLEAN_UP = 20_000
+#: Size of SQLite's pages; the daemon does not choose another.
+PAGE = 4096
+#: After an unclean end the whole file is looked through, for so long at most.
+CHECK_S = 20.0
 
 #: Batches that say when the last samples were received.
 RECENT = 1000
@@ -84,8 +90,9 @@ class Journal(JournalTables):
         rejected_bytes: that the payloads take which were set aside.
 
     Raises:
-        JournalError: the file cannot be used, is damaged, is of another release or of other channels, or another daemon
-            has it open.
+        DamagedJournalError: what is in the file is damaged.
+        JournalError: the file cannot be used, is of another release or of other channels, or another daemon has it
+            open.
     """
 
     def __init__(self, path: Path, channels: tuple[str, ...], sync: str = "full") -> None:
@@ -108,7 +115,10 @@ class Journal(JournalTables):
             raise
 
     def _prepare(self, channels: tuple[str, ...]) -> None:
-        if self._execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
+        self._clean = self._number("SELECT count(*) FROM sqlite_master") == 0
+        if self._lost_turns():
+            raise DamagedJournalError(f"{self.path}: SQLite's log of it is damaged; turns are lost")
+        if self._clean:
             self._execute("BEGIN IMMEDIATE")
             for statement in _TABLES.split(";\n"):
                 self._execute(statement)
@@ -124,21 +134,54 @@ class Journal(JournalTables):
                 f"{self.path}: the journal of a model with other channels (missing here: {sorted(extra)[:5]}, new: "
                 f"{sorted(missing)[:5]}); name another journal.path, and keep this one for training"
             )
+        self._clean = self._clean or "clean" in self.meta
+        if not self._clean:
+            self._look_through()
+
+    def _lost_turns(self) -> bool:
+        """Whether SQLite's log has turns behind the place where SQLite takes it to end."""
+        log = self.path.with_name(f"{self.path.name}-wal")
+        if not log.exists() or log.stat().st_size == 0:
+            return False
+        try:
+            # How many frames SQLite reads; to open its index of them here would, on closing, drop SQLite's locks.
+            ((_, read, _),) = self._rows("PRAGMA wal_checkpoint(PASSIVE)")
+        except DamagedJournalError:
+            raise
+        except JournalError:
+            return False  # a full disk: the next start looks again
+        return has_turns_after(log, read)
+
+    def _look_through(self) -> None:
+        """Find damage that a power cut has left; JournalTables finds the rest when it comes to it."""
+        deadline = time.monotonic() + CHECK_S
+        self._db.set_progress_handler(lambda: time.monotonic() > deadline, 1000)
+        try:
+            found = [row[0] for row in self._db.execute("PRAGMA quick_check(1)")]
+        except sqlite3.Error as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+                raise self._error(error) from error
+            found = ["ok"]
+        finally:
+            self._db.set_progress_handler(None, 0)
+        if found != ["ok"]:
+            raise DamagedJournalError(f"{self.path}: the file is damaged ({' '.join(found[0].split())})")
 
     def _measure(self) -> None:
         """Find out what is there; later it is kept up to date."""
-        (batch,) = self._execute("SELECT coalesce(max(seq), 0) FROM batch").fetchone()
-        (kept,) = self._execute("SELECT coalesce(max(seq), 0) FROM snapshot").fetchone()
-        self.last_seq = max(batch, kept)
+        kept = self._number("SELECT coalesce(max(seq), 0) FROM snapshot")
+        self.last_seq = max(self.newest_seq(), kept)
         _, self.bytes = self.samples()
         self._measure_rejected()
 
     def _measure_rejected(self) -> None:
-        (self.rejected_bytes,) = self._execute("SELECT coalesce(sum(length(payload)), 0) FROM rejected").fetchone()
+        self.rejected_bytes = self._number("SELECT coalesce(sum(length(payload)), 0) FROM rejected")
 
     def begin(self) -> None:
         """Begin a turn; everything until :meth:`commit` is kept together or not at all."""
         self._execute("BEGIN IMMEDIATE")
+        if self._clean:
+            self._execute("DELETE FROM meta WHERE name = 'clean'")
 
     def commit(self) -> None:
         """Keep the turn.
@@ -147,35 +190,40 @@ class Journal(JournalTables):
             JournalError: it could not be written (a full disk, say); nothing of it is kept, call :meth:`rollback`.
         """
         self._execute("COMMIT")
+        self._clean = False
+
+    def note(self, name: str, value: str) -> None:
+        """Keep something that the file says of itself."""
+        self._execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
 
     def rollback(self) -> None:
         """Forget the turn."""
         if self._db.in_transaction:
-            self._db.rollback()
+            self._execute("ROLLBACK")
         self._measure()
 
     def close(self) -> None:
         """Give the file back."""
         super().close()
-        os.close(self._lock)
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     def keep_fact(self, name: str, value: msgspec.Struct) -> None:
         """Keep something that the daemon knows of itself."""
-        self._execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, msgspec.json.encode(value).decode()))
+        self.note(name, msgspec.json.encode(value).decode())
 
     def add_device(self, name: str) -> tuple[int, int | None]:
         """Number of a device, and the time of its last sample where it was forgotten once."""
         self._execute(
             "INSERT INTO device (name) VALUES (?) ON CONFLICT (name) DO UPDATE SET forgotten_ms = NULL", (name,)
         )
-        row: tuple[int, int | None] = self._execute(
-            "SELECT id, newest_ms FROM device WHERE name = ?", (name,)
-        ).fetchone()
-        return row
+        ((number, newest_ms),) = self._rows("SELECT id, newest_ms FROM device WHERE name = ?", (name,))
+        return number, newest_ms
 
     def present(self) -> dict[int, tuple[str, int | None]]:
         """By number: name of each device, and the time of its last sample where it was forgotten and came back."""
-        rows = self._execute("SELECT id, name, newest_ms FROM device WHERE forgotten_ms IS NULL ORDER BY id")
+        rows = self._rows("SELECT id, name, newest_ms FROM device WHERE forgotten_ms IS NULL ORDER BY id")
         return {number: (name, newest_ms) for number, name, newest_ms in rows}
 
     def forget_device(self, number: int, newest_ms: int, now_ms: int) -> None:
@@ -192,43 +240,49 @@ class Journal(JournalTables):
 
     def origins(self) -> dict[str, str]:
         """The topic on which each device came first, by name."""
-        return dict(self._execute("SELECT name, topic FROM origin JOIN device ON device.id = origin.device"))
+        return dict(self._rows("SELECT name, topic FROM origin JOIN device ON device.id = origin.device"))
 
     def alarm(self, id_: str) -> AlarmRecord | None:
         """The alarm of an id."""
-        row = self._execute(
-            "SELECT said_ms, id, device, state, since_ms, end_ms, model FROM alarm WHERE id = ? ORDER BY key DESC",
-            (id_,),
-        ).fetchone()
+        row = next(
+            self._rows(
+                "SELECT said_ms, id, device, state, since_ms, end_ms, model FROM alarm WHERE id = ? ORDER BY key DESC",
+                (id_,),
+            ),
+            None,
+        )
         return None if row is None else AlarmRecord(*row)
 
     def knows_device(self, name: str) -> bool:
         """Whether the journal has samples of a device, or had."""
-        return self._execute("SELECT 1 FROM device WHERE name = ?", (name,)).fetchone() is not None
+        return next(self._rows("SELECT 1 FROM device WHERE name = ?", (name,)), None) is not None
 
     def named_faults(self) -> set[str]:
         """The states that were said, and the faults that people have named."""
-        rows = self._execute("SELECT state FROM alarm UNION SELECT fault FROM feedback WHERE fault != ''")
+        rows = self._rows("SELECT state FROM alarm UNION SELECT fault FROM feedback WHERE fault != ''")
         return {name for (name,) in rows}
 
     def answered(self, said: Feedback) -> bool:
         """Whether there is an answer that stands, to the same alarm or of the same stretch of time."""
-        row = self._execute(
-            "SELECT answer FROM feedback WHERE device = ? AND alarm = ? "
-            "AND (alarm != '' OR (start_ms = ? AND end_ms = ?)) ORDER BY key DESC LIMIT 1",
-            (said.device, said.alarm, said.start_ms, said.end_ms),
-        ).fetchone()
+        row = next(
+            self._rows(
+                "SELECT answer FROM feedback WHERE device = ? AND alarm = ? "
+                "AND (alarm != '' OR (start_ms = ? AND end_ms = ?)) ORDER BY key DESC LIMIT 1",
+                (said.device, said.alarm, said.start_ms, said.end_ms),
+            ),
+            None,
+        )
         return row is not None and row[0] != "retracted"
 
     def last_said(self) -> dict[str, str]:
         """The state that was said last of each device, by name."""
         return dict(
-            self._execute("SELECT device, state FROM alarm WHERE key IN (SELECT max(key) FROM alarm GROUP BY device)")
+            self._rows("SELECT device, state FROM alarm WHERE key IN (SELECT max(key) FROM alarm GROUP BY device)")
         )
 
     def recent(self, samples: int) -> int:
         """Number of the batch after which there are that many samples, or all."""
-        for seq, n in self._execute("SELECT seq, samples FROM batch ORDER BY seq DESC"):
+        for seq, n in self._rows("SELECT seq, samples FROM batch ORDER BY seq DESC"):
             samples -= n
             if samples < 0:
                 return int(seq)
@@ -239,7 +293,7 @@ class Journal(JournalTables):
 
         A clock that was wrong for a moment does not count with either.
         """
-        rows = self._execute("SELECT received_ms FROM batch ORDER BY seq DESC LIMIT ?", (RECENT,)).fetchall()
+        rows = self._rows("SELECT received_ms FROM batch ORDER BY seq DESC LIMIT ?", (RECENT,))
         received = sorted(row[0] for row in rows)
         return (received[len(received) // 10], received[len(received) // 2]) if received else (0, 0)
 
@@ -263,8 +317,9 @@ class Journal(JournalTables):
 
     def load_snapshot(self) -> tuple[int, str, bytes] | None:
         """Number of the batch that it stands after, model and state; None where there is none."""
-        row: tuple[int, str, bytes] | None = self._execute("SELECT seq, model, state FROM snapshot").fetchone()
-        return row
+        for seq, model, state in self._rows("SELECT seq, model, state FROM snapshot"):
+            return seq, model, state
+        return None
 
     def clean_up(self, before_ms: int, most_bytes: int, most_rejected_bytes: int) -> int:
         """Delete what is old or too much, oldest first, a bounded number at a time.
@@ -278,7 +333,7 @@ class Journal(JournalTables):
             Number of batches deleted.
         """
         gone = last = 0
-        for seq, received_ms, size in self._execute(
+        for seq, received_ms, size in self._rows(
             "SELECT seq, received_ms, length(data) FROM batch WHERE seq <= (SELECT coalesce(max(seq), 0) FROM snapshot)"
             " ORDER BY seq LIMIT ?",
             (CLEAN_UP,),
@@ -291,7 +346,7 @@ class Journal(JournalTables):
         last = 0
         if self.rejected_bytes > most_rejected_bytes:
             self._measure_rejected()  # some may have been taken back meanwhile, by 'rarefault retake'
-        for key, received_ms, size in self._execute(
+        for key, received_ms, size in self._rows(
             "SELECT key, received_ms, length(payload) FROM rejected ORDER BY key LIMIT ?", (CLEAN_UP,)
         ):
             if received_ms >= before_ms and self.rejected_bytes <= most_rejected_bytes:
@@ -306,6 +361,16 @@ class Journal(JournalTables):
         self._execute("DELETE FROM feedback WHERE received_ms < ?", (before_ms,))
         return gone
 
+    def count(self, table: str) -> int:
+        """Number of rows of a table."""
+        return self._number(f"SELECT count(*) FROM {table}")  # noqa: S608 - our own names
+
+    def insert(self, table: str, rows: list[tuple[Any, ...]]) -> None:
+        """Put rows into a table as they are, save those whose keys are there."""
+        if rows:
+            places = ", ".join("?" * len(rows[0]))
+            self._executemany(f"INSERT OR IGNORE INTO {table} VALUES ({places})", rows)  # noqa: S608 - our own names
+
     def put(self, entry: Entry) -> None:
         """Keep a message that is owed."""
         self._execute("INSERT INTO outbox VALUES (?, ?, ?, ?)", (entry.key, entry.topic, entry.payload, entry.retain))
@@ -316,7 +381,7 @@ class Journal(JournalTables):
 
     def owed(self) -> Iterator[Entry]:
         """Messages that are owed, in order."""
-        for key, topic, payload, retain in self._execute("SELECT * FROM outbox ORDER BY key"):
+        for key, topic, payload, retain in self._rows("SELECT * FROM outbox ORDER BY key"):
             yield Entry(key, topic, payload, bool(retain))
 
     def note_alarms(self, alarms: Iterable[AlarmRecord]) -> None:
@@ -346,7 +411,39 @@ class Journal(JournalTables):
         try:
             self._db.executemany(statement, rows)
         except sqlite3.Error as error:
-            raise JournalError(f"{self.path}: {reason_of(error)}") from error
+            raise self._error(error) from error
+
+
+def has_turns_after(log: Path, read: int) -> bool:
+    """Whether a log has whole turns behind its first ``read`` frames, other than the one that a power cut has torn.
+
+    SQLite takes a damaged frame for the end. Where a turn was begun after one behind it, that one had been kept, and is
+    lost. The format is that of https://sqlite.org/walformat.html.
+    """
+    with log.open("rb") as file:
+        header = file.read(32)
+        salts = {header[16:24]} if _is_header(header) else None  # frames of an earlier time have others
+        committed = b""
+        for at in range(32 + read * (24 + PAGE), log.stat().st_size - 23, 24 + PAGE):
+            file.seek(at)
+            frame = file.read(24)
+            salt = frame[8:16]
+            if salt == committed:
+                return True
+            if frame[4:8] != bytes(4) and (salts is None or salt in salts):
+                committed = salt
+    return False
+
+
+def _is_header(header: bytes) -> bool:
+    if len(header) < 32 or header[:4] not in (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83"):
+        return False
+    order: Literal["big", "little"] = "big" if header[3] & 1 else "little"
+    first = second = 0
+    for at in range(0, 24, 8):
+        first = (first + int.from_bytes(header[at : at + 4], order) + second) & 0xFFFFFFFF
+        second = (second + int.from_bytes(header[at + 4 : at + 8], order) + first) & 0xFFFFFFFF
+    return header[24:] == first.to_bytes(4, "big") + second.to_bytes(4, "big")
 
 
 def lock(path: Path) -> int:

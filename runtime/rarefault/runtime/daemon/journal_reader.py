@@ -3,18 +3,28 @@
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import msgspec
 import numpy as np
 
 from rarefault.runtime.daemon.records import SILENCE, AlarmRecord, Batch, Feedback, SetAside, unpack
-from rarefault.runtime.errors import JournalError
+from rarefault.runtime.errors import DamagedJournalError, JournalError
 from rarefault.runtime.pipeline import DeviceClock, device_clocks
 
 T = TypeVar("T")
 #: Version of the tables; a journal of another one is refused.
 SCHEMA = 2
+#: What SQLite says where the content of a file is damaged, or cannot be read from the disk.
+_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_UNREADABLE = (
+    sqlite3.SQLITE_IOERR_READ,
+    sqlite3.SQLITE_IOERR_SHORT_READ,
+    sqlite3.SQLITE_IOERR_CORRUPTFS,
+    8202,  # SQLITE_IOERR_DATA
+)
+
+_DAMAGED = "the file is damaged; its daemon puts it aside and goes on with what can be read (journal.on_damage)"
 
 
 class JournalTables:
@@ -23,29 +33,36 @@ class JournalTables:
     Attributes:
         path: the file.
         channels: in the order of the values.
+        meta: what the file says of itself, by name.
     """
 
     def __init__(self, path: Path, db: sqlite3.Connection) -> None:
         self.path = path
         self.channels: tuple[str, ...] = ()
+        self.meta: dict[str, str] = {}
         self._db = db
 
     def _check(self) -> None:
         """Read what the file says of itself; JournalError where it is no journal of this release."""
-        tables = {name for (name,) in self._execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        tables = {name for (name,) in self._rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if "meta" not in tables:
             raise JournalError(f"{self.path}: an SQLite file, but no journal of rarefault; name another file")
-        meta = dict(self._execute("SELECT name, value FROM meta"))
+        self.meta = meta = dict(self._rows("SELECT name, value FROM meta"))
+        if "schema" not in meta or "channels" not in meta:
+            raise DamagedJournalError(f"{self.path}: {_DAMAGED}")
         if meta.get("schema") != str(SCHEMA):
             raise JournalError(
                 f"{self.path}: a journal of form {meta.get('schema')}, this rarefault uses form {SCHEMA}; "
                 "move it away, or go back to the release that wrote it"
             )
-        self.channels = msgspec.json.decode(meta["channels"], type=tuple[str, ...])
+        try:
+            self.channels = msgspec.json.decode(meta["channels"], type=tuple[str, ...])
+        except msgspec.DecodeError as error:
+            raise DamagedJournalError(f"{self.path}: {_DAMAGED}") from error
 
     def fact(self, name: str, type_: type[T]) -> T | None:
         """What :meth:`keep_fact` kept under a name; None where there is nothing, or nothing of that type."""
-        row = self._execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        row = next(self._rows("SELECT value FROM meta WHERE name = ?", (name,)), None)
         try:
             return None if row is None else msgspec.json.decode(row[0], type=type_)
         except msgspec.MsgspecError:
@@ -53,48 +70,48 @@ class JournalTables:
 
     def devices(self) -> dict[int, str]:
         """Names of the devices by their number in the journal."""
-        return dict(self._execute("SELECT id, name FROM device ORDER BY id"))
+        return dict(self._rows("SELECT id, name FROM device ORDER BY id"))
 
     def batches(self, after_seq: int = 0) -> Iterator[Batch]:
-        """Batches after a number, in order; JournalError where one is damaged."""
-        for seq, received_ms, kind, samples, data in self._execute(
+        """Batches after a number, in order; DamagedJournalError where one is damaged."""
+        for seq, received_ms, kind, samples, data in self._rows(
             "SELECT seq, received_ms, kind, samples, data FROM batch WHERE seq > ? ORDER BY seq", (after_seq,)
         ):
             try:
                 n_channels = 0 if kind == SILENCE else len(self.channels)
                 yield Batch(seq, received_ms, kind, *unpack(data, samples, n_channels))
-            except ValueError as error:
-                raise JournalError(f"{self.path}: batch {seq} is damaged: {error}") from error
+            except (ValueError, TypeError) as error:
+                raise DamagedJournalError(f"{self.path}: batch {seq} is damaged: {error}") from error
 
     def newest_seq(self) -> int:
         """Number of the last batch; 0 where there is none."""
-        return int(self._execute("SELECT coalesce(max(seq), 0) FROM batch").fetchone()[0])
+        return self._number("SELECT coalesce(max(seq), 0) FROM batch")
 
     def samples(self) -> tuple[int, int]:
         """Number of samples, and of the bytes that they take."""
-        row = self._execute("SELECT coalesce(sum(samples), 0), coalesce(sum(length(data)), 0) FROM batch").fetchone()
+        (row,) = self._rows("SELECT coalesce(sum(samples), 0), coalesce(sum(length(data)), 0) FROM batch")
         return row[0], row[1]
 
     def alarms(self) -> Iterator[AlarmRecord]:
         """What was said of the devices, in order."""
-        for row in self._execute("SELECT said_ms, id, device, state, since_ms, end_ms, model FROM alarm ORDER BY key"):
+        for row in self._rows("SELECT said_ms, id, device, state, since_ms, end_ms, model FROM alarm ORDER BY key"):
             yield AlarmRecord(*row)
 
     def feedback(self) -> Iterator[Feedback]:
         """What people said, in order."""
-        for row in self._execute(
+        for row in self._rows(
             "SELECT received_ms, device, alarm, answer, fault, start_ms, end_ms, note FROM feedback ORDER BY key"
         ):
             yield Feedback(*row)
 
     def set_aside(self) -> Iterator[SetAside]:
         """What could not be used, in order."""
-        for row in self._execute("SELECT received_ms, topic, reason, detail, payload FROM rejected ORDER BY key"):
+        for row in self._rows("SELECT received_ms, topic, reason, detail, payload FROM rejected ORDER BY key"):
             yield SetAside(*row)
 
     def rejected(self, reason: str, since_ms: int) -> Iterator[tuple[int, SetAside]]:
         """What was set aside for a reason from a time on, in order, with the key of each."""
-        for key, *row in self._execute(
+        for key, *row in self._rows(
             "SELECT key, received_ms, topic, reason, detail, payload FROM rejected "
             "WHERE reason = ? AND received_ms >= ? ORDER BY key",
             (reason, since_ms),
@@ -103,7 +120,7 @@ class JournalTables:
 
     def clocks(self) -> dict[str, DeviceClock]:
         """The devices' clocks as the last snapshot has them, by name; empty where there is none that can be read."""
-        row = self._execute("SELECT state FROM snapshot").fetchone()
+        row = next(self._rows("SELECT state FROM snapshot"), None)
         return device_clocks(row[0]) if row is not None else {}
 
     def close(self) -> None:
@@ -114,7 +131,23 @@ class JournalTables:
         try:
             return self._db.execute(statement, values)
         except sqlite3.Error as error:
-            raise JournalError(f"{self.path}: {reason_of(error)}") from error
+            raise self._error(error) from error
+
+    def _rows(self, statement: str, values: tuple[object, ...] = ()) -> Iterator[tuple[Any, ...]]:
+        """All rows; SQLite may meet the damage at any of them."""
+        try:
+            yield from self._db.execute(statement, values)
+        except sqlite3.Error as error:
+            raise self._error(error) from error
+
+    def _number(self, statement: str) -> int:
+        """The one number that a statement gives."""
+        ((number,),) = self._rows(statement)
+        return int(number)
+
+    def _error(self, error: sqlite3.Error) -> JournalError:
+        kind = DamagedJournalError if is_damage(error) else JournalError
+        return kind(f"{self.path}: {reason_of(error)}")
 
 
 class JournalReader(JournalTables):
@@ -135,7 +168,7 @@ class JournalReader(JournalTables):
         try:
             self._check()
             self._execute("BEGIN")  # all that is read is of one moment
-            self._execute("SELECT 1 FROM meta").fetchone()
+            self._number("SELECT count(*) FROM meta")
         except JournalError:
             db.close()
             raise
@@ -154,6 +187,14 @@ def names_of(numbers: np.ndarray, devices: dict[int, str]) -> np.ndarray:
     return named
 
 
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether SQLite says that what is in the file is damaged, not that it cannot be had or written."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        return "Could not decode" in str(error)
+    return code & 0xFF in _DAMAGE or code in _UNREADABLE
+
+
 def reason_of(error: Exception) -> str:
     """What SQLite says, in words that say what to do."""
     text = str(error)
@@ -161,8 +202,8 @@ def reason_of(error: Exception) -> str:
         return "another process has it locked"
     if "full" in text:
         return "the disk is full; free some room"
-    if "malformed" in text or "not a database" in text:
-        return "the file is damaged; move it away, and the daemon starts a new one"
+    if isinstance(error, sqlite3.Error) and is_damage(error):
+        return _DAMAGED
     if "unable to open" in text:
         return "the file or its folder cannot be opened; check their rights"
     return text

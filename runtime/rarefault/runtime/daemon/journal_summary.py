@@ -4,10 +4,12 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from rarefault.runtime.daemon.journal_reader import JournalReader
 from rarefault.runtime.daemon.records import SAMPLES, AlarmRecord, SetAside
+from rarefault.runtime.daemon.salvage import Damage
 from rarefault.runtime.pipeline import DeviceClock
 
 #: Rejections of one reason that are shown.
@@ -30,6 +32,8 @@ class JournalSummary:
         answers: number of people's answers, by answer.
         rejected: number of what was set aside, by reason.
         examples: some of it.
+        damaged_ms: when it was made of what could be read of a damaged one; None where it was not.
+        damage: what was saved and lost then, see :class:`~rarefault.runtime.daemon.salvage.Damage`.
     """
 
     path: Path
@@ -44,6 +48,8 @@ class JournalSummary:
     answers: dict[str, int]
     rejected: dict[str, int]
     examples: list[SetAside]
+    damaged_ms: int | None
+    damage: Damage | None
 
 
 def is_journal(path: Path) -> bool:
@@ -87,4 +93,6 @@ def summarise_journal(path: Path) -> JournalSummary:
             answers=dict(Counter(answer.answer for answer in reader.feedback())),
             rejected=dict(rejected),
             examples=examples,
+            damaged_ms=int(reader.meta["damaged_ms"]) if "damaged_ms" in reader.meta else None,
+            damage=msgspec.json.decode(reader.meta["damage"], type=Damage) if "damage" in reader.meta else None,
         )

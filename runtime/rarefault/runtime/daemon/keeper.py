@@ -31,6 +31,7 @@ class Work:
         answers: topics and payloads of what is answered to people.
         silent: slots of devices that have fallen silent.
         forgotten: slots of devices that have been silent for so long that they are forgotten.
+        cleared: topics of their alarms, which the broker is to keep no longer.
     """
 
     rows: Rows
@@ -40,6 +41,7 @@ class Work:
     answers: list[tuple[str, bytes]] = field(default_factory=list)
     silent: Int64 = field(default_factory=lambda: np.empty(0, np.int64))
     forgotten: Int64 = field(default_factory=lambda: np.empty(0, np.int64))
+    cleared: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         """Whether there is anything to do."""
@@ -63,12 +65,16 @@ class Keeper:
         received_ms: when samples were received that are kept from before, by nearly all of the last ones; 0 for none.
         trouble: why the last turn could not be kept; empty where it was.
         origins: the topic on which each device came first, where that matters.
+        damaged: how often the journal was damaged.
+        loss: what became of it, the last time; empty where it was not.
     """
 
     def __init__(self, new_pipeline: Callable[[], Pipeline], capacity: int) -> None:
         self.failures = self.received_ms = 0
         self.trouble = ""
         self.origins: dict[str, str] = {}
+        self.damaged = 0
+        self.loss = ""
         self._new_pipeline = new_pipeline
         self._capacity = capacity
         self.pipeline: Pipeline = new_pipeline()
@@ -144,6 +150,8 @@ class Keeper:
             alarms += put(verdicts, verdicts.alarms)
         for topic, payload in work.answers:
             self.outbox.put(topic, payload, retain=False)
+        for topic in work.cleared:
+            self.outbox.put(topic, b"", retain=True)  # an empty message clears the topic's retained one
         return alarms
 
     def _note_origins(self, work: Work) -> None:

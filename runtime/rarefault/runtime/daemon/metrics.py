@@ -51,6 +51,7 @@ HELP = {
     "rarefault_refused_total": "Verdicts and alarms that the broker refused.",
     "rarefault_journal_bytes": "Size of the journal on disk.",
     "rarefault_journal_failures_total": "Turns that the journal could not keep.",
+    "rarefault_journal_damaged_total": "Damaged journals that were put aside.",
     "rarefault_reloads_total": "Reloads of model and configuration, by outcome.",
 }
 LABELS = {

@@ -1,11 +1,13 @@
 """What a journal holds: batches of samples, alarms, people's feedback, and what was set aside."""
 
+import zlib
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from rarefault.runtime.grid import Float64, Int32, Int64
+from rarefault.runtime.times import TIME_LIMIT_MS
 
 #: What a batch is: samples of one turn, or devices that fell silent.
 SAMPLES, SILENCE = 0, 1
@@ -103,10 +105,11 @@ class Feedback:
 
 
 def pack(device: Int32, time_ms: Int64, values: Float64) -> bytes:
-    """Samples as bytes: devices, times, which values are there (one bit each), and these, little-endian."""
+    """Samples as bytes: devices, times, which values are there (one bit each), these, and a CRC-32; little-endian."""
     known = ~np.isnan(values)
     parts = (device.astype("<i4"), time_ms.astype("<i8"), np.packbits(known), values[known].astype("<f8"))
-    return b"".join(part.tobytes() for part in parts)
+    data = b"".join(part.tobytes() for part in parts)
+    return data + zlib.crc32(data).to_bytes(4, "little")
 
 
 def unpack(data: bytes, samples: int, n_channels: int) -> tuple[Int32, Int64, Float64]:
@@ -119,5 +122,12 @@ def unpack(data: bytes, samples: int, n_channels: int) -> tuple[Int32, Int64, Fl
     packed = np.frombuffer(data, np.uint8, bits, 12 * samples)
     known = np.unpackbits(packed, count=samples * n_channels).astype(bool).reshape(samples, n_channels)
     values = np.full((samples, n_channels), np.nan)
-    values[known] = np.frombuffer(data, "<f8", offset=12 * samples + bits)
+    n_known = int(known.sum())
+    end = 12 * samples + bits + 8 * n_known
+    # Early journals have no checksum.
+    if len(data) not in (end, end + 4) or data[end:] not in (b"", zlib.crc32(data[:end]).to_bytes(4, "little")):
+        raise ValueError("its checksum or its length is wrong")
+    values[known] = np.frombuffer(data, "<f8", n_known, 12 * samples + bits)
+    if samples and (device.min() < 0 or time_ms.min() < 0 or time_ms.max() >= TIME_LIMIT_MS):
+        raise ValueError("it has devices or times that there cannot be")
     return device, time_ms, values

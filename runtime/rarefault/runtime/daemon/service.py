@@ -90,7 +90,8 @@ class Service:
         self._stalled = False
         self._health: HealthPayload | None = None
         self.names = choose_names(config, None)
-        self._session: Session | None = None
+        self._session: Session | None = None  # that the journal knows of
+        self._ghosts: list[str] | None = None  # topics to be cleared with the names that the journal does not know yet
         self.clock = WallClock()
         self.clock_trust = ClockTrust(self.clock, config.telemetry.max_future_s, config.telemetry.clock_wait_s)
         self.clock_steps = 0
@@ -158,7 +159,7 @@ class Service:
         config = self.setup.config
         if config.journal.path:
             base, capacity = self.setup.source.parent, config.limits.outbox_messages
-            self.keeper = DurableKeeper(config.journal, base, self._new_pipeline, capacity)
+            self.keeper = DurableKeeper(config.journal, base, self._new_pipeline, capacity, self.notifier.alive)
             self.clock_trust.received_ms = self.keeper.received_ms
             self._equip()
         self._introduce()
@@ -191,20 +192,25 @@ class Service:
             log.warning("the runtime is %r now and was %r, whose status is cleared", self.names.runtime, before.runtime)
             ghosts = [f"{prefix}/{before.runtime}/{leaf}" for leaf in ("status", "health")]
         self.link.introduce(self.names, self.keeper.session())
-        if before != self.names:
-            self.keeper.keep_names(self.names, ghosts)
+        self._ghosts = ghosts if before != self.names else None
+        self._keep_identity()
 
-    def _keep_session(self) -> None:
-        """Have the journal know what the broker keeps."""
+    def _keep_identity(self) -> None:
+        """Have the journal know who the daemon is, and what the broker keeps for it."""
         session = self.link.session
-        if session is None or session == self._session or self.keeper.waiting:
+        if self.keeper.waiting:
             return
         try:
-            self.keeper.keep_session(session)
+            if self._ghosts is not None:
+                self.keeper.keep_names(self.names, self._ghosts)
+                self._ghosts = None
+            if session is not None and session != self._session:
+                self.keeper.keep_session(session)
+                self._session = session
         except JournalError as error:
-            self._sampled_log.say("session", logging.WARNING, "the session could not be kept, trying again: %s", error)
-        else:
-            self._session = session
+            self._sampled_log.say(
+                "identity", logging.WARNING, "names and session could not be kept, trying again: %s", error
+            )
 
     def _main_loop(self) -> None:
         while not self._stopping:
@@ -415,9 +421,12 @@ class Service:
             alarm = alarm_payload(change, pipeline, self.setup.overridden)
             self.alarm_changes[alarm.state] += 1
             log.debug("%s: %s since %s (score %.2f)", alarm.device, alarm.state, alarm.since, change.score)
-            outbox.put(f"{prefix}/{alarm.device}/alarm", self._encoder.encode(alarm), retain=True)
+            outbox.put(self._alarm_topic(alarm.device), self._encoder.encode(alarm), retain=True)
             records.append(alarm_record(change, alarm, now_ms))
         return records
+
+    def _alarm_topic(self, device: str) -> str:
+        return f"{self.setup.config.publish.prefix}/{device}/alarm"
 
     def _send(self) -> None:
         """Send from the outbox what the broker takes now."""
@@ -503,12 +512,14 @@ class Service:
                 work.silent = self.presence.fallen_silent(now)
             if self.keeper.may_forget:
                 work.forgotten = self.presence.gone(now)
+                devices = self.keeper.pipeline.devices
+                work.cleared = [self._alarm_topic(devices[slot]) for slot in work.forgotten.tolist()]
             if work and self._do(work):
                 self.presence.note_silent(work.silent)
                 self.presence.forget(work.forgotten)
                 if len(work.forgotten):
                     self.codec.know(self.keeper.pipeline.slots, self.keeper.origins)
-        self._keep_session()
+        self._keep_identity()
         if self._load is not None and self.setup.config.model.watch and self._changes.look():
             log.info("%s or its model has changed", self.setup.source)
             self._reload_wanted = True
@@ -583,6 +594,8 @@ class Service:
             problems.append(Problem(self.keeper.trouble, impairs=True))
         if self._clock_problem:
             problems.append(Problem(self._clock_problem, impairs=True))
+        if self.keeper.loss:
+            problems.append(Problem(self.keeper.loss))
         if self._stalled:
             problems.append(Problem("the broker confirms nothing"))
         if self._acceptance.problem:
@@ -617,5 +630,6 @@ class Service:
             "rarefault_refused_total": self.refused,
             "rarefault_journal_bytes": self.keeper.bytes(),
             "rarefault_journal_failures_total": self.keeper.failures,
+            "rarefault_journal_damaged_total": self.keeper.damaged,
             "rarefault_reloads_total": dict(self.reloads),
         }

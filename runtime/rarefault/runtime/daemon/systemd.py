@@ -5,7 +5,11 @@ The protocol is a line or several as one datagram to the socket that the environ
 
 import os
 import socket
+import time
 from collections.abc import Mapping
+
+#: What takes long says so this often; it may take a minute until it says so again.
+ALIVE_S, PATIENCE_S = 1.0, 60
 
 
 class Notifier:
@@ -27,6 +31,7 @@ class Notifier:
         usec = environment.get("WATCHDOG_USEC", "")
         self.watchdog_s = int(usec) / 1e6 if usec.isdecimal() and ours and self._socket else 0.0
         self._status = ""
+        self._alive_at = 0.0
 
     def say(self, *lines: str) -> None:
         """Send assignments such as ``READY=1``."""
@@ -42,6 +47,12 @@ class Notifier:
         if text != self._status:
             self._status = text
             self.say(f"STATUS={text}")
+
+    def alive(self) -> None:
+        """What takes long goes on: wait for it."""
+        if time.monotonic() - self._alive_at > ALIVE_S:
+            self._alive_at = time.monotonic()
+            self.say("WATCHDOG=1", f"EXTEND_TIMEOUT_USEC={PATIENCE_S * 1_000_000}")
 
     def close(self) -> None:
         """Give the socket back."""
