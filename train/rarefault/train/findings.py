@@ -90,8 +90,8 @@ def leaks(history: History, train: LabelledWindows) -> list[str]:
                 how = f"its value {', '.join(f'{code:g}' for code in told)}"
             if share:
                 found.append(
-                    f"channel {name} gives fault {history.classes[c]} away: {how} comes with {share:.0%} of its training "
-                    "windows, and hardly ever without it. If the channel is written with the labels, leave it "
+                    f"channel {name} gives fault {history.classes[c]} away: {how} comes with {share:.0%} of its "
+                    "training windows, and hardly ever without it. If the channel is written with the labels, leave it "
                     "out (data.channels): scores say nothing then"
                 )
     return found
