@@ -53,7 +53,7 @@ def main() -> int:
         run([python, "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", *folder.glob("*.whl")])
         packages = {p.name: size(p) for p in site.iterdir() if p.is_dir() and not p.name.endswith(".dist-info")}
         largest = sorted(packages.items(), key=lambda item: -item[1])[:6]
-        result = {
+        result: dict[str, Any] = {
             "installed_mb": (size(site) - before) / 1e6,
             "largest_mb": {name: round(n / 1e6, 1) for name, n in largest},
             "import_s": seconds(python, "import rarefault.runtime.daemon.service"),

@@ -13,7 +13,7 @@ from rarefault.train.config import TrainConfig, load_train_config
 from rarefault.train.duration import STAGES, Estimate, Work, duration, estimate
 from rarefault.train.findings import leaks
 from rarefault.train.history import History, label_bins, read_history
-from rarefault.train.split import PARTS, Split, split_history
+from rarefault.train.split import PARTS, Part, Split, split_history
 from rarefault.train.training import Observer, train
 from rarefault.train.unit_labels import NONE
 from rarefault.train.untrained import new_model
@@ -22,7 +22,7 @@ from rarefault.train.windows import LabelledWindows, cut_windows
 LITTLE = {"training.epochs": 1, "trees.rounds": 3, "trees.extra_trees": 2}
 
 
-def cut(config: TrainConfig, history: History) -> tuple[Split, dict[str, LabelledWindows]]:
+def cut(config: TrainConfig, history: History) -> tuple[Split, dict[Part, LabelledWindows]]:
     split = split_history(history, config.split, config.grid)
     return split, {part: cut_windows(split.select(history, part), config.grid, config.window, NONE) for part in PARTS}
 
@@ -92,6 +92,8 @@ def test_what_runs_side_by_side_takes_no_longer_than_the_longest() -> None:
     assert Work(network=8.0).wall(0.25) == 2
     assert Work(network=8.0, trees=1.0).wall() <= 9
     assert Work(trees=9.0, jobs=1).wall() == 9
+    busy = Work(network=8.0, trees=8.0, others=100.0).wall()
+    assert Work(network=8.0, trees=8.0).wall() <= busy <= 16
     foreseen = Estimate({"fit": Work(network=8.0), "trees": Work(trees=3.0), "learn again": Work(network=4.0)})
     assert foreseen.left(()) == 15
     assert foreseen.left({"fit", "trees"}, 0.5) == 2
