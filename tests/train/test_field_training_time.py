@@ -55,35 +55,17 @@ def test_more_work_is_foreseen_to_take_longer(plant: Path, cross_fit: bool) -> N
     assert model.training is new_model(config, history, parts["train"])[0].training
 
 
-def test_it_is_said_before_anything_is_fitted(plant: Path, tmp_path: Path) -> None:
-    """An observer hears of it before the first epoch; what was foreseen is kept beside what it was."""
-    heard: list[str] = []
-    config = load_train_config(plant, LITTLE)
-    told: list[Estimate] = []
-
-    def expect(found: Estimate) -> None:
-        told.append(found)
-        heard.append("expect")
-
-    observer = Observer(
-        stage=heard.append, note=lambda _text: heard.append("note"), epoch=lambda *_: heard.append("epoch"),
-        expect=expect, left=lambda seconds: heard.append("left" if seconds > 0 else "nothing left"),
-    )  # fmt: skip
-    metrics = train(config, plant.parent, tmp_path / "run", observer=observer).metrics
-    assert heard.index("reading history") < heard.index("expect") < heard.index("fitting") < heard.index("epoch")
-    assert "left" in heard[heard.index("epoch") : heard.index("growing the trees")]
-    assert metrics["estimated_seconds"] == told[0].seconds()
-    assert set(metrics["estimated_seconds"]) <= set(metrics["seconds"])
-
-
-def test_the_command_prints_it(plant: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One sentence with the parts, before 'fitting'."""
+def test_it_is_said_before_anything_is_fitted(plant: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One sentence with the parts, before the first epoch; what was foreseen is kept beside what it was."""
     words = [word for key, value in LITTLE.items() for word in ("--set", f"{key}={value}")]
     assert main(["train", str(plant), "--out", str(tmp_path / "run"), *words]) == 0
     printed = capsys.readouterr().out
-    said = printed.index("this will take about ")
-    assert said < printed.index("\nfitting\n")
-    assert "here (network " in printed[said : printed.index("\n", said)]
+    places = [printed.index(text) for text in ("reading history", "this will take about ", "\nfitting\n", "epoch 1:")]
+    assert places == sorted(places)
+    assert "here (network " in printed[places[1] : places[2]]
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
+    assert all(seconds > 0 for seconds in metrics["estimated_seconds"].values())
+    assert set(metrics["estimated_seconds"]) < set(metrics["seconds"])
 
 
 def test_what_runs_side_by_side_takes_no_longer_than_the_longest() -> None:
