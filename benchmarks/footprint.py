@@ -34,7 +34,6 @@ refit = false
 MODELS = {
     "shipped": "",
     "network alone": "[trees]\nrounds = 0\n",
-    "reference, with trees": '[model]\npreset = "reference"\n',
 }
 
 
