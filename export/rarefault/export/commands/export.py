@@ -18,8 +18,8 @@ EPILOG = """examples:
   rarefault export runs/plant -o plant-int8.onnx --int8      the network in int8: for large ones
 
 The file is left only if it agrees with the checkpoint, and the checkpoint with what its training recorded; in int8 only
-if verdicts, alarms and macro-F1 on the held-out blocks are those of float32, within the limits below. Trees stay as they
-are, so that int8 makes the default model hardly smaller.
+if verdicts, alarms and macro-F1 on the held-out blocks are those of float32, within the limits above. Trees stay as
+they are, so that int8 makes the default model hardly smaller.
 """
 
 
