@@ -13,7 +13,7 @@ from rarefault.train.config import TrainConfig, load_train_config
 from rarefault.train.duration import STAGES, Estimate, Work, duration, estimate
 from rarefault.train.findings import leaks
 from rarefault.train.history import History, label_bins, read_history
-from rarefault.train.split import PARTS, Split, split_history
+from rarefault.train.split import PARTS, Part, Split, split_history
 from rarefault.train.training import Observer, train
 from rarefault.train.unit_labels import NONE
 from rarefault.train.untrained import new_model
@@ -22,7 +22,7 @@ from rarefault.train.windows import LabelledWindows, cut_windows
 LITTLE = {"training.epochs": 1, "trees.rounds": 3, "trees.extra_trees": 2}
 
 
-def cut(config: TrainConfig, history: History) -> tuple[Split, dict[str, LabelledWindows]]:
+def cut(config: TrainConfig, history: History) -> tuple[Split, dict[Part, LabelledWindows]]:
     split = split_history(history, config.split, config.grid)
     return split, {part: cut_windows(split.select(history, part), config.grid, config.window, NONE) for part in PARTS}
 
@@ -55,35 +55,17 @@ def test_more_work_is_foreseen_to_take_longer(plant: Path, cross_fit: bool) -> N
     assert model.training is new_model(config, history, parts["train"])[0].training
 
 
-def test_it_is_said_before_anything_is_fitted(plant: Path, tmp_path: Path) -> None:
-    """An observer hears of it before the first epoch; what was foreseen is kept beside what it was."""
-    heard: list[str] = []
-    config = load_train_config(plant, LITTLE)
-    told: list[Estimate] = []
-
-    def expect(found: Estimate) -> None:
-        told.append(found)
-        heard.append("expect")
-
-    observer = Observer(
-        stage=heard.append, note=lambda _text: heard.append("note"), epoch=lambda *_: heard.append("epoch"),
-        expect=expect, left=lambda seconds: heard.append("left" if seconds > 0 else "nothing left"),
-    )  # fmt: skip
-    metrics = train(config, plant.parent, tmp_path / "run", observer=observer).metrics
-    assert heard.index("reading history") < heard.index("expect") < heard.index("fitting") < heard.index("epoch")
-    assert "left" in heard[heard.index("epoch") : heard.index("growing the trees")]
-    assert metrics["estimated_seconds"] == told[0].seconds()
-    assert set(metrics["estimated_seconds"]) <= set(metrics["seconds"])
-
-
-def test_the_command_prints_it(plant: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One sentence with the parts, before 'fitting'."""
+def test_it_is_said_before_anything_is_fitted(plant: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One sentence with the parts, before the first epoch; what was foreseen is kept beside what it was."""
     words = [word for key, value in LITTLE.items() for word in ("--set", f"{key}={value}")]
     assert main(["train", str(plant), "--out", str(tmp_path / "run"), *words]) == 0
     printed = capsys.readouterr().out
-    said = printed.index("this will take about ")
-    assert said < printed.index("\nfitting\n")
-    assert "here (network " in printed[said : printed.index("\n", said)]
+    places = [printed.index(text) for text in ("reading history", "this will take about ", "\nfitting\n", "epoch 1:")]
+    assert places == sorted(places)
+    assert "here (network " in printed[places[1] : places[2]]
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
+    assert all(seconds > 0 for seconds in metrics["estimated_seconds"].values())
+    assert set(metrics["estimated_seconds"]) < set(metrics["seconds"])
 
 
 def test_what_runs_side_by_side_takes_no_longer_than_the_longest() -> None:
@@ -92,6 +74,8 @@ def test_what_runs_side_by_side_takes_no_longer_than_the_longest() -> None:
     assert Work(network=8.0).wall(0.25) == 2
     assert Work(network=8.0, trees=1.0).wall() <= 9
     assert Work(trees=9.0, jobs=1).wall() == 9
+    busy = Work(network=8.0, trees=8.0, others=100.0).wall()
+    assert Work(network=8.0, trees=8.0).wall() <= busy <= 16
     foreseen = Estimate({"fit": Work(network=8.0), "trees": Work(trees=3.0), "learn again": Work(network=4.0)})
     assert foreseen.left(()) == 15
     assert foreseen.left({"fit", "trees"}, 0.5) == 2

@@ -5,8 +5,9 @@ epochs, batches, rounds, windows and parts are known. Nothing of it is left: dra
 """
 
 import copy
+import os
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 import joblib
@@ -21,7 +22,7 @@ from rarefault.train.fit import Speed, choose_device, rehearse
 from rarefault.train.held_out import TREE_PARTS, UNIT_PARTS
 from rarefault.train.history import History
 from rarefault.train.model import LRConvLSTM
-from rarefault.train.split import Split, mostly_cut
+from rarefault.train.split import Part, Split, mostly_cut
 from rarefault.train.tree_fit import few_events, grow_at_devices, grow_at_units
 from rarefault.train.windows import LabelledWindows
 
@@ -46,17 +47,25 @@ class Work:
         network: for all epochs.
         trees: grown beside it.
         jobs: how many trees grow at once.
+        others: threads of others that want a processor, too; what was measured was measured beside them.
     """
 
     network: float = 0.0
     trees: float = 0.0
     jobs: int = 1
+    others: float = 0.0
 
     def wall(self, epochs: float = 1.0) -> float:
         """Seconds that it takes, where the network needs a share of the epochs."""
-        network, cores = self.network * epochs, joblib.cpu_count()
-        together = (network + self.trees) / min(cores, 1 + self.jobs)
-        return max(network, self.trees / min(self.jobs, cores), together)
+        network = self.network * epochs
+        together = (network + self.trees) / self._lanes(1 + self.jobs)
+        return max(network, self.trees / self._lanes(self.jobs), together)
+
+    def _lanes(self, threads: int) -> float:
+        """How much more so many threads get done than one."""
+        cores: int = joblib.cpu_count()
+        one, each = (min(1.0, cores / (self.others + n)) for n in (1, threads))
+        return max(1.0, threads * each / one)
 
 
 @dataclass(frozen=True)
@@ -82,7 +91,7 @@ class Estimate:
 def estimate(
     config: TrainConfig,
     model: LRConvLSTM,
-    parts: dict[str, LabelledWindows],
+    parts: Mapping[Part, LabelledWindows],
     history: History,
     split: Split,
     units: Int64,
@@ -110,15 +119,17 @@ def estimate(
     n, more = int(train.labelled.sum()), int(validation.labelled.sum())
     whole, unit = _tree_costs(config, train, len(history.classes), units) if config.trees.rounds else (_none, _none)
     jobs = config.training.jobs or min(joblib.cpu_count(), MOST)
+    others = max(0.0, os.getloadavg()[0] - 1)  # this process is one of the load
     work = {"fit": Work(once + epochs * speed.judge_s), "trees": Work(trees=whole(n) + unit(n))}
     if cross_fit:
         held_out = config.split.folds - 1
         finer = 1 if mostly_cut(history, split) else TREE_PARTS
         left = round((n + more) * (1 - 1 / (held_out * finer)))
         trees = whole(left) + unit(left) * (UNIT_PARTS if finer > 1 else 1)
-        work["cross fit"] = Work((held_out - 1) * once, held_out * finer * trees, jobs)
+        work["cross fit"] = Work((held_out - 1) * once, held_out * finer * trees, jobs, others)
     if config.training.refit:
-        work["learn again"] = Work(once * (n + more) / max(n, 1), whole(n + more) + unit(n + more))
+        again = whole(n + more) + unit(n + more)
+        work["learn again"] = Work(once * (n + more) / max(n, 1), again, others=others)
     return Estimate(work)
 
 

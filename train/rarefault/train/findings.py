@@ -18,7 +18,7 @@ from rarefault.train.history.notes import (
     UNKNOWN_LABELS,
     Note,
 )
-from rarefault.train.split import PARTS
+from rarefault.train.split import PARTS, Part
 from rarefault.train.windows import LabelledWindows
 
 #: Findings of the reading that are about labels.
@@ -39,7 +39,7 @@ def in_order(notes: Iterable[Note]) -> tuple[list[str], list[str]]:
     return labels, [str(note) for note in found if str(note) not in labels]
 
 
-def absent_classes(history: History, parts: Mapping[str, LabelledWindows]) -> tuple[list[str], list[str]]:
+def absent_classes(history: History, parts: Mapping[Part, LabelledWindows]) -> tuple[list[str], list[str]]:
     """Classes without a window in some part: those that cannot be learnt, and those that cannot be scored."""
     unlearnt, unscored = [], []
     for c, name in enumerate(history.classes):
@@ -90,8 +90,8 @@ def leaks(history: History, train: LabelledWindows) -> list[str]:
                 how = f"its value {', '.join(f'{code:g}' for code in told)}"
             if share:
                 found.append(
-                    f"channel {name} gives fault {history.classes[c]} away: {how} comes with {share:.0%} of its training "
-                    "windows, and hardly ever without it. If the channel is written with the labels, leave it "
+                    f"channel {name} gives fault {history.classes[c]} away: {how} comes with {share:.0%} of its "
+                    "training windows, and hardly ever without it. If the channel is written with the labels, leave it "
                     "out (data.channels): scores say nothing then"
                 )
     return found

@@ -244,6 +244,7 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
         tell.stage("holding the new model against the earlier one")
         comparison = compare(before, manifest, model, config.training)
     done("evaluate")
+    tell.left(expected.left(seconds, epochs_share))
     held_out = None
     if config.training.refit:
         tell.stage("learning again, from the validation blocks, too")
