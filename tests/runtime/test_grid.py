@@ -68,7 +68,7 @@ class PlainDevice:
                 self.start_anew(time, values, index)
         else:
             self.cross(index)
-            if time > self.newest:
+            if time > self.newest or self.late_run:
                 self.distrust()
             self.begin = min(self.begin, index)
             self.place(time, values)
@@ -229,7 +229,7 @@ def wrong_clocks(draw: st.DrawFn) -> list[tuple[int, int, list[float]]]:
     made = []
     for device in range(3):
         time = 5_000
-        for _ in range(rng.integers(80)):
+        for _ in range(rng.integers(60)):
             time += int(rng.integers(500, 9_000)) if rng.random() < 0.97 else int(rng.integers(20_000, 200_000))
             made.append((device, time, [float(rng.integers(-5, 5)) if rng.random() < 0.7 else NAN for _ in range(3)]))
     made.sort(key=lambda s: s[1] + int(rng.integers(0, 3_000)))

@@ -276,7 +276,7 @@ class _Walk:
         else:
             if self._crosses(index):
                 return False
-            if time_ms > self.newest_ms:
+            if time_ms > self.newest_ms or self.late_run:  # else it may be the last one again
                 self._distrust()
             self.begin = min(self.begin, index)
             self._place(row, time_ms)
