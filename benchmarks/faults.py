@@ -52,8 +52,16 @@ QUIET_S, PATIENCE_S = 12.0, 60.0
 LEAD = 1000
 #: Messages before the last that is known to be kept; a sample that comes twice has one place only.
 SPARE = 50
-KINDS = ("daemon_kills", "broker_kills", "daemon_freezes", "broker_freezes", "disk_fills", "kills_of_both")
-KINDS += ("clock_ahead", "clock_behind_at_boot")
+KINDS = (
+    "daemon_kills",
+    "broker_kills",
+    "daemon_freezes",
+    "broker_freezes",
+    "disk_fills",
+    "kills_of_both",
+    "clock_ahead",
+    "clock_behind_at_boot",
+)
 
 
 def main() -> int:

@@ -163,7 +163,7 @@ class Clocks:
 
     def heard_ms(self, devices: Int64) -> Int64:
         """Time of the last sample of each device, be it late because its clock was wrong before, [D]."""
-        heard: Int64 = np.where(self.strays[devices] > 0, self.stray_newest_ms[devices], self.newest_ms[devices])
+        heard: Int64 = np.where(self.strays[devices] >= FEW, self.stray_newest_ms[devices], self.newest_ms[devices])
         return heard
 
     def muted(self) -> Int64:
