@@ -65,6 +65,7 @@ def test_every_page_and_topic_is_mentioned() -> None:
         "/healthz",
         "/readyz",
         "{device}/feedback",
+        "{runtime}/health",
         "`online`",
         "`offline`",
         "`impaired`",

@@ -89,6 +89,7 @@ class Recording:
         rows: list[tuple[int, int, dict[str, float]]] = []
         absurd: list[bool] = []  # for each row, whether it counts for nothing
         wrong = np.zeros(DEVICES, np.int64)  # samples for which a clock is a day ahead
+        settled = np.zeros(DEVICES, np.int64)  # samples since something unusual
         self.wrong_for_a_while = 0
         while len(rows) < n_messages:
             calm = len(rows) > n_messages - CALM
@@ -103,6 +104,7 @@ class Recording:
             elif kind < 0.009 and not calm and not wrong[i]:
                 wrong[i] = rng.integers(2, 6)
                 self.wrong_for_a_while += 1
+                settled[i] = -60  # until it has started anew
             clock[i] += step + int(rng.integers(-4000, 4000))
             level[i] += rng.normal(scale=0.4, size=len(channels))
             meter[i] += rng.random()
@@ -112,7 +114,8 @@ class Recording:
             kept = {name: value for name, value in values.items() if rng.random() < 0.85} or {channels[0]: 700.0}
             late_by = int(rng.integers(0, 50_000)) if rng.random() < 0.05 else 0
             ahead = 86_400_000 if wrong[i] else 290_000 if rng.random() < 0.002 and not calm else 0
-            if not wrong[i] and not calm and rng.random() < 0.01:
+            settled[i] = settled[i] + 1 if step == 20_000 else min(settled[i], 0)
+            if settled[i] > 3 and not calm and rng.random() < 0.015:
                 rows.append((i, int(clock[i]) + 1000 * int(rng.integers(*ABSURD_S)), kept))
             absurd += [True] * (len(rows) - len(absurd))
             wrong[i] = max(0, wrong[i] - 1)

@@ -163,7 +163,7 @@ class Clocks:
 
     def heard_ms(self, devices: Int64) -> Int64:
         """Time of the last sample of each device, be it late because its clock was wrong before, [D]."""
-        heard: Int64 = np.where(self.strays[devices] > 0, self.stray_newest_ms[devices], self.newest_ms[devices])
+        heard: Int64 = np.where(self.strays[devices] >= FEW, self.stray_newest_ms[devices], self.newest_ms[devices])
         return heard
 
     def muted(self) -> Int64:
@@ -276,7 +276,7 @@ class _Walk:
         else:
             if self._crosses(index):
                 return False
-            if time_ms > self.newest_ms:
+            if time_ms > self.newest_ms or self.late_run:  # else it may be the last one again
                 self._distrust()
             self.begin = min(self.begin, index)
             self._place(row, time_ms)
@@ -298,7 +298,9 @@ class _Walk:
         if time_ms == waiting_ms:
             self._wait(row, time_ms)  # the same again, or other channels of it
             return True
-        if waiting_ms == NEVER or time_ms < waiting_ms - gap_ms:
+        # Two that are apart as well may be those of a device that reports rarely, but not while others are late.
+        apart = time_ms < waiting_ms - gap_ms or (time_ms > waiting_ms + gap_ms and self.late_run > 0)
+        if waiting_ms == NEVER or apart:
             self._distrust()
             self._wait(row, time_ms)
             return True
@@ -345,7 +347,10 @@ class _Walk:
         if index >= self.begin or any(a <= index <= z for a, z in self.stretches):
             return False
         gap_ms = self.clocks.gap_ms
-        if not self.strays or abs(time_ms - self.stray_newest_ms) > gap_ms:
+        agrees = abs(time_ms - self.stray_newest_ms) <= gap_ms
+        if self.strays > 1 and not agrees:
+            self.strays -= 1  # one that is far off weighs as much as one of the others, and no more
+        elif not self.strays or not agrees:
             self.strays, self.stray_first_ms, self.stray_newest_ms = 1, time_ms, time_ms
         elif time_ms > self.stray_newest_ms:
             self.strays, self.stray_newest_ms = self.strays + 1, time_ms
@@ -372,13 +377,14 @@ class _Walk:
         return any(self.begin < a <= index <= z for a, z in self.stretches)
 
     def _crosses(self, index: int) -> bool:
-        """Whether stretches lie between the device's time and a bin: they are behind then, and nothing goes across."""
+        """Whether stretches lie between the device's time and a bin: they are behind then, and nothing goes across.
+
+        What lies between them stays open land: a clock may be far ahead again and again.
+        """
         crossed = [z for a, z in self.stretches if self.begin < a and z < index]
         if crossed:
-            self.floor = max(crossed)
-            self.stretches = [stretch for stretch in self.stretches if stretch[1] > self.floor]
-            self.begin = self.floor + 1
-            self.fate.cuts[self.device] = self.floor + 1
+            self._add((self.begin, self.spec.bin_of(self.newest_ms)), index)
+            self.begin = self.fate.cuts[self.device] = max(crossed) + 1
         return bool(crossed)
 
     def _add(self, stretch: tuple[int, int], present: int) -> None:

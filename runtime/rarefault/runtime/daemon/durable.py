@@ -247,7 +247,7 @@ class DurableKeeper(Keeper):
 
     def _forget(self, work: Work, now_ms: int) -> None:
         if len(work.forgotten):
-            newest_ms = self.pipeline.grid.newest_ms(work.forgotten)
+            newest_ms = self.pipeline.grid.heard_ms(work.forgotten)
             for slot, newest in zip(work.forgotten.tolist(), newest_ms.tolist(), strict=True):
                 self.journal.forget_device(int(self._numbers[slot]), newest, now_ms)
             self.pipeline.forget(work.forgotten)

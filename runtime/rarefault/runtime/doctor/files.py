@@ -5,6 +5,7 @@ import shutil
 import stat
 from pathlib import Path
 
+from rarefault.runtime.daemon.clock import ClockTrust, WallClock, trained_ms
 from rarefault.runtime.daemon.codec import column_tree
 from rarefault.runtime.daemon.config import BrokerConfig, DaemonConfig, load_config, read_password
 from rarefault.runtime.daemon.journal import lock
@@ -29,6 +30,8 @@ def check_files(path: Path, found: Findings) -> Setup | None:
         return None
     found.good("config", f"{path} has no unknown key and no impossible value")
     model = _model(path, config, found)
+    if model is not None:
+        _clock(config, model, found)
     _journal(path, config, model, found)
     secrets, password = _secrets(path, config.broker, found)
     return Setup(config, model, password, path) if model is not None and secrets else None
@@ -52,6 +55,14 @@ def _model(path: Path, config: DaemonConfig, found: Findings) -> LoadedModel | N
         f"{', '.join(manifest.classes)}",
     )
     return model
+
+
+def _clock(config: DaemonConfig, model: LoadedModel, found: Findings) -> None:
+    """Whether the daemon would take anything with this clock."""
+    trust = ClockTrust(WallClock(), config.telemetry.max_future_s, config.telemetry.clock_wait_s)
+    trust.trained_ms = trained_ms(model.manifest)
+    if problem := trust.problem():
+        found.problem("clock", f"{problem}; set it, by NTP if you can")
 
 
 def _secrets(path: Path, broker: BrokerConfig, found: Findings) -> tuple[bool, str | None]:
