@@ -18,6 +18,7 @@ from rarefault.runtime.engine import Engine, Step
 from rarefault.runtime.explain import explain
 from rarefault.runtime.grid import Bool, Float32, Float64, Grid, Int32, Int64
 from rarefault.runtime.manifest import NO_DATA, UNKNOWN, Manifest
+from rarefault.runtime.missing import without_named
 from rarefault.runtime.streams import Streams, Windows
 
 
@@ -128,9 +129,11 @@ class Pipeline:
         Args:
             device: slots as given by :meth:`slot`, [M].
             time_ms: milliseconds since the epoch, [M].
-            values: in the order of the manifest's channels, NaN = not reported, [M, C].
+            values: in the order of the manifest's channels, NaN = not reported, [M, C]; the manifest's ``missing`` are
+                not, either.
             explained: whether alarms of faults are to name the channels that moved them.
         """
+        values = without_named(np.asarray(values, np.float64), self.manifest.missing)
         windows = self.streams.push(self.grid.push(device, time_ms, values))
         end_ms = self.manifest.grid.end_ms(windows.end_index)
         states = np.empty((len(windows), self.manifest.state_size), np.float32) if explained else None
