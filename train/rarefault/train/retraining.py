@@ -1,6 +1,6 @@
 """Retraining: an earlier run goes on with new data, and is held against itself on what it knew before."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import msgspec
 
 from rarefault.runtime.errors import ConfigError, HistoryError, RarefaultError
 from rarefault.runtime.manifest import Manifest
+from rarefault.runtime.missing import without_named
 from rarefault.runtime.settings import from_mapping
 from rarefault.train.config import TrainConfig, read_train_toml
 from rarefault.train.evaluate import evaluate
@@ -115,6 +116,7 @@ def prepare(run: RunDirectory, own: History, config: TrainConfig, base: Path) ->
     )
     source = describe_source(absolute(config.data, base), history, new.blocks)
     merged = merge([restrict(earlier.history, earlier.split), restrict(history, new)])
+    merged = replace(merged, values=without_named(merged.values, config.data.missing))
     material = Material(
         merged, ordered([*earlier.split.blocks, *new.blocks], new.notes), (*earlier.sources, source), tuple(notes)
     )

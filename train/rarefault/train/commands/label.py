@@ -74,15 +74,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Label."""
-    from rich.console import Console
-
+    from rarefault.train.console import PlainConsole
     from rarefault.train.history.journal import open_journal
     from rarefault.train.labelling import make_labels
 
     _check_output(args)
     if args.since is not None and args.until is not None and args.until <= args.since:
         raise UsageError("--until must be after --since")
-    console = Console(stderr=str(args.json) == "-")
+    console = PlainConsole(stderr=str(args.json) == "-")
     with console.status("reading the journal"), open_journal(args.journal, "JOURNAL") as journal:
         try:
             spans = _spans(journal)
@@ -96,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     _write(args.output, labels.rows)
     findings = _findings(labels, notes, args)
     _print(console, spans, labels, findings)
-    console.print(f"labels  {args.output}", highlight=False, markup=False)
+    console.print(f"labels  {args.output}")
     if args.json is not None:
         write_json(args.json, _result(args, spans, labels, findings))
     return 0
@@ -216,7 +215,6 @@ def _findings(labels: "Labels", notes: "ReadNotes | None", args: argparse.Namesp
 
 
 def _print(console: "Console", spans: "dict[str, Span]", labels: "Labels", findings: list[str]) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     from rarefault.train.commands.describe import duration, percent
@@ -233,20 +231,18 @@ def _print(console: "Console", spans: "dict[str, Span]", labels: "Labels", findi
         total_s = (span.last_ms - span.first_ms) / 1000
         silent_s = _unlabelled_s(labels.rows, name, span)
         table.add_row(
-            escape(name),
+            name,
             f"{span.samples:,}",
             describe_time(span.first_ms, span.last_ms),
             f"{duration(silent_s)} ({percent(silent_s / total_s if total_s else 0.0, 0)})" if silent_s else "",
-            escape(
-                "; ".join(
-                    f"{fault}: {', '.join(f'{n} {source}' for source, n in by_source.items())}"
-                    for fault, by_source in counts.items()
-                )
+            "; ".join(
+                f"{fault}: {', '.join(f'{n} {source}' for source, n in by_source.items())}"
+                for fault, by_source in counts.items()
             ),
         )
     console.print(table)
     for finding in findings:
-        console.print(f"note: {finding}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"note: {finding}", style="yellow", soft_wrap=True)
 
 
 def _counts(rows: "list[Row]", device: str) -> dict[str, dict[str, int]]:

@@ -43,10 +43,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Play."""
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     from rarefault.runtime.times import format_ms
+    from rarefault.train.console import PlainConsole
     from rarefault.train.publisher import Publisher
     from rarefault.train.replay import TelemetryMessage, play, telemetry_messages
 
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     if args.password_env and args.password_env not in os.environ:
         raise UsageError(f"--password-env: the environment variable {args.password_env} is not set")
     password = os.environ.get(args.password_env, "") if args.password_env else ""
-    console = Console()
+    console = PlainConsole()
     with console.status("reading the history"):
         history = _select(_read(args), args.start, args.end)
     if not len(history):
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     with (
         Publisher(args.broker, username=args.username, password=password) as publisher,
         Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TaskProgressColumn(show_speed=True),
             TimeRemainingColumn(),
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
             progress.update(task, advance=1, description=format_ms(message.time_ms)[:16])
 
         count = play(telemetry_messages(history, args.topic), publisher, speed=args.speed, on_sent=sent)
-    console.print(f"{count} messages of {len(history.devices)} device(s) played to {args.broker}", highlight=False)
+    console.print(f"{count} messages of {len(history.devices)} device(s) played to {args.broker}")
     return 0
 
 

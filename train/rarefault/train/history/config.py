@@ -58,6 +58,11 @@ class Phm2015Config(
         _check_span(self.start, self.end)
         _check_encoding(self.encoding)
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """What is read."""
+        return (self.path,)
+
 
 class TableConfig(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="format", tag="table"
@@ -112,6 +117,11 @@ class TableConfig(
         _check_encoding(self.encoding)
         _check_zone(self.time_zone)
         _check_faults(self.faults, self.normal or ())
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """What is read."""
+        return self.samples
 
 
 class JournalConfig(
@@ -168,6 +178,8 @@ class JournalConfig(
         """The journals."""
         return (self.path,) if isinstance(self.path, str) else self.path
 
+    places = paths
+
 
 class TogetherConfig(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="format", tag="together"
@@ -188,6 +200,11 @@ class TogetherConfig(
         for key in ("overlap", "event_times"):
             if len({getattr(source, key) for source in self.sources}) > 1:
                 raise ValueError(f"all sources must have the same {key}: it is a rule for the whole history")
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """What is read."""
+        return tuple(place for source in self.sources for place in source.places)
 
     @property
     def missing(self) -> tuple[float, ...]:
@@ -222,7 +239,11 @@ def absolute(data: DataConfig, base: Path) -> DataConfig:
     """
     here = base.resolve()
     if isinstance(data, TogetherConfig):
-        return msgspec.structs.replace(data, sources=tuple(absolute(source, base) for source in data.sources))
+        return msgspec.structs.replace(data, sources=tuple(_absolute(source, here) for source in data.sources))
+    return _absolute(data, here)
+
+
+def _absolute(data: Source, here: Path) -> Source:
     if isinstance(data, Phm2015Config):
         return msgspec.structs.replace(data, path=str(here / data.path))
     events = str(here / data.events) if data.events else ""

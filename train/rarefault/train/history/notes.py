@@ -25,6 +25,7 @@ FOREIGN_EVENTS = "events of devices without samples, dropped"
 REPEATED_EVENTS = "events that repeat another one, kept"
 TEXT_COLUMNS = "columns without any number, left out"
 NAMELESS_SAMPLES = "samples of devices that the journal does not name any more, dropped"
+LACKING_CHANNELS = "channels that one of the sources has and another has not, missing from its samples"
 NORMAL_EVENTS = "events that name no fault, left out"
 
 
