@@ -16,6 +16,7 @@ trainer's. Each names a module, light to import, with:
 """
 
 import argparse
+import io
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol, cast
 
 from rarefault.runtime import __version__
-from rarefault.runtime.errors import MissingExtraError, RarefaultError
+from rarefault.runtime.errors import MissingExtraError, RarefaultError, UsageError
 
 GROUP = "rarefault.commands"
 ORDER = (
@@ -56,6 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     debug = "--debug" in arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names from outside may hold what no terminal shows
     try:
         return _dispatch(arguments)
     except RarefaultError as error:
@@ -69,6 +73,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader of our output went away (such as ``| head``); there is nobody left to tell.
         sys.stderr.close()
+        return 1
+    except OSError as error:
+        if debug:
+            raise
+        if "temporary directory" in str(error):
+            print("rarefault: no folder for temporary files can be written to: set TMPDIR to one", file=sys.stderr)
+            return UsageError.exit_code
+        print(f"rarefault: the system refuses: {error}", file=sys.stderr)
         return 1
     except Exception as error:
         if debug:

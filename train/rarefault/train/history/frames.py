@@ -1,6 +1,7 @@
 """Tables on disk, CSV or Parquet, as blocks of named columns."""
 
 from collections.abc import Iterator, Sequence
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -58,14 +59,21 @@ def plain(column: pl.Series) -> pl.Series | None:
     kind = column.dtype
     if kind.is_decimal():
         return column.cast(pl.Float64)
-    if kind.is_numeric() or kind in (pl.String, pl.Boolean, pl.Date, pl.Datetime, pl.Null):
+    if kind.is_numeric() or kind in (pl.String, pl.Boolean, pl.Null):
         return column
+    if kind == pl.Date or isinstance(kind, pl.Datetime):
+        # Far outside of the calendar there is no text for a time, only a crash.
+        per_day = {"ms": 86_400_000, "us": 86_400_000_000}.get(getattr(kind, "time_unit", "d"), 1)
+        first, last = (per_day * (day - date(1970, 1, 1)).days for day in (date(2, 1, 1), date(9998, 12, 31)))
+        return column if getattr(kind, "time_unit", "") == "ns" else column.to_physical().clip(first, last).cast(kind)
     if kind in (pl.Categorical, pl.Enum):
         return column.cast(pl.String)
     if kind == pl.Binary:
-        # Writers that do not mark text as such; what is no UTF-8 is no text.
-        text = column.cast(pl.String, strict=False)
-        return text if text.null_count() == column.null_count() else None
+        # Some writers do not mark text as such.
+        try:
+            return column.cast(pl.String)
+        except pl.exceptions.ComputeError:
+            return None  # no UTF-8, so no text
     return None
 
 
