@@ -74,19 +74,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output went away (such as ``| head``); there is nobody left to tell.
         sys.stderr.close()
         return 1
-    except OSError as error:
-        if debug:
-            raise
-        if "temporary directory" in str(error):
-            print("rarefault: no folder for temporary files can be written to: set TMPDIR to one", file=sys.stderr)
-            return UsageError.exit_code
-        print(f"rarefault: the system refuses: {error}", file=sys.stderr)
-        return 1
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError):
+            return _say_refusal(error)
         print(f"rarefault: unexpected {type(error).__name__}: {error} (--debug shows where)", file=sys.stderr)
         return 1
+
+
+def _say_refusal(error: OSError) -> int:
+    """Say what the system refuses, such as room on a disk; the exit code."""
+    if "temporary directory" in str(error):
+        print("rarefault: no folder for temporary files can be written to: set TMPDIR to one", file=sys.stderr)
+        return UsageError.exit_code
+    print(f"rarefault: the system refuses: {error}", file=sys.stderr)
+    return 1
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -1,6 +1,7 @@
 """``rarefault train``: history and fault log to a calibrated, evaluated model."""
 
 import argparse
+import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     config = load_retrain_config(args.config, changes, start) if start else load_train_config(args.config, changes)
     if args.resume and args.out is None:
         raise UsageError("--resume needs --out DIR, the folder of the unfinished training")
-    name = config.training.name or "".join(c if c.isalnum() or c in "._-" else "-" for c in args.config.stem)
+    name = config.training.name or model_name(args.config.stem)
     out = args.out or _free_folder(Path("runs"), name)
     console = PlainConsole(stderr=str(args.json) == "-")
     try:
@@ -171,6 +172,11 @@ def print_comparison(console: "Console", retraining: dict[str, Any]) -> None:
 
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def model_name(stem: str) -> str:
+    """A file's name as a model may be named."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).lstrip("._-")[:64] or "model"
 
 
 def _free_folder(parent: Path, name: str) -> Path:

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     import msgspec
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from rarefault.train.commands.train import parse_changes
+    from rarefault.train.commands.train import model_name, parse_changes
     from rarefault.train.config import load_train_config, to_toml
     from rarefault.train.console import PlainConsole
     from rarefault.train.history import absolute
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     seed = load_train_config(args.config, changes).training.seed
     varied = variations(parse_vary(args.vary), args.trials, seed)
     configs = [(each, load_train_config(args.config, changes | each)) for each in varied]
-    name = configs[0][1].training.name or args.config.stem
+    name = configs[0][1].training.name or model_name(args.config.stem)
     out = args.out or Path("runs") / f"{name}-trials"
     console = PlainConsole(stderr=str(args.json) == "-")
     total = sum(args.folds or config.split.folds for _, config in configs)

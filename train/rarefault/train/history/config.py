@@ -1,6 +1,7 @@
 """The ``[data]`` section: which history to read, and how."""
 
 import codecs
+import glob
 import zoneinfo
 from datetime import datetime
 from pathlib import Path
@@ -248,9 +249,17 @@ def _absolute(data: Source, here: Path) -> Source:
         return msgspec.structs.replace(data, path=str(here / data.path))
     events = str(here / data.events) if data.events else ""
     if isinstance(data, TableConfig):
-        return msgspec.structs.replace(data, samples=tuple(str(here / name) for name in data.samples), events=events)
+        samples = tuple(_absolute_pattern(name, here) for name in data.samples)
+        return msgspec.structs.replace(data, samples=samples, events=events)
     path = str(here / data.path) if isinstance(data.path, str) else tuple(str(here / name) for name in data.path)
     return msgspec.structs.replace(data, path=path, events=events)
+
+
+def _absolute_pattern(name: str, here: Path) -> str:
+    """A file or pattern from anywhere; brackets in the folder's name, or in that of one file, are no pattern."""
+    if (here / name).is_file():
+        return glob.escape(str(here / name))
+    return str(Path(glob.escape(str(here))) / name)
 
 
 def _check_span(start: datetime | None, end: datetime | None) -> None:

@@ -62,19 +62,23 @@ def plain(column: pl.Series) -> pl.Series | None:
     if kind.is_numeric() or kind in (pl.String, pl.Boolean, pl.Null):
         return column
     if kind == pl.Date or isinstance(kind, pl.Datetime):
-        # Far outside of the calendar there is no text for a time, only a crash.
-        per_day = {"ms": 86_400_000, "us": 86_400_000_000}.get(getattr(kind, "time_unit", "d"), 1)
-        first, last = (per_day * (day - date(1970, 1, 1)).days for day in (date(2, 1, 1), date(9998, 12, 31)))
-        return column if getattr(kind, "time_unit", "") == "ns" else column.to_physical().clip(first, last).cast(kind)
-    if kind in (pl.Categorical, pl.Enum):
-        return column.cast(pl.String)
-    if kind == pl.Binary:
-        # Some writers do not mark text as such.
+        return _in_calendar(column)
+    if kind in (pl.Categorical, pl.Enum, pl.Binary):
         try:
-            return column.cast(pl.String)
+            return column.cast(pl.String)  # some writers do not mark text as such
         except pl.exceptions.ComputeError:
-            return None  # no UTF-8, so no text
+            pass  # no UTF-8, so no text
     return None
+
+
+def _in_calendar(column: pl.Series) -> pl.Series:
+    """Times between the years 2 and 9998, those outside moved there: beyond, they have no text, only a crash."""
+    unit = getattr(column.dtype, "time_unit", "d")
+    if unit == "ns":
+        return column  # from 1677 to 2262
+    per_day = {"d": 1, "ms": 86_400_000, "us": 86_400_000_000}[unit]
+    first, last = (per_day * (day - date(1970, 1, 1)).days for day in (date(2, 1, 1), date(9998, 12, 31)))
+    return column.to_physical().clip(first, last).cast(column.dtype)
 
 
 def find_files(base: Path, pattern: str) -> list[Path]:
@@ -83,6 +87,8 @@ def find_files(base: Path, pattern: str) -> list[Path]:
     Raises:
         HistoryError: there is none.
     """
+    if (base / pattern).is_file():
+        return [base / pattern]
     given = Path(pattern)
     root = Path(given.anchor) if given.is_absolute() else base
     found = sorted(path for path in root.glob(str(given.relative_to(root) if given.is_absolute() else given)))
