@@ -298,7 +298,8 @@ def majority_finding(name: str, share: float) -> str:
     """Why a fault that covers more than half of the time is refused, and the mends."""
     return (
         f"fault {name!r} covers {share:.0%} of the labelled time, more than all else together: if it is a word for "
-        f'normal, set data.normal = ["{name}"]; if machines were faulty most of the time, data.mostly_faulty = true'
+        f'normal, set data.normal = ["{name}"], with all other such words; if machines were faulty most of the time, '
+        "data.mostly_faulty = true"
     )
 
 
