@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rarefault.runtime.cli import main
+from rarefault.runtime.daemon.journal import Journal
 from rarefault.runtime.errors import ConfigError, HistoryError
 from rarefault.runtime.model_file import load_model
 from rarefault.runtime.pipeline import Pipeline
@@ -187,3 +188,26 @@ def test_open_events_after_the_last_sample(orders: Path) -> None:
     (orders / "events.csv").write_text("device,start,end,fault\nP1,2025-01-01T00:00:00Z,,seal\n")
     history = read(orders, events="events.csv", open_events="last")
     assert (len(history.events), history.notes.count(OPEN_LATE)) == (0, 1)
+
+
+def test_label_takes_a_log_with_open_events(tmp_path: Path) -> None:
+    """``rarefault label`` asks about them as a history does, and lets them last to the journal's last sample."""
+    journal = Journal(tmp_path / "edge.journal", ("temp",), "normal")
+    journal.begin()
+    number = journal.add_device("P1")[0]
+    first = parse_time_ms("2024-03-01T00:00:00Z")
+    journal.append(np.full(48, number, np.int32), first + 3_600_000 * np.arange(48), np.ones((48, 1)), 0)
+    journal.commit()
+    journal.close()
+    (tmp_path / "log.csv").write_bytes("device,start,end,fault\nP1,2024-03-02T00:00:00Z,,Störung\n".encode("cp1252"))
+    command = [
+        "label",
+        str(tmp_path / "edge.journal"),
+        "--log",
+        str(tmp_path / "log.csv"),
+        "-o",
+        str(tmp_path / "o.csv"),
+    ]
+    assert main([*command, "--encoding", "cp1252"]) == 1
+    assert main([*command, "--encoding", "cp1252", "--open-events", "last"]) == 0
+    assert "P1,2024-03-02T00:00:00.000Z,2024-03-02T23:00:00.000Z,Störung" in (tmp_path / "o.csv").read_text("utf-8")

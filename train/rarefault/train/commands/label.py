@@ -69,6 +69,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--separator", metavar="CHAR", default=",", help="what stands between the log's fields (default: a comma)"
     )
+    parser.add_argument("--encoding", metavar="NAME", default="utf-8", help="of the log's text, such as cp1252")
+    parser.add_argument(
+        "--open-events",
+        choices=("refuse", "last", "unlabelled"),
+        default="refuse",
+        help="what events of the log without an end do: last to their device's last sample, or make it unlabelled",
+    )
     add_json_argument(parser)
 
 
@@ -90,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
             raise HistoryError(f"JOURNAL: {error}") from error
     if not spans:
         raise HistoryError(f"{args.journal}: the journal holds no samples, so there is nothing to label")
-    log, notes = _read_log(args, list(spans)) if args.log is not None else (None, None)
+    log, notes = _read_log(args, spans) if args.log is not None else (None, None)
     labels = make_labels(spans, alarms, feedback, log, since_ms=args.since, until_ms=args.until)
     _write(args.output, labels.rows)
     findings = _findings(labels, notes, args)
@@ -136,7 +143,7 @@ def _spans(journal: "JournalReader") -> "dict[str, Span]":
     return dict(sorted(found.items(), key=lambda item: natural(item[0])))
 
 
-def _read_log(args: argparse.Namespace, devices: list[str]) -> "tuple[list[Row], ReadNotes]":
+def _read_log(args: argparse.Namespace, spans: "dict[str, Span]") -> "tuple[list[Row], ReadNotes]":
     """Events of the fault log, and what was wrong with it."""
     from rarefault.runtime.settings import from_mapping
     from rarefault.train.history import JournalConfig
@@ -145,9 +152,11 @@ def _read_log(args: argparse.Namespace, devices: list[str]) -> "tuple[list[Row],
     from rarefault.train.labelling import LOG, Row
 
     keys = {"format": "journal", "path": str(args.journal), "time_zone": args.time_zone, "separator": args.separator}
+    keys |= {"encoding": args.encoding, "open_events": args.open_events}
     reader = NamedReader(from_mapping(keys, JournalConfig, "the command line"), Path())
-    reader.events_key, reader.time_zone_key = "--log", "--time-zone"
-    for name in devices:
+    reader.events_key, reader.time_zone_key, reader.open_key = "--log", "--time-zone", "--open-events"
+    reader.last_ms = {name: span.last_ms for name, span in spans.items()}
+    for name in spans:
         reader.devices.code(name)
     reader.read_events(args.log)
     named, faults, units = reader.devices.list(), reader.faults.list(), [*reader.units.list(), ""]
