@@ -132,7 +132,7 @@ def column_types() -> dict[str, tuple[Any, st.SearchStrategy[Any]]]:
 
 
 TYPES = column_types()
-RAW = {"ns": pl.Datetime("ns"), "raw us": pl.Datetime("us"), "raw date": pl.Date}
+RAW: dict[str, Any] = {"ns": pl.Datetime("ns"), "raw us": pl.Datetime("us"), "raw date": pl.Date}
 
 
 @st.composite

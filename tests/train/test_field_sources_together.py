@@ -40,7 +40,7 @@ def write_sources(folder: Path) -> None:
     journal.begin()
     numbers = [journal.add_device(name)[0] for name in ("p1", "p2", "p3")]
     index = np.arange(TABLE, TABLE + JOURNAL)
-    leaks = np.array([is_leak(i) for i in index])
+    leaks = np.array([is_leak(i) for i in index.tolist()])
     for number in numbers:
         values = np.stack((5.0 * leaks + index % 3, 20.0 + index % 4), axis=1)
         values[7, 1] = -9999

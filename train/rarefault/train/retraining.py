@@ -13,7 +13,8 @@ from rarefault.runtime.settings import from_mapping
 from rarefault.train.config import TrainConfig, read_train_toml
 from rarefault.train.evaluate import evaluate
 from rarefault.train.history import History, absolute, label_bins
-from rarefault.train.material import Material, adapt, describe_source, load_material, merge, ordered, restrict, without
+from rarefault.train.history.together import merge
+from rarefault.train.material import Material, adapt, describe_source, load_material, ordered, restrict, without
 from rarefault.train.metrics import to_plain
 from rarefault.train.model import LRConvLSTM
 from rarefault.train.run_directory import RunDirectory

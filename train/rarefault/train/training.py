@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import torch
 
 from rarefault.runtime import __version__
@@ -310,7 +311,7 @@ def _check_parts(history: History, parts: dict[Any, LabelledWindows]) -> None:
 
 def _check_majority(history: History, parts: dict[Any, LabelledWindows]) -> None:
     """HistoryError where one fault covers more than half: what is called a fault is normal then, as a rule."""
-    counts = sum(windows.counts(len(history.classes)) for windows in parts.values())
+    counts = np.sum([windows.counts(len(history.classes)) for windows in parts.values()], axis=0)
     share = counts / max(counts.sum(), 1)
     most = int(share.argmax())
     if most and share[most] > 0.5:

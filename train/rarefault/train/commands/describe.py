@@ -159,6 +159,8 @@ def _print_classes(console: "Console", summary: "HistorySummary") -> None:
 
 
 def _print_notes(console: "Console", summary: "HistorySummary") -> None:
+    from rarefault.train.history.summary import PartSummary
+
     console.print("\nfound in the files")
     table = _table()
     table.add_column("count", justify="right")
@@ -166,7 +168,7 @@ def _print_notes(console: "Console", summary: "HistorySummary") -> None:
     table.add_column("of")
     table.add_column("first example", overflow="fold")
     for note in summary.notes:
-        parts = note.parts or {"": note}
+        parts = note.parts or {"": PartSummary(count=note.count, example=note.example)}
         for number, (name, part) in enumerate(list(parts.items())[:MOST_PARTS]):
             kind = note.kind if not number else ""
             table.add_row(f"{part.count:,}", kind, name, part.example)

@@ -276,7 +276,7 @@ def _check_faults(faults: tuple[str, ...], normal: tuple[str, ...]) -> None:
 
 def _check_encoding(name: str) -> None:
     try:
-        known = codecs.lookup(name)._is_text_encoding  # type: ignore[attr-defined]  # noqa: SLF001 - nothing public says
+        known = codecs.lookup(name)._is_text_encoding  # noqa: SLF001 - nothing public says
     except (LookupError, ValueError):
         known = False
     if not known:

@@ -10,7 +10,7 @@ from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.manifest import NO_DATA, UNKNOWN
 from rarefault.runtime.times import format_ms
 from rarefault.train.history.assemble import Piece, assemble, drop_values
-from rarefault.train.history.config import DataConfig
+from rarefault.train.history.config import Source
 from rarefault.train.history.data import (
     NO_UNIT,
     NORMAL,
@@ -70,7 +70,7 @@ def refuse_reversed(block: Block, start_ms: Int64, end_ms: Int64, notes: ReadNot
 
 
 def finish(
-    config: DataConfig,
+    config: Source,
     draft: Draft,
     *,
     devices: list[str],

@@ -91,8 +91,9 @@ class ReadNotes:
     def take(self, other: "ReadNotes") -> None:
         """Count all that another reading has found, too."""
         for note in other:
-            parts = note.parts or {None: (note.count, note.example)}
-            for name, (count, example) in parts.items():
+            if not note.parts:
+                self.add(note.kind, note.count, note.example, problem=note.problem)
+            for name, (count, example) in note.parts.items():
                 self.add(note.kind, count, example, problem=note.problem, at=name)
 
     def count(self, kind: str) -> int:

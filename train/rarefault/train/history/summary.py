@@ -16,7 +16,7 @@ from rarefault.train.history.notes import Note
 
 #: Samples or bins handled at a time, so that memory stays that of the history itself.
 CHUNK = 1 << 18
-#: Channels that are named one by one where they carry no information.
+#: Channels and classes that are named one by one where something is wrong with many.
 MOST_NAMED = 8
 
 
@@ -343,6 +343,7 @@ def _findings(
     if len(classes) == 1:
         found.append("there is no fault: nothing can be learnt from this history")
     found += _empty_channels(channels)
+    few, unseen = [], []
     for number, fault in enumerate(classes[1:], 1):
         own = history.events.fault == number
         if block_s is None:
@@ -351,10 +352,16 @@ def _findings(
             duration_s = (history.events.end_ms - history.events.start_ms)[own] / 1000
             dealt, unit = int(np.maximum(duration_s // block_s, 1).sum()), "event(s) or blocks of long events"
         if dealt < folds:
-            found.append(
+            few.append(
                 f"class {fault.name} has {dealt} {unit}, fewer than the {folds} folds: "
                 "some parts of the split will lack it"
             )
         if fault.bins == 0:
-            found.append(f"class {fault.name} labels no bin of the grid: its events lie where others win or no data is")
+            unseen.append(
+                f"class {fault.name} labels no bin of the grid: its events lie where others win or no data is"
+            )
+    for sentences in (few, unseen):
+        found += sentences[:MOST_NAMED]
+        if len(sentences) > MOST_NAMED:
+            found.append(f"and so {len(sentences) - MOST_NAMED} more classes")
     return found
