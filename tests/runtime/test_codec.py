@@ -60,11 +60,12 @@ def sample(**fields: Any) -> dict[str, Any]:
 
 
 def test_a_message_becomes_a_row() -> None:
-    """Known channels land in their columns; what is not named is missing."""
+    """Known channels land in their columns, Booleans as 1 and 0; what is not named is missing."""
     reader = Reader()
     assert reader.read(sample()) == [(0, NOW_MS, [759.0, 729.5, None])]
     assert reader.read(sample(values={"z1.E1": 1e-3}), "telemetry/b") == [(1, NOW_MS, [None, None, 1e-3])]
     assert reader.read(sample(values={"c1.S1": 1, "c1.S2": None})) == [(0, NOW_MS, [1.0, None, None])]
+    assert reader.read(sample(values={"c1.S1": True, "c1.S2": False})) == [(0, NOW_MS, [1.0, 0.0, None])]
     assert reader.devices == ["a", "b"]
     assert reader.rejected == {}
 

@@ -8,7 +8,7 @@ import pytest
 
 from rarefault.runtime.errors import ConfigError
 from rarefault.runtime.manifest import GridSpec
-from rarefault.runtime.settings import load_toml
+from rarefault.runtime.settings import load_toml, read_toml
 
 
 class Cat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag="cat"):
@@ -85,3 +85,10 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
     file = tmp_path / "some.toml"
     file.write_text('[pet]\nkind = "dog"\ntrick = "roll"\n[grid]\nperiod_s = 60\n', encoding="utf-8")
     assert load_toml(file, Whole) == Whole(pet=Dog(trick="roll"), grid=GridSpec(period_s=60))
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Path) -> None:
+    """Editors on Windows write one."""
+    path = tmp_path / "edge.toml"
+    path.write_text("\ufeffa = 1\n", encoding="utf-8")
+    assert read_toml(path) == {"a": 1}

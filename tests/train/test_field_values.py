@@ -126,6 +126,7 @@ def test_a_model_takes_the_codes_as_missing_live(tiny_export: Path) -> None:
         pipeline = Pipeline(manifest, model.step, model.model_id)
         device = np.full(n, pipeline.slot("m"))
         found.append(pipeline.push(device, time_ms, np.where(holes, filler, values)).posterior)
+        assert pipeline.named_missing == (holes.sum() if filler == -9999 else 0)
     assert len(found[0])
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_array_equal(found[0], found[2])

@@ -18,7 +18,7 @@ from rarefault.runtime.engine import Engine, Step
 from rarefault.runtime.explain import explain
 from rarefault.runtime.grid import Bool, Float32, Float64, Grid, Int32, Int64
 from rarefault.runtime.manifest import NO_DATA, UNKNOWN, Manifest
-from rarefault.runtime.missing import without_named
+from rarefault.runtime.missing import stands_for_none
 from rarefault.runtime.streams import Streams, Windows
 
 
@@ -58,12 +58,14 @@ class Pipeline:
 
     Attributes:
         devices: names by slot; empty for a slot whose device was forgotten.
+        named_missing: values taken as missing so far because the manifest names them.
     """
 
     def __init__(self, manifest: Manifest, step: Step, model_id: str) -> None:
         self.manifest = manifest
         self.model_id = model_id
         self.devices: list[str] = []
+        self.named_missing = 0
         self.grid = Grid(
             manifest.grid, len(manifest.channels), [name in manifest.counters for name in manifest.channels]
         )
@@ -133,7 +135,11 @@ class Pipeline:
                 not, either.
             explained: whether alarms of faults are to name the channels that moved them.
         """
-        values = without_named(np.asarray(values, np.float64), self.manifest.missing)
+        values = np.asarray(values, np.float64)
+        if self.manifest.missing:
+            named = stands_for_none(values, self.manifest.missing)
+            self.named_missing += int(named.sum())
+            values = np.where(named, np.nan, values)
         windows = self.streams.push(self.grid.push(device, time_ms, values))
         end_ms = self.manifest.grid.end_ms(windows.end_index)
         states = np.empty((len(windows), self.manifest.state_size), np.float32) if explained else None

@@ -26,7 +26,7 @@ def load_toml(path: Path, type_: type[T]) -> T:
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file into plain values; ConfigError where that fails."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(str(path), ["the file does not exist"]) from None
     except UnicodeDecodeError as error:

@@ -414,6 +414,7 @@ class Service:
             "rarefault_messages_waiting": self.link.waiting,
             "rarefault_samples_total": self.codec.samples,
             "rarefault_samples_late_total": self.keeper.pipeline.grid.late,
+            "rarefault_values_missing_total": self.keeper.pipeline.named_missing,
             "rarefault_rejected_total": {str(reason): n for reason, n in self.rejections.counts.items()},
             "rarefault_unknown_channels_total": self.rejections.unknown_channels,
             "rarefault_feedback_total": self.feedback,
