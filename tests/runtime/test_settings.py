@@ -58,7 +58,7 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
 
 def test_an_unknown_choice_is_named(tmp_path: Path) -> None:
     """A tag that names no member of the union is named with its key."""
-    assert problems(tmp_path, '[pet]\nkind = "cow"\n') == ["pet.kind: invalid value 'cow'"]
+    assert problems(tmp_path, '[pet]\nkind = "cow"\n') == ["pet.kind: must be one of 'cat', 'dog', got 'cow'"]
 
 
 def test_checks_across_keys_name_their_section(tmp_path: Path) -> None:

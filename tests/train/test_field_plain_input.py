@@ -235,3 +235,24 @@ def test_no_room_for_temporary_files(nasty: Path) -> None:
     )
     assert result.returncode == 2, result.stderr
     assert result.stderr.splitlines()[-1].endswith("no folder for temporary files can be written to: set TMPDIR to one")
+
+
+@pytest.mark.parametrize(
+    ("samples", "said"),
+    [
+        (".", r"'\.' is a folder; name the files in it, as in \./\*\.csv"),
+        ("a**b.csv", r"'a\*\*b.csv' is no pattern for files"),
+        ("a\0.csv", "no file matches"),
+    ],
+)
+def test_what_names_no_files(tmp_path: Path, samples: str, said: str) -> None:
+    """Folders and broken patterns are named with the mend."""
+    with pytest.raises(HistoryError, match=said):
+        read(tmp_path, samples=samples)
+
+
+def test_a_channel_that_is_not_there(tmp_path: Path) -> None:
+    """The sentence lists those that are."""
+    (tmp_path / "samples.csv").write_text("device,time,temp\np1,1709251200,1\n")
+    with pytest.raises(HistoryError, match=r"no channel 'tmp' in 'samples.csv'; channels: 'temp'"):
+        read(tmp_path, channels="tmp")

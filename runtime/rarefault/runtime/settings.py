@@ -86,6 +86,9 @@ def _problems(value: Any, type_: Any, path: str) -> list[str]:
     if isinstance(value, list) and value and item_type is not None:
         found = [text for i, item in enumerate(value) for text in _problems(item, item_type, f"{path}[{i}]")]
         return found or _leaf_problem(value, type_, path)
+    if struct is None and isinstance(value, Mapping) and (tags := _tags(type_)):
+        key, known = tags
+        return [f"{path}.{key}: must be one of {', '.join(map(repr, known))}, got {value.get(key)!r}"]
     if struct is None or not isinstance(value, Mapping):
         return _leaf_problem(value, type_, path)
     hints = get_type_hints(struct, include_extras=True)
@@ -132,6 +135,13 @@ def _struct_of(value: Any, type_: Any) -> type[msgspec.Struct] | None:
         if config.tag_field is not None and value.get(config.tag_field) == config.tag:
             return struct
     return None
+
+
+def _tags(type_: Any) -> tuple[str, list[Any]] | None:
+    """The key that tells the structs of a union apart, and its values; None where ``type_`` is no such union."""
+    configs = [m.__struct_config__ for m in get_args(type_) if isinstance(m, type) and issubclass(m, msgspec.Struct)]
+    tagged = [config for config in configs if config.tag_field is not None]
+    return (str(tagged[0].tag_field), [config.tag for config in tagged]) if len(tagged) > 1 else None
 
 
 def _sentence(error: msgspec.ValidationError, path: str, value: Any = ...) -> str:

@@ -59,6 +59,7 @@ class NamedReader:
         self.notes = self.draft.notes
         self.devices, self.faults, self.units = Names(), Names(), Names()
         self.channels: dict[str, None] = {}
+        self.seen: dict[str, None] = {}  # columns that channels may be chosen from
         self.last_ms: dict[str, int] = {}
 
     def check_channels(self, where: str) -> None:
@@ -67,7 +68,8 @@ class NamedReader:
             wanted: tuple[str, ...] = getattr(self.settings, key)
             known = list(self.channels)
             if lacking := [name for name in wanted if name not in known]:
-                raise HistoryError(f"data.{key}: no channel {listed(lacking)} in {where}; channels: {listed(known)}")
+                there = listed(list(self.seen) or known)
+                raise HistoryError(f"data.{key}: no channel {listed(lacking)} in {where}; channels: {there}")
 
     def events_path(self) -> Path | None:
         """The events file, None where there is none."""

@@ -89,9 +89,16 @@ def find_files(base: Path, pattern: str) -> list[Path]:
     """
     if (base / pattern).is_file():
         return [base / pattern]
+    if (base / pattern).is_dir():
+        raise HistoryError(
+            f"data.samples: {pattern!r} is a folder; name the files in it, as in {pattern.rstrip('/')}/*.csv"
+        )
     given = Path(pattern)
     root = Path(given.anchor) if given.is_absolute() else base
-    found = sorted(path for path in root.glob(str(given.relative_to(root) if given.is_absolute() else given)))
+    try:
+        found = sorted(root.glob(str(given.relative_to(root) if given.is_absolute() else given)))
+    except (ValueError, IndexError, NotImplementedError) as error:
+        raise HistoryError(f"data.samples: {pattern!r} is no pattern for files: {error}") from error
     found = [path for path in found if path.is_file()]
     for path in found:
         if not str(path).isprintable() and not str(path).encode(errors="replace").decode() == str(path):

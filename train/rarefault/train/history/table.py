@@ -80,9 +80,10 @@ class _Reader(NamedReader):
 
     def _choose_channels(self, path: Path, columns: dict[str, pl.Series]) -> list[str]:
         config = self.config
-        if config.channels:
-            return [name for name in config.channels if name in columns]
         own = {"", config.device_column, config.time_column, config.label_column}
+        if config.channels:
+            self.seen.update(dict.fromkeys(name for name in columns if name not in own))
+            return [name for name in config.channels if name in columns]
         chosen = []
         for name, column in columns.items():
             if name in own:
