@@ -256,3 +256,10 @@ def test_a_channel_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "samples.csv").write_text("device,time,temp\np1,1709251200,1\n")
     with pytest.raises(HistoryError, match=r"no channel 'tmp' in 'samples.csv'; channels: 'temp'"):
         read(tmp_path, channels="tmp")
+
+
+def test_a_file_whose_name_is_no_text(tmp_path: Path) -> None:
+    """It would be the name of a device."""
+    (tmp_path / os.fsdecode(b"p\xff.csv")).write_text("time,temp\n1709251200,1\n")
+    with pytest.raises(HistoryError, match=r"the name of the file 'p\\udcff.csv' is not UTF-8; rename it"):
+        read(tmp_path, samples="*.csv", device_column="")

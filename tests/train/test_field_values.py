@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -25,6 +26,7 @@ from rarefault.train.history.notes import (
     TOO_LARGE,
     WHOLE_DAYS,
 )
+from rarefault.train.material import adapt
 
 SENTINELS = """\
 time,device,temp
@@ -212,3 +214,11 @@ def test_label_takes_a_log_with_open_events(tmp_path: Path) -> None:
     assert main([*command, "--encoding", "cp1252"]) == 1
     assert main([*command, "--encoding", "cp1252", "--open-events", "last"]) == 0
     assert "P1,2024-03-02T00:00:00.000Z,2024-03-02T23:00:00.000Z,Störung" in (tmp_path / "o.csv").read_text("utf-8")
+
+
+def test_new_data_lacks_what_the_model_takes_as_missing(sentinels: Path, tiny_export: Path) -> None:
+    """A retraining without the key goes on with the codes of the model that it starts from."""
+    tiny = load_model(tiny_export / "tiny.onnx").manifest
+    manifest = msgspec.structs.replace(tiny, channels=("temp",), counters=(), missing=(-9999.0,))
+    history = adapt(read(sentinels), manifest, "the new data", "the run")
+    np.testing.assert_array_equal(history.values[:, 0], [20, 21, np.nan, 22, 65535, np.nan, 23, 24])

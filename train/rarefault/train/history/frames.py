@@ -101,8 +101,8 @@ def find_files(base: Path, pattern: str) -> list[Path]:
         raise HistoryError(f"data.samples: {pattern!r} is no pattern for files: {error}") from error
     found = [path for path in found if path.is_file()]
     for path in found:
-        if not str(path).isprintable() and not str(path).encode(errors="replace").decode() == str(path):
-            raise HistoryError(f"data.samples: the name of the file {str(path)!r} is not UTF-8; rename it")
+        if any("\ud800" <= letter <= "\udfff" for letter in path.name):
+            raise HistoryError(f"data.samples: the name of the file {path.name!r} is not UTF-8; rename it")
     if not found:
         folder = (base / pattern).parent
         while not folder.is_dir() and folder != folder.parent:
