@@ -226,7 +226,7 @@ def _findings(labels: "Labels", notes: "ReadNotes | None", args: argparse.Namesp
 def _print(console: "Console", spans: "dict[str, Span]", labels: "Labels", findings: list[str]) -> None:
     from rich.table import Table
 
-    from rarefault.train.commands.describe import duration, percent
+    from rarefault.train.commands.describe import MOST_DEVICES, duration, percent
     from rarefault.train.labelling import describe_time
 
     table = Table(box=None, pad_edge=False, padding=(0, 1))
@@ -235,7 +235,7 @@ def _print(console: "Console", spans: "dict[str, Span]", labels: "Labels", findi
     table.add_column("time (UTC)")
     table.add_column("unlabelled", justify="right")
     table.add_column("events by fault and source", overflow="fold")
-    for name, span in spans.items():
+    for name, span in list(spans.items())[:MOST_DEVICES]:
         counts = _counts(labels.rows, name)
         total_s = (span.last_ms - span.first_ms) / 1000
         silent_s = _unlabelled_s(labels.rows, name, span)
@@ -250,6 +250,8 @@ def _print(console: "Console", spans: "dict[str, Span]", labels: "Labels", findi
             ),
         )
     console.print(table)
+    if len(spans) > MOST_DEVICES:
+        console.print(f"and {len(spans) - MOST_DEVICES} more devices (--json has all)")
     for finding in findings:
         console.print(f"note: {finding}", style="yellow", soft_wrap=True)
 
