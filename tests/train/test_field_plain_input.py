@@ -55,6 +55,7 @@ def nasty_rows() -> list[str]:
             fault = {4: 1, 9: 2, 12: 3}.get(i // 25 % 14, 0)
             label = FAULTS[fault - 1] if fault else "OK"
             speed, heat = 1000 + 40 * (fault == 1) + i % 7, 20 + 9 * (fault == 2) - 9 * (fault == 3) + i % 5
+            heat = 65535 if i % 400 == 7 else heat  # a sensor's word for "no value"
             rows.append(f"{1709251200 + 1800 * i},{device},{speed},{heat},{label}")
     return rows
 
@@ -82,7 +83,7 @@ def test_brackets_in_train_and_evaluate(nasty: Path, capsys: pytest.CaptureFixtu
     out = nasty.parent / "[bold]run"
     assert main(["train", str(nasty), "--out", str(out)]) == 0
     said = capsys.readouterr().out
-    for name in (*FAULTS, str(out)):
+    for name in (*FAULTS, str(out), f"65535 in {CHANNELS[1]} (8 times)", "data.missing = [65535]"):
         assert name in said
     report = (out / "report.html").read_text(encoding="utf-8")
     for name in ("leak [/x]", "[red]$worn^$", ":smile:"):
