@@ -27,18 +27,18 @@ def read(folder: Path, labels: list[str], **keys: Any) -> History:
 
 @pytest.mark.parametrize("word", ["NORMAL", "OK", "ok", "0", "0.0", "False", "No_Fault", "no fault", "none", ""])
 def test_words_for_normal(tmp_path: Path, word: str) -> None:
-    """Each of them is normal, and the other label is one event from its first to its last sample."""
-    history = read(tmp_path, [word] * 10 + ["BROKEN"] * 3 + [word] * 11)
+    """Each of them is normal, and the other label is one event, from its first sample to the next that is normal."""
+    history = read(tmp_path, [word] * 10 + ["BROKEN"] * 2 + [word] * 12)
     assert history.classes == ("normal", "BROKEN")
     assert (history.events.end_ms - history.events.start_ms).tolist() == [2 * HOUR * 1000]
     (note,) = history.notes
-    assert (note.kind, note.count, note.problem) == (NORMAL_WORDS if word else NO_LABELS, 21, False)
+    assert (note.kind, note.count, note.problem) == (NORMAL_WORDS if word else NO_LABELS, 22, False)
 
 
 def test_an_empty_label_says_nothing_where_others_say_normal(tmp_path: Path) -> None:
     """The run goes on over it, as in a log of changes."""
     history = read(tmp_path, ["OK", "", "BROKEN", "", "nan", "BROKEN", "ok"])
-    assert (history.events.end_ms - history.events.start_ms).tolist() == [3 * HOUR * 1000]
+    assert (history.events.end_ms - history.events.start_ms).tolist() == [4 * HOUR * 1000]
     assert {note.kind: note.count for note in history.notes} == {NORMAL_WORDS: 2}
 
 
@@ -55,6 +55,16 @@ def test_words_in_the_fault_log(tmp_path: Path) -> None:
     (tmp_path / "events.csv").write_text(f"device,start,end,fault\np1,{START},{START},OK\np1,{START},{START},leak\n")
     history = read(tmp_path, ["OK"] * 3, events="events.csv", label_column="")
     assert (history.classes, history.notes.count(NORMAL_EVENTS)) == (("normal", "leak"), 1)
+
+
+def test_a_label_holds_no_longer_than_samples_are_apart(tmp_path: Path) -> None:
+    """Over a silence nobody knows when it changed; after the last sample nothing is said."""
+    rows = [(0, "ok"), (1, "leak"), (2, "leak"), (50, "ok"), (51, "ok"), (52, "worn")]
+    text = "".join(f"{START + HOUR * hour},p1,{hour},{label}\n" for hour, label in rows)
+    (tmp_path / "samples.csv").write_text("time,device,temp,state\n" + text)
+    section = from_mapping({"samples": "samples.csv", "label_column": "state"}, TableConfig, "[data]")
+    events = read_history(section, tmp_path).events
+    assert ((events.end_ms - events.start_ms) // (HOUR * 1000)).tolist() == [2, 0]
 
 
 @pytest.mark.parametrize("word", ["failure", "0.5", "1", "leak", "stopped", "No. 5", "00:10"])
@@ -91,7 +101,7 @@ def test_a_fault_of_most_of_the_time_is_refused(mostly: Path, capsys: pytest.Cap
     out = mostly.parent / "run"
     assert main(["train", str(mostly), "--out", str(out)]) == 1
     said = capsys.readouterr()
-    assert "fault 'Lauf' covers 82% of the labelled time" in said.err
+    assert "fault 'Lauf' covers 80% of the labelled time" in said.err
     assert 'data.normal = ["Lauf"]' in said.err
     assert "data.mostly_faulty = true" in said.err
     assert "fitting" not in said.out

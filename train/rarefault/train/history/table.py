@@ -2,9 +2,9 @@
 
 CSV files have a header line; Parquet files bring their own types. Files may differ in their channels, and a row may
 leave cells empty: a channel that is not reported is missing from that sample, no more. A label column becomes events:
-each run of one label over a device's samples, from the first to the last of them. An empty label says nothing and the
-run goes on; where no label at all says that there is no fault, the empty ones do. Values outside a sensor's range are
-left as they are; the model clips what it is given.
+each run of one label over a device's samples, until another sample says something else. An empty label says nothing
+and the run goes on; where no label at all says that there is no fault, the empty ones do. Values outside a sensor's
+range are left as they are; the model clips what it is given.
 """
 
 from pathlib import Path
