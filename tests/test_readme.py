@@ -12,7 +12,7 @@ from rarefault.runtime.daemon.config import DaemonConfig
 from rarefault.runtime.daemon.payloads import AlarmPayload, VerdictPayload
 from rarefault.runtime.settings import from_mapping
 from rarefault.train.config import TrainConfig
-from rarefault.train.history import JournalConfig, Phm2015Config, TableConfig
+from rarefault.train.history import JournalConfig, Phm2015Config, TableConfig, TogetherConfig
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 #: Section headings and the configuration that stands below each.
@@ -42,7 +42,7 @@ def test_the_reference_names_every_key(title: str) -> None:
     text = section(title)
     named = set(re.findall(r"`(?:\w+\.)?(\w+)`", text))
     for field in msgspec.structs.fields(REFERENCES[title]):
-        types = (Phm2015Config, TableConfig, JournalConfig) if field.name == "data" else (field.type,)
+        types = (Phm2015Config, TableConfig, JournalConfig, TogetherConfig) if field.name == "data" else (field.type,)
         for type_ in types:
             keys = {key.name for key in msgspec.structs.fields(type_)}
             assert keys <= named, f"[{field.name}]: {sorted(keys - named)}"

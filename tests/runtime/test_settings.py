@@ -8,7 +8,7 @@ import pytest
 
 from rarefault.runtime.errors import ConfigError
 from rarefault.runtime.manifest import GridSpec
-from rarefault.runtime.settings import load_toml
+from rarefault.runtime.settings import load_toml, read_toml
 
 
 class Cat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag="cat"):
@@ -58,7 +58,7 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
 
 def test_an_unknown_choice_is_named(tmp_path: Path) -> None:
     """A tag that names no member of the union is named with its key."""
-    assert problems(tmp_path, '[pet]\nkind = "cow"\n') == ["pet.kind: invalid value 'cow'"]
+    assert problems(tmp_path, '[pet]\nkind = "cow"\n') == ["pet.kind: must be one of 'cat', 'dog', got 'cow'"]
 
 
 def test_checks_across_keys_name_their_section(tmp_path: Path) -> None:
@@ -85,3 +85,10 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
     file = tmp_path / "some.toml"
     file.write_text('[pet]\nkind = "dog"\ntrick = "roll"\n[grid]\nperiod_s = 60\n', encoding="utf-8")
     assert load_toml(file, Whole) == Whole(pet=Dog(trick="roll"), grid=GridSpec(period_s=60))
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Path) -> None:
+    """Editors on Windows write one."""
+    path = tmp_path / "edge.toml"
+    path.write_text("\ufeffa = 1\n", encoding="utf-8")
+    assert read_toml(path) == {"a": 1}

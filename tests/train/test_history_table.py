@@ -137,7 +137,7 @@ def test_chosen_channels(folder: Path) -> None:
 
 
 def test_labels_become_events(folder: Path) -> None:
-    """Runs of a label per device, from first to last sample; an empty label lets the run go on; 0 is normal."""
+    """Runs of a label per device, until another sample says otherwise; an empty label says nothing; 0 is normal."""
     rows = [
         ("a", 0, "0"), ("b", 0, "2"), ("a", 60, "1"), ("b", 60, "2"), ("a", 120, ""), ("a", 180, "1"),
         ("a", 240, "2"), ("a", 300, "normal"), ("a", 360, "1"),
@@ -157,7 +157,7 @@ def test_labels_become_events(folder: Path) -> None:
             strict=True,
         )
     )
-    assert runs == [("a", "1", 60, 180), ("a", "1", 360, 360), ("a", "2", 240, 240), ("b", "2", 0, 60)]
+    assert runs == [("a", "1", 60, 240), ("a", "1", 360, 360), ("a", "2", 240, 300), ("b", "2", 0, 60)]
 
 
 def test_known_faults(folder: Path) -> None:

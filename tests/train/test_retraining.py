@@ -16,7 +16,8 @@ from rarefault.runtime.errors import ConfigError, HistoryError, RarefaultError
 from rarefault.train.config import load_train_config
 from rarefault.train.fit import Epoch
 from rarefault.train.history import History, read_history
-from rarefault.train.material import load_material, merge, restrict, without
+from rarefault.train.history.together import merge
+from rarefault.train.material import load_material, restrict, without
 from rarefault.train.retraining import load_retrain_config
 from rarefault.train.run_directory import RunDirectory
 from rarefault.train.split import Block, Split

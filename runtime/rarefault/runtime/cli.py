@@ -16,6 +16,7 @@ trainer's. Each names a module, light to import, with:
 """
 
 import argparse
+import io
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol, cast
 
 from rarefault.runtime import __version__
-from rarefault.runtime.errors import MissingExtraError, RarefaultError
+from rarefault.runtime.errors import MissingExtraError, RarefaultError, UsageError
 
 GROUP = "rarefault.commands"
 ORDER = (
@@ -57,6 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     debug = "--debug" in arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names from outside may hold what no terminal shows
     try:
         return _dispatch(arguments)
     except RarefaultError as error:
@@ -74,8 +78,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError):
+            return _say_refusal(error)
         print(f"rarefault: unexpected {type(error).__name__}: {error} (--debug shows where)", file=sys.stderr)
         return 1
+
+
+def _say_refusal(error: OSError) -> int:
+    """Say what the system refuses, such as room on a disk; the exit code."""
+    if "temporary directory" in str(error):
+        print("rarefault: no folder for temporary files can be written to: set TMPDIR to one", file=sys.stderr)
+        return UsageError.exit_code
+    print(f"rarefault: the system refuses: {error}", file=sys.stderr)
+    return 1
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -1,6 +1,7 @@
 """The manifest: all that a model file says of itself, kept as JSON in the ONNX metadata under the key ``rarefault``."""
 
 import math
+import sys
 import zlib
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -25,6 +26,7 @@ Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
+Finite = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
 
 
 class GridSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -165,6 +167,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     decision: DecisionSpec
     counters: tuple[str, ...] = ()
     """Channels that only ever increase (an energy meter); the model sees their increase per bin."""
+    missing: tuple[Finite, ...] = ()
+    """Numbers that stand for no value, in any channel, such as -9999; samples have none where they hold one."""
     precision: Literal["float32", "int8"] = "float32"
     training: dict[str, Any] = {}
     """Where the model comes from: configuration, data fingerprint, scores. For people; nothing depends on it."""

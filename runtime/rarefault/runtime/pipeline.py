@@ -20,6 +20,7 @@ from rarefault.runtime.engine import Engine, Step
 from rarefault.runtime.explain import explain
 from rarefault.runtime.grid import Bins, Bool, Float32, Float64, Grid, Int32, Int64
 from rarefault.runtime.manifest import NO_DATA, UNKNOWN, GridSpec, Manifest
+from rarefault.runtime.missing import stands_for_none
 from rarefault.runtime.streams import Streams, Windows
 
 
@@ -61,12 +62,14 @@ class Pipeline:
 
     Attributes:
         devices: names by slot; empty for a slot whose device was forgotten.
+        named_missing: values taken as missing so far because the manifest names them.
     """
 
     def __init__(self, manifest: Manifest, step: Step, model_id: str) -> None:
         self.manifest = manifest
         self.model_id = model_id
         self.devices: list[str] = []
+        self.named_missing = 0
         self.grid = Grid(
             manifest.grid, len(manifest.channels), [name in manifest.counters for name in manifest.channels]
         )
@@ -145,9 +148,15 @@ class Pipeline:
         Args:
             device: slots as given by :meth:`slot`, [M].
             time_ms: milliseconds since the epoch, [M].
-            values: in the order of the manifest's channels, NaN = not reported, [M, C].
+            values: in the order of the manifest's channels, NaN = not reported, [M, C]; the manifest's ``missing`` are
+                not, either.
             explained: whether alarms of faults are to name the channels that moved them.
         """
+        values = np.asarray(values, np.float64)
+        if self.manifest.missing:
+            named = stands_for_none(values, self.manifest.missing)
+            self.named_missing += int(named.sum())
+            values = np.where(named, np.nan, values)
         parts = []
         for bins, restarts in self.grid.turns(device, time_ms, values):
             parts.append(self._judge(bins, explained=explained))

@@ -4,7 +4,8 @@ import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -25,7 +26,7 @@ def load_toml(path: Path, type_: type[T]) -> T:
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file into plain values; ConfigError where that fails."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(str(path), ["the file does not exist"]) from None
     except UnicodeDecodeError as error:
@@ -42,6 +43,7 @@ def from_mapping(data: Mapping[str, Any], type_: type[T], source: str) -> T:
     Raises:
         ConfigError: with every problem, each named by the full path of its key.
     """
+    data = _lists_of_one(data, type_)
     problems = _problems(data, type_, "")
     if not problems:
         try:
@@ -51,15 +53,48 @@ def from_mapping(data: Mapping[str, Any], type_: type[T], source: str) -> T:
     raise ConfigError(source, problems)
 
 
+def _lists_of_one(value: Any, type_: Any) -> Any:
+    """The value with a single item made a list of one wherever nothing but a list is wanted."""
+    struct = _struct_of(value, type_)
+    if struct is not None:
+        hints = get_type_hints(struct, include_extras=True)
+        hints = {field.encode_name: hints[field.name] for field in msgspec.structs.fields(struct)}
+        return {key: _lists_of_one(item, hints[key]) if key in hints else item for key, item in value.items()}
+    item_type = _item_type(type_)
+    if item_type is None:
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_lists_of_one(item, item_type) for item in value]
+    return [_lists_of_one(value, item_type)] if isinstance(value, (str, bool, int, float, Mapping)) else value
+
+
+def _item_type(type_: Any) -> Any | None:
+    """Of what a list is, where ``type_`` is a list of any length, or such a list or None; else None."""
+    if hasattr(type_, "__metadata__"):
+        return _item_type(get_args(type_)[0])
+    members = [member for member in get_args(type_) if member is not type(None)]
+    if get_origin(type_) in (Union, UnionType):
+        return _item_type(members[0]) if len(members) == 1 else None
+    if get_origin(type_) is list or (get_origin(type_) is tuple and members[-1] is ...):
+        return members[0]
+    return None
+
+
 def _problems(value: Any, type_: Any, path: str) -> list[str]:
     """All problems of ``value`` as a ``type_``, looking into nested structs key by key."""
-    struct = _struct_of(value, type_)
+    struct, item_type = _struct_of(value, type_), _item_type(type_)
+    if isinstance(value, list) and value and item_type is not None:
+        found = [text for i, item in enumerate(value) for text in _problems(item, item_type, f"{path}[{i}]")]
+        return found or _leaf_problem(value, type_, path)
+    if struct is None and isinstance(value, Mapping) and (tags := _tags(type_)):
+        key, known = tags
+        return [f"{path}.{key}: must be one of {', '.join(map(repr, known))}, got {value.get(key)!r}"]
     if struct is None or not isinstance(value, Mapping):
         return _leaf_problem(value, type_, path)
     hints = get_type_hints(struct, include_extras=True)
     fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
     tag_field = struct.__struct_config__.tag_field
-    found: list[str] = []
+    found = []
     for key, item in value.items():
         at = f"{path}.{key}" if path else str(key)
         if key in fields:
@@ -100,6 +135,13 @@ def _struct_of(value: Any, type_: Any) -> type[msgspec.Struct] | None:
         if config.tag_field is not None and value.get(config.tag_field) == config.tag:
             return struct
     return None
+
+
+def _tags(type_: Any) -> tuple[str, list[Any]] | None:
+    """The key that tells the structs of a union apart, and its values; None where ``type_`` is no such union."""
+    configs = [m.__struct_config__ for m in get_args(type_) if isinstance(m, type) and issubclass(m, msgspec.Struct)]
+    tagged = [config for config in configs if config.tag_field is not None]
+    return (str(tagged[0].tag_field), [config.tag for config in tagged]) if len(tagged) > 1 else None
 
 
 def _sentence(error: msgspec.ValidationError, path: str, value: Any = ...) -> str:

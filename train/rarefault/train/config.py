@@ -226,4 +226,6 @@ def to_toml(config: TrainConfig) -> str:
 def _without_none(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _without_none(v) for k, v in value.items() if v is not None}
+    if isinstance(value, (list, tuple)):
+        return [_without_none(item) for item in value]
     return value

@@ -9,11 +9,13 @@ import numpy as np
 
 from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.manifest import Manifest
+from rarefault.runtime.missing import without_named
 from rarefault.runtime.settings import from_mapping
 from rarefault.runtime.times import parse_time_ms
-from rarefault.train.history import DataConfig, Events, History, ReadNotes, Stretches, TableConfig, read_history
-from rarefault.train.history.data import NO_UNIT, Int32, Int64, fingerprint
+from rarefault.train.history import DataConfig, Events, History, Stretches, read_history
+from rarefault.train.history.data import Int64
 from rarefault.train.history.labels import commonest_first
+from rarefault.train.history.together import merge
 from rarefault.train.run_directory import RunDirectory
 from rarefault.train.split import Block, Split, describe_blocks
 
@@ -103,7 +105,8 @@ def load_material(run: RunDirectory, *, strict: bool = False) -> Material:
 
 
 def adapt(history: History, manifest: Manifest, what: str, model: str) -> History:
-    """The history in a model's channels and classes, in their order, and with its counters.
+    """The history in a model's channels and classes, in their order, with its counters and without what it takes as
+    missing.
 
     Args:
         history: any.
@@ -113,10 +116,11 @@ def adapt(history: History, manifest: Manifest, what: str, model: str) -> Histor
     Raises:
         HistoryError: it lacks channels, or has faults that the model does not know.
     """
+    values = without_named(history.values, manifest.missing)
     if (history.channels, history.classes, history.counters) == (
         manifest.channels, manifest.classes, manifest.counters,
     ):  # fmt: skip
-        return history
+        return replace(history, values=values)
     if lacking := [name for name in manifest.channels if name not in history.channels]:
         raise HistoryError(f"{what} lacks {len(lacking)} channel(s) of {model}: {', '.join(lacking[:10])}")
     if unknown := [name for name in history.classes if name not in manifest.classes]:
@@ -130,57 +134,9 @@ def adapt(history: History, manifest: Manifest, what: str, model: str) -> Histor
         channels=manifest.channels,
         classes=manifest.classes,
         counters=manifest.counters,
-        values=history.values[:, [history.channels.index(name) for name in manifest.channels]],
+        values=values[:, [history.channels.index(name) for name in manifest.channels]],
         events=replace(history.events, fault=place[history.events.fault]),
     )
-
-
-def merge(histories: Sequence[History]) -> History:
-    """Histories of the same channels and classes as one; devices of one name are one device.
-
-    The rule for overlapping events, and which fault is the rarest, are those of the first.
-    """
-    if len(histories) == 1:
-        return histories[0]
-    first = histories[0]
-    devices = tuple(dict.fromkeys(name for history in histories for name in history.devices))
-    units = tuple(dict.fromkeys(name for history in histories for name in history.units))
-    slots = [np.array([devices.index(name) for name in history.devices], np.int32) for history in histories]
-    pairs = list(zip(histories, slots, strict=True))
-    device = np.concatenate([slot[history.device] for history, slot in pairs])
-    time_ms = np.concatenate([history.time_ms for history in histories])
-    order = np.argsort(time_ms, kind="stable")
-    notes = ReadNotes()
-    for note in (note for history in histories for note in history.notes):
-        notes.add(note.kind, note.count, note.example, problem=note.problem)
-    logs, silent = [history.events for history in histories], [history.unlabelled for history in histories]
-    return replace(
-        first,
-        devices=devices,
-        device=device[order],
-        time_ms=time_ms[order],
-        values=np.concatenate([history.values for history in histories])[order],
-        events=Events(
-            np.concatenate([slot[history.events.device] for history, slot in pairs]),
-            np.concatenate([log.start_ms for log in logs]),
-            np.concatenate([log.end_ms for log in logs]),
-            np.concatenate([log.fault for log in logs]),
-            np.concatenate([_places(units, h.units, h.events.unit) for h in histories]),
-        ),
-        unlabelled=Stretches(
-            np.concatenate([slot[history.unlabelled.device] for history, slot in pairs]),
-            np.concatenate([one.start_ms for one in silent]),
-            np.concatenate([one.end_ms for one in silent]),
-        ),
-        notes=notes,
-        fingerprint=fingerprint(tuple(history.fingerprint for history in histories), (), (), ()),
-        units=units,
-    )
-
-
-def _places(units: tuple[str, ...], own: tuple[str, ...], unit: Int32) -> Int32:
-    """Numbers of a history's units among those of all, [V]."""
-    return np.array([*(units.index(name) for name in own), NO_UNIT], np.int32)[unit]
 
 
 def restrict(history: History, split: Split) -> History:
@@ -243,5 +199,4 @@ def without(blocks: Sequence[Block], taken: Sequence[Block], shortest_ms: int) -
 
 
 def _place(data: DataConfig) -> str:
-    named = data.samples if isinstance(data, TableConfig) else data.path
-    return named if isinstance(named, str) else ", ".join(named)
+    return ", ".join(data.places)

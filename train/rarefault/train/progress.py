@@ -5,6 +5,7 @@ from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from rarefault.train.duration import Estimate, duration
 from rarefault.train.fit import Epoch
@@ -24,7 +25,7 @@ class TrainingProgress:
         self._epochs = epochs
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
@@ -67,10 +68,10 @@ class TrainingProgress:
         self._said = text
         self._progress.update(self._task, description=text)
         if not self._console.is_terminal:
-            self._console.print(text, highlight=False)
+            self._console.print(text)
 
     def _note(self, text: str) -> None:
-        self._console.print(f"[yellow]note[/yellow] {text}", highlight=False, soft_wrap=True)
+        self._console.print(Text.assemble(("note", "yellow"), f" {text}"), soft_wrap=True)
 
     def _epoch(self, epoch: Epoch, best: bool) -> None:
         if best:
@@ -81,7 +82,7 @@ class TrainingProgress:
         )
         self._progress.update(self._task, completed=epoch.epoch, description=said)
         if not self._console.is_terminal and (epoch.epoch % 10 == 0 or epoch.epoch == self._epochs):
-            self._console.print(said, highlight=False)
+            self._console.print(said)
 
     def _again(self, done: int, epochs: int) -> None:
         self._progress.update(self._task, total=epochs, completed=done, description=f"{self._said}: epoch {done}")

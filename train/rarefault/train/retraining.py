@@ -1,7 +1,7 @@
 """Retraining: an earlier run goes on with new data, and is held against itself on what it knew before."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,13 @@ import msgspec
 
 from rarefault.runtime.errors import ConfigError, HistoryError, RarefaultError
 from rarefault.runtime.manifest import Manifest
+from rarefault.runtime.missing import without_named
 from rarefault.runtime.settings import from_mapping
 from rarefault.train.config import TrainConfig, TrainingConfig, read_train_toml
 from rarefault.train.evaluate import evaluate
 from rarefault.train.history import History, absolute, label_bins
-from rarefault.train.material import Material, adapt, describe_source, load_material, merge, ordered, restrict, without
+from rarefault.train.history.together import merge
+from rarefault.train.material import Material, adapt, describe_source, load_material, ordered, restrict, without
 from rarefault.train.metrics import to_plain
 from rarefault.train.model import LRConvLSTM
 from rarefault.train.run_directory import RunDirectory
@@ -118,6 +120,7 @@ def prepare(run: RunDirectory, own: History, config: TrainConfig, base: Path) ->
     )
     source = describe_source(absolute(config.data, base), history, new.blocks)
     merged = merge([restrict(earlier.history, earlier.split), restrict(history, new)])
+    merged = replace(merged, values=without_named(merged.values, config.data.missing))
     material = Material(
         merged, ordered([*earlier.split.blocks, *new.blocks], new.notes), (*earlier.sources, source), tuple(notes)
     )

@@ -11,6 +11,7 @@ parts.
 """
 
 import itertools
+import warnings
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
@@ -262,7 +263,11 @@ def _deal(history: History, intervals: list[tuple[int, int, int]], folds: int, s
     if folds < 2:
         return fold
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    for number, (_, held_out) in enumerate(splitter.split(label, stratum, group)):
+    with warnings.catch_warnings():
+        # Classes that some folds lack are said in the split's notes.
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        dealt = list(splitter.split(label, stratum, group))
+    for number, (_, held_out) in enumerate(dealt):
         fold[np.unique(group[held_out])] = number
     return fold
 

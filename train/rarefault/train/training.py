@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import torch
 
 from rarefault.runtime import __version__
@@ -26,6 +27,8 @@ from rarefault.train.fit import Epoch, Fit, choose_device, fit
 from rarefault.train.held_out import HeldOut, Rotation, wants_cross_fit
 from rarefault.train.history import History, absolute, read_history
 from rarefault.train.history.borders import border_finding
+from rarefault.train.history.codes import code_finding
+from rarefault.train.history.summary import majority_finding
 from rarefault.train.material import Material, describe_source
 from rarefault.train.metrics import to_plain
 from rarefault.train.model import LRConvLSTM
@@ -129,6 +132,8 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
     parts = {part: cut_windows(split.select(history, part), config.grid, config.window, units) for part in PARTS}
     notes += split.notes + tuple(unit_notes(history, parts["train"].at_units, units))
     _check_parts(history, parts)
+    if not config.data.mostly_faulty:
+        _check_majority(history, parts)
     done("read")
 
     torch.manual_seed(config.training.seed)
@@ -143,8 +148,7 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
         initial = deepcopy(model)
         notes += remarks
     unlearnt, unscored = absent_classes(history, parts)
-    if at_borders := border_finding(history, config.grid):
-        notes.append(at_borders)
+    notes += [found for found in (border_finding(history, config.grid), code_finding(history)) if found]
     foremost = [*unlearnt, *common_faults(history, parts["train"]), *grave, *leaks(history, parts["train"])]
     notes = [*foremost, *notes, *unscored]
     for note in notes:
@@ -230,6 +234,7 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
         channels=history.channels,
         classes=history.classes,
         counters=history.counters,
+        missing=tuple(dict.fromkeys((*config.data.missing, *(before.manifest.missing if before else ())))),
         grid=config.grid,
         window=config.window,
         state_size=model.state_size,
@@ -323,6 +328,15 @@ def _check_parts(history: History, parts: dict[Any, LabelledWindows]) -> None:
             "no window of the training blocks has a fault, so there is nothing to learn: the log's events may lie "
             "outside the samples' time (see 'rarefault describe'), or all in the held-out blocks (change split.seed)"
         )
+
+
+def _check_majority(history: History, parts: dict[Any, LabelledWindows]) -> None:
+    """HistoryError where one fault covers more than half: what is called a fault is normal then, as a rule."""
+    counts = np.sum([windows.counts(len(history.classes)) for windows in parts.values()], axis=0)
+    share = counts / max(counts.sum(), 1)
+    most = int(share.argmax())
+    if most and share[most] > 0.5:
+        raise HistoryError(majority_finding(history.classes[most], float(share[most])))
 
 
 def _metrics(

@@ -12,6 +12,8 @@ from rarefault.train.windows import LabelledWindows
 
 #: Windows whose features are computed at once.
 CHUNK = 2048
+#: No statistic is larger for the library that grows trees: it adds them up. No threshold lies beyond, either.
+LARGEST = np.float32(1e30)
 
 
 def features_of(
@@ -27,7 +29,7 @@ def features_of(
         x = windows.windows.gather(select[at : at + CHUNK])
         x = x if swap is None else swapped(x, units, swap)
         parts.append(extra_features(statistics(torch.from_numpy(x), index), index).numpy())
-    return np.concatenate(parts)
+    return _bounded(parts)
 
 
 def extra_count(windows: Windows) -> int:
@@ -43,7 +45,13 @@ def unit_features_of(windows: LabelledWindows, select: Int64, units: Int64) -> F
     for at in range(0, len(select), CHUNK):
         x = torch.from_numpy(windows.windows.gather(select[at : at + CHUNK]))
         parts.append(unit_features(x, statistics(x, index), index).numpy())
-    return np.concatenate(parts)
+    return _bounded(parts)
+
+
+def _bounded(parts: list[Float32]) -> Float32:
+    """The parts as one, its infinities (sums of what a float32 just holds) and all that is as large made finite."""
+    features = np.concatenate(parts)
+    return np.clip(features, -LARGEST, LARGEST, out=features)
 
 
 def fill_unknown(features: Float32) -> None:

@@ -35,11 +35,11 @@ def run(args: argparse.Namespace) -> int:
     """Run the demo."""
     import amqtt.broker  # noqa: F401 - so that a missing extra is said before minutes of training
     import msgspec
-    from rich.console import Console
 
     from rarefault.export.demo.result import print_result
     from rarefault.export.demo.run import QUICK, DemoOptions, run_demo
     from rarefault.train.config import TrainingConfig
+    from rarefault.train.console import PlainConsole
     from rarefault.train.simulate import SimulationConfig
 
     if args.data is not None and (args.plants or args.days):
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         )
     except msgspec.ValidationError as error:
         raise UsageError(str(error)) from None
-    console = Console(stderr=str(args.json) == "-")
+    console = PlainConsole(stderr=str(args.json) == "-")
     result = run_demo(DemoOptions(_folder(args.out), args.data, simulation, training), console)
     print_result(console, result)
     if args.json is not None:

@@ -56,15 +56,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
     from rarefault.export.exporter import INT8_STAGES, STAGES, export_run
     from rarefault.export.int8_effect import Int8Limits
+    from rarefault.train.console import PlainConsole
     from rarefault.train.run_directory import RunDirectory
 
-    console = Console(stderr=str(args.json) == "-")
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    console = PlainConsole(stderr=str(args.json) == "-")
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     stages = STAGES + INT8_STAGES if args.int8 else STAGES
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(stages[0], total=len(stages))
@@ -124,20 +124,18 @@ def _print(console: "Console", made: "Export") -> None:
     console.print(table)
     if (effect := model.manifest.quantisation) is not None:
         scores, alarms, changes = effect["macro_f1"], effect["alarms"], effect["alarm_changes"]
-        console.print(f"int8      {effect['changed']:.2%} of {effect['verdicts']} verdicts differ", highlight=False)
+        console.print(f"int8      {effect['changed']:.2%} of {effect['verdicts']} verdicts differ")
         only = f"{alarms['only_before']} in float32 alone, {alarms['only_after']} in int8 alone"
-        console.print(f"alarms    {alarms['before']} in float32, {alarms['after']} in int8: {only}", highlight=False)
+        console.print(f"alarms    {alarms['before']} in float32, {alarms['after']} in int8: {only}")
         counts = (
             f"{changes['before']} in float32, {changes['after']} in int8, {changes['different']} in only one of them"
         )
-        console.print(f"          changes, to the window: {counts}", highlight=False)
+        console.print(f"          changes, to the window: {counts}")
         if scores["float32"] is not None:
-            console.print(
-                f"macro-F1  {scores['float32']:.4f} in float32, {scores['int8']:.4f} in int8", highlight=False
-            )
-        console.print(f"on        {effect['measured on']}", highlight=False, soft_wrap=True)
+            console.print(f"macro-F1  {scores['float32']:.4f} in float32, {scores['int8']:.4f} in int8")
+        console.print(f"on        {effect['measured on']}", soft_wrap=True)
     size = f"{model.size_bytes / 1e6:.2f} MB"
     if model.manifest.precision != "float32":
         size += f" (float32: {made.float32_bytes / 1e6:.2f} MB)"
-    console.print(f"model     {model.model_id}, {model.manifest.precision}", highlight=False)
-    console.print(f"written   {model.path}, {size}, in {made.seconds:.1f} s", highlight=False, soft_wrap=True)
+    console.print(f"model     {model.model_id}, {model.manifest.precision}")
+    console.print(f"written   {model.path}, {size}, in {made.seconds:.1f} s", soft_wrap=True)

@@ -51,7 +51,7 @@ class DemoResult(msgspec.Struct, frozen=True, kw_only=True):
 
 def print_result(console: Console, result: DemoResult) -> None:
     """The summary for people; its last line is the one that counts."""
-    console.print("\n[bold]held-out blocks, judged live over MQTT[/bold]", highlight=False)
+    console.print("\nheld-out blocks, judged live over MQTT", style="bold")
     table = Table(box=None, pad_edge=False)
     table.add_column("class")
     table.add_column("recall", justify="right")
@@ -71,9 +71,7 @@ def print_result(console: Console, result: DemoResult) -> None:
         "files": f"{result.out}: run/report.html, plant.onnx, daemon.toml, daemon.log, edge.journal",
         "verdicts": f"{result.verdicts} live, {result.expected} offline",
     }.items():
-        console.print(f"{name:16}{text}", highlight=False, soft_wrap=True)
+        console.print(f"{name:16}{text}", soft_wrap=True)
     if result.first_mismatch:
-        console.print(f"first mismatch: {result.first_mismatch}", style="red", highlight=False)
-    console.print(
-        f"mismatches: {result.mismatches}", style="green" if result.succeeded else "bold red", highlight=False
-    )
+        console.print(f"first mismatch: {result.first_mismatch}", style="red")
+    console.print(f"mismatches: {result.mismatches}", style="green" if result.succeeded else "bold red")

@@ -62,7 +62,7 @@ class _Clock:
 
     @contextmanager
     def stage(self, name: str, text: str) -> Iterator[None]:
-        self._console.print(f"[bold]{text}[/bold]", highlight=False)
+        self._console.print(text, style="bold")
         started = time.perf_counter()
         yield
         self.seconds[name] = round(time.perf_counter() - started, 2)
@@ -82,7 +82,7 @@ def run_demo(options: DemoOptions, console: Console) -> DemoResult:
         with clock.stage("simulate", f"1/5 simulating {plants}"):
             simulate(options.simulation, data)
     else:
-        console.print(f"[bold]1/5 taking history from {data}[/bold]", highlight=False)
+        console.print(f"1/5 taking history from {data}", style="bold")
     with clock.stage("train", "2/5 training, on blocks of days; other blocks are held out"):
         training = _train(options, data, console)
     with clock.stage("export", "3/5 exporting to ONNX and proving that it computes the same"):

@@ -150,6 +150,8 @@ def _rows(model: LoadedModel, threads: int, cost_us: dict[int, float]) -> Iterat
     yield "channels", f"{len(manifest.channels)}: {', '.join(manifest.channels)}"
     if manifest.counters:
         yield "counters", f"{', '.join(manifest.counters)} (the model sees their increase per bin)"
+    if manifest.missing:
+        yield "missing", f"{', '.join(f'{number:g}' for number in manifest.missing)} stand for no value"
     yield from _class_table(manifest)
     yield "decision", f"temperature {decision.temperature:.3g}"
     yield "alarm", f"raised at a score of {decision.raise_threshold:g} for {_duration(decision.on_delay_s)}"

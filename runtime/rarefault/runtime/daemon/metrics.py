@@ -36,6 +36,7 @@ HELP = {
     "rarefault_samples_total": "Samples read.",
     "rarefault_samples_late_total": "Samples dropped because their bin had closed.",
     "rarefault_samples_distrusted_total": "Samples dropped because their time was far ahead of their device's others.",
+    "rarefault_values_missing_total": "Values taken as missing because the model's training named them so.",
     "rarefault_rejected_total": "Messages and samples rejected, by reason.",
     "rarefault_unknown_channels_total": "Values of channels that the model does not have, ignored.",
     "rarefault_feedback_total": "Answers of people to alarms.",

@@ -615,6 +615,7 @@ class Service:
             "rarefault_samples_total": self.codec.samples,
             "rarefault_samples_late_total": self.keeper.pipeline.grid.late,
             "rarefault_samples_distrusted_total": self.keeper.pipeline.grid.distrusted,
+            "rarefault_values_missing_total": self.keeper.pipeline.named_missing,
             "rarefault_rejected_total": {str(reason): n for reason, n in self.rejections.counts.items()},
             "rarefault_unknown_channels_total": self.rejections.unknown_channels,
             "rarefault_feedback_total": self.feedback,

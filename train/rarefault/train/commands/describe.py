@@ -23,6 +23,9 @@ The configuration is the one of 'rarefault train'; only [data], [grid] and [spli
 samples can be described, too.
 """
 
+#: Devices that are shown one by one, and channels or devices at which something was found.
+MOST_DEVICES, MOST_PARTS = 20, 8
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
@@ -31,15 +34,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--period", metavar="S", type=_period, help="width of the grid's bins, seconds (default: grid.period_s)"
     )
+    parser.add_argument("--all", action="store_true", help=f"show every device, not the first {MOST_DEVICES} alone")
     add_json_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Read the history and print its summary."""
     import msgspec
-    from rich.console import Console
 
     from rarefault.train.config import load_train_config
+    from rarefault.train.console import PlainConsole
     from rarefault.train.history import read_history
     from rarefault.train.history.summary import summarise
 
@@ -49,20 +53,20 @@ def run(args: argparse.Namespace) -> int:
     if args.period is not None:
         # A gap may not be shorter than a bin, so that it grows along where it has to.
         grid = msgspec.structs.replace(grid, period_s=args.period, max_gap_s=max(grid.max_gap_s, args.period))
-    console = Console(stderr=str(args.json) == "-")
+    console = PlainConsole(stderr=str(args.json) == "-")
     with console.status("reading the history"):
         history = read_history(config.data, args.config.parent, strict=args.strict, allow_incomplete=True)
         start, end = (None if t is None else round(t.timestamp() * 1000) for t in (config.data.start, config.data.end))
         summary = summarise(history, grid, span_ms=(start, end), folds=split.folds, block_s=block_s)
-    print_summary(console, summary)
+    print_summary(console, summary, everything=args.all)
     if args.json is not None:
         write_json(args.json, summary)
     return 0
 
 
-def print_summary(console: "Console", summary: "HistorySummary") -> None:
-    """Print the tables."""
-    _print_devices(console, summary)
+def print_summary(console: "Console", summary: "HistorySummary", *, everything: bool = False) -> None:
+    """Print the tables; of many devices the first ones and a line for the others, unless ``everything`` is wanted."""
+    _print_devices(console, summary, len(summary.devices) if everything else MOST_DEVICES)
     if summary.channels:
         _print_channels(console, summary)
     _print_classes(console, summary)
@@ -70,19 +74,20 @@ def print_summary(console: "Console", summary: "HistorySummary") -> None:
         _print_notes(console, summary)
     console.print()
     for finding in summary.findings:
-        console.print(f"note: {finding}", style="yellow", markup=False)
-    console.print(f"fingerprint {summary.fingerprint}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"note: {finding}", style="yellow", soft_wrap=True)
+    console.print(f"fingerprint {summary.fingerprint}", soft_wrap=True)
 
 
-def _print_devices(console: "Console", summary: "HistorySummary") -> None:
+def _print_devices(console: "Console", summary: "HistorySummary", most: int) -> None:
     console.print(f"{len(summary.devices)} device(s), {summary.samples:,} samples")
     table = _table()
     table.add_column("device")
     for name in ("samples", "first", "last", "longest gap", "from", f"gaps > {duration(summary.max_gap_s)}", "bins"):
         table.add_column(name, justify="right")
-    for device in summary.devices:
+    shown = summary.devices if len(summary.devices) <= most + 1 else summary.devices[:most]
+    for device in shown:
         table.add_row(
-            _plain(device.name),
+            device.name,
             f"{device.samples:,}",
             _minute(device.start),
             _minute(device.end),
@@ -90,6 +95,18 @@ def _print_devices(console: "Console", summary: "HistorySummary") -> None:
             _minute(device.longest_gap_start),
             f"{device.gaps:,}",
             f"{device.bins:,}",
+        )
+    if others := summary.devices[len(shown) :]:
+        longest = max(others, key=lambda device: device.longest_gap_s or 0)
+        table.add_row(
+            f"and {len(others)} more (--all)",
+            f"{sum(device.samples for device in others):,}",
+            _minute(min((device.start for device in others if device.start), default=None)),
+            _minute(max((device.end for device in others if device.end), default=None)),
+            duration(longest.longest_gap_s),
+            _minute(longest.longest_gap_start),
+            f"{sum(device.gaps for device in others):,}",
+            f"{sum(device.bins for device in others):,}",
         )
     console.print(table)
 
@@ -104,7 +121,7 @@ def _print_channels(console: "Console", summary: "HistorySummary") -> None:
     for channel in summary.channels:
         remarks = [word for word in ("counter" if channel.counter else "", channel.finding) if word]
         table.add_row(
-            _plain(channel.name),
+            channel.name,
             f"{channel.samples:,}",
             _number(channel.minimum),
             _number(channel.mean),
@@ -128,7 +145,7 @@ def _print_classes(console: "Console", summary: "HistorySummary") -> None:
         table.add_column(name, justify="right")
     for item in summary.classes:
         table.add_row(
-            _plain(item.name),
+            item.name,
             f"{item.events:,}" if item.events else "",
             duration(item.total_s) if item.events else "",
             duration(item.median_s),
@@ -142,13 +159,21 @@ def _print_classes(console: "Console", summary: "HistorySummary") -> None:
 
 
 def _print_notes(console: "Console", summary: "HistorySummary") -> None:
+    from rarefault.train.history.summary import PartSummary
+
     console.print("\nfound in the files")
     table = _table()
     table.add_column("count", justify="right")
     table.add_column("what")
+    table.add_column("of")
     table.add_column("first example", overflow="fold")
     for note in summary.notes:
-        table.add_row(f"{note.count:,}", note.kind, _plain(note.example))
+        parts = note.parts or {"": PartSummary(count=note.count, example=note.example)}
+        for number, (name, part) in enumerate(list(parts.items())[:MOST_PARTS]):
+            kind = note.kind if not number else ""
+            table.add_row(f"{part.count:,}", kind, name, part.example)
+        if more := list(parts.values())[MOST_PARTS:]:
+            table.add_row(f"{sum(part.count for part in more):,}", "", f"{len(more)} others", "")
     console.print(table)
 
 
@@ -172,13 +197,6 @@ def duration(seconds: float | None) -> str:
 def percent(share: float | None, decimals: int = 2) -> str:
     """Such as ``4.83 %``; "" for None."""
     return "" if share is None else f"{100 * share:.{decimals}f} %"
-
-
-def _plain(text: str) -> str:
-    """Text from the files as it is, not as Rich markup."""
-    from rich.markup import escape
-
-    return escape(text)
 
 
 def _minute(time: str | None) -> str:

@@ -47,16 +47,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate."""
     import msgspec
-    from rich.console import Console
 
     from rarefault.train.commands.train import print_scores
+    from rarefault.train.console import PlainConsole
     from rarefault.train.evaluate import Cluster, evaluate
     from rarefault.train.metrics import to_plain
     from rarefault.train.report import write_evaluation
     from rarefault.train.run_directory import RunDirectory
     from rarefault.train.seen import seen_by_file, seen_by_run
 
-    console = Console(stderr=str(args.json) == "-")
+    console = PlainConsole(stderr=str(args.json) == "-")
     with console.status("reading model and history"):
         manifest, step, model_id, own = _load(args.model, args.part)
         history = _history(args, own, console)
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     print_scores(console, scores, title)
     if args.report is not None:
         write_evaluation(args.report, evaluation, manifest, title)
-        console.print(f"report  {args.report}", highlight=False)
+        console.print(f"report  {args.report}")
     if args.json is not None:
         found = {
             "model": model_id,
@@ -133,7 +133,7 @@ def _history(args: argparse.Namespace, own: "TrainConfig | None", console: "Cons
 
         material = load_material(RunDirectory(args.model), strict=args.strict)
         for note in material.notes:
-            console.print(f"note: {note}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"note: {note}", style="yellow", soft_wrap=True)
         return material.history if args.part == "all" else material.split.select(material.history, args.part)
     else:
         raise UsageError(f"{args.model} is a model file: say with --data on which history to evaluate it")

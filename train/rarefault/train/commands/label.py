@@ -85,13 +85,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="names in the log that mean no fault, as 'normal' does (default: normal 0)",
     )
+    parser.add_argument("--encoding", metavar="NAME", default="utf-8", help="of the log's text, such as cp1252")
+    parser.add_argument(
+        "--open-events",
+        choices=("refuse", "last", "unlabelled"),
+        default="refuse",
+        help="what events of the log without an end do: last to their device's last sample, or make it unlabelled",
+    )
     add_json_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Label."""
-    from rich.console import Console
-
+    from rarefault.train.console import PlainConsole
     from rarefault.train.history.journal import open_journal
     from rarefault.train.labelling import make_labels
 
@@ -100,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--until must be after --since")
     if args.log is None and (args.faults or args.normal):
         raise UsageError("--faults and --normal say what the names in a fault log mean; name the log in --log")
-    console = Console(stderr=str(args.json) == "-")
+    console = PlainConsole(stderr=str(args.json) == "-")
     with console.status("reading the journal"), open_journal(args.journal, "JOURNAL") as journal:
         try:
             spans = _spans(journal)
@@ -109,12 +115,12 @@ def run(args: argparse.Namespace) -> int:
             raise HistoryError(f"JOURNAL: {error}") from error
     if not spans:
         raise HistoryError(f"{args.journal}: the journal holds no samples, so there is nothing to label")
-    log, notes = _read_log(args, list(spans)) if args.log is not None else (None, None)
+    log, notes = _read_log(args, spans) if args.log is not None else (None, None)
     labels = make_labels(spans, alarms, feedback, log, since_ms=args.since, until_ms=args.until)
     _write(args.output, labels.rows)
     findings = _findings(labels, notes, args)
     _print(console, spans, labels, findings)
-    console.print(f"labels  {args.output}", highlight=False, markup=False)
+    console.print(f"labels  {args.output}")
     if args.json is not None:
         write_json(args.json, _result(args, spans, labels, findings))
     return 0
@@ -155,7 +161,7 @@ def _spans(journal: "JournalReader") -> "dict[str, Span]":
     return dict(sorted(found.items(), key=lambda item: natural(item[0])))
 
 
-def _read_log(args: argparse.Namespace, devices: list[str]) -> "tuple[list[Row], ReadNotes]":
+def _read_log(args: argparse.Namespace, spans: "dict[str, Span]") -> "tuple[list[Row], ReadNotes]":
     """Events of the fault log, and what was wrong with it."""
     from rarefault.runtime.settings import from_mapping
     from rarefault.train.history import JournalConfig
@@ -165,9 +171,11 @@ def _read_log(args: argparse.Namespace, devices: list[str]) -> "tuple[list[Row],
 
     keys = {"format": "journal", "path": str(args.journal), "time_zone": args.time_zone, "separator": args.separator}
     keys |= {name: words for name in ("faults", "normal") if (words := getattr(args, name))}
+    keys |= {"encoding": args.encoding, "open_events": args.open_events}
     reader = NamedReader(from_mapping(keys, JournalConfig, "the command line"), Path())
-    reader.events_key, reader.time_zone_key = "--log", "--time-zone"
-    for name in devices:
+    reader.events_key, reader.time_zone_key, reader.open_key = "--log", "--time-zone", "--open-events"
+    reader.last_ms = {name: span.last_ms for name, span in spans.items()}
+    for name in spans:
         reader.devices.code(name)
     reader.read_events(args.log)
     named, faults, units = reader.devices.list(), reader.faults.list(), [*reader.units.list(), ""]
@@ -237,10 +245,9 @@ def _findings(labels: "Labels", notes: "ReadNotes | None", args: argparse.Namesp
 
 
 def _print(console: "Console", spans: "dict[str, Span]", labels: "Labels", findings: list[str]) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
-    from rarefault.train.commands.describe import duration, percent
+    from rarefault.train.commands.describe import MOST_DEVICES, duration, percent
     from rarefault.train.labelling import describe_time
 
     table = Table(box=None, pad_edge=False, padding=(0, 1))
@@ -249,25 +256,25 @@ def _print(console: "Console", spans: "dict[str, Span]", labels: "Labels", findi
     table.add_column("time (UTC)")
     table.add_column("unlabelled", justify="right")
     table.add_column("events by fault and source", overflow="fold")
-    for name, span in spans.items():
+    for name, span in list(spans.items())[:MOST_DEVICES]:
         counts = _counts(labels.rows, name)
         total_s = (span.last_ms - span.first_ms) / 1000
         silent_s = _unlabelled_s(labels.rows, name, span)
         table.add_row(
-            escape(name),
+            name,
             f"{span.samples:,}",
             describe_time(span.first_ms, span.last_ms),
             f"{duration(silent_s)} ({percent(silent_s / total_s if total_s else 0.0, 0)})" if silent_s else "",
-            escape(
-                "; ".join(
-                    f"{fault}: {', '.join(f'{n} {source}' for source, n in by_source.items())}"
-                    for fault, by_source in counts.items()
-                )
+            "; ".join(
+                f"{fault}: {', '.join(f'{n} {source}' for source, n in by_source.items())}"
+                for fault, by_source in counts.items()
             ),
         )
     console.print(table)
+    if len(spans) > MOST_DEVICES:
+        console.print(f"and {len(spans) - MOST_DEVICES} more devices (--json has all)")
     for finding in findings:
-        console.print(f"note: {finding}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"note: {finding}", style="yellow", soft_wrap=True)
 
 
 def _counts(rows: "list[Row]", device: str) -> dict[str, dict[str, int]]:

@@ -62,17 +62,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Play."""
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     from rarefault.runtime.daemon.config import read_password
     from rarefault.runtime.times import format_ms
+    from rarefault.train.console import PlainConsole
     from rarefault.train.publisher import Publisher
     from rarefault.train.replay import TelemetryMessage, play, telemetry_messages
 
     broker, telemetry, source = _target(args)
     password = read_password(broker, source)
-    console = Console()
+    console = PlainConsole()
     with console.status("reading the history"):
         history = _select(_read(args), args.start, args.end)
     if not len(history):
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     with (
         Publisher(broker, password=password, source=source, sender_property=telemetry.sender_property) as publisher,
         Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TaskProgressColumn(show_speed=True),
             TimeRemainingColumn(),
@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
             progress.update(task, advance=1, description=format_ms(message.time_ms)[:16])
 
         count = play(messages, publisher, speed=args.speed, on_sent=sent)
-    console.print(f"{count} messages of {len(history.devices)} device(s) played to {broker.url}", highlight=False)
+    console.print(f"{count} messages of {len(history.devices)} device(s) played to {broker.url}")
     return 0
 
 

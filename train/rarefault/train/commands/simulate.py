@@ -43,10 +43,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Simulate."""
     import msgspec
-    from rich.console import Console
     from rich.progress import Progress
     from rich.table import Table
 
+    from rarefault.train.console import PlainConsole
     from rarefault.train.simulate import FAULTS, SimulationConfig, simulate
 
     values = read_toml(args.config) if args.config is not None else {}
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError(f"--proportion {pair}: write it like --proportion fault_4=0.01") from None
     config = from_mapping(values, SimulationConfig, source)
     _check_room(args.out, force=args.force)
-    console = Console(stderr=str(args.json) == "-")
+    console = PlainConsole(stderr=str(args.json) == "-")
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task(f"{config.plants} plants, {config.days} days", total=1.0)
         with tempfile.TemporaryDirectory(prefix=f"{args.out.name}.", dir=_parent(args.out)) as fresh:
@@ -84,8 +84,8 @@ def run(args: argparse.Namespace) -> int:
         name = f"fault_{code}"
         table.add_row(name, f"{summary.proportions[name]:.2%}", str(summary.events[name]), cause)
     console.print(table)
-    console.print(f"{summary.samples} samples of {summary.plants} plants in {args.out}", highlight=False)
-    console.print(f"next  rarefault demo --data {args.out}", highlight=False)
+    console.print(f"{summary.samples} samples of {summary.plants} plants in {args.out}")
+    console.print(f"next  rarefault demo --data {args.out}")
     if args.json is not None:
         write_json(args.json, summary)
     return 0

@@ -1,6 +1,7 @@
 """``rarefault train``: history and fault log to a calibrated, evaluated model."""
 
 import argparse
+import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,9 +56,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train."""
-    from rich.console import Console
-
     from rarefault.train.config import load_train_config
+    from rarefault.train.console import PlainConsole
     from rarefault.train.progress import TrainingProgress
     from rarefault.train.retraining import load_retrain_config, refusal
     from rarefault.train.run_directory import RunDirectory
@@ -68,9 +68,9 @@ def run(args: argparse.Namespace) -> int:
     config = load_retrain_config(args.config, changes, start) if start else load_train_config(args.config, changes)
     if args.resume and args.out is None:
         raise UsageError("--resume needs --out DIR, the folder of the unfinished training")
-    name = config.training.name or "".join(c if c.isalnum() or c in "._-" else "-" for c in args.config.stem)
+    name = config.training.name or model_name(args.config.stem)
     out = args.out or _free_folder(Path("runs"), name)
-    console = Console(stderr=str(args.json) == "-")
+    console = PlainConsole(stderr=str(args.json) == "-")
     try:
         with TrainingProgress(console, config.training.epochs if config.model.spec().network else None) as progress:
             result = train(
@@ -86,9 +86,9 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         if RunDirectory(out).resume.exists():
             origin = f" --from {args.start}" if start else ""
-            console.print(f"go on with  rarefault train {args.config}{origin} --out {out} --resume", highlight=False)
+            console.print(f"go on with  rarefault train {args.config}{origin} --out {out} --resume")
         elif out.exists():
-            console.print(f"nothing is kept to go on from: remove {out}, or train into another folder", highlight=False)
+            console.print(f"nothing is kept to go on from: remove {out}, or train into another folder")
         raise
     print_scores(console, result.metrics["test"], f"held-out test blocks of {name}")
     retraining: dict[str, Any] | None = result.metrics.get("retraining")
@@ -97,14 +97,14 @@ def run(args: argparse.Namespace) -> int:
     worth = result.metrics["pooling"]["held_out_log_loss"]
     if worth["trees_alone"] is not None:
         said = f"held-out log loss {worth['as_served']:.3f}, {worth['trees_alone']:.3f} without it (model.network)"
-        console.print(f"network        {said}", highlight=False)
-    console.print(f"run directory  {out}", highlight=False)
-    console.print(f"report         {out / 'report.html'}", highlight=False)
+        console.print(f"network        {said}")
+    console.print(f"run directory  {out}")
+    console.print(f"report         {out / 'report.html'}")
     if args.json is not None:
         write_json(args.json, {"run": str(out), **result.metrics})
     if retraining and not retraining["accepted"]:
         raise RarefaultError(refusal(retraining, out))
-    console.print(f"next           rarefault export {out} -o {name}.onnx", highlight=False)
+    console.print(f"next           rarefault export {out} -o {name}.onnx")
     return 0
 
 
@@ -144,7 +144,6 @@ def print_scores(console: "Console", scores: dict[str, Any], title: str) -> None
         f"{scores['balanced_accuracy']:.3f} · calibration error {scores['calibration_error']:.3f} · per device and day "
         f"{scores['false_alarms_per_device_day']:.2f} false alarms, {scores['alarm_changes_per_device_day']:.2f} alarm "
         "changes",
-        highlight=False,
     )
     if scores["events_total"]:
         delay = scores["median_delay_s"]
@@ -152,7 +151,6 @@ def print_scores(console: "Console", scores: dict[str, Any], title: str) -> None
         console.print(
             f"events with an alarm {scores['events_alarmed']} of {scores['events_total']}{after} · F1 of the alarms "
             f"{scores['event_f1']:.3f} · lowest recall {scores['lowest_recall']:.3f} ({scores['lowest_recall_class']})",
-            highlight=False,
         )
 
 
@@ -171,11 +169,16 @@ def print_comparison(console: "Console", retraining: dict[str, Any]) -> None:
         table.add_row(name, *(_share(value) for value in values))
     console.print(table)
     if retraining["new_test"] is None:
-        console.print("note: the test blocks of the new data hold no labelled window", style="yellow", highlight=False)
+        console.print("note: the test blocks of the new data hold no labelled window", style="yellow")
 
 
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def model_name(stem: str) -> str:
+    """A file's name as a model may be named."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).lstrip("._-")[:64] or "model"
 
 
 def _free_folder(parent: Path, name: str) -> Path:

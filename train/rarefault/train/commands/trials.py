@@ -58,11 +58,11 @@ def add_ray_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train all of it."""
     import msgspec
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from rarefault.train.commands.train import parse_changes
+    from rarefault.train.commands.train import model_name, parse_changes
     from rarefault.train.config import load_train_config, to_toml
+    from rarefault.train.console import PlainConsole
     from rarefault.train.history import absolute
     from rarefault.train.trials import Training, run_trials, summary, variations
 
@@ -72,11 +72,11 @@ def run(args: argparse.Namespace) -> int:
     seed = load_train_config(args.config, changes).training.seed
     varied = variations(parse_vary(args.vary), args.trials, seed)
     configs = [(each, load_train_config(args.config, changes | each)) for each in varied]
-    name = configs[0][1].training.name or args.config.stem
+    name = configs[0][1].training.name or model_name(args.config.stem)
     out = args.out or Path("runs") / f"{name}-trials"
-    console = Console(stderr=str(args.json) == "-")
+    console = PlainConsole(stderr=str(args.json) == "-")
     total = sum(args.folds or config.split.folds for _, config in configs)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("training", total=total)
 
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
             said = f"{where}: validation macro-F1 {metrics['validation']['macro_f1']:.3f}"
             progress.update(bar, advance=1, description=said)
             if not console.is_terminal:
-                console.print(said, highlight=False)
+                console.print(said)
 
         trials = run_trials(
             configs,
@@ -105,8 +105,8 @@ def run(args: argparse.Namespace) -> int:
         _print_variations(console, trials)
     judged = summary(best)
     _print_test(console, best, judged)
-    console.print(f"run directories  {out}", highlight=False)
-    console.print(f"next             rarefault train {out / 'best.toml'}", highlight=False)
+    console.print(f"run directories  {out}")
+    console.print(f"next             rarefault train {out / 'best.toml'}")
     if args.json is not None:
         write_json(
             args.json,

@@ -1,6 +1,13 @@
 """History: what the trainer reads, as arrays."""
 
-from rarefault.train.history.config import DataConfig, JournalConfig, Phm2015Config, TableConfig, absolute
+from rarefault.train.history.config import (
+    DataConfig,
+    JournalConfig,
+    Phm2015Config,
+    TableConfig,
+    TogetherConfig,
+    absolute,
+)
 from rarefault.train.history.data import NO_LABEL, NORMAL, UNLABELLED, Events, History, Stretches
 from rarefault.train.history.labels import label_bins, labelled_ends
 from rarefault.train.history.notes import Note, ReadNotes
@@ -19,6 +26,7 @@ __all__ = [
     "ReadNotes",
     "Stretches",
     "TableConfig",
+    "TogetherConfig",
     "absolute",
     "label_bins",
     "labelled_ends",

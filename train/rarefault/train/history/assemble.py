@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from rarefault.runtime.missing import stands_for_none
 from rarefault.runtime.times import TIME_LIMIT_MS
+from rarefault.train.history.cells import beyond_float32
 from rarefault.train.history.data import Bool, Float64, Int32, Int64
 from rarefault.train.history.lines import line_text, place
-from rarefault.train.history.notes import CONFLICTS, DUPLICATES, UNORDERED, ReadNotes
+from rarefault.train.history.notes import CONFLICTS, DUPLICATES, NAMED_MISSING, TOO_LARGE, UNORDERED, ReadNotes
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
@@ -57,6 +59,22 @@ class Piece:
             self.stream,
             self.journal,
         )
+
+
+def drop_values(pieces: Iterable[Piece], missing: Sequence[float], notes: ReadNotes) -> None:
+    """Take values as missing, and note them by channel: those that no float32 holds, and the named ones."""
+    for piece in pieces:
+        for kind, which, problem in (
+            (TOO_LARGE, beyond_float32(piece.values), True),
+            (NAMED_MISSING, stands_for_none(piece.values, missing), False),
+        ):
+            if not which.any():
+                continue
+            for i in np.flatnonzero(which.any(axis=0)).tolist():
+                rows = np.flatnonzero(which[:, i])
+                where = f"{piece.path.name}:{piece.line[rows[0]]}: {piece.values[rows[0], i]:g}"
+                notes.add(kind, len(rows), where, problem=problem, at=piece.channels[i])
+            piece.values[which] = np.nan
 
 
 def assemble(pieces: list[Piece], channels: Sequence[str], notes: ReadNotes) -> tuple[Int32, Int64, Float64]:

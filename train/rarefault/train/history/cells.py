@@ -11,6 +11,15 @@ from rarefault.train.history.data import Bool, Float64, Int32, Int64
 #: Text that stands for "no value", in any case.
 MISSING = ("", "nan", "na", "n/a", "null", "none", "-")
 
+#: Text that stands for a Boolean, in any case; the daemon takes JSON's as these numbers, too.
+_BOOLEANS = {"true": "1", "false": "0"}
+#: A larger value would become infinite as a float32, which is what the model sees.
+LARGEST = float(np.finfo(np.float32).max)
+#: Microseconds in a unit of a date-time, as a fraction.
+_MICROSECONDS = {"d": (86_400_000_000, 1), "ms": (1000, 1), "us": (1, 1), "ns": (1, 1000)}
+_DAY_US = 86_400_000_000
+
+_DAY = r"^\d{4}-\d\d-\d\d$"
 _ISO = r"^(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d)(:\d\d(?:\.\d+)?)?)?\s*([Zz]|[+-]\d\d(?::?\d\d)?)?$"
 
 
@@ -41,10 +50,10 @@ def parse_times(values: pl.Series, zone: str) -> Times:
     if values.dtype.is_numeric():
         return _from_numbers(values.cast(pl.Float64))
     if values.dtype == pl.Date or isinstance(values.dtype, pl.Datetime):
-        moment = values.cast(pl.Datetime("us", getattr(values.dtype, "time_zone", None)))
+        us = _microseconds(values)  # of a date-time with a zone, in UTC
         if getattr(values.dtype, "time_zone", None) is None:
-            return _from_naive(moment, values.is_not_null().to_numpy(), zone)
-        return _checked(moment.dt.timestamp("us"), np.zeros(len(values), bool), np.zeros(len(values), bool))
+            return _from_naive(us.cast(pl.Datetime("us")), values.is_not_null().to_numpy(), zone)
+        return _checked(us, np.zeros(len(values), bool), np.zeros(len(values), bool))
     text = values.cast(pl.String).str.strip_chars()
     number = text.cast(pl.Float64, strict=False)
     times = _from_numbers(number)
@@ -54,6 +63,13 @@ def parse_times(values: pl.Series, zone: str) -> Times:
         for name in ("ms", "good", "naive", "ambiguous"):
             setattr(times, name, np.where(is_number, getattr(times, name), getattr(iso, name)))
     return times
+
+
+def _microseconds(values: pl.Series) -> pl.Series:
+    """Dates or date-times as microseconds since the epoch, [m]; what is far outside of all good times stays outside."""
+    up, down = _MICROSECONDS[getattr(values.dtype, "time_unit", None) or "d"]
+    count = values.to_physical().cast(pl.Int64)
+    return count.clip(-_DAY_US * down // up, (TIME_LIMIT_MS * 1000 + _DAY_US) * down // up) * up // down
 
 
 def _from_numbers(number: pl.Series) -> Times:
@@ -101,14 +117,52 @@ def _checked(us: pl.Series, naive: Bool, ambiguous: Bool) -> Times:
     return Times(np.where(good, ms, 0), good, naive, ambiguous)
 
 
+def beyond_float32(value: Float64) -> Bool:
+    """Which finite values would become infinite as a float32."""
+    return np.abs(value) > LARGEST  # NaN is not
+
+
+def has_no_end(values: pl.Series) -> Bool:
+    """Which ends of events say that there is none: empty ones, and days of the year 2110 and later, [m]."""
+    if values.dtype == pl.Date or isinstance(values.dtype, pl.Datetime):
+        return (_microseconds(values) >= TIME_LIMIT_MS * 1000).fill_null(value=True).to_numpy()
+    if values.dtype.is_numeric():
+        return values.cast(pl.Float64).fill_null(np.nan).is_nan().to_numpy()
+    text = values.cast(pl.String).fill_null("").str.strip_chars()
+    empty = text.str.to_lowercase().is_in(MISSING)
+    return (empty | text.str.contains(r"^(2[1-9][1-9]\d|2[2-9]\d\d|[3-9]\d\d\d)-\d\d-\d\d")).to_numpy()
+
+
+def is_day(values: pl.Series) -> Bool:
+    """Which times are a day without a time of the day, [m]."""
+    if values.dtype == pl.Date:
+        return values.is_not_null().to_numpy()
+    if values.dtype != pl.String:
+        return np.zeros(len(values), bool)
+    return values.str.strip_chars().str.contains(_DAY).fill_null(value=False).to_numpy()
+
+
+def next_day(values: pl.Series) -> pl.Series:
+    """Days as the days after them, in the same form; null where there is none."""
+    days = values if values.dtype == pl.Date else values.str.strip_chars().str.to_date("%Y-%m-%d", strict=False)
+    later = (days.to_physical().cast(pl.Int32) + 1).cast(pl.Date)
+    return later if values.dtype == pl.Date else later.dt.strftime("%Y-%m-%d")
+
+
 def parse_numbers(values: pl.Series) -> tuple[Float64, Bool]:
-    """Values (NaN where there is none), [m], and the cells that hold something else than a finite number, [m]."""
+    """Values (NaN where there is none), [m], and the cells that hold something else than a finite number, [m].
+
+    Booleans, and the words true and false, are 1 and 0.
+    """
     if values.dtype.is_numeric() or values.dtype == pl.Boolean:
         number = values.cast(pl.Float64).fill_null(np.nan).to_numpy().copy()
         bad = np.isinf(number)
     else:
         text = values.cast(pl.String).str.strip_chars()
         parsed = text.cast(pl.Float64, strict=False)
+        if parsed.null_count() > text.null_count():
+            words = text.str.to_lowercase().replace_strict(_BOOLEANS, default=None, return_dtype=pl.String)
+            parsed = parsed.fill_null(words.cast(pl.Float64))
         number = parsed.fill_null(np.nan).to_numpy().copy()
         missing = text.is_null() | text.str.to_lowercase().is_in(MISSING)
         bad = (parsed.is_null() & ~missing).to_numpy() | np.isinf(number)

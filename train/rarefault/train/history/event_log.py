@@ -7,13 +7,23 @@ import numpy as np
 import polars as pl
 
 from rarefault.runtime.errors import HistoryError
-from rarefault.train.history.cells import Names, parse_times
+from rarefault.train.history.cells import Names, has_no_end, is_day, next_day, parse_times
 from rarefault.train.history.config import JournalConfig, TableConfig
 from rarefault.train.history.data import NO_UNIT, NORMAL, UNLABELLED, Bool, History, Int32, Int64
 from rarefault.train.history.finish import Draft, EventPiece, finish, refuse_reversed
 from rarefault.train.history.frames import SUFFIXES, folder_contents, listed, read_frames
 from rarefault.train.history.lines import Block
-from rarefault.train.history.notes import AMBIGUOUS_TIMES, FOREIGN_EVENTS, NORMAL_EVENTS, UNKNOWN_FAULTS
+from rarefault.train.history.normal import means_normal, says_nothing
+from rarefault.train.history.notes import (
+    AMBIGUOUS_TIMES,
+    FOREIGN_EVENTS,
+    NORMAL_EVENTS,
+    OPEN_EVENTS,
+    OPEN_LATE,
+    OPEN_UNLABELLED,
+    UNKNOWN_FAULTS,
+    WHOLE_DAYS,
+)
 
 EVENT_COLUMNS = ("device", "start", "end", "fault")
 #: Column that may be there: the part of the device that the event is of.
@@ -36,10 +46,12 @@ class NamedReader:
         draft: what has been read.
         devices, faults, units: names met so far.
         channels: names in the order of their first appearance.
-        events_key, time_zone_key: what names the events file and the zone, for messages.
+        last_ms: last sample of each device, by name; events without an end last to it.
+        events_key, time_zone_key, open_key: what names the events file, the zone and the rule for events without an
+            end, for messages.
     """
 
-    events_key, time_zone_key = "data.events", "data.time_zone"
+    events_key, time_zone_key, open_key = "data.events", "data.time_zone", "data.open_events"
 
     def __init__(self, config: TableConfig | JournalConfig, base: Path) -> None:
         self.settings, self.base = config, base
@@ -47,6 +59,8 @@ class NamedReader:
         self.notes = self.draft.notes
         self.devices, self.faults, self.units = Names(), Names(), Names()
         self.channels: dict[str, None] = {}
+        self.seen: dict[str, None] = {}  # columns that channels may be chosen from
+        self.last_ms: dict[str, int] = {}
 
     def check_channels(self, where: str) -> None:
         """HistoryError where the configuration names a channel that is not in what was read, ``where``."""
@@ -54,7 +68,8 @@ class NamedReader:
             wanted: tuple[str, ...] = getattr(self.settings, key)
             known = list(self.channels)
             if lacking := [name for name in wanted if name not in known]:
-                raise HistoryError(f"data.{key}: no channel {listed(lacking)} in {where}; channels: {listed(known)}")
+                there = listed(list(self.seen) or known)
+                raise HistoryError(f"data.{key}: no channel {listed(lacking)} in {where}; channels: {there}")
 
     def events_path(self) -> Path | None:
         """The events file, None where there is none."""
@@ -87,22 +102,35 @@ class NamedReader:
         """Take the events of a file; those of devices that were not met are left out and noted.
 
         Raises:
-            HistoryError: it is not there, cannot be read, lacks a column, or holds times without a zone.
+            HistoryError: it is not there, cannot be read, lacks a column, holds times without a zone, or events without
+                an end while nothing says what these mean.
         """
         if not path.is_file():
             raise HistoryError(f"{self.events_key}: there is no file {path}; {folder_contents(path.parent, SUFFIXES)}")
-        for block, columns in read_frames(path, EVENT_COLUMNS, self.settings.separator):
+        self._find_last()
+        for block, columns in read_frames(path, EVENT_COLUMNS, self.settings.separator, self.settings.encoding):
+            all_devices = as_text(columns["device"])
             start_ms = self.times(block, columns["start"], "start")
-            end_ms = self.times(block, columns["end"], "end")
+            end_ms, open_ = self._ends(block, columns["end"])
             block.report(self.notes)
+            late = self._last(all_devices) < start_ms if open_.any() else open_
+            end_ms = np.where(open_ & block.good, np.maximum(self._last(all_devices), start_ms), end_ms)
             rows = np.flatnonzero(refuse_reversed(block, start_ms, end_ms, self.notes))
-            device, fault = as_text(columns["device"]).gather(rows), as_text(columns["fault"]).gather(rows)
+            device, fault = all_devices.gather(rows), as_text(columns["fault"]).gather(rows)
+            open_, late = open_[rows], late[rows]
             normal, known = self.is_normal(fault), self.is_known(fault)
             here = device.is_in(self.devices.list()).to_numpy()
             self.note(NORMAL_EVENTS, block, rows, normal, problem=False)
             self.note(UNKNOWN_FAULTS, block, rows, ~normal & ~known)
-            self.note(FOREIGN_EVENTS, block, rows, ~normal & known & ~here)
-            kept = np.flatnonzero(~normal & known & here)
+            self._note_foreign(block, rows, device, ~normal & known & ~here)
+            wanted = ~normal & known & here
+            self.note(OPEN_LATE, block, rows, wanted & open_ & late)
+            wanted &= ~(open_ & late)
+            unlabelled = wanted & open_ & (self.settings.open_events == "unlabelled")
+            self.note(OPEN_UNLABELLED, block, rows, unlabelled, problem=False)
+            self.note(OPEN_EVENTS, block, rows, wanted & open_ & ~unlabelled, problem=False)
+            fault = fault.zip_with(pl.Series(~unlabelled), pl.Series([UNLABELLED]).new_from_index(0, len(fault)))
+            kept = np.flatnonzero(wanted)
             if len(kept):
                 self.draft.events.append(
                     EventPiece(
@@ -114,31 +142,73 @@ class NamedReader:
                     )
                 )
 
+    def _ends(self, block: Block, column: pl.Series) -> tuple[Int64, Bool]:
+        """Ends of events, [m], and which of them have none, [m]; a day without a time ends with the day."""
+        open_ = has_no_end(column) & block.good
+        if open_.any() and self.settings.open_events == "refuse":
+            raise HistoryError(
+                f"{block.quote(int(np.flatnonzero(open_)[0]))}: the event has no end; set {self.open_key} to "
+                '"last" (it lasts to the last sample of its device) or to "unlabelled" (nobody knows that time), or '
+                "write its end"
+            )
+        day = is_day(column) & ~open_
+        if day.any():
+            column = column.zip_with(pl.Series(~day), next_day(column))
+            self.note(WHOLE_DAYS, block, np.arange(len(day)), day & block.good, problem=False)
+        return self.times(block, column, "end", open_), open_
+
+    def _find_last(self) -> None:
+        """Find the last sample of each device, where nobody has said it."""
+        if not self.last_ms:
+            last = np.zeros(len(self.devices), np.int64)
+            for piece in self.draft.pieces:
+                np.maximum.at(last, piece.device, piece.time_ms)
+            self.last_ms = dict(zip(self.devices.list(), last.tolist(), strict=True))
+
+    def _last(self, device: pl.Series) -> Int64:
+        return np.array([self.last_ms.get(name, 0) for name in device.to_list()], np.int64)
+
+    def _note_foreign(self, block: Block, rows: Int64, device: pl.Series, which: Bool) -> None:
+        names = device.filter(pl.Series(which))
+        for name in names.unique(maintain_order=True).to_list():
+            own = which & (device == name).to_numpy()
+            first = block.quote(int(rows[np.flatnonzero(own)[0]]))
+            self.notes.add(FOREIGN_EVENTS, int(own.sum()), first, at=name)
+
     def _units(self, column: pl.Series) -> Int32:
         """Numbers of the named units, -1 where none is named, [m]."""
         return np.array([self.units.code(name) if name else NO_UNIT for name in as_text(column).to_list()], np.int32)
 
-    def times(self, block: Block, column: pl.Series, name: str) -> Int64:
-        """A column of times as milliseconds, [m]; the block's lines that hold none are refused."""
+    def times(self, block: Block, column: pl.Series, name: str, but: Bool | None = None) -> Int64:
+        """A column of times as milliseconds, [m]; the block's lines that hold none are refused, ``but`` [m] not."""
         times = parse_times(column, self.settings.time_zone)
-        naive = times.naive & block.good
+        needed = np.ones(len(column), bool) if but is None else ~but
+        naive = times.naive & block.good & needed
         if not self.settings.time_zone and naive.any():
             raise HistoryError(
                 f"{block.quote(int(np.flatnonzero(naive)[0]))}: column {name!r} holds times without a time zone; "
                 f'set {self.time_zone_key} to the zone that they are in, such as "UTC" or "Europe/Zurich"'
             )
-        block.refuse(~times.good, f"{name} is no time between 1970 and 2109")
+        block.refuse(~times.good & needed, f"{name} is no time between 1970 and 2109")
         self.note(AMBIGUOUS_TIMES, block, np.arange(len(block.line)), times.ambiguous & block.good)
         return times.ms
 
     def is_normal(self, fault: pl.Series) -> Bool:
         """Which names stand for no fault, [m]."""
-        return fault.is_in([*self.settings.normal, NORMAL]).to_numpy()
+        return fault.is_in([name for name in fault.unique().to_list() if self.means_normal(name)]).to_numpy()
+
+    def means_normal(self, name: str) -> bool:
+        """Whether a name stands for no fault: a configured one or, where none is, a usual word that is no fault's."""
+        if self.settings.normal is not None:
+            return name in {*self.settings.normal, NORMAL}
+        return name not in self.settings.faults and means_normal(name)
 
     def is_known(self, fault: pl.Series) -> Bool:
         """Which names are faults, or say that nobody knows, [m]."""
         known = self.settings.faults
-        return (fault.is_in([*known, UNLABELLED]) if known else fault != "").to_numpy()
+        if known:
+            return fault.is_in([*known, UNLABELLED]).to_numpy()
+        return ~fault.is_in([name for name in fault.unique().to_list() if says_nothing(name)]).to_numpy()
 
     def note(self, kind: str, block: Block, rows: Int64, which: Bool, *, problem: bool = True) -> None:
         """Note the chosen ones (``which`` [n]) of some rows ([n]) of a block."""
@@ -149,6 +219,9 @@ class NamedReader:
 
 def as_text(column: pl.Series) -> pl.Series:
     """Names as text without surrounding blanks, "" where there is none; whole numbers are written without decimals."""
-    if column.dtype.is_float() and (column.drop_nulls() == column.drop_nulls().round()).all():
-        column = column.cast(pl.Int64)
+    if column.dtype.is_float():
+        column = column.fill_nan(None)
+        there = column.drop_nulls()
+        if ((there == there.round()) & (there.abs() <= 2**53)).all():
+            column = column.cast(pl.Int64)
     return column.cast(pl.String).fill_null("").str.strip_chars()

@@ -6,9 +6,11 @@ from datetime import datetime
 
 import numpy as np
 
+from rarefault.runtime.errors import HistoryError
+from rarefault.runtime.manifest import NO_DATA, UNKNOWN
 from rarefault.runtime.times import format_ms
-from rarefault.train.history.assemble import Piece, assemble
-from rarefault.train.history.config import DataConfig
+from rarefault.train.history.assemble import Piece, assemble, drop_values
+from rarefault.train.history.config import Source
 from rarefault.train.history.data import (
     NO_UNIT,
     NORMAL,
@@ -68,7 +70,7 @@ def refuse_reversed(block: Block, start_ms: Int64, end_ms: Int64, notes: ReadNot
 
 
 def finish(
-    config: DataConfig,
+    config: Source,
     draft: Draft,
     *,
     devices: list[str],
@@ -94,6 +96,7 @@ def finish(
     if start_ms is not None or end_ms is not None:
         low, high = start_ms or 0, end_ms if end_ms is not None else np.iinfo(np.int64).max
         draft.pieces = [piece.select((piece.time_ms >= low) & (piece.time_ms < high)) for piece in draft.pieces]
+    drop_values(draft.pieces, config.missing, draft.notes)
     device, time_ms, values = assemble(draft.pieces, channels, draft.notes)
     log = _concatenate(draft.events)
     inside = np.ones(len(log), bool)
@@ -106,6 +109,7 @@ def finish(
     inside &= ~silent
     kept = Events(log.device[inside], log.start_ms[inside], log.end_ms[inside], log.fault[inside], log.unit[inside])
     occurring = {faults[code] for code in np.unique(kept.fault).tolist()}
+    _check_faults(occurring)
     classes = (NORMAL, *(name for name in fault_order if name in occurring))
     class_of = np.array([classes.index(name) if name in occurring else 0 for name in faults], np.int32)
     events = replace(kept, fault=class_of[kept.fault]) if len(kept) else kept
@@ -133,6 +137,15 @@ def finish(
         unlabelled=unlabelled,
         units=tuple(units),
     )
+
+
+def _check_faults(names: set[str]) -> None:
+    """HistoryError where a fault has the name of what is said where no class is."""
+    if reserved := sorted(names & {UNKNOWN, NO_DATA}):
+        raise HistoryError(
+            f"data: a fault is named {reserved[0]!r}, which is the verdict where no class is known: give it another "
+            f"name or, for time of which nobody knows the class, {UNLABELLED!r}"
+        )
 
 
 def _ms(moment: datetime | None) -> int | None:

@@ -4,6 +4,7 @@ Polars' own CSV reader leaves malformed lines undefined. Here a line is a record
 numbered and, where it is wrong, set aside on its own. Memory stays that of one block, whatever the size of the file.
 """
 
+import codecs
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,8 +20,14 @@ from rarefault.train.history.notes import BAD_LINES, ReadNotes
 #: Bytes read at a time.
 BLOCK_BYTES = 1 << 24
 
-_FIELD = "\x1f"  # stands for the separator once quotes are resolved; occurs in no text file
-_BOM = b"\xef\xbb\xbf"
+_FIELD = "\x1f"  # stands for the separator once quotes are resolved; lines that hold one are refused
+#: How files begin that are no text, and what to do about each.
+_FOREIGN = {
+    b"PAR1": "is Parquet: give it a name that ends in .parquet",
+    b"\x1f\x8b": "is compressed: unpack it first",
+    b"PK\x03\x04": "is a zip archive or a spreadsheet: write it as CSV or Parquet first",
+}
+UTF8 = "utf-8"
 
 
 @dataclass(slots=True)
@@ -67,43 +74,52 @@ def place(path: Path, line: int, text: str) -> str:
     if path.suffix.lower() == ".parquet":
         return f"{path.name}: row {line}"
     text = text.strip()
+    if not text:
+        return f"{path.name}:{line}"
     return f"{path.name}:{line}: {text[:117] + '...' if len(text) > 120 else text!r}"
 
 
 def line_text(path: Path, line: int) -> str:
-    """The text of one line of a file, for an example."""
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, 1):
-            if number == line:
-                return raw.decode("utf-8", "replace").rstrip("\r\n")
-    raise HistoryError(f"{path}: changed while it was read; line {line} is gone")
+    """The text of one line of a file, for an example; "" where it is not at hand in UTF-8."""
+    try:
+        for first, text in _chunks(path, 1 << 20, UTF8):
+            if line < first + text.count("\n") + 1:
+                return text.split("\n")[line - first].rstrip("\r")
+    except HistoryError:
+        pass  # in another encoding: the number of the line says enough
+    return ""
 
 
-def read_header(path: Path, separator: str) -> list[str]:
+def read_header(path: Path, separator: str, encoding: str = UTF8) -> list[str]:
     """The column names in the first line that is not blank.
 
     Raises:
         HistoryError: there is none, or a name occurs twice.
     """
-    for _, raw in _chunks(path, 1 << 16):
-        for text in raw.decode("utf-8", "replace").split("\n"):
+    for _, block in _chunks(path, 1 << 16, encoding):
+        for text in block.split("\n"):
             if text.strip():
-                names = [name.strip() for name in next(csv.reader([text.strip("\r")], delimiter=separator))]
-                if twice := sorted({name for name in names if names.count(name) > 1}):
+                try:
+                    names = [name.strip() for name in next(csv.reader([text.strip("\r")], delimiter=separator))]
+                except csv.Error as error:
+                    raise HistoryError(f"{path}: the header line cannot be read: {error}") from error
+                if twice := sorted({name for name in names if name and names.count(name) > 1}):
                     raise HistoryError(f"{path}: the header names {', '.join(map(repr, twice))} more than once")
                 return names
     raise HistoryError(f"{path}: the file is empty; a header line was expected")
 
 
-def read_blocks(path: Path, n_fields: int, *, separator: str = ",", header: bool = False) -> Iterator[Block]:
+def read_blocks(
+    path: Path, n_fields: int, *, separator: str = ",", header: bool = False, encoding: str = UTF8
+) -> Iterator[Block]:
     """The file's lines that are not blank, split into ``n_fields`` fields, a block at a time.
 
     Raises:
-        HistoryError: the file cannot be read.
+        HistoryError: the file cannot be read, or is not in that encoding.
     """
     skip = header
-    for first, raw in _chunks(path, BLOCK_BYTES):
-        text = pl.Series([raw.decode("utf-8", "replace")]).str.split("\n").explode().str.strip_chars_end("\r")
+    for first, decoded in _chunks(path, BLOCK_BYTES, encoding):
+        text = pl.Series([decoded]).str.split("\n").explode().str.strip_chars_end("\r")
         filled = (text.str.strip_chars() != "").to_numpy()
         if skip and filled.any():
             filled[np.flatnonzero(filled)[0]] = False
@@ -113,39 +129,103 @@ def read_blocks(path: Path, n_fields: int, *, separator: str = ",", header: bool
             yield _split(path, line, text.filter(pl.Series(filled)), n_fields, separator)
 
 
-def _chunks(path: Path, size: int) -> Iterator[tuple[int, bytes]]:
+def _chunks(path: Path, size: int, encoding: str) -> Iterator[tuple[int, str]]:
     """Whole lines, about ``size`` bytes at a time, each with the number of its first line."""
     number, rest = 1, b""
+    for chunk in _bytes(path, size, encoding):
+        cut = chunk.rfind(b"\n") + 1
+        if not cut:
+            rest += chunk
+            continue
+        yield number, _text(path, number, rest + chunk[: cut - 1])
+        number += rest.count(b"\n") + chunk.count(b"\n")
+        rest = chunk[cut:]
+    if rest:
+        yield number, _text(path, number, rest)
+
+
+def _bytes(path: Path, size: int, encoding: str) -> Iterator[bytes]:
+    """The file in UTF-8, without a byte order mark, its lines ended by line feeds, about ``size`` bytes at a time."""
+    other = codecs.lookup(encoding).name != UTF8
+    decoder = codecs.getincrementaldecoder(encoding)()
+    old_ends = False
     try:
         with path.open("rb") as file:
             start = True
             while chunk := file.read(size):
                 if start:
-                    chunk, start = chunk.removeprefix(_BOM), False
-                cut = chunk.rfind(b"\n") + 1
-                if not cut:
-                    rest += chunk
-                    continue
-                yield number, rest + chunk[: cut - 1]
-                number += rest.count(b"\n") + chunk.count(b"\n")
-                rest = chunk[cut:]
+                    if found := next((what for magic, what in _FOREIGN.items() if chunk.startswith(magic)), None):
+                        raise HistoryError(f"{path}: {found}")
+                    if not other and chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                        raise HistoryError(f'{path}: is UTF-16 text; set data.encoding = "utf-16"')
+                if other:
+                    chunk = _recoded(path, decoder, chunk, encoding)
+                if start:
+                    chunk = chunk.removeprefix(codecs.BOM_UTF8)
+                    old_ends = b"\r" in chunk and b"\n" not in chunk
+                    start = False
+                yield chunk.replace(b"\r", b"\n") if old_ends else chunk
+            if other:
+                yield _recoded(path, decoder, b"", encoding, final=True)
     except OSError as error:
         raise HistoryError(f"{path}: cannot be read: {error.strerror}") from error
-    if rest:
-        yield number, rest
+
+
+def _recoded(
+    path: Path, decoder: codecs.IncrementalDecoder, chunk: bytes, encoding: str, *, final: bool = False
+) -> bytes:
+    try:
+        return decoder.decode(chunk, final).encode(errors="replace")
+    except UnicodeError as error:
+        raise HistoryError(f"{path}: is not text in data.encoding = {encoding!r}: {error}") from error
+
+
+def _text(path: Path, first: int, raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        line = first + raw[: error.start].count(b"\n")
+        raise HistoryError(
+            f"{path}: line {line}: byte 0x{raw[error.start]:02x} is not UTF-8; set data.encoding to what the file is "
+            'written in, such as "cp1252" or "latin-1"'
+        ) from error
 
 
 def _split(path: Path, line: Int64, text: pl.Series, n_fields: int, separator: str) -> Block:
     quotes = text.str.count_matches('"', literal=True).to_numpy()
+    foreign = text.str.contains(_FIELD, literal=True).to_numpy()
     plain = text.str.replace_all(separator, _FIELD, literal=True)
+    broken = quotes % 2 == 1
     if quotes.any():
-        quoted = np.flatnonzero((quotes > 0) & (quotes % 2 == 0))
-        resolved = [_FIELD.join(row) for row in csv.reader(text[quoted].to_list(), delimiter=separator)]
-        plain = plain.scatter(quoted, resolved)
+        quoted = np.flatnonzero((quotes > 0) & ~broken)
+        resolved = _resolve(text[quoted].to_list(), separator)
+        broken[quoted] = [row is None for row in resolved]
+        plain = plain.scatter(quoted, [row or "" for row in resolved])
     count = plain.str.count_matches(_FIELD, literal=True).to_numpy() + 1
     fields = plain.str.split_exact(_FIELD, n_fields - 1).struct.unnest().get_columns() if n_fields > 1 else [plain]
     block = Block(path, line, text, fields, np.ones(len(line), bool))
-    block.refuse(quotes % 2 == 1, "a quote that is not closed")
+    block.refuse(broken, "a quote that is not closed")
+    block.refuse(foreign, "a control character that separates fields")
     for n in np.unique(count[count != n_fields]).tolist():
         block.refuse(count == n, f"{n} field{'s' if n > 1 else ''} instead of {n_fields}")
     return block
+
+
+def _resolve(lines: list[str], separator: str) -> list[str | None]:
+    """Lines with quotes, their fields parted by ``_FIELD``; None for a line whose quotes cannot be resolved."""
+    try:
+        rows = list(csv.reader(lines, delimiter=separator))
+    except csv.Error:
+        rows = []
+    # A quote that is still open at the end of a line would take the next one with it.
+    if len(rows) == len(lines):
+        return [_FIELD.join(row) for row in rows]
+    return [_resolve_one(line, separator) for line in lines]
+
+
+def _resolve_one(line: str, separator: str) -> str | None:
+    try:
+        rows = list(csv.reader([line, ""], delimiter=separator))
+    except csv.Error:
+        return None
+    return _FIELD.join(rows[0]) if len(rows) == 2 else None

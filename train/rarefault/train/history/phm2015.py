@@ -48,11 +48,11 @@ def read_phm2015(config: Phm2015Config, base: Path, *, allow_incomplete: bool = 
     for device, plant in enumerate(plants):
         files = found[plant]
         if "a" in files:
-            _read_samples(files["a"], device, "c", SENSORS, draft)
+            _read_samples(files["a"], device, "c", SENSORS, draft, config.encoding)
         if "b" in files:
-            _read_samples(files["b"], device, "z", METERS, draft)
+            _read_samples(files["b"], device, "z", METERS, draft, config.encoding)
         if "c" in files:
-            _read_events(files["c"], device, round(config.time_shift_s * 1000), draft)
+            _read_events(files["c"], device, round(config.time_shift_s * 1000), draft, config.encoding)
     channels = sorted({name for piece in draft.pieces for name in piece.channels}, key=_channel_order)
     faults = [f"fault_{code}" for code in range(1, N_FAULTS + 1)]
     history = finish(
@@ -108,9 +108,9 @@ def _choose(
     return list(dict.fromkeys(asked))
 
 
-def _read_samples(path: Path, device: int, prefix: str, sensors: tuple[str, ...], draft: Draft) -> None:
+def _read_samples(path: Path, device: int, prefix: str, sensors: tuple[str, ...], draft: Draft, encoding: str) -> None:
     """Rows of (component or zone, time, values); one piece per component and block."""
-    for block in read_blocks(path, 2 + len(sensors)):
+    for block in read_blocks(path, 2 + len(sensors), encoding=encoding):
         unit = _whole_number(block, 0, "component" if prefix == "c" else "zone")
         time_ms = _time(block, 1, "time")
         columns = []
@@ -136,8 +136,8 @@ def _read_samples(path: Path, device: int, prefix: str, sensors: tuple[str, ...]
             )
 
 
-def _read_events(path: Path, device: int, shift_ms: int, draft: Draft) -> None:
-    for block in read_blocks(path, 3):
+def _read_events(path: Path, device: int, shift_ms: int, draft: Draft, encoding: str) -> None:
+    for block in read_blocks(path, 3, encoding=encoding):
         start_ms, end_ms = _time(block, 0, "start"), _time(block, 1, "end")
         block.report(draft.notes)
         left = refuse_reversed(block, start_ms, end_ms, draft.notes)

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import msgspec
+
 from rarefault.runtime.errors import HistoryError
-from rarefault.train.history.config import DataConfig, JournalConfig, Phm2015Config
+from rarefault.train.history.config import DataConfig, JournalConfig, Phm2015Config, Source, TogetherConfig
 from rarefault.train.history.data import History
 
 
@@ -20,19 +22,14 @@ def read_history(config: DataConfig, base: Path, *, strict: bool = False, allow_
     Raises:
         HistoryError: a file or a column is missing, nothing is in it, or ``strict`` found problems.
     """
-    # The readers import polars; configuration and arrays do not.
-    if isinstance(config, Phm2015Config):
-        from rarefault.train.history.phm2015 import read_phm2015
+    if isinstance(config, TogetherConfig):
+        from rarefault.train.history.together import together
 
-        history = read_phm2015(config, base, allow_incomplete=allow_incomplete)
-    elif isinstance(config, JournalConfig):
-        from rarefault.train.history.journal import read_journal
-
-        history = read_journal(config, base)
+        # What stands for no value in one source does so in all, as it will live.
+        sources = [msgspec.structs.replace(source, missing=config.missing) for source in config.sources]
+        history = together([_read(source, base, allow_incomplete=True) for source in sources], sources)
     else:
-        from rarefault.train.history.table import read_table
-
-        history = read_table(config, base)
+        history = _read(config, base, allow_incomplete=allow_incomplete)
     if not len(history) and not allow_incomplete:
         span = " between start and end" if config.start or config.end else ""
         lost = f"; {history.notes}" if len(history.notes) else ""
@@ -41,3 +38,18 @@ def read_history(config: DataConfig, base: Path, *, strict: bool = False, allow_
         found = "".join(f"\n  {note}" for note in problems)
         raise HistoryError(f"strict reading found {len(problems)} kind(s) of problems:{found}")
     return history
+
+
+def _read(config: Source, base: Path, *, allow_incomplete: bool) -> History:
+    # The readers import polars; configuration and arrays do not.
+    if isinstance(config, Phm2015Config):
+        from rarefault.train.history.phm2015 import read_phm2015
+
+        return read_phm2015(config, base, allow_incomplete=allow_incomplete)
+    if isinstance(config, JournalConfig):
+        from rarefault.train.history.journal import read_journal
+
+        return read_journal(config, base)
+    from rarefault.train.history.table import read_table
+
+    return read_table(config, base)

@@ -1,4 +1,8 @@
-"""A label per sample to events: each run of one label over a device's samples."""
+"""A label per sample to events: each run of one label over a device's samples.
+
+A label holds until another sample says something else, as a state does, but for no longer than a device's samples are
+apart as a rule: nobody knows when it changed during a silence. After a device's last sample nothing is said.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +32,7 @@ class Labels:
 
 
 def label_runs(pieces: list[Labels], names: list[str], fault_of: Callable[[str], int]) -> EventPiece:
-    """Events from the first to the last sample of each run of one fault.
+    """Events from the first sample of each run of one fault to what ends it.
 
     Args:
         pieces: the labels of all samples, in the order of the files.
@@ -40,6 +44,7 @@ def label_runs(pieces: list[Labels], names: list[str], fault_of: Callable[[str],
     label = np.concatenate([piece.label for piece in pieces])
     fault = np.array([fault_of(name) for name in names], np.int32)[label]
     order = np.lexsort((time_ms, device))
+    hold_ms = _usual_steps(device[order], time_ms[order])
     order = order[fault[order] != SILENT]
     device, time_ms, fault = device[order], time_ms[order], fault[order]
     change = (np.diff(device) != 0) | (np.diff(fault) != 0)
@@ -47,4 +52,19 @@ def label_runs(pieces: list[Labels], names: list[str], fault_of: Callable[[str],
     last = np.r_[first[1:], len(order)] - 1 if len(order) else first
     run = fault[first] >= 0
     first, last = first[run], last[run]
-    return EventPiece(device[first], time_ms[first], time_ms[last], fault[first])
+    after = np.minimum(last + 1, len(order) - 1)
+    goes_on = device[after] == device[last]
+    held = np.minimum(time_ms[after] - time_ms[last], hold_ms[device[last]])
+    return EventPiece(device[first], time_ms[first], time_ms[last] + np.where(goes_on, held, 0), fault[first])
+
+
+def _usual_steps(device: Int32, time_ms: Int64) -> Int64:
+    """Median distance of each device's samples (sorted by device, then time), milliseconds, by number."""
+    steps = np.zeros(int(device.max(initial=-1)) + 1, np.int64)
+    step, same = np.diff(time_ms), np.diff(device) == 0
+    moved = same & (step > 0)
+    owner, step = device[1:][moved], step[moved]
+    bounds = np.flatnonzero(np.r_[True, np.diff(owner) != 0, True]) if len(owner) else np.zeros(1, np.int64)
+    for a, b in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+        steps[owner[a]] = int(np.median(step[a:b]))
+    return steps

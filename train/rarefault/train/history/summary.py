@@ -9,11 +9,15 @@ from rarefault.runtime.grid import Grid
 from rarefault.runtime.manifest import GridSpec
 from rarefault.runtime.times import format_ms
 from rarefault.train.history.borders import border_finding
+from rarefault.train.history.codes import code_finding
 from rarefault.train.history.data import Bool, Events, History, Int32, Int64
 from rarefault.train.history.labels import event_time_ms, label_bins
+from rarefault.train.history.notes import Note
 
 #: Samples or bins handled at a time, so that memory stays that of the history itself.
 CHUNK = 1 << 18
+#: Channels and classes that are named one by one where something is wrong with many.
+MOST_NAMED = 8
 
 
 class DeviceSummary(msgspec.Struct, kw_only=True):
@@ -64,12 +68,21 @@ class ClassSummary(msgspec.Struct, kw_only=True):
     """Share of the bins."""
 
 
+class PartSummary(msgspec.Struct, kw_only=True):
+    """How often something was found at one channel or device, and the first of them."""
+
+    count: int
+    example: str
+
+
 class NoteSummary(msgspec.Struct, kw_only=True):
     """Something that was wrong in the files."""
 
     kind: str
     count: int
     example: str
+    parts: dict[str, PartSummary] = {}
+    """Of each channel, device or word that it was found at."""
 
 
 class HistorySummary(msgspec.Struct, kw_only=True):
@@ -123,10 +136,15 @@ def summarise(
         devices=_devices(history, grid, counted, span_ms),
         channels=channels,
         classes=classes,
-        notes=[NoteSummary(kind=note.kind, count=note.count, example=note.example) for note in history.notes],
+        notes=[_note(note) for note in history.notes],
         findings=_findings(history, grid, channels, classes, folds, block_s),
         unlabelled_bins=counted.unlabelled,
     )
+
+
+def _note(note: Note) -> NoteSummary:
+    parts = {name: PartSummary(count=count, example=example) for name, (count, example) in note.parts.items()}
+    return NoteSummary(kind=note.kind, count=note.count, example=note.example, parts=parts)
 
 
 def overlapping(events: Events) -> Bool:
@@ -276,6 +294,31 @@ def _classes(history: History, bins: Int64) -> list[ClassSummary]:
     return summaries
 
 
+def majority_finding(name: str, share: float) -> str:
+    """Why a fault that covers more than half of the time is refused, and the mends."""
+    return (
+        f"fault {name!r} covers {share:.0%} of the labelled time, more than all else together: if it is a word for "
+        f'normal, set data.normal = ["{name}"], with all other such words; if machines were faulty most of the time, '
+        "data.mostly_faulty = true"
+    )
+
+
+def _empty_channels(channels: list[ChannelSummary]) -> list[str]:
+    """A sentence for each channel that carries no information; one for all where they are many."""
+    found = []
+    for finding in ("never reported", "constant"):
+        own = [channel for channel in channels if channel.finding == finding]
+        if len(own) > MOST_NAMED:
+            names = ", ".join(channel.name for channel in own[:MOST_NAMED])
+            more = len(own) - MOST_NAMED
+            found.append(f"{len(own)} channels are {finding}: {names} and {more} more: they carry no information")
+            continue
+        for channel in own:
+            value = "" if channel.minimum is None else f" ({channel.minimum:g})"
+            found.append(f"channel {channel.name} is {finding}{value}: it carries no information")
+    return found
+
+
 def _findings(
     history: History,
     grid: GridSpec,
@@ -290,12 +333,17 @@ def _findings(
         found.append("there are no samples: a fault log alone can be described, not learnt from")
     if at_borders := border_finding(history, grid):
         found.append(at_borders)
+    if codes := code_finding(history):
+        found.append(codes)
+    found += [
+        majority_finding(item.name, item.proportion)
+        for item in classes[1:]
+        if item.proportion and item.proportion > 0.5
+    ]
     if len(classes) == 1:
         found.append("there is no fault: nothing can be learnt from this history")
-    for channel in channels:
-        if channel.finding:
-            value = "" if channel.minimum is None else f" ({channel.minimum:g})"
-            found.append(f"channel {channel.name} is {channel.finding}{value}: it carries no information")
+    found += _empty_channels(channels)
+    few, unseen = [], []
     for number, fault in enumerate(classes[1:], 1):
         own = history.events.fault == number
         if block_s is None:
@@ -304,10 +352,16 @@ def _findings(
             duration_s = (history.events.end_ms - history.events.start_ms)[own] / 1000
             dealt, unit = int(np.maximum(duration_s // block_s, 1).sum()), "event(s) or blocks of long events"
         if dealt < folds:
-            found.append(
+            few.append(
                 f"class {fault.name} has {dealt} {unit}, fewer than the {folds} folds: "
                 "some parts of the split will lack it"
             )
         if fault.bins == 0:
-            found.append(f"class {fault.name} labels no bin of the grid: its events lie where others win or no data is")
+            unseen.append(
+                f"class {fault.name} labels no bin of the grid: its events lie where others win or no data is"
+            )
+    for sentences in (few, unseen):
+        found += sentences[:MOST_NAMED]
+        if len(sentences) > MOST_NAMED:
+            found.append(f"and so {len(sentences) - MOST_NAMED} more classes")
     return found

@@ -41,6 +41,11 @@ def colour(c: int) -> str:
     return COLOURS[0] if c == 0 else COLOURS[1 + (c - 1) % (len(COLOURS) - 1)]
 
 
+def _name(text: str) -> str:
+    """A name that stands there as it is: no formula between dollars, and no label that legends leave out."""
+    return (" " if text.startswith("_") else "") + text.replace("$", r"\$")
+
+
 def _svg(figure: Figure) -> str:
     out = io.StringIO()
     figure.savefig(out, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": "rarefault"})
@@ -64,7 +69,7 @@ def class_balance(windows: dict[str, dict[str, int]]) -> str:
             share = [100 * counts[name] / total for name in names]
             ax.bar(x + (i - 1) * 0.27, share, 0.25, label=part, color=("#3b4252", "#88a0c4", "#d08770")[i])
         ax.set_yscale("log")
-        ax.set_xticks(x, names)
+        ax.set_xticks(x, list(map(_name, names)))
         ax.set_ylabel("% of windows")
         ax.legend(frameon=False, ncols=3)
         return _svg(figure)
@@ -74,6 +79,7 @@ def confusion(counts: list[list[int]], classes: tuple[str, ...]) -> str:
     """Confusion matrix, coloured by the share of each row."""
     with mpl.rc_context({**_STYLE, "axes.grid": False}):
         table = np.asarray(counts)
+        classes = tuple(map(_name, classes))
         columns = list(classes)
         figure, ax = _figure(1.4 + 0.62 * len(columns), 0.9 + 0.48 * len(classes))
         share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
@@ -96,7 +102,7 @@ def precision_recall(label: Int64, posterior: Float64, classes: tuple[str, ...])
         for c, name in enumerate(classes):
             if (label == c).any():
                 precision, recall, _ = precision_recall_curve(label == c, posterior[:, c])
-                ax.step(recall, precision, where="post", label=name, color=colour(c), lw=1.6)
+                ax.step(recall, precision, where="post", label=_name(name), color=colour(c), lw=1.6)
         ax.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.03))
         ax.legend(frameon=False, fontsize=8)
         return _svg(figure)
@@ -151,8 +157,8 @@ def contributions(given: Float64, faults: list[str], channels: tuple[str, ...]) 
     with mpl.rc_context({**_STYLE, "axes.grid": False}):
         figure, ax = _figure(1.6 + 0.42 * len(chosen), 0.9 + 0.34 * len(faults))
         image = ax.imshow(given[:, chosen], cmap="Blues", vmin=0, aspect="auto")
-        ax.set_xticks(range(len(chosen)), [channels[c] for c in chosen], rotation=60, ha="right")
-        ax.set_yticks(range(len(faults)), faults)
+        ax.set_xticks(range(len(chosen)), [_name(channels[c]) for c in chosen], rotation=60, ha="right")
+        ax.set_yticks(range(len(faults)), list(map(_name, faults)))
         figure.colorbar(image, ax=ax, pad=0.02)
         return _svg(figure)
 

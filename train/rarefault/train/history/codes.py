@@ -1,0 +1,77 @@
+"""Values that look like codes for "no value": the extremes of a channel, far outside of all else that it holds."""
+
+import re
+
+import numpy as np
+
+from rarefault.train.history.data import Float64, History
+
+#: A code that nobody knows stands at least so often, and is so many times larger than all other values.
+OFTEN, LARGER = 3, 10
+#: Channels and codes that a sentence names.
+MOST = 5
+
+_LIMITS = {float(n) for bits in (16, 32, 64) for n in (2 ** (bits - 1) - 1, -(2 ** (bits - 1)), 2**bits - 1)}
+_KNOWN = frozenset(_LIMITS | {-999.25, 1e20, -1e20, 1e30, -1e30, float(np.finfo(np.float32).max)})
+_NINES = re.compile(r"-?9{3,}(\.9*|\.0)?")
+
+
+def code_finding(history: History) -> str | None:
+    """A sentence that names the codes, where they are and how often; None where there is none."""
+    found: dict[float, list[tuple[str, int]]] = {}
+    for i, name in enumerate(history.channels):
+        for code, count in codes_of(history.values[:, i]).items():
+            found.setdefault(code, []).append((name, count))
+    if not found:
+        return None
+    codes = sorted(found, key=lambda code: -sum(count for _, count in found[code]))
+    places = []
+    for code in codes[:MOST]:
+        shown = ", ".join(f"{name} ({count} time{'s' if count > 1 else ''})" for name, count in found[code][:MOST])
+        more = f" and {len(found[code]) - MOST} more channels" if len(found[code]) > MOST else ""
+        places.append(f"{_text(code)} in {shown}{more}")
+    more = f"; and {len(codes) - MOST} more such values" if len(codes) > MOST else ""
+    return (
+        f"values like codes for 'no value', far outside of all others of their channel: {'; '.join(places)}{more}; if "
+        f"that is what they are, set data.missing = [{', '.join(map(_text, codes[:MOST]))}]"
+    )
+
+
+def codes_of(value: Float64) -> dict[float, int]:
+    """The codes of one channel (values [M], NaN where missing), and how often each stands there.
+
+    A code is a value that devices write for "no value" (-9999, 65535) and that is further from all other values than
+    these are from each other, or an extreme that stands there repeatedly and is ten times larger than all else.
+    """
+    value = value[~np.isnan(value)]
+    known: dict[float, int] = {}
+    while len(value):
+        ends = {float(value.min()), float(value.max())}
+        codes = [end for end in ends if _looks_like_code(end)]
+        if not codes:
+            break
+        for code in codes:
+            known[code] = int((value == code).sum())
+            value = value[value != code]
+    if not len(value):
+        return {}
+    low, high = float(value.min()), float(value.max())
+    found = {
+        code: count
+        for code, count in known.items()
+        if max(low - code, code - high) > max(high - low, abs(code) / LARGER)
+    }
+    for end in {low, high}:
+        rest = value[value != end]
+        count = len(value) - len(rest)
+        if count >= OFTEN and len(rest) and abs(end) > LARGER * np.abs(rest).max() > 0:
+            found[end] = count
+    return found
+
+
+def _looks_like_code(value: float) -> bool:
+    return value in _KNOWN or _NINES.fullmatch(repr(value)) is not None
+
+
+def _text(value: float) -> str:
+    return str(int(value)) if value == int(value) and abs(value) < 2**64 else repr(value)

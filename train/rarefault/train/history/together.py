@@ -1,0 +1,131 @@
+"""Several sources as one history: tables of the past and the journals since, sites of one fleet."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+
+from rarefault.runtime.errors import HistoryError
+from rarefault.runtime.times import format_ms
+from rarefault.train.history.config import Source
+from rarefault.train.history.data import (
+    NO_UNIT,
+    NORMAL,
+    Events,
+    Float64,
+    History,
+    Int32,
+    Stretches,
+    fingerprint,
+)
+from rarefault.train.history.event_log import natural
+from rarefault.train.history.notes import LACKING_CHANNELS, ReadNotes
+
+
+def together(histories: Sequence[History], sources: Sequence[Source]) -> History:
+    """Histories of several sources as one, in the channels, classes and counters of all of them.
+
+    Args:
+        histories: what was read.
+        sources: what from, for messages and for the order of the faults.
+
+    Raises:
+        HistoryError: two of them hold the same channels of one device at the same time.
+    """
+    _check_apart(histories, sources)
+    channels = tuple(dict.fromkeys(name for history in histories for name in history.channels))
+    found = {name for history in histories for name in history.classes[1:]}
+    ordered = [name for source in sources for name in getattr(source, "faults", ())]
+    classes = (NORMAL, *(name for name in dict.fromkeys([*ordered, *sorted(found, key=natural)]) if name in found))
+    counters = tuple(dict.fromkeys(name for history in histories for name in history.counters))
+    merged = merge([_widened(history, channels, classes, counters) for history in histories])
+    for history, source in zip(histories, sources, strict=True):
+        lacking = [name for name in channels if name not in history.channels]
+        if lacking:
+            first = f"{', '.join(source.places)} has no {lacking[0]!r}"
+            merged.notes.add(LACKING_CHANNELS, len(lacking), first, problem=False)
+    return merged
+
+
+def _widened(
+    history: History, channels: tuple[str, ...], classes: tuple[str, ...], counters: tuple[str, ...]
+) -> History:
+    """The history in more channels, classes and counters than it has."""
+    values: Float64 = np.full((len(history), len(channels)), np.nan)
+    values[:, [channels.index(name) for name in history.channels]] = history.values
+    place = np.array([classes.index(name) for name in history.classes], np.int32)
+    events = replace(history.events, fault=place[history.events.fault])
+    return replace(history, channels=channels, classes=classes, counters=counters, values=values, events=events)
+
+
+def _check_apart(histories: Sequence[History], sources: Sequence[Source]) -> None:
+    """HistoryError where two sources hold the same channel of one device over the same time."""
+    spans: dict[tuple[str, str], list[tuple[int, int, int]]] = {}
+    for number, history in enumerate(histories):
+        by_device = np.argsort(history.device, kind="stable")  # each device's samples stay in order of time
+        stops = np.cumsum(np.bincount(history.device, minlength=len(history.devices)))
+        for device, rows in zip(history.devices, np.split(by_device, stops[:-1]), strict=True):
+            there, time_ms = ~np.isnan(history.values[rows]), history.time_ms[rows]
+            for i in np.flatnonzero(there.any(axis=0)).tolist():
+                first, last = int(there[:, i].argmax()), len(rows) - 1 - int(there[::-1, i].argmax())
+                span = (int(time_ms[first]), int(time_ms[last]), number)
+                spans.setdefault((device, history.channels[i]), []).append(span)
+    for (device, channel), found in spans.items():
+        found.sort()
+        for (_, end, one), (start, _, other) in pairwise(found):
+            if start <= end:
+                earlier, later = (", ".join(sources[number].places) for number in (one, other))
+                raise HistoryError(
+                    f"data.sources: {earlier} holds {channel!r} of {device!r} until {format_ms(end)}, {later} from "
+                    f"{format_ms(start)} on: set end of the one or start of the other, so that each time is in one of "
+                    "them alone"
+                )
+
+
+def merge(histories: Sequence[History]) -> History:
+    """Histories of the same channels and classes as one; devices of one name are one device.
+
+    The rule for overlapping events, and which fault is the rarest, are those of the first.
+    """
+    if len(histories) == 1:
+        return histories[0]
+    first = histories[0]
+    devices = tuple(dict.fromkeys(name for history in histories for name in history.devices))
+    units = tuple(dict.fromkeys(name for history in histories for name in history.units))
+    slots = [np.array([devices.index(name) for name in history.devices], np.int32) for history in histories]
+    pairs = list(zip(histories, slots, strict=True))
+    device = np.concatenate([slot[history.device] for history, slot in pairs])
+    time_ms = np.concatenate([history.time_ms for history in histories])
+    order = np.argsort(time_ms, kind="stable")
+    notes = ReadNotes()
+    for history in histories:
+        notes.take(history.notes)
+    logs, silent = [history.events for history in histories], [history.unlabelled for history in histories]
+    return replace(
+        first,
+        devices=devices,
+        device=device[order],
+        time_ms=time_ms[order],
+        values=np.concatenate([history.values for history in histories])[order],
+        events=Events(
+            np.concatenate([slot[history.events.device] for history, slot in pairs]),
+            np.concatenate([log.start_ms for log in logs]),
+            np.concatenate([log.end_ms for log in logs]),
+            np.concatenate([log.fault for log in logs]),
+            np.concatenate([_places(units, h.units, h.events.unit) for h in histories]),
+        ),
+        unlabelled=Stretches(
+            np.concatenate([slot[history.unlabelled.device] for history, slot in pairs]),
+            np.concatenate([one.start_ms for one in silent]),
+            np.concatenate([one.end_ms for one in silent]),
+        ),
+        notes=notes,
+        fingerprint=fingerprint(tuple(history.fingerprint for history in histories), (), (), ()),
+        units=units,
+    )
+
+
+def _places(units: tuple[str, ...], own: tuple[str, ...], unit: Int32) -> Int32:
+    """Numbers of a history's units among those of all, [V]."""
+    return np.array([*(units.index(name) for name in own), NO_UNIT], np.int32)[unit]
