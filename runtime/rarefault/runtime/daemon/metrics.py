@@ -180,6 +180,7 @@ class MetricsPage:
         if path not in ("/healthz", "/readyz"):
             start_response("404 Not Found", [("Content-Type", "text/plain")])
             return [b"there is /metrics, /healthz and /readyz\n"]
-        problems = [problem.text for problem in self._health() if problem.sick or path == "/readyz"]
-        start_response("503 Service Unavailable" if problems else "200 OK", [("Content-Type", "application/json")])
-        return [msgspec.json.encode({"ok": not problems, "problems": problems}) + b"\n"]
+        found = [problem for problem in self._health() if problem.sick or path == "/readyz"]
+        well = all(problem.past for problem in found)
+        start_response("200 OK" if well else "503 Service Unavailable", [("Content-Type", "application/json")])
+        return [msgspec.json.encode({"ok": well, "problems": [problem.text for problem in found]}) + b"\n"]

@@ -589,13 +589,13 @@ class Service:
         if not self.link.ready:
             problems.append(Problem(f"no connection to broker {self.setup.config.broker.url}"))
         if self.link.lost:
-            problems.append(Problem(self.link.lost))
+            problems.append(Problem(self.link.lost, past=True))
         if self.keeper.trouble:
             problems.append(Problem(self.keeper.trouble, impairs=True))
         if self._clock_problem:
             problems.append(Problem(self._clock_problem, impairs=True))
         if self.keeper.loss:
-            problems.append(Problem(self.keeper.loss))
+            problems.append(Problem(self.keeper.loss, past=True))
         if self._stalled:
             problems.append(Problem("the broker confirms nothing"))
         if self._acceptance.problem:
