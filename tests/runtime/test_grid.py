@@ -106,9 +106,7 @@ class PlainDevice:
         if index >= self.begin or any(a <= index <= z for a, z in self.stretches):
             return False
         count, first, newest = self.strays
-        if count > 1 and abs(time - newest) > gap:
-            self.strays = (count - 1, first, newest)
-        elif not count or abs(time - newest) > gap:
+        if not count or abs(time - newest) > gap:
             self.strays = (1, time, time)
         elif time > newest:
             self.strays = (count + 1, first, time)

@@ -347,10 +347,8 @@ class _Walk:
         if index >= self.begin or any(a <= index <= z for a, z in self.stretches):
             return False
         gap_ms = self.clocks.gap_ms
-        agrees = abs(time_ms - self.stray_newest_ms) <= gap_ms
-        if self.strays > 1 and not agrees:
-            self.strays -= 1  # one that is far off weighs as much as one of the others, and no more
-        elif not self.strays or not agrees:
+        # One that is far off begins the count anew: so it does not matter if a part of the samples comes again.
+        if not self.strays or abs(time_ms - self.stray_newest_ms) > gap_ms:
             self.strays, self.stray_first_ms, self.stray_newest_ms = 1, time_ms, time_ms
         elif time_ms > self.stray_newest_ms:
             self.strays, self.stray_newest_ms = self.strays + 1, time_ms
