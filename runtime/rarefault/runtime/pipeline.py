@@ -165,7 +165,7 @@ class Pipeline:
                 slots = np.array([restart.device for restart in restarts])
                 alarms = self.decision.silence(slots, np.array([restart.to_ms for restart in restarts]))
                 parts[-1].alarms.extend(alarms)
-        return parts[0] if len(parts) == 1 else _joined(parts)
+        return parts[0] if len(parts) == 1 else joined(parts)
 
     def _judge(self, bins: Bins, *, explained: bool) -> Verdicts:
         windows = self.streams.push(bins)
@@ -270,8 +270,8 @@ def device_clocks(snapshot: bytes) -> dict[str, DeviceClock]:
     return {names[slot]: DeviceClock(newest, heard, late, slot in muted) for slot, newest, heard, late in columns}
 
 
-def _joined(parts: list[Verdicts]) -> Verdicts:
-    """The verdicts of several parts of a push, sorted by device; those of one device stay in their order."""
+def joined(parts: list[Verdicts]) -> Verdicts:
+    """The verdicts of several pushes that followed each other, sorted by device; those of one stay in their order."""
     device = np.concatenate([part.device for part in parts])
     order = np.argsort(device, kind="stable")
 

@@ -10,7 +10,7 @@ from rarefault.runtime.engine import Step
 from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.grid import Bool, Int64
 from rarefault.runtime.manifest import Manifest
-from rarefault.runtime.pipeline import Pipeline, Verdicts
+from rarefault.runtime.pipeline import Pipeline, Verdicts, joined
 from rarefault.train.cluster import run_all
 from rarefault.train.conformal import coverages, event_of
 from rarefault.train.events import score_events
@@ -106,7 +106,7 @@ def run_groups(
         tasks = [_Group(part, manifest, cluster.load_step, model_id, explained) for part in parts]
         done = dict(run_all(_run_group, tasks, cluster.address, cluster.cpus))
         found = [done[number] for number in range(len(tasks))]
-    return _joined(found)
+    return joined(found)
 
 
 def _run_group(group: _Group) -> Verdicts:
@@ -139,16 +139,7 @@ def run_pipeline(
         pipeline.push(slots[history.device[part]], history.time_ms[part], values[part], explained=True)
         for part in (slice(at, at + EXPLAINED_AT_ONCE) for at in range(0, max(len(history), 1), EXPLAINED_AT_ONCE))
     ]
-    return parts[0] if len(parts) == 1 else _joined(parts)
-
-
-def _joined(parts: list[Verdicts]) -> Verdicts:
-    """The verdicts of pushes that followed each other, as if it had been one."""
-    names = ("device", "end_ms", "fresh", "log_prob", "posterior", "fault", "score")
-    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    order = np.lexsort((columns["end_ms"], columns["device"]))
-    alarms = [alarm for part in parts for alarm in part.alarms]
-    return Verdicts(**{name: column[order] for name, column in columns.items()}, alarms=alarms)
+    return parts[0] if len(parts) == 1 else joined(parts)
 
 
 def evaluate(
