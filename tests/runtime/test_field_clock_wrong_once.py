@@ -114,6 +114,18 @@ def test_an_old_backlog_moves_nothing(model: LoadedModel) -> None:
     assert pipeline.grid.restarts == 0
 
 
+@pytest.mark.parametrize("at", [210, 215, 331, 345, 362, 375])
+def test_what_comes_again_changes_nothing(model: LoadedModel, at: int) -> None:
+    """A broker's death in the middle of it, after which the last samples are sent again: the same verdicts."""
+    rows = [(d, t + DAY_MS if d == 0 and 100 <= (t - BEGIN_MS) // 5_000 < 160 else t, v) for d, t, v in stream(300)]
+    rows = [row for row in rows if not 168 <= (row[1] - BEGIN_MS) // 5_000 < 200]  # a gap while it is late
+    plain, again = new_pipeline(model), new_pipeline(model)
+    whole = contents(push(plain, rows), model)
+    assert plain.grid.restarts == 1
+    assert contents(push(again, [*rows[:at], *rows[at - 150 : at], *rows[at:]], size=9), model) == whole
+    assert again.grid.restarts == 1
+
+
 def payload(row: Row) -> bytes:
     _, time_ms, values = row
     return json.dumps({"time": time_ms, "values": dict(zip(("c1.S1", "c1.S2", "z1.E1"), values, strict=True))}).encode()
