@@ -43,7 +43,9 @@ def test_trees_alone_need_two_classes(write_plant: Callable[..., Path], tmp_path
     rows = "".join(f"{device},{start},{end},stuck\n" for device in ("d0", "d1"))
     (tmp_path / "events.csv").write_text(f"device,start,end,fault\n{rows}", encoding="utf-8")
     with pytest.raises(HistoryError, match="of one class, so there is nothing for the trees to tell apart"):
-        train(load_train_config(config, {"model.network": False}), tmp_path, tmp_path / "run")
+        train(
+            load_train_config(config, {"model.network": False, "data.mostly_faulty": True}), tmp_path, tmp_path / "run"
+        )
 
 
 def test_without_network_and_filter_a_belief_is_carried_that_nothing_asks(plant: Path, tmp_path: Path) -> None:
