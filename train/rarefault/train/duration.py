@@ -34,7 +34,7 @@ MORE = 3
 STAGES = {
     "fit": "network",
     "trees": "trees",
-    "cross fit": "models without some of the blocks",
+    "cross fit": "models that hold out blocks",
     "learn again": "learning again",
 }
 
