@@ -302,7 +302,7 @@ class Run:
 
     def _clock_ahead(self, *_clients: Client) -> None:
         """The gateway is a day ahead for a moment, and the daemon notices both ways."""
-        self._keep_up(self._until - 2 * SPARE)  # it is up
+        self._wait(lambda: self.daemon.has_said("connected to broker"))  # it is up, and has seen the clock as it was
         self._step(86_400)
         time.sleep(self.rng.uniform(0.3, 1.5))
         self._step(0)

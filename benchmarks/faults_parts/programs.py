@@ -125,11 +125,18 @@ class Process:
     log: Path
     environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = field(default=None)
+    before: int = 0
+    """Bytes of its log of before the present start."""
 
     def start(self) -> None:
         """Start it."""
         with self.log.open("ab") as log:
+            self.before = log.tell()
             self.process = subprocess.Popen(self.command, stdout=log, stderr=log, env=os.environ | self.environment)
+
+    def has_said(self, words: str) -> bool:
+        """Whether it has said something since its start."""
+        return words.encode() in self.log.read_bytes()[self.before :]
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> int:
         """End it, and return its exit code: not that of the signal where it had ended by itself."""

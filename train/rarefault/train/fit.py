@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -178,7 +178,7 @@ def rehearse(model: LRConvLSTM, train: LabelledWindows, validation: LabelledWind
     course.run(0, batches=count)
     batch_s = (time.perf_counter() - started) / count
     most = min(len(validation), JUDGED)
-    head = replace(validation, label=validation.label[:most], segment=validation.segment[:most])
+    head = validation.head(most)
     started = time.perf_counter()
     serve(model, head)
     judge_s = (time.perf_counter() - started) / most * len(validation)

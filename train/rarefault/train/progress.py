@@ -58,7 +58,7 @@ class TrainingProgress:
         )
 
     def _expect(self, estimate: Estimate) -> None:
-        self._console.print(str(estimate), highlight=False, soft_wrap=True)
+        self._console.print(str(estimate), soft_wrap=True)
 
     def _set_left(self, seconds: float) -> None:
         self._left = f" (about {duration(seconds)} left)" if seconds >= 1 else ""

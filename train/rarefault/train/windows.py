@@ -1,6 +1,6 @@
 """From a part of the history to labelled windows, through the runtime's own grid and streams."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -50,6 +50,12 @@ class LabelledWindows:
         _, first = np.unique(event, return_index=True)
         label = self.label[first]
         return np.bincount(label[label >= 0], minlength=n_classes)
+
+    def head(self, most: int) -> "LabelledWindows":
+        """The first windows, without what is known of units."""
+        cut = self.windows
+        first = {name: getattr(cut, name)[:most] for name in ("device", "end_index", "fresh", "end_row")}
+        return LabelledWindows(replace(cut, **first), self.label[:most], self.segment[:most], self.stride)
 
     def rows(self) -> Tensor:
         """The bins that all windows are cut from, [R, C]."""

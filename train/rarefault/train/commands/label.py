@@ -83,7 +83,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         nargs="+",
         default=[],
-        help="names in the log that mean no fault, as 'normal' does (default: normal 0)",
+        help="names in the log that mean no fault (default: the usual words for it, such as normal and ok)",
     )
     parser.add_argument("--encoding", metavar="NAME", default="utf-8", help="of the log's text, such as cp1252")
     parser.add_argument(

@@ -143,7 +143,7 @@ def _check_times(history: "History", telemetry: "TelemetryConfig", console: "Con
         )
         if count == len(history):
             raise UsageError(sentence)
-        console.print(f"note: {sentence}", style="yellow", markup=False, highlight=False)
+        console.print(f"note: {sentence}", style="yellow")
 
 
 def _read(args: argparse.Namespace) -> "History":
