@@ -93,6 +93,7 @@ class Connection:
         refused: why the broker did not accept the connection, if so.
         ended: why the connection ended, None while it has not.
         subscribed: QoS granted for each topic filter, or why it was refused; None before the answer.
+        unsubscribed: whether the broker has confirmed that topics were left.
         confirmations: received and not yet taken.
         dropped: QoS 0 messages that were dropped because nobody took them in time.
         overflowed: whether messages of QoS 1 came that could not be kept; they come again on another connection.
@@ -116,6 +117,7 @@ class Connection:
         self.refused: str | None = None
         self.ended: str | None = None
         self.subscribed: list[int | str] | None = None
+        self.unsubscribed = False
         self._messages = messages
         self.confirmations: list[Confirmation] = []
         self.dropped = 0
@@ -152,6 +154,7 @@ class Connection:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
+        client.on_unsubscribe = self._on_unsubscribe
         client.on_message = self._on_message
         return client
 
@@ -273,6 +276,7 @@ class Connection:
 
     def unsubscribe(self, topic_filters: list[str]) -> None:
         """Leave topics."""
+        self.unsubscribed = False
         self._client.unsubscribe(topic_filters)
 
     def acknowledge(self, messages: Iterable[Message]) -> None:
@@ -331,6 +335,9 @@ class Connection:
             self.abandon("the broker's answer to the subscription is malformed")
             return
         self.subscribed = [str(reason) if reason.is_failure else reason.value for reason in reasons]
+
+    def _on_unsubscribe(self, *_: Any) -> None:
+        self.unsubscribed = True
 
     def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
         """What was left to paho."""

@@ -73,6 +73,7 @@ class Link:
         self.sessions_lost = 0
         self._lost, self._lost_at = "", -LOST_S
         self._before: Session | None = None  # what the broker should have
+        self._stale: tuple[str, ...] = ()  # what it is to leave
         self.introduce(Names(config.publish.runtime_name, config.client_id), None)
         # Telemetry, and feedback where the daemon listens to it.
         self._filters: list[tuple[str, int]] = [(config.telemetry.subscription, config.telemetry.qos)]
@@ -310,13 +311,14 @@ class Link:
                 # What the broker has no acknowledgement of comes again; without a session it would not.
                 number = connection.number
                 self._messages.keep(lambda message: message.connection == number or not message.qos)
-                self._unsubscribe(connection)
             else:
                 self._miss_session()
             # A session remembers its subscription, but that may be of an earlier configuration, or not have arrived.
             self._subscribed = self._subscribed and connection.session_present
             if not self._subscribed:
                 connection.subscribe(self._filters)
+            if connection.session_present:
+                self._unsubscribe(connection)
             # After the subscription, so that whoever waits for ``online`` may send telemetry at once.
             self._said = self._status
             connection.publish(self._status_topic, self._status, qos=1, retain=True)
@@ -344,18 +346,28 @@ class Link:
                     self._who,
                 )
             self._ever_subscribed = self._subscribed = True
-            filters = tuple(filter_ for filter_, _ in self._filters)
-            self.session = self._before = Session(self._config.broker.url, self._identity.client_id, filters)
+            self._remember(self._stale)
+        if self._stale and connection.unsubscribed:
+            self._stale = ()
+            self._remember(())
+
+    def _remember(self, stale: tuple[str, ...]) -> None:
+        """What the broker keeps, as far as it has confirmed it."""
+        filters = tuple(filter_ for filter_, _ in self._filters)
+        self.session = self._before = Session(self._config.broker.url, self._identity.client_id, filters + stale)
 
     def _unsubscribe(self, connection: Connection) -> None:
-        """Leave what the session is subscribed to by an earlier configuration: it would bring telemetry twice."""
+        """Leave what the session is subscribed to by an earlier configuration: it would bring telemetry twice.
+
+        After the subscription to what is wanted, so that nothing falls between; and again on the next connection, where
+        this one does not last until the broker has confirmed it.
+        """
         wanted = {filter_ for filter_, _ in self._filters}
-        stale = [filter_ for filter_ in (self._before.filters if self._before else ()) if filter_ not in wanted]
-        if stale:
-            log.info(
-                "the session is still subscribed to %s, which is not wanted any more: unsubscribed", ", ".join(stale)
-            )
-            connection.unsubscribe(stale)
+        self._stale = tuple(f for f in (self._before.filters if self._before else ()) if f not in wanted)
+        if self._stale:
+            names = ", ".join(self._stale)
+            log.info("the session is still subscribed to %s, which is not wanted any more: unsubscribed", names)
+            connection.unsubscribe(list(self._stale))
 
     def _miss_session(self) -> None:
         """Say it where the broker does not have the session that there was."""
