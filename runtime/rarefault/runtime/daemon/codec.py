@@ -278,7 +278,8 @@ def _collect(
             elif value is not None:
                 raise RejectionError(Reason.BAD_VALUE, f"{quote(name)} must be an object, got {quote(value)}")
         elif value is not None:
-            if type(value) not in (float, int, bool):  # a Boolean is 1 or 0, as in a history
+            kind = type(value)  # a Boolean is 1 or 0, as in a history
+            if kind is not float and kind is not int and kind is not bool:
                 raise RejectionError(Reason.BAD_VALUE, f"channel {quote(name)} is {quote(value)}, not a number")
             # Written so that NaN fails it, too; an integer of any size compares exactly.
             if not -LARGEST_VALUE <= value <= LARGEST_VALUE:
