@@ -13,7 +13,7 @@ from rarefault.runtime.errors import ConfigError, HistoryError
 from rarefault.runtime.settings import from_mapping
 from rarefault.train.config import load_train_config
 from rarefault.train.history import History, TogetherConfig, read_history
-from rarefault.train.history.notes import LACKING_CHANNELS, NAMED_MISSING
+from rarefault.train.history.notes import COMMON_EVENTS, LACKING_CHANNELS, NAMED_MISSING
 from rarefault.train.material import load_material
 from rarefault.train.run_directory import RunDirectory
 
@@ -147,6 +147,18 @@ def test_describe_train_and_read_again(folder: Path, capsys: pytest.CaptureFixtu
     assert main(["evaluate", str(out)]) == 1
     assert "cannot be read any more" in capsys.readouterr().err
     (folder / "moved" / "old.csv").rename(folder / "old.csv")
+
+
+def test_a_log_that_two_sources_name_counts_once(folder: Path) -> None:
+    """The same events in two sources are one each, and it is said; what one source repeats stays as it is."""
+    rows = [f"p1,{START + STEP * i},{i % 3},{i}" for i in range(TABLE)]
+    (folder / "bare.csv").write_text("device,time,flow,energy\n" + "\n".join(rows) + "\n")
+    table = {"format": "table", "samples": "bare.csv", "events": "events.csv"}
+    journal = {"format": "journal", "path": "edge.journal", "events": "events.csv"}
+    alone, both = read(folder, journal), read(folder, table, journal)
+    assert len(both.events) == len(alone.events)
+    (note,) = [note for note in both.notes if note.kind == COMMON_EVENTS]
+    assert note.count > 0
 
 
 def test_overlapping_sources_are_refused(folder: Path) -> None:

@@ -55,6 +55,11 @@ class Events:
         """No events."""
         return cls(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int32))
 
+    def select(self, chosen: Bool) -> Self:
+        """Some of the events, [V]."""
+        columns = (self.device, self.start_ms, self.end_ms, self.fault, self.unit)
+        return type(self)(*(column[chosen] for column in columns))
+
 
 @dataclass(frozen=True, slots=True)
 class Stretches:

@@ -26,6 +26,7 @@ REPEATED_EVENTS = "events that repeat another one, kept"
 TEXT_COLUMNS = "columns without any number, left out"
 NAMELESS_SAMPLES = "samples of devices that the journal does not name any more, dropped"
 LACKING_CHANNELS = "channels that one of the sources has and another has not, missing from its samples"
+COMMON_EVENTS = "events that several sources have, taken once"
 NORMAL_EVENTS = "events that name no fault, left out"
 
 

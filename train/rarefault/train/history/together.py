@@ -12,15 +12,17 @@ from rarefault.train.history.config import Source
 from rarefault.train.history.data import (
     NO_UNIT,
     NORMAL,
+    Bool,
     Events,
     Float64,
     History,
     Int32,
+    Int64,
     Stretches,
     fingerprint,
 )
 from rarefault.train.history.event_log import natural
-from rarefault.train.history.notes import LACKING_CHANNELS, ReadNotes
+from rarefault.train.history.notes import COMMON_EVENTS, LACKING_CHANNELS, ReadNotes
 
 
 def together(histories: Sequence[History], sources: Sequence[Source]) -> History:
@@ -102,19 +104,25 @@ def merge(histories: Sequence[History]) -> History:
     for history in histories:
         notes.take(history.notes)
     logs, silent = [history.events for history in histories], [history.unlabelled for history in histories]
+    events = Events(
+        np.concatenate([slot[history.events.device] for history, slot in pairs]),
+        np.concatenate([log.start_ms for log in logs]),
+        np.concatenate([log.end_ms for log in logs]),
+        np.concatenate([log.fault for log in logs]),
+        np.concatenate([_places(units, h.units, h.events.unit) for h in histories]),
+    )
+    again = _said_before(events, np.repeat(np.arange(len(logs)), [len(log) for log in logs]))
+    if again.any():
+        at = int(again.argmax())
+        where = f"{devices[events.device[at]]} {first.classes[events.fault[at]]} {format_ms(events.start_ms[at])}"
+        notes.add(COMMON_EVENTS, int(again.sum()), where, problem=False)
     return replace(
         first,
         devices=devices,
         device=device[order],
         time_ms=time_ms[order],
         values=np.concatenate([history.values for history in histories])[order],
-        events=Events(
-            np.concatenate([slot[history.events.device] for history, slot in pairs]),
-            np.concatenate([log.start_ms for log in logs]),
-            np.concatenate([log.end_ms for log in logs]),
-            np.concatenate([log.fault for log in logs]),
-            np.concatenate([_places(units, h.units, h.events.unit) for h in histories]),
-        ),
+        events=events.select(~again),
         unlabelled=Stretches(
             np.concatenate([slot[history.unlabelled.device] for history, slot in pairs]),
             np.concatenate([one.start_ms for one in silent]),
@@ -124,6 +132,15 @@ def merge(histories: Sequence[History]) -> History:
         fingerprint=fingerprint(tuple(history.fingerprint for history in histories), (), (), ()),
         units=units,
     )
+
+
+def _said_before(events: Events, source: Int64) -> Bool:
+    """Which events an earlier source has as well, as where two name the same log; within a source all are kept, [V]."""
+    columns = np.stack([events.device, events.start_ms, events.end_ms, events.fault, events.unit], axis=1)
+    _, number = np.unique(columns.astype(np.int64), axis=0, return_inverse=True)
+    earliest = np.full(len(source), len(source))
+    np.minimum.at(earliest, number.ravel(), source)
+    return np.asarray(source > earliest[number.ravel()])
 
 
 def _places(units: tuple[str, ...], own: tuple[str, ...], unit: Int32) -> Int32:
