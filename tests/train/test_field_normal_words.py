@@ -109,6 +109,20 @@ def test_a_fault_of_most_of_the_time_is_refused(mostly: Path, capsys: pytest.Cap
     assert "fault 'Lauf' covers" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("run", [30, 60])
+def test_faults_of_all_of_the_time_are_refused(mostly: Path, run: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """States such as Lauf and Halt: the names that may stand for normal are said, whether blocks can be cut or not."""
+    read(mostly.parent, [("Lauf", "Halt", "leak")[i // run % 3] for i in range(1400)])
+    out = mostly.parent / "run"
+    assert main(["train", str(mostly), "--out", str(out)]) == 1
+    said = capsys.readouterr()
+    assert "data.normal" in said.err
+    assert "'Halt', 'Lauf', 'leak'" in said.err
+    assert "fitting" not in said.out
+    assert main(["describe", str(mostly)]) == 0
+    assert "faults cover all of the labelled time ('Halt', 'Lauf', 'leak')" in capsys.readouterr().out
+
+
 def test_the_mends_train(mostly: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Either of the named keys leads to a model."""
     out = mostly.parent

@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import polars as pl
 import pytest
 
 from rarefault.runtime.cli import main
-from rarefault.runtime.errors import HistoryError
+from rarefault.runtime.errors import ConfigError, HistoryError
 from rarefault.runtime.settings import from_mapping
+from rarefault.train.config import DecisionConfig
 from rarefault.train.console import PlainConsole
 from rarefault.train.history import History, TableConfig, read_history
 from rarefault.train.history.notes import BAD_CELLS, BAD_LINES, TEXT_COLUMNS
@@ -199,6 +201,10 @@ def test_parquet_columns_of_any_type(tmp_path: Path) -> None:
         (b"PK\x03\x04", "is a zip archive or a spreadsheet"),
         (b"", "the file is empty"),
         (b'"a\rb",c\n', "the header line cannot be read|no column 'device'"),
+        (b'time,device,"temp\n[degC]"\n1709251200,p1,1\n', "the header line has a quote that is not closed"),
+        ("time,device,temp\n".encode("utf-16-le"), 'NUL characters.*set data.encoding = "utf-16-le"'),
+        (b"\0" * 4096, r"^\S+: the header line holds NUL characters: the file is damaged.{,100}$"),
+        (b"x" * 5000, r"no column 'device'; columns there: 'x{117}\.\.\.'"),
     ],
 )
 def test_what_is_no_table(tmp_path: Path, content: bytes, said: str) -> None:
@@ -206,6 +212,55 @@ def test_what_is_no_table(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "samples.csv").write_bytes(content)
     with pytest.raises(HistoryError, match=said):
         read(tmp_path)
+
+
+def test_lines_with_nul_characters_are_skipped(tmp_path: Path) -> None:
+    """What a power failure leaves at the end of a file, or in it, is no device, and no wall of text in the notes."""
+    rows = b"device,time,temp\np1,1709251200,1\np\x001,1709251260,2\np1,1709251320,3\n" + b"\0" * 4096
+    (tmp_path / "samples.csv").write_bytes(rows)
+    history = read(tmp_path)
+    assert (history.devices, history.values[:, 0].tolist()) == (("p1",), [1, 3])
+    (note,) = history.notes
+    assert (note.kind, note.count) == (BAD_LINES, 2)
+    (tmp_path / "samples.csv").write_bytes(b"device,time,temp\np1,1709251200,1\n" + b"\0" * 4096)
+    (note,) = read(tmp_path).notes
+    assert note.example == "samples.csv:3: a NUL character, as damaged files have them"
+
+
+def test_a_column_that_is_not_there_is_named_with_its_key(tmp_path: Path) -> None:
+    """So that nobody has to look up how columns are named; those of an events file have fixed names."""
+    (tmp_path / "samples.csv").write_text("Asset,time,temp\np1,1709251200,1\n")
+    with pytest.raises(HistoryError, match=r"no column 'device'.*; name the one meant as data.device_column"):
+        read(tmp_path)
+    (tmp_path / "events.csv").write_text("Asset,start,end,fault\n")
+    with pytest.raises(HistoryError, match="a file of events has the columns device, start, end, fault"):
+        read(tmp_path, device_column="Asset", events="events.csv")
+    with pytest.raises(HistoryError, match=r"no file but that of data.events matches"):
+        read(tmp_path, device_column="Asset", events="samples.csv")
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"channels": ["temp", "temp"]}, "channels names 'temp' more than once"),
+        ({"faults": ["leak", "worn", "leak"]}, "faults names 'leak' more than once"),
+        ({"faults": ["leak "]}, "faults names 'leak ': write it without the blanks"),
+        ({"normal": [" run"]}, "normal names ' run': write it without the blanks"),
+        ({"separator": "tab"}, r"separator: invalid enum value 'tab'; must be ',', ';', '\\t', '\|'$"),
+        ({"start": date(2024, 3, 1)}, "start: expected .*; must be a day, a time and an offset, such as 2024-03-01T00"),
+        ({"start": "2024-03-01"}, "start: .*; must be a day, a time and an offset, such as 2024-03-01T00:00:00Z$"),
+    ],
+)
+def test_keys_that_cannot_be_meant(tmp_path: Path, keys: dict[str, Any], said: str) -> None:
+    """They are refused with what may stand there, before anything is read."""
+    with pytest.raises(ConfigError, match=said):
+        read(tmp_path, **keys)
+
+
+def test_a_word_or_a_number() -> None:
+    """Where a key takes either, the message says both."""
+    with pytest.raises(ConfigError, match=r"raise_threshold: invalid enum value 'high'; must be 'auto' or a number$"):
+        from_mapping({"raise_threshold": "high"}, DecisionConfig, "x")
 
 
 def test_a_fault_may_not_be_named_as_the_lack_of_a_class(tmp_path: Path) -> None:

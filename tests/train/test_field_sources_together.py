@@ -201,3 +201,12 @@ def test_bad_sections(sources: list[dict[str, Any]], said: str) -> None:
     """Each problem is named by the path of its key."""
     with pytest.raises(ConfigError, match=said):
         from_mapping({"sources": sources}, TogetherConfig, "[data]")
+
+
+def test_a_journal_that_has_taken_nothing_yet(tmp_path: Path) -> None:
+    """A source without samples brings none, and nothing else is wrong."""
+    (tmp_path / "old.csv").write_text("device,time,flow\np1,1704067200,1\np1,1704069000,2\n")
+    Journal(tmp_path / "edge.journal", ("flow",), "normal").close()
+    sources = [{"format": "table", "samples": "old.csv"}, {"format": "journal", "path": "edge.journal"}]
+    history = read_history(from_mapping({"sources": sources}, TogetherConfig, "[data]"), tmp_path)
+    assert (history.devices, history.values[:, 0].tolist()) == (("p1",), [1, 2])

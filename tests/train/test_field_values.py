@@ -161,6 +161,13 @@ def test_open_events_are_asked_about(orders: Path) -> None:
         read(orders, events="events.csv", time_zone="UTC")
 
 
+def test_what_programs_write_for_no_time_is_no_end(orders: Path) -> None:
+    """An event whose end is NaT is open like one whose end is empty, no bad line."""
+    (orders / "events.csv").write_text(ORDERS.replace("05,,", "05,NaT,").replace("9999-12-31", "<NA>"))
+    history = read(orders, events="events.csv", time_zone="UTC", open_events="last")
+    assert history.notes.count(OPEN_EVENTS) == 2
+
+
 def test_open_events_last_to_the_last_sample(orders: Path) -> None:
     """A day is the whole day, open events end with the samples, and a machine without samples is named."""
     history = read(orders, events="events.csv", time_zone="UTC", open_events="last")

@@ -3,9 +3,10 @@
 import difflib
 import tomllib
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -114,8 +115,34 @@ def _leaf_problem(value: Any, type_: Any, path: str) -> list[str]:
     try:
         msgspec.convert(value, type_)
     except msgspec.ValidationError as error:
-        return [_sentence(error, path, value)]
+        text = _sentence(error, path, value)
+        return [text.removesuffix(f", got {value!r}") + hint if (hint := _wanted(type_, text)) else text]
     return []
+
+
+def _wanted(type_: Any, text: str) -> str:
+    """What may stand where msgspec's message does not say it: one of a few words, or an instant."""
+    if "invalid enum value" in text:
+        words = [repr(word) for word in _words(type_)]
+        numbers = ["a number"] if {int, float} & set(_plain_types(type_)) else []
+        return f"; must be {' or '.join([', '.join(words), *numbers])}" if words else ""
+    if "datetime" in text and datetime in _plain_types(type_):
+        return "; must be a day, a time and an offset, such as 2024-03-01T00:00:00Z"
+    return ""
+
+
+def _plain_types(type_: Any) -> list[Any]:
+    """The members of a type, without what limits them."""
+    if hasattr(type_, "__metadata__"):
+        return _plain_types(get_args(type_)[0])
+    if get_origin(type_) in (Union, UnionType):
+        return [member for part in get_args(type_) for member in _plain_types(part)]
+    return [type_]
+
+
+def _words(type_: Any) -> list[Any]:
+    """The words that a type allows."""
+    return [word for member in _plain_types(type_) if get_origin(member) is Literal for word in get_args(member)]
 
 
 def _struct_of(value: Any, type_: Any) -> type[msgspec.Struct] | None:

@@ -24,6 +24,7 @@ from rarefault.runtime.grid import Bool, Int64
 from rarefault.runtime.manifest import GridSpec, WindowSpec
 from rarefault.runtime.times import format_ms
 from rarefault.train.history import History, label_bins
+from rarefault.train.history.frames import listed
 
 #: Share of an interval's bins, drawn by the seed, that say what is in it when it is dealt; all of them for seed 0.
 TOLD = 0.5
@@ -126,6 +127,13 @@ def split_history(history: History, config: SplitConfig, grid: GridSpec) -> Spli
             )
     if len(intervals) < config.folds:
         what = "blocks" if config.by == "time" else "devices"
+        if config.by == "time" and sum((end - start) // block_ms for start, end in spans.values()) >= config.folds:
+            raise HistoryError(
+                f"the history has {len(intervals)} blocks, fewer than split.folds = {config.folds}: its events leave "
+                "hardly any time between them where a border could be. If a name stands for normal "
+                f"({listed(history.classes[1:])}), name it as data.normal; else set split.block_s to no more than most "
+                "events last, so that they are cut, or split by device"
+            )
         raise HistoryError(
             f"the history has {len(intervals)} {what}, fewer than split.folds = {config.folds}: "
             + ("shorten split.block_s, " if config.by == "time" else "split by time, ")

@@ -28,7 +28,7 @@ from rarefault.train.held_out import HeldOut, Rotation, wants_cross_fit
 from rarefault.train.history import History, absolute, read_history
 from rarefault.train.history.borders import border_finding
 from rarefault.train.history.codes import code_finding
-from rarefault.train.history.summary import majority_finding
+from rarefault.train.history.summary import all_faulty_finding, majority_finding
 from rarefault.train.material import Material, describe_source
 from rarefault.train.metrics import to_plain
 from rarefault.train.model import LRConvLSTM
@@ -331,12 +331,14 @@ def _check_parts(history: History, parts: dict[Any, LabelledWindows]) -> None:
 
 
 def _check_majority(history: History, parts: dict[Any, LabelledWindows]) -> None:
-    """HistoryError where one fault covers more than half: what is called a fault is normal then, as a rule."""
+    """HistoryError where one fault covers more than half, or several all: one of them is normal then, as a rule."""
     counts = np.sum([windows.counts(len(history.classes)) for windows in parts.values()], axis=0)
     share = counts / max(counts.sum(), 1)
     most = int(share.argmax())
     if most and share[most] > 0.5:
         raise HistoryError(majority_finding(history.classes[most], float(share[most])))
+    if not counts[0]:
+        raise HistoryError(all_faulty_finding([history.classes[c] for c in np.flatnonzero(counts)]))
 
 
 def _metrics(

@@ -9,7 +9,7 @@ from rarefault.runtime.times import MILLISECONDS_FROM, TIME_LIMIT_MS
 from rarefault.train.history.data import Bool, Float64, Int32, Int64
 
 #: Text that stands for "no value", in any case.
-MISSING = ("", "nan", "na", "n/a", "null", "none", "-")
+MISSING = ("", "nan", "nat", "na", "n/a", "<na>", "null", "none", "-")
 
 #: Text that stands for a Boolean, in any case; the daemon takes JSON's as these numbers, too.
 _BOOLEANS = {"true": "1", "false": "0"}

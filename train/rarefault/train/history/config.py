@@ -117,7 +117,7 @@ class TableConfig(
         _check_span(self.start, self.end)
         _check_encoding(self.encoding)
         _check_zone(self.time_zone)
-        _check_faults(self.faults, self.normal or ())
+        _check_names(self.channels, self.faults, self.normal or ())
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -172,7 +172,7 @@ class JournalConfig(
         _check_span(self.start, self.end)
         _check_encoding(self.encoding)
         _check_zone(self.time_zone)
-        _check_faults(self.faults, self.normal or ())
+        _check_names(self.channels, self.faults, self.normal or ())
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -267,7 +267,12 @@ def _check_span(start: datetime | None, end: datetime | None) -> None:
         raise ValueError(f"end must be after start, got start {start.isoformat()} and end {end.isoformat()}")
 
 
-def _check_faults(faults: tuple[str, ...], normal: tuple[str, ...]) -> None:
+def _check_names(channels: tuple[str, ...], faults: tuple[str, ...], normal: tuple[str, ...]) -> None:
+    for key, names in (("channels", channels), ("faults", faults), ("normal", normal)):
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"{key} names {', '.join(map(repr, twice))} more than once")
+        if wide := [name for name in names if name != name.strip()]:
+            raise ValueError(f"{key} names {wide[0]!r}: write it without the blanks around it, as names are read")
     if both := sorted(set(faults) & {*normal, "normal"}):
         raise ValueError(f"faults and normal both name {', '.join(both)}")
     if reserved := sorted({"unlabelled"} & {*faults, *normal}):

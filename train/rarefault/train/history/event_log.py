@@ -108,7 +108,8 @@ class NamedReader:
         if not path.is_file():
             raise HistoryError(f"{self.events_key}: there is no file {path}; {folder_contents(path.parent, SUFFIXES)}")
         self._find_last()
-        for block, columns in read_frames(path, EVENT_COLUMNS, self.settings.separator, self.settings.encoding):
+        needed = dict.fromkeys(EVENT_COLUMNS, f"a file of events has the columns {', '.join(EVENT_COLUMNS)}")
+        for block, columns in read_frames(path, needed, self.settings.separator, self.settings.encoding):
             all_devices = as_text(columns["device"])
             start_ms = self.times(block, columns["start"], "start")
             end_ms, open_ = self._ends(block, columns["end"])

@@ -1,6 +1,6 @@
 """Tables on disk, CSV or Parquet, as blocks of named columns."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -15,11 +15,17 @@ SEPARATORS = (",", ";", "\t", "|")
 
 
 def read_frames(
-    path: Path, needed: Sequence[str], separator: str, encoding: str
+    path: Path, needed: Mapping[str, str], separator: str, encoding: str
 ) -> Iterator[tuple[Block, dict[str, pl.Series]]]:
     """A table's rows a block at a time, with its columns by name, each [m]: text, numbers, times or Booleans.
 
     A column of another type has the type's name in every row, unless it is needed.
+
+    Args:
+        path: the file.
+        needed: the columns that must be there, and what to do where one is not; "" is none.
+        separator: between the fields of a CSV file.
+        encoding: of a CSV file.
 
     Raises:
         HistoryError: the file cannot be read, or a needed column is not in it or holds no such values.
@@ -121,13 +127,14 @@ def folder_contents(folder: Path, suffixes: tuple[str, ...]) -> str:
 
 def listed(names: Sequence[object], most: int = 12) -> str:
     """Names for a message, cut short where there are many."""
-    shown = ", ".join(map(repr, map(str, names[:most])))
+    short = (name if len(name) <= 120 else name[:117] + "..." for name in map(str, names[:most]))
+    shown = ", ".join(map(repr, short))
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _require(path: Path, there: Sequence[str], needed: Sequence[str], separator: str) -> None:
-    for name in needed:
+def _require(path: Path, there: Sequence[str], needed: Mapping[str, str], separator: str) -> None:
+    for name, mend in needed.items():
         if name and name not in there:
             other = next((mark for mark in SEPARATORS if mark != separator and any(mark in item for item in there)), "")
-            hint = f"; if its fields are separated by {other!r}, set data.separator" if other else ""
-            raise HistoryError(f"{path}: no column {name!r}; columns there: {listed(there)}{hint}")
+            hint = f"if its fields are separated by {other!r}, set data.separator" if other else mend
+            raise HistoryError(f"{path}: no column {name!r}; columns there: {listed(there)}; {hint}")

@@ -73,7 +73,7 @@ def place(path: Path, line: int, text: str) -> str:
     """A line as messages quote it; of a Parquet file, which has no text, the number of the row."""
     if path.suffix.lower() == ".parquet":
         return f"{path.name}: row {line}"
-    text = text.strip()
+    text = text.strip(" \t\r\n\0")
     if not text:
         return f"{path.name}:{line}"
     return f"{path.name}:{line}: {text[:117] + '...' if len(text) > 120 else text!r}"
@@ -94,15 +94,25 @@ def read_header(path: Path, separator: str, encoding: str = UTF8) -> list[str]:
     """The column names in the first line that is not blank.
 
     Raises:
-        HistoryError: there is none, or a name occurs twice.
+        HistoryError: there is none, it cannot be read, or a name occurs twice.
     """
     for _, block in _chunks(path, 1 << 16, encoding):
         for text in block.split("\n"):
             if text.strip():
+                if "\0" in text:
+                    raise HistoryError(
+                        f"{path}: the header line holds NUL characters: the file is damaged or, where every other "
+                        'character is one, UTF-16; set data.encoding = "utf-16-le" or "utf-16-be" then'
+                    )
                 try:
-                    names = [name.strip() for name in next(csv.reader([text.strip("\r")], delimiter=separator))]
+                    rows = list(csv.reader([text.strip("\r"), ""], delimiter=separator))
                 except csv.Error as error:
                     raise HistoryError(f"{path}: the header line cannot be read: {error}") from error
+                if len(rows) < 2:
+                    raise HistoryError(
+                        f"{path}: the header line has a quote that is not closed: write each column's name on one line"
+                    )
+                names = [name.strip() for name in rows[0]]
                 if twice := sorted({name for name in names if name and names.count(name) > 1}):
                     raise HistoryError(f"{path}: the header names {', '.join(map(repr, twice))} more than once")
                 return names
@@ -194,6 +204,7 @@ def _text(path: Path, first: int, raw: bytes) -> str:
 def _split(path: Path, line: Int64, text: pl.Series, n_fields: int, separator: str) -> Block:
     quotes = text.str.count_matches('"', literal=True).to_numpy()
     foreign = text.str.contains(_FIELD, literal=True).to_numpy()
+    damaged = text.str.contains("\0", literal=True).to_numpy()
     plain = text.str.replace_all(separator, _FIELD, literal=True)
     broken = quotes % 2 == 1
     if quotes.any():
@@ -206,6 +217,7 @@ def _split(path: Path, line: Int64, text: pl.Series, n_fields: int, separator: s
     block = Block(path, line, text, fields, np.ones(len(line), bool))
     block.refuse(broken, "a quote that is not closed")
     block.refuse(foreign, "a control character that separates fields")
+    block.refuse(damaged, "a NUL character, as damaged files have them")
     for n in np.unique(count[count != n_fields]).tolist():
         block.refuse(count == n, f"{n} field{'s' if n > 1 else ''} instead of {n_fields}")
     return block

@@ -1,6 +1,6 @@
 """What is in a history, in numbers: devices, channels, events, and the classes on the grid."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import numpy as np
@@ -11,6 +11,7 @@ from rarefault.runtime.times import format_ms
 from rarefault.train.history.borders import border_finding
 from rarefault.train.history.codes import code_finding
 from rarefault.train.history.data import Bool, Events, History, Int32, Int64
+from rarefault.train.history.frames import listed
 from rarefault.train.history.labels import event_time_ms, label_bins
 from rarefault.train.history.notes import Note
 
@@ -303,6 +304,15 @@ def majority_finding(name: str, share: float) -> str:
     )
 
 
+def all_faulty_finding(names: Sequence[str]) -> str:
+    """Why a history without any normal time is refused, and the mends."""
+    return (
+        f"faults cover all of the labelled time ({listed(names)}), none of it is normal: if one of them is a word for "
+        "normal, name it as data.normal, with all other such words; if machines were never without a fault, "
+        "data.mostly_faulty = true"
+    )
+
+
 def _empty_channels(channels: list[ChannelSummary]) -> list[str]:
     """A sentence for each channel that carries no information; one for all where they are many."""
     found = []
@@ -340,6 +350,9 @@ def _findings(
         for item in classes[1:]
         if item.proportion and item.proportion > 0.5
     ]
+    faulty = [item.name for item in classes[1:] if item.bins]
+    if len(faulty) > 1 and not classes[0].bins:
+        found.append(all_faulty_finding(faulty))
     if len(classes) == 1:
         found.append("there is no fault: nothing can be learnt from this history")
     found += _empty_channels(channels)

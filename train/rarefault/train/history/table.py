@@ -61,16 +61,19 @@ class _Reader(NamedReader):
     def _check(self, paths: list[Path]) -> None:
         """Something was read, and all channels that the configuration names are in it."""
         names = listed([path.name for path in paths])
+        if not paths:
+            raise HistoryError("data.samples: no file but that of data.events matches; name the files of the samples")
         if not len(self.devices):
             problems = f"; {self.notes}" if len(self.notes) else ""
-            raise HistoryError(f"data.samples: no usable row in {names or 'any file'}{problems}")
+            raise HistoryError(f"data.samples: no usable row in {names}{problems}")
         if not self.channels and not self.config.channels:
             raise HistoryError(f"data.samples: no column with numbers besides device, time and label in {names}")
         self.check_channels(names)
 
     def _read_samples(self, path: Path) -> None:
         config = self.config
-        needed = (config.device_column, config.time_column, config.label_column)
+        keys = ("device_column", "time_column", "label_column")
+        needed = {getattr(config, key): f"name the one meant as data.{key}" for key in keys}
         chosen: list[str] | None = None
         for block, columns in read_frames(path, needed, config.separator, config.encoding):
             if chosen is None:

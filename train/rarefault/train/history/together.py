@@ -65,6 +65,8 @@ def _check_apart(histories: Sequence[History], sources: Sequence[Source]) -> Non
     """HistoryError where two sources hold the same channel of one device over the same time."""
     spans: dict[tuple[str, str], list[tuple[int, int, int]]] = {}
     for number, history in enumerate(histories):
+        if not len(history):
+            continue  # a journal that has taken nothing yet
         by_device = np.argsort(history.device, kind="stable")  # each device's samples stay in order of time
         stops = np.cumsum(np.bincount(history.device, minlength=len(history.devices)))
         for device, rows in zip(history.devices, np.split(by_device, stops[:-1]), strict=True):
