@@ -57,8 +57,9 @@ class Events:
 
     def select(self, chosen: Bool) -> Self:
         """Some of the events, [V]."""
-        columns = (self.device, self.start_ms, self.end_ms, self.fault, self.unit)
-        return type(self)(*(column[chosen] for column in columns))
+        return type(self)(
+            self.device[chosen], self.start_ms[chosen], self.end_ms[chosen], self.fault[chosen], self.unit[chosen]
+        )
 
 
 @dataclass(frozen=True, slots=True)
