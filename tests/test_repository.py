@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+#: The last commit that knew no limit.
+SHORT_SINCE = "a423d787b20c2a30449644457a68258b2eae271e"
 ROOT = Path(__file__).parents[1]
 PORTIONS = {"runtime": set(), "train": {"runtime"}, "export": {"runtime", "train"}}
 RUNTIME_LIBRARIES = {"msgspec", "numpy", "onnxruntime", "paho", "prometheus_client", "rarefault"}
@@ -97,3 +99,12 @@ def test_no_tracked_file_names_a_folder_of_one_machine() -> None:
         file = ROOT / name
         if file.suffix in {".py", ".md", ".toml", ".txt", ".j2", ".service"} and file.is_file():
             assert not pattern.search(file.read_text(encoding="utf-8")), name
+
+
+def test_subjects_of_commits_are_short() -> None:
+    """A list of commits is read one line each: 72 characters, since CONTRIBUTING.md asks for it."""
+    words = ["git", "log", "--format=%s", f"{SHORT_SINCE}..HEAD"]
+    listed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout, or one without the commits of before")
+    assert not [subject for subject in listed.stdout.splitlines() if len(subject) > 72]
