@@ -105,7 +105,9 @@ def _manifest(path: Path, text: str) -> Manifest:
     try:
         return Manifest.from_json(text)
     except msgspec.ValidationError as error:
-        raise ModelFileError(f"{path}: its manifest cannot be used: {error}") from None
+        raise ModelFileError(
+            f"{path}: its manifest cannot be used: {error}; export the model again with this release"
+        ) from None
 
 
 def _check_graph(path: Path, session: ort.InferenceSession, manifest: Manifest) -> None:
