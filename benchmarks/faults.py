@@ -35,9 +35,9 @@ from pathlib import Path
 from typing import Any
 
 from rarefault.runtime.daemon.config import DaemonConfig, ModelConfig
-from rarefault.runtime.daemon.journal_reader import JournalReader
 from rarefault.runtime.errors import JournalError
-from rarefault.runtime.model_file import LoadedModel, load_model
+from rarefault.runtime.inference.model_file import LoadedModel, load_model
+from rarefault.runtime.journal.reader import JournalReader
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))

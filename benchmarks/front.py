@@ -34,9 +34,9 @@ from scipy.special import log_softmax
 
 from rarefault.export.graph import step_graph, with_manifest
 from rarefault.export.quantize import quantise
-from rarefault.runtime.grid import Float32
-from rarefault.runtime.manifest import DecisionSpec, Manifest
-from rarefault.runtime.model_file import load_model
+from rarefault.runtime.inference.grid import Float32
+from rarefault.runtime.inference.manifest import DecisionSpec, Manifest
+from rarefault.runtime.inference.model_file import load_model
 from rarefault.train.model import PRESETS, LRConvLSTM
 from rarefault.train.recipe import class_shares
 from rarefault.train.shares import fit_shares

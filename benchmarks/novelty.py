@@ -31,9 +31,9 @@ from benchmarks.quality.prediction import fitted
 from benchmarks.quality.protocol import PROBLEMS, Fold, make_fold
 from sklearn.metrics import roc_auc_score
 
-from rarefault.runtime.decision import Decision
-from rarefault.runtime.grid import Float64
-from rarefault.runtime.manifest import DecisionSpec
+from rarefault.runtime.inference.decision import Decision
+from rarefault.runtime.inference.grid import Float64
+from rarefault.runtime.inference.manifest import DecisionSpec
 from rarefault.train.conformal import event_of
 from rarefault.train.validation import Validation
 from rarefault.train.windows import LabelledWindows

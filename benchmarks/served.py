@@ -25,7 +25,7 @@ from rarefault.export.demo.collector import Collector
 from rarefault.export.demo.compare import expected_verdicts
 from rarefault.export.demo.daemon import DaemonProcess
 from rarefault.export.exporter import export_run
-from rarefault.runtime.model_file import LoadedModel, load_model
+from rarefault.runtime.inference.model_file import LoadedModel, load_model
 from rarefault.runtime.settings import from_mapping
 from rarefault.train.config import TrainConfig
 from rarefault.train.evaluate import Evaluation, evaluate

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from rarefault.export.exporter import export_run
-from rarefault.runtime.grid import Bins
-from rarefault.runtime.manifest import DecisionSpec, GridSpec, Manifest, WindowSpec
-from rarefault.runtime.streams import Streams
+from rarefault.runtime.inference.grid import Bins
+from rarefault.runtime.inference.manifest import DecisionSpec, GridSpec, Manifest, WindowSpec
+from rarefault.runtime.inference.window_buffer import Streams
 from rarefault.train.model import LRConvLSTM, ModelSpec
 from rarefault.train.run_directory import RunDirectory, reference_outputs
 from rarefault.train.windows import LabelledWindows

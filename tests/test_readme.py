@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from rarefault.runtime.daemon.config import DaemonConfig
-from rarefault.runtime.daemon.payloads import AlarmPayload, VerdictPayload
+from rarefault.runtime.daemon.publishing.payloads import AlarmPayload, VerdictPayload
 from rarefault.runtime.settings import from_mapping
 from rarefault.train.config import TrainConfig
 from rarefault.train.history import JournalConfig, Phm2015Config, TableConfig, TogetherConfig

@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from rarefault.runtime.daemon.payloads import verdict_payloads
-from rarefault.runtime.model_file import LoadedModel
-from rarefault.runtime.pipeline import Pipeline
+from rarefault.runtime.daemon.publishing.payloads import verdict_payloads
+from rarefault.runtime.inference.model_file import LoadedModel
+from rarefault.runtime.inference.pipeline import Pipeline
 from rarefault.runtime.times import format_ms
 
 BEGIN_MS = 1_300_000_000_000

@@ -15,7 +15,7 @@ from benchmarks.quality.methods import METHODS, Method
 from benchmarks.quality.prediction import Judged, Prediction
 from benchmarks.quality.protocol import PROBLEMS, Problem, config_of
 
-from rarefault.runtime import decision
+from rarefault.runtime.inference import decision
 from rarefault.train import alarm_timing, alarms, conformal, decision_fit, thresholds, validation
 
 

@@ -8,9 +8,9 @@ import numpy as np
 from benchmarks.quality.protocol import Fold
 from numpy.typing import NDArray
 
-from rarefault.runtime.decision import Decision
-from rarefault.runtime.grid import Bool, Float32, Int64
-from rarefault.runtime.manifest import DecisionSpec
+from rarefault.runtime.inference.decision import Decision
+from rarefault.runtime.inference.grid import Bool, Float32, Int64
+from rarefault.runtime.inference.manifest import DecisionSpec
 from rarefault.train.conformal import event_of
 from rarefault.train.decision_fit import fit_decision
 from rarefault.train.forward_filter import fit_filter

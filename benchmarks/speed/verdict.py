@@ -9,11 +9,11 @@ import numpy as np
 from benchmarks.speed.model import CHANNELS, PERIOD_S, telemetry_values
 from numpy.typing import NDArray
 
-from rarefault.runtime.daemon.outbox import MemoryOutbox
-from rarefault.runtime.daemon.payloads import verdict_payloads
-from rarefault.runtime.engine import MAX_BATCH
-from rarefault.runtime.model_file import LoadedModel, load_model
-from rarefault.runtime.pipeline import Pipeline
+from rarefault.runtime.daemon.publishing.outbox import MemoryOutbox
+from rarefault.runtime.daemon.publishing.payloads import verdict_payloads
+from rarefault.runtime.inference.engine import MAX_BATCH
+from rarefault.runtime.inference.model_file import LoadedModel, load_model
+from rarefault.runtime.inference.pipeline import Pipeline
 
 PERIOD_MS = PERIOD_S * 1000
 

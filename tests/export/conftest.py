@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rarefault.runtime.cli import main
-from rarefault.runtime.model_file import LoadedModel, load_model
+from rarefault.runtime.inference.model_file import LoadedModel, load_model
 from rarefault.train.config import load_train_config
 from rarefault.train.history import read_history
 from rarefault.train.run_directory import RunDirectory

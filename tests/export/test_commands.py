@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rarefault.runtime.cli import main
-from rarefault.runtime.model_file import load_model
+from rarefault.runtime.inference.model_file import load_model
 from rarefault.train.run_directory import RunDirectory
 
 

@@ -9,7 +9,7 @@ import pytest
 from rarefault.export.demo.collector import Collector
 from rarefault.export.demo.compare import compare
 from rarefault.runtime.cli import main
-from rarefault.runtime.daemon.payloads import VerdictPayload
+from rarefault.runtime.daemon.publishing.payloads import VerdictPayload
 
 
 def test_every_live_verdict_is_the_offline_one(demo: tuple[int, dict[str, object], Path]) -> None:

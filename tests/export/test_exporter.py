@@ -15,7 +15,7 @@ from rarefault.export.graph import step_graph
 from rarefault.export.parity import Check
 from rarefault.runtime.cli import main
 from rarefault.runtime.errors import ParityError, RarefaultError, UsageError
-from rarefault.runtime.model_file import LoadedModel, load_model
+from rarefault.runtime.inference.model_file import LoadedModel, load_model
 from rarefault.train.config import load_train_config
 from rarefault.train.evaluate import run_pipeline
 from rarefault.train.model import LRConvLSTM

@@ -11,10 +11,10 @@ import torch
 
 from rarefault.export.graph import step_graph, with_manifest
 from rarefault.export.parity import check_file, precise_step, random_sequence, run_sequence
-from rarefault.runtime.grid import Bins
-from rarefault.runtime.manifest import METADATA_KEY, DecisionSpec, GridSpec, Manifest, WindowSpec
-from rarefault.runtime.model_file import load_model
-from rarefault.runtime.streams import Streams
+from rarefault.runtime.inference.grid import Bins
+from rarefault.runtime.inference.manifest import METADATA_KEY, DecisionSpec, GridSpec, Manifest, WindowSpec
+from rarefault.runtime.inference.model_file import load_model
+from rarefault.runtime.inference.window_buffer import Streams
 from rarefault.train.config import TreesConfig
 from rarefault.train.forward_filter import ForwardFilter
 from rarefault.train.model import PRESETS, LRConvLSTM, ModelSpec

@@ -17,7 +17,7 @@ from rarefault.export.int8_effect import COMPANY, InCompany, Int8Limits, limit_c
 from rarefault.export.parity import random_sequence, require
 from rarefault.export.quantize import METHOD, count_operators, quantise
 from rarefault.runtime.errors import ParityError, RarefaultError
-from rarefault.runtime.model_file import LoadedModel, load_model
+from rarefault.runtime.inference.model_file import LoadedModel, load_model
 from rarefault.train.model import PRESETS, LRConvLSTM
 from rarefault.train.run_directory import RunDirectory
 

@@ -10,8 +10,8 @@ import pytest
 from onnx import helper, numpy_helper
 
 from rarefault.runtime.errors import ModelFileError
-from rarefault.runtime.manifest import METADATA_KEY
-from rarefault.runtime.model_file import LoadedModel, load_model
+from rarefault.runtime.inference.manifest import METADATA_KEY
+from rarefault.runtime.inference.model_file import LoadedModel, load_model
 
 
 def test_a_whole_file_is_loaded(exported: LoadedModel) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.export.test_retraining import running
 
 from rarefault.runtime.cli import main
-from rarefault.runtime.model_file import load_model
+from rarefault.runtime.inference.model_file import load_model
 
 if TYPE_CHECKING:
     from tests.conftest import Mosquitto, Peer

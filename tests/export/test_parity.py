@@ -18,8 +18,8 @@ from rarefault.export.parity import (
     require,
 )
 from rarefault.runtime.errors import ParityError
-from rarefault.runtime.grid import Float32
-from rarefault.runtime.model_file import LoadedModel, OnnxStep, load_model
+from rarefault.runtime.inference.grid import Float32
+from rarefault.runtime.inference.model_file import LoadedModel, OnnxStep, load_model
 from rarefault.train.run_directory import RunDirectory
 from rarefault.train.step import TorchStep
 

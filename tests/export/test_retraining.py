@@ -15,11 +15,11 @@ import pytest
 
 from rarefault.export.exporter import export_run
 from rarefault.runtime.cli import main
-from rarefault.runtime.daemon.journal_reader import JournalReader
-from rarefault.runtime.daemon.records import SAMPLES
 from rarefault.runtime.errors import RarefaultError
-from rarefault.runtime.model_file import load_model
-from rarefault.runtime.pipeline import Pipeline
+from rarefault.runtime.inference.model_file import load_model
+from rarefault.runtime.inference.pipeline import Pipeline
+from rarefault.runtime.journal.reader import JournalReader
+from rarefault.runtime.journal.records import SAMPLES
 from rarefault.runtime.times import format_ms
 from rarefault.train.history import History, Phm2015Config, read_history
 from rarefault.train.replay import telemetry_messages

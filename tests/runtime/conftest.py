@@ -18,15 +18,15 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from rarefault.runtime.daemon.config import DaemonConfig
-from rarefault.runtime.daemon.connection import Confirmation
-from rarefault.runtime.daemon.inbox import Message
-from rarefault.runtime.daemon.link import Link
-from rarefault.runtime.daemon.payloads import alarm_payload, verdict_payloads
+from rarefault.runtime.daemon.mqtt.connection import Confirmation
+from rarefault.runtime.daemon.mqtt.inbox import Message
+from rarefault.runtime.daemon.mqtt.session import Link
+from rarefault.runtime.daemon.publishing.payloads import alarm_payload, verdict_payloads
 from rarefault.runtime.daemon.service import Service
 from rarefault.runtime.daemon.setup import Setup
-from rarefault.runtime.manifest import METADATA_KEY, DecisionSpec, GridSpec, Manifest, WindowSpec
-from rarefault.runtime.model_file import LoadedModel, load_model
-from rarefault.runtime.pipeline import Pipeline
+from rarefault.runtime.inference.manifest import METADATA_KEY, DecisionSpec, GridSpec, Manifest, WindowSpec
+from rarefault.runtime.inference.model_file import LoadedModel, load_model
+from rarefault.runtime.inference.pipeline import Pipeline
 from rarefault.runtime.times import format_ms, parse_time_ms
 
 if TYPE_CHECKING:

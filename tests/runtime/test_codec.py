@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rarefault.runtime.daemon.codec import LARGEST_VALUE, Codec, column_tree
 from rarefault.runtime.daemon.config import LimitsConfig, TelemetryConfig
-from rarefault.runtime.daemon.rejections import Reason, Rejections
-from rarefault.runtime.daemon.rows import Rows
-from rarefault.runtime.daemon.sampled_log import INTERVAL_S
+from rarefault.runtime.daemon.host.sampled_log import INTERVAL_S
+from rarefault.runtime.daemon.telemetry.decoder import LARGEST_VALUE, Codec, column_tree
+from rarefault.runtime.daemon.telemetry.rejections import Reason, Rejections
+from rarefault.runtime.daemon.telemetry.sample_buffer import Rows
 from rarefault.runtime.errors import ConfigError
 
 CHANNELS = ("c1.S1", "c1.S2", "z1.E1")

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from rarefault.runtime.daemon.config import LimitsConfig
-from rarefault.runtime.daemon.journal_reader import JournalReader
-from rarefault.runtime.daemon.presence import Presence
-from rarefault.runtime.daemon.rates import Rates
-from rarefault.runtime.pipeline import verdict_id
+from rarefault.runtime.daemon.telemetry.presence import Presence
+from rarefault.runtime.daemon.telemetry.rate_limit import Rates
+from rarefault.runtime.inference.pipeline import verdict_id
+from rarefault.runtime.journal.reader import JournalReader
 from rarefault.runtime.times import parse_time_ms
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ import pytest
 from onnx import numpy_helper
 
 from rarefault.runtime.cli import main
-from rarefault.runtime.daemon.changes import Changes
-from rarefault.runtime.daemon.journal_reader import JournalReader
-from rarefault.runtime.model_file import load_model
+from rarefault.runtime.daemon.turns.changes import Changes
+from rarefault.runtime.inference.model_file import load_model
+from rarefault.runtime.journal.reader import JournalReader
 
 if TYPE_CHECKING:
     from tests.conftest import Mosquitto, Peer

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rarefault.runtime.daemon.outbox import MemoryOutbox
+from rarefault.runtime.daemon.publishing.outbox import MemoryOutbox
 
 
 def send_all(outbox: MemoryOutbox, first_mid: int = 1) -> list[bytes]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rarefault.runtime.daemon.outbox import MemoryOutbox
+from rarefault.runtime.daemon.publishing.outbox import MemoryOutbox
 from rarefault.runtime.daemon.service import STALL_S, Service
 from rarefault.runtime.errors import ConfigError
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rarefault.runtime.decision import Decision
-from rarefault.runtime.manifest import DecisionSpec
+from rarefault.runtime.inference.decision import Decision
+from rarefault.runtime.inference.manifest import DecisionSpec
 
 MINUTE_MS = 60_000
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from rarefault.runtime.decision import Decision
-from rarefault.runtime.explain import LEAST, MOST, contributions, explain
-from rarefault.runtime.grid import Float32
-from rarefault.runtime.manifest import DecisionSpec
+from rarefault.runtime.inference.decision import Decision
+from rarefault.runtime.inference.explain import LEAST, MOST, contributions, explain
+from rarefault.runtime.inference.grid import Float32
+from rarefault.runtime.inference.manifest import DecisionSpec
 
 if TYPE_CHECKING:
     from tests.conftest import Mosquitto, Peer

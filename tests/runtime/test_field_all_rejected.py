@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rarefault.runtime.daemon import acceptance
-from rarefault.runtime.daemon.acceptance import ENOUGH, PATIENCE_S, Acceptance
+from rarefault.runtime.daemon.telemetry import acceptance
+from rarefault.runtime.daemon.telemetry.acceptance import ENOUGH, PATIENCE_S, Acceptance
 
 if TYPE_CHECKING:
     from tests.conftest import Mosquitto, Peer

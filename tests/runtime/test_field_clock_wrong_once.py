@@ -12,13 +12,13 @@ import pytest
 
 from rarefault.runtime.cli import main
 from rarefault.runtime.daemon.config import JournalConfig
-from rarefault.runtime.daemon.durable import DurableKeeper
-from rarefault.runtime.daemon.journal import Journal
-from rarefault.runtime.decision import STATE_NO_DATA
+from rarefault.runtime.daemon.turns.durable import DurableKeeper
 from rarefault.runtime.doctor.files import check_files
 from rarefault.runtime.doctor.findings import Finding, Findings
-from rarefault.runtime.model_file import LoadedModel
-from rarefault.runtime.pipeline import Pipeline, Verdicts, verdict_id
+from rarefault.runtime.inference.decision import STATE_NO_DATA
+from rarefault.runtime.inference.model_file import LoadedModel
+from rarefault.runtime.inference.pipeline import Pipeline, Verdicts, verdict_id
+from rarefault.runtime.journal.writer import Journal
 
 if TYPE_CHECKING:
     from tests.conftest import Mosquitto, Peer

@@ -15,16 +15,16 @@ import pytest
 
 from rarefault.runtime.cli import main
 from rarefault.runtime.daemon.config import DaemonConfig
-from rarefault.runtime.daemon.durable import DurableKeeper
-from rarefault.runtime.daemon.journal import Journal
-from rarefault.runtime.daemon.journal_reader import JournalReader
-from rarefault.runtime.daemon.keeper import Work
-from rarefault.runtime.daemon.records import Feedback, SetAside
-from rarefault.runtime.daemon.salvage import finish
 from rarefault.runtime.daemon.service import Service
 from rarefault.runtime.daemon.setup import Setup
+from rarefault.runtime.daemon.turns.durable import DurableKeeper
+from rarefault.runtime.daemon.turns.memory import Work
 from rarefault.runtime.errors import DamagedJournalError, JournalError
-from rarefault.runtime.model_file import LoadedModel
+from rarefault.runtime.inference.model_file import LoadedModel
+from rarefault.runtime.journal.reader import JournalReader
+from rarefault.runtime.journal.records import Feedback, SetAside
+from rarefault.runtime.journal.salvage import finish
+from rarefault.runtime.journal.writer import Journal
 
 if TYPE_CHECKING:
     from tests.conftest import Mosquitto, Peer

@@ -11,13 +11,13 @@ import msgspec
 import pytest
 
 from rarefault.runtime.cli import main
-from rarefault.runtime.daemon import durable
 from rarefault.runtime.daemon.config import DaemonConfig
-from rarefault.runtime.daemon.feedback import FeedbackReader, Known
-from rarefault.runtime.daemon.journal import Journal
-from rarefault.runtime.daemon.journal_reader import JournalReader
-from rarefault.runtime.daemon.records import AlarmRecord, Feedback
-from rarefault.runtime.daemon.rejections import RejectionError
+from rarefault.runtime.daemon.telemetry.feedback import FeedbackReader, Known
+from rarefault.runtime.daemon.telemetry.rejections import RejectionError
+from rarefault.runtime.daemon.turns import durable
+from rarefault.runtime.journal.reader import JournalReader
+from rarefault.runtime.journal.records import AlarmRecord, Feedback
+from rarefault.runtime.journal.writer import Journal
 
 if TYPE_CHECKING:
     from tests.conftest import Mosquitto, Peer

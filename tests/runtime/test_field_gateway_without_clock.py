@@ -16,12 +16,12 @@ import pytest
 from benchmarks.faults_parts.fake_clock import FakeClock
 
 from rarefault.runtime.cli import main
-from rarefault.runtime.daemon.clock import RELEASED_MS, ClockTrust, WallClock, trained_ms
-from rarefault.runtime.daemon.inbox import Inbox, Message
-from rarefault.runtime.daemon.journal import Journal
-from rarefault.runtime.daemon.journal_reader import JournalReader
-from rarefault.runtime.manifest import Manifest
-from rarefault.runtime.model_file import LoadedModel
+from rarefault.runtime.daemon.host.clock import RELEASED_MS, ClockTrust, WallClock, trained_ms
+from rarefault.runtime.daemon.mqtt.inbox import Inbox, Message
+from rarefault.runtime.inference.manifest import Manifest
+from rarefault.runtime.inference.model_file import LoadedModel
+from rarefault.runtime.journal.reader import JournalReader
+from rarefault.runtime.journal.writer import Journal
 from rarefault.runtime.times import format_ms
 
 if TYPE_CHECKING:

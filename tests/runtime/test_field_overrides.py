@@ -14,7 +14,7 @@ import pytest
 from rarefault.runtime.daemon.config import DecisionConfig
 from rarefault.runtime.daemon.overrides import override
 from rarefault.runtime.errors import ConfigError
-from rarefault.runtime.manifest import Manifest
+from rarefault.runtime.inference.manifest import Manifest
 
 if TYPE_CHECKING:
     from tests.conftest import Mosquitto, Peer

@@ -85,7 +85,7 @@ def test_everybody_who_imports_onnx_runtime_switches_it_off_before(tmp_path: Pat
     """Modules of the portions leave nothing when they alone are imported; other programs name the variable."""
     found = {file.relative_to(ROOT).parts: file for file in importers()}
     modules = [".".join(parts[1:]).removesuffix(".py") for parts in found if parts[0] in {"runtime", "train", "export"}]
-    assert {"rarefault.runtime.model_file", "rarefault.export.quantize"} <= set(modules)
+    assert {"rarefault.runtime.inference.model_file", "rarefault.export.quantize"} <= set(modules)
     for module in modules:
         home = tmp_path / module
         home.mkdir()

@@ -10,16 +10,16 @@ import msgspec
 import numpy as np
 import pytest
 
-from rarefault.runtime.daemon.codec import Codec, column_tree
 from rarefault.runtime.daemon.config import LimitsConfig, TelemetryConfig
-from rarefault.runtime.daemon.journal import Journal
-from rarefault.runtime.daemon.journal_reader import JournalReader
-from rarefault.runtime.daemon.keeper import Keeper, Work
-from rarefault.runtime.daemon.origins import MAX_TOPIC
-from rarefault.runtime.daemon.rejections import MEND, Reason, Rejections
-from rarefault.runtime.daemon.rows import Rows
-from rarefault.runtime.model_file import LoadedModel
-from rarefault.runtime.pipeline import Pipeline
+from rarefault.runtime.daemon.telemetry.decoder import Codec, column_tree
+from rarefault.runtime.daemon.telemetry.origins import MAX_TOPIC
+from rarefault.runtime.daemon.telemetry.rejections import MEND, Reason, Rejections
+from rarefault.runtime.daemon.telemetry.sample_buffer import Rows
+from rarefault.runtime.daemon.turns.memory import Keeper, Work
+from rarefault.runtime.inference.model_file import LoadedModel
+from rarefault.runtime.inference.pipeline import Pipeline
+from rarefault.runtime.journal.reader import JournalReader
+from rarefault.runtime.journal.writer import Journal
 
 if TYPE_CHECKING:
     from tests.conftest import Mosquitto, Peer

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rarefault.runtime.daemon.codec import LARGEST_VALUE, Codec, column_tree
 from rarefault.runtime.daemon.config import LimitsConfig, TelemetryConfig
-from rarefault.runtime.daemon.rejections import MAX_SET_ASIDE, Reason, Rejections
-from rarefault.runtime.daemon.rows import Rows
+from rarefault.runtime.daemon.telemetry.decoder import LARGEST_VALUE, Codec, column_tree
+from rarefault.runtime.daemon.telemetry.rejections import MAX_SET_ASIDE, Reason, Rejections
+from rarefault.runtime.daemon.telemetry.sample_buffer import Rows
 from rarefault.runtime.daemon.topics import Template, topic_level_problem
 from rarefault.runtime.times import TIME_LIMIT_MS, format_ms
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rarefault.runtime.grid import Bins, Grid
-from rarefault.runtime.manifest import GridSpec, WindowSpec
-from rarefault.runtime.streams import Streams, Windows
+from rarefault.runtime.inference.grid import Bins, Grid
+from rarefault.runtime.inference.manifest import GridSpec, WindowSpec
+from rarefault.runtime.inference.window_buffer import Streams, Windows
 
 NAN = math.nan
 

@@ -17,12 +17,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rarefault.runtime.daemon.journal import Journal
-from rarefault.runtime.daemon.outbox import Entry
-from rarefault.runtime.daemon.records import pack, unpack
 from rarefault.runtime.errors import JournalError
-from rarefault.runtime.model_file import LoadedModel
-from rarefault.runtime.pipeline import Pipeline, verdict_id
+from rarefault.runtime.inference.model_file import LoadedModel
+from rarefault.runtime.inference.pipeline import Pipeline, verdict_id
+from rarefault.runtime.journal.records import Entry, pack, unpack
+from rarefault.runtime.journal.writer import Journal
 from rarefault.runtime.times import parse_time_ms
 
 CHANNELS = ("c1.S1", "c1.S2", "z1.E1")

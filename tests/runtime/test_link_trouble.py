@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rarefault.runtime.daemon.connection import Confirmation
+from rarefault.runtime.daemon.mqtt.connection import Confirmation
 from rarefault.runtime.errors import BrokerError
 
 if TYPE_CHECKING:

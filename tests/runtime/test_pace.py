@@ -2,7 +2,7 @@
 
 import pytest
 
-from rarefault.runtime.daemon.pace import TURN_MESSAGES, TURN_S, Pace
+from rarefault.runtime.daemon.turns.pace import TURN_MESSAGES, TURN_S, Pace
 
 
 def test_a_burst_makes_turns_short_at_once_and_long_again_slowly() -> None:

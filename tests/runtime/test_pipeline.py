@@ -4,11 +4,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from rarefault.runtime.engine import Engine, rounds
-from rarefault.runtime.grid import Float32
-from rarefault.runtime.manifest import DecisionSpec, GridSpec, Manifest, WindowSpec
-from rarefault.runtime.pipeline import Pipeline, verdict_id
-from rarefault.runtime.streams import Windows
+from rarefault.runtime.inference.engine import Engine, rounds
+from rarefault.runtime.inference.grid import Float32
+from rarefault.runtime.inference.manifest import DecisionSpec, GridSpec, Manifest, WindowSpec
+from rarefault.runtime.inference.pipeline import Pipeline, verdict_id
+from rarefault.runtime.inference.window_buffer import Windows
 
 MANIFEST = Manifest(
     name="sum",

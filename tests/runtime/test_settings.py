@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from rarefault.runtime.errors import ConfigError
-from rarefault.runtime.manifest import GridSpec
+from rarefault.runtime.inference.manifest import GridSpec
 from rarefault.runtime.settings import load_toml, read_toml
 
 

@@ -11,7 +11,7 @@ from paho.mqtt import _packet
 from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.exception import MalformedPacket
 
-from rarefault.runtime.daemon.wire import FIRST_MID, BufferedSocket, Publish
+from rarefault.runtime.daemon.mqtt.wire import FIRST_MID, BufferedSocket, Publish
 
 VERSIONS = {True: MQTTProtocolVersion.MQTTv5, False: MQTTProtocolVersion.MQTTv311}
 PINGRESP = b"\xd0\x00"

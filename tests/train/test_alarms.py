@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rarefault.runtime.decision import AlarmChange, Decision
-from rarefault.runtime.grid import Float64, Int64
-from rarefault.runtime.manifest import DecisionSpec, GridSpec, Manifest, WindowSpec
-from rarefault.runtime.pipeline import Verdicts
+from rarefault.runtime.inference.decision import AlarmChange, Decision
+from rarefault.runtime.inference.grid import Float64, Int64
+from rarefault.runtime.inference.manifest import DecisionSpec, GridSpec, Manifest, WindowSpec
+from rarefault.runtime.inference.pipeline import Verdicts
 from rarefault.train.alarms import AlarmCounts, AlarmJudge, AlarmTrial, States
 from rarefault.train.config import DecisionConfig
 from rarefault.train.costs import cost_curve

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rarefault.runtime.grid import Float64, Int64
+from rarefault.runtime.inference.grid import Float64, Int64
 from rarefault.train.conformal import coverages, event_of, fit_levels, least_events
 
 CLASSES = ("normal", "a")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rarefault.runtime.cli import main
-from rarefault.runtime.manifest import GridSpec
+from rarefault.runtime.inference.manifest import GridSpec
 from rarefault.train.commands.describe import duration
 from rarefault.train.history import Events, History, ReadNotes
 from rarefault.train.history import summary as summary_module

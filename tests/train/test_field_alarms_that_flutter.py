@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from tests.train.test_alarms import GRID, PERIOD_MS, even, history
 
-from rarefault.runtime.grid import Float64
-from rarefault.runtime.manifest import DecisionSpec
+from rarefault.runtime.inference.grid import Float64
+from rarefault.runtime.inference.manifest import DecisionSpec
 from rarefault.train.alarm_timing import fit_timing, one_alarm_each, shortest_event
 from rarefault.train.config import DecisionConfig
 from rarefault.train.validation import Validation

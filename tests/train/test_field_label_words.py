@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from rarefault.runtime.cli import main
-from rarefault.runtime.daemon.journal import Journal
-from rarefault.runtime.daemon.records import AlarmRecord, Feedback
+from rarefault.runtime.journal.records import AlarmRecord, Feedback
+from rarefault.runtime.journal.writer import Journal
 
 T0 = 1_704_067_200_000  # 2024-01-01
 MINUTE = 60_000

@@ -13,12 +13,12 @@ from tests.runtime.security.conftest import Authority
 
 from rarefault.runtime.cli import main
 from rarefault.runtime.daemon.config import TelemetryConfig, load_config
-from rarefault.runtime.daemon.journal import Journal
-from rarefault.runtime.daemon.journal_reader import JournalReader
 from rarefault.runtime.daemon.service import Service
 from rarefault.runtime.daemon.setup import Setup
 from rarefault.runtime.errors import BrokerError, UsageError
-from rarefault.runtime.model_file import LoadedModel, load_model
+from rarefault.runtime.inference.model_file import LoadedModel, load_model
+from rarefault.runtime.journal.reader import JournalReader
+from rarefault.runtime.journal.writer import Journal
 from rarefault.train.history import JournalConfig, read_history
 from rarefault.train.publisher import Publisher
 from rarefault.train.replay import play, telemetry_messages

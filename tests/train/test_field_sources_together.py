@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from rarefault.runtime.cli import main
-from rarefault.runtime.daemon.journal import Journal
 from rarefault.runtime.errors import ConfigError, HistoryError
+from rarefault.runtime.journal.writer import Journal
 from rarefault.runtime.settings import from_mapping
 from rarefault.train.config import load_train_config
 from rarefault.train.history import History, TogetherConfig, read_history

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from rarefault.runtime.cli import main
-from rarefault.runtime.daemon.journal import Journal
 from rarefault.runtime.errors import ConfigError, HistoryError
-from rarefault.runtime.model_file import load_model
-from rarefault.runtime.pipeline import Pipeline
+from rarefault.runtime.inference.model_file import load_model
+from rarefault.runtime.inference.pipeline import Pipeline
+from rarefault.runtime.journal.writer import Journal
 from rarefault.runtime.settings import from_mapping
 from rarefault.runtime.times import parse_time_ms
 from rarefault.train.history import History, TableConfig, read_history

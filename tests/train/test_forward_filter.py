@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.special import log_softmax
 
-from rarefault.runtime.grid import Float32, Int64
+from rarefault.runtime.inference.grid import Float32, Int64
 from rarefault.train.forward_filter import ROW, ForwardFilter, fit_filter
 from rarefault.train.model import PRESETS, LRConvLSTM
 from rarefault.train.step import TorchStep

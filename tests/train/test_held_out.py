@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from rarefault.runtime.manifest import DecisionSpec
+from rarefault.runtime.inference.manifest import DecisionSpec
 from rarefault.train.again import learn_again, move_prior
 from rarefault.train.config import TrainConfig, load_train_config
 from rarefault.train.fit import fit_again, serve

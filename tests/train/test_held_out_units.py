@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from rarefault.runtime.manifest import GridSpec, WindowSpec
+from rarefault.runtime.inference.manifest import GridSpec, WindowSpec
 from rarefault.train.config import ModelConfig, TrainConfig, TrainingConfig, TreesConfig
 from rarefault.train.fit import serve
 from rarefault.train.held_out import TREE_PARTS, UNIT_PARTS, Rotation

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from rarefault.runtime.cli import main
-from rarefault.runtime.daemon.journal import Journal
 from rarefault.runtime.errors import ConfigError, HistoryError
-from rarefault.runtime.grid import Float64, Int64
+from rarefault.runtime.inference.grid import Float64, Int64
+from rarefault.runtime.journal.writer import Journal
 from rarefault.runtime.settings import from_mapping
 from rarefault.train.history import History, JournalConfig, TableConfig, read_history
 from rarefault.train.history.notes import CONFLICTS, DUPLICATES, NAMELESS_SAMPLES

@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import numpy as np
 from hypothesis import given, settings
 
-from rarefault.runtime.manifest import GridSpec
+from rarefault.runtime.inference.manifest import GridSpec
 from rarefault.train.history import Events, History, ReadNotes, Stretches, label_bins
 from rarefault.train.history.config import EventTimes, Overlap
 

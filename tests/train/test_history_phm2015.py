@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rarefault.runtime.errors import HistoryError
-from rarefault.runtime.manifest import GridSpec
+from rarefault.runtime.inference.manifest import GridSpec
 from rarefault.runtime.times import parse_time_ms
 from rarefault.train.history import History, Phm2015Config, label_bins, read_history
 from rarefault.train.history.notes import (

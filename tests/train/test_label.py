@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from rarefault.runtime.cli import main
-from rarefault.runtime.daemon.journal import Journal
-from rarefault.runtime.daemon.records import AlarmRecord, Feedback
-from rarefault.runtime.manifest import GridSpec
+from rarefault.runtime.inference.manifest import GridSpec
+from rarefault.runtime.journal.records import AlarmRecord, Feedback
+from rarefault.runtime.journal.writer import Journal
 from rarefault.runtime.times import parse_time_ms
 from rarefault.train.history import JournalConfig, label_bins, read_history
 from rarefault.train.labelling import FOREVER_MS, Labels, Row, Span, make_labels

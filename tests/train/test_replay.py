@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from rarefault.runtime.cli import main
-from rarefault.runtime.daemon.journal import Journal
 from rarefault.runtime.errors import BrokerError, UsageError
+from rarefault.runtime.journal.writer import Journal
 from rarefault.runtime.times import parse_time_ms
 from rarefault.train.config import load_train_config
 from rarefault.train.history import History, read_history

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from rarefault.runtime.cli import main
-from rarefault.runtime.daemon.journal import Journal
 from rarefault.runtime.errors import ConfigError, HistoryError, RarefaultError
+from rarefault.runtime.journal.writer import Journal
 from rarefault.train.config import load_train_config
 from rarefault.train.fit import Epoch
 from rarefault.train.history import History, read_history

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from rarefault.runtime.cli import main
-from rarefault.runtime.manifest import GridSpec
+from rarefault.runtime.inference.manifest import GridSpec
 from rarefault.train.history import Phm2015Config, label_bins, read_history
 from rarefault.train.simulate import Proportions, SimulationConfig, SimulationSummary, simulate
 from rarefault.train.simulate.physics import STEP_S, Traces, run_plants, weather

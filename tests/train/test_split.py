@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rarefault.runtime.errors import HistoryError
-from rarefault.runtime.grid import Grid
-from rarefault.runtime.manifest import GridSpec, WindowSpec
-from rarefault.runtime.streams import Streams
+from rarefault.runtime.inference.grid import Grid
+from rarefault.runtime.inference.manifest import GridSpec, WindowSpec
+from rarefault.runtime.inference.window_buffer import Streams
 from rarefault.train.history import Events, History
 from rarefault.train.history.notes import ReadNotes
 from rarefault.train.split import (

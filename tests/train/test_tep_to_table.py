@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rarefault.runtime.grid import Grid
+from rarefault.runtime.inference.grid import Grid
 from rarefault.train.config import TrainConfig, load_train_config
 from rarefault.train.history import History, label_bins, read_history
 

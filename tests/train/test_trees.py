@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 
 from rarefault.runtime.errors import HistoryError
-from rarefault.runtime.grid import Bins, Float32
-from rarefault.runtime.manifest import WindowSpec
-from rarefault.runtime.streams import Streams
+from rarefault.runtime.inference.grid import Bins, Float32
+from rarefault.runtime.inference.manifest import WindowSpec
+from rarefault.runtime.inference.window_buffer import Streams
 from rarefault.train.config import TrainConfig, TreesConfig
 from rarefault.train.fit import serve
 from rarefault.train.history import Phm2015Config

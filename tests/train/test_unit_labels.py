@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rarefault.runtime.manifest import GridSpec
+from rarefault.runtime.inference.manifest import GridSpec
 from rarefault.train.history import Events, History, ReadNotes
 from rarefault.train.history.event_units import units_of, with_units
 from rarefault.train.unit_labels import NONE, label_units, unit_notes, unit_numbers

@@ -10,7 +10,7 @@ import torch
 from benchmarks.quality.prediction import HELD_OUT, Prediction
 from benchmarks.quality.protocol import Fold
 
-from rarefault.runtime.grid import Float32
+from rarefault.runtime.inference.grid import Float32
 from rarefault.train.again import learn_again
 from rarefault.train.fit import choose_device, fit, serve
 from rarefault.train.held_out import HeldOut, Rotation, wants_cross_fit

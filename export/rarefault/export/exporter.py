@@ -17,8 +17,8 @@ from rarefault.export.int8_effect import InCompany, Int8Limits, choose_judge, li
 from rarefault.export.parity import Check, check_checkpoint, check_file, largest_difference, precise_step, require
 from rarefault.export.quantize import METHOD, quantise
 from rarefault.runtime.errors import RarefaultError, UsageError
-from rarefault.runtime.manifest import Manifest
-from rarefault.runtime.model_file import LoadedModel, load_model
+from rarefault.runtime.inference.manifest import Manifest
+from rarefault.runtime.inference.model_file import LoadedModel, load_model
 from rarefault.train.model import LRConvLSTM
 from rarefault.train.run_directory import Reference, RunDirectory
 from rarefault.train.step import TorchStep

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from rarefault.export.building import GraphBuilder
 from rarefault.export.tree_graph import pooled, tree_log_prob
 from rarefault.runtime import __version__
-from rarefault.runtime.manifest import METADATA_KEY, Manifest
+from rarefault.runtime.inference.manifest import METADATA_KEY, Manifest
 from rarefault.train.forward_filter import ForwardFilter
 from rarefault.train.model import LRConvLSTM
 

@@ -15,11 +15,11 @@ import msgspec
 import numpy as np
 
 from rarefault.export.parity import Check, largest_difference, random_sequence, run_sequence
-from rarefault.runtime.decision import AlarmChange, Decision
-from rarefault.runtime.engine import Step
 from rarefault.runtime.errors import RarefaultError
-from rarefault.runtime.grid import Float32, Int64
-from rarefault.runtime.manifest import Manifest, Share
+from rarefault.runtime.inference.decision import AlarmChange, Decision
+from rarefault.runtime.inference.engine import Step
+from rarefault.runtime.inference.grid import Float32, Int64
+from rarefault.runtime.inference.manifest import Manifest, Share
 from rarefault.runtime.times import parse_time_ms
 from rarefault.train.evaluate import evaluate
 from rarefault.train.history import History, read_history

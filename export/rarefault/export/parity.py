@@ -1,6 +1,6 @@
 """Parity: what is served must compute what was trained, output by output.
 
-Two steps (see :class:`rarefault.runtime.engine.Step`) are run side by side, each carrying its own state, and the
+Two steps (see :class:`rarefault.runtime.inference.engine.Step`) are run side by side, each with its own state, and the
 largest difference of every output is held against what is allowed. The same comparison proves the checkpoint against
 the reference outputs of its training, and the exported file against the checkpoint.
 
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rarefault.runtime.engine import Step
 from rarefault.runtime.errors import ParityError
-from rarefault.runtime.grid import Float32, Float64
+from rarefault.runtime.inference.engine import Step
+from rarefault.runtime.inference.grid import Float32, Float64
 from rarefault.train.model import LRConvLSTM
 from rarefault.train.run_directory import Reference, with_holes
 from rarefault.train.step import TorchStep

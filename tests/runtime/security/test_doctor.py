@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rarefault.runtime.cli import main
-from rarefault.runtime.daemon.journal import Journal
-from rarefault.runtime.model_file import LoadedModel
+from rarefault.runtime.inference.model_file import LoadedModel
+from rarefault.runtime.journal.writer import Journal
 from rarefault.runtime.times import format_ms
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rarefault.runtime.cli import main
-from rarefault.runtime.daemon.payloads import AlarmPayload, VerdictPayload
-from rarefault.runtime.model_file import LoadedModel
+from rarefault.runtime.daemon.publishing.payloads import AlarmPayload, VerdictPayload
+from rarefault.runtime.inference.model_file import LoadedModel
 
 if TYPE_CHECKING:
     from tests.conftest import Mosquitto, Peer

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from rarefault.runtime.daemon.config import BrokerConfig
-from rarefault.runtime.daemon.tls import tls_context
+from rarefault.runtime.daemon.mqtt.tls import tls_context
 from rarefault.runtime.errors import ConfigError
 
 if TYPE_CHECKING:

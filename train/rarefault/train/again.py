@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from rarefault.runtime.grid import Int64
+from rarefault.runtime.inference.grid import Int64
 from rarefault.train.background import Background
 from rarefault.train.config import TrainConfig
 from rarefault.train.fit import choose_device, fit_again

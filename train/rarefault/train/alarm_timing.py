@@ -12,9 +12,9 @@ so that an alarm that comes and goes during one event costs as much as one that 
 import msgspec
 import numpy as np
 
-from rarefault.runtime.decision import Decision
-from rarefault.runtime.grid import Bool, Float64, Int64
-from rarefault.runtime.manifest import DecisionSpec
+from rarefault.runtime.inference.decision import Decision
+from rarefault.runtime.inference.grid import Bool, Float64, Int64
+from rarefault.runtime.inference.manifest import DecisionSpec
 from rarefault.train.alarms import AlarmCounts
 from rarefault.train.config import DecisionConfig
 from rarefault.train.conformal import event_of

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import tomli_w
 
-from rarefault.runtime.manifest import Count, GridSpec, NotNegative, Positive, Share, WindowSpec
+from rarefault.runtime.inference.manifest import Count, GridSpec, NotNegative, Positive, Share, WindowSpec
 from rarefault.runtime.settings import from_mapping, read_toml
 from rarefault.train.history.config import DataConfig
 from rarefault.train.model import PRESETS, ModelSpec

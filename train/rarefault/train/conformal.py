@@ -16,7 +16,7 @@ import math
 import msgspec
 import numpy as np
 
-from rarefault.runtime.grid import Bool, Float64, Int64
+from rarefault.runtime.inference.grid import Bool, Float64, Int64
 
 
 class Coverage(msgspec.Struct, frozen=True, kw_only=True):

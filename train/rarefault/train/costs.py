@@ -3,7 +3,7 @@
 import msgspec
 import numpy as np
 
-from rarefault.runtime.manifest import Manifest
+from rarefault.runtime.inference.manifest import Manifest
 from rarefault.train.alarms import AlarmJudge, AlarmTrial
 from rarefault.train.evaluate import Evaluation
 from rarefault.train.events import device_days

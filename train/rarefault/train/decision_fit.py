@@ -6,9 +6,9 @@ import msgspec
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from rarefault.runtime.decision import Decision
-from rarefault.runtime.grid import Float32, Float64, Int64
-from rarefault.runtime.manifest import DecisionSpec, level_key
+from rarefault.runtime.inference.decision import Decision
+from rarefault.runtime.inference.grid import Float32, Float64, Int64
+from rarefault.runtime.inference.manifest import DecisionSpec, level_key
 from rarefault.train.alarm_timing import fit_timing
 from rarefault.train.config import DecisionConfig
 from rarefault.train.conformal import event_of, fit_levels, least_events
@@ -51,7 +51,7 @@ def fit_decision(
         log_prob: of the held-out windows, [W, K].
         label: their classes, -1 where nobody knows them, [W].
         classes: names, [K].
-        training_prior, true_prior: [K]; see :mod:`rarefault.runtime.decision`.
+        training_prior, true_prior: [K]; see :mod:`rarefault.runtime.inference.decision`.
         config: objective and alarm settings.
         validation: the same windows; needed for a coverage, and where the objective counts alarms.
     """

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import torch
 
-from rarefault.runtime.grid import Int64
+from rarefault.runtime.inference.grid import Int64
 from rarefault.train.background import MOST
 from rarefault.train.config import TrainConfig, TreesConfig
 from rarefault.train.fit import Speed, choose_device, rehearse

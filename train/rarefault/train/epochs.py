@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rarefault.runtime.errors import HistoryError
-from rarefault.runtime.grid import Int64
+from rarefault.runtime.inference.grid import Int64
 from rarefault.train.config import TrainConfig
 from rarefault.train.model import LRConvLSTM
 from rarefault.train.recipe import Subset, class_weights, draw_subsets, one_hot, smote_sequences

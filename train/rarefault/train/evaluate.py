@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 import msgspec
 import numpy as np
 
-from rarefault.runtime.engine import Step
 from rarefault.runtime.errors import HistoryError
-from rarefault.runtime.grid import Bool, Int64
-from rarefault.runtime.manifest import Manifest
-from rarefault.runtime.pipeline import Pipeline, Verdicts, joined
+from rarefault.runtime.inference.engine import Step
+from rarefault.runtime.inference.grid import Bool, Int64
+from rarefault.runtime.inference.manifest import Manifest
+from rarefault.runtime.inference.pipeline import Pipeline, Verdicts, joined
 from rarefault.train.cluster import run_all
 from rarefault.train.conformal import coverages, event_of
 from rarefault.train.events import score_events
@@ -155,7 +155,7 @@ def evaluate(
 
     Args:
         history: a part of a split, or any other.
-        manifest, step, model_id: of the model; see :class:`rarefault.runtime.pipeline.Pipeline`.
+        manifest, step, model_id: of the model; see :class:`rarefault.runtime.inference.pipeline.Pipeline`.
         explained: whether alarms of faults are to name the channels that moved them, as the report shows.
         cluster: where to judge; in this process by default.
 

@@ -3,9 +3,9 @@
 import msgspec
 import numpy as np
 
-from rarefault.runtime.decision import AlarmChange
-from rarefault.runtime.grid import Int32, Int64
-from rarefault.runtime.manifest import GridSpec
+from rarefault.runtime.inference.decision import AlarmChange
+from rarefault.runtime.inference.grid import Int32, Int64
+from rarefault.runtime.inference.manifest import GridSpec
 from rarefault.train.affiliation import affiliation_of_fault
 from rarefault.train.alarms import AlarmJudge, States
 from rarefault.train.challenge import Intervals, runs, score_challenge

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from rarefault.runtime.grid import Bool, Float32
+from rarefault.runtime.inference.grid import Bool, Float32
 from rarefault.train.history import History
 from rarefault.train.history.notes import (
     FOREIGN_EVENTS,

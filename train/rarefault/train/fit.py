@@ -15,7 +15,7 @@ from sklearn.metrics import f1_score
 from torch import Tensor
 
 from rarefault.runtime.errors import RarefaultError
-from rarefault.runtime.grid import Float32
+from rarefault.runtime.inference.grid import Float32
 from rarefault.train.config import TrainConfig
 from rarefault.train.epochs import epoch_source
 from rarefault.train.model import LRConvLSTM

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from msgspec.structs import replace
 
-from rarefault.runtime.grid import Float32, Int64
-from rarefault.runtime.manifest import DecisionSpec
+from rarefault.runtime.inference.grid import Float32, Int64
+from rarefault.runtime.inference.manifest import DecisionSpec
 from rarefault.train.again import move_prior
 from rarefault.train.background import Background
 from rarefault.train.config import TrainConfig

@@ -7,8 +7,8 @@ written as start and end of an event.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from rarefault.runtime.daemon.records import AlarmRecord, Feedback
-from rarefault.runtime.manifest import NO_DATA, NORMAL, UNKNOWN
+from rarefault.runtime.inference.manifest import NO_DATA, NORMAL, UNKNOWN
+from rarefault.runtime.journal.records import AlarmRecord, Feedback
 from rarefault.runtime.times import TIME_LIMIT_MS, format_ms
 from rarefault.train.history.data import UNLABELLED
 

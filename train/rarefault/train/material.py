@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 
 from rarefault.runtime.errors import HistoryError
-from rarefault.runtime.manifest import Manifest
-from rarefault.runtime.missing import without_named
+from rarefault.runtime.inference.manifest import Manifest
+from rarefault.runtime.inference.missing import without_named
 from rarefault.runtime.settings import from_mapping
 from rarefault.runtime.times import parse_time_ms
 from rarefault.train.history import DataConfig, Events, History, Stretches, read_history

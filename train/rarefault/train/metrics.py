@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from sklearn.metrics import average_precision_score, confusion_matrix, precision_recall_fscore_support
 
-from rarefault.runtime.grid import Bool, Float64, Int64
+from rarefault.runtime.inference.grid import Bool, Float64, Int64
 from rarefault.train.affiliation import Affiliation
 from rarefault.train.challenge import ChallengeScore
 from rarefault.train.conformal import Coverage

@@ -12,7 +12,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from rarefault.runtime.manifest import Count, Positive
+from rarefault.runtime.inference.manifest import Count, Positive
 from rarefault.train.forward_filter import ForwardFilter
 from rarefault.train.trees import TreeExpert
 

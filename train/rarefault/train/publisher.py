@@ -14,7 +14,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from rarefault.runtime.daemon.config import BrokerConfig
-from rarefault.runtime.daemon.tls import tls_context, tls_problem
+from rarefault.runtime.daemon.mqtt.tls import tls_context, tls_problem
 from rarefault.runtime.errors import BrokerError, UsageError
 
 #: Messages that may await the broker's confirmation.

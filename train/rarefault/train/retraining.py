@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from rarefault.runtime.errors import ConfigError, HistoryError, RarefaultError
-from rarefault.runtime.manifest import Manifest
-from rarefault.runtime.missing import without_named
+from rarefault.runtime.inference.manifest import Manifest
+from rarefault.runtime.inference.missing import without_named
 from rarefault.runtime.settings import from_mapping
 from rarefault.train.config import TrainConfig, TrainingConfig, read_train_toml
 from rarefault.train.evaluate import evaluate

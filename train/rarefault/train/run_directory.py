@@ -24,8 +24,8 @@ import numpy as np
 import torch
 
 from rarefault.runtime.errors import RarefaultError
-from rarefault.runtime.grid import Float32
-from rarefault.runtime.manifest import Manifest
+from rarefault.runtime.inference.grid import Float32
+from rarefault.runtime.inference.manifest import Manifest
 from rarefault.train.config import TrainConfig, load_train_config, to_toml
 from rarefault.train.forward_filter import ForwardFilter
 from rarefault.train.model import LRConvLSTM, ModelSpec

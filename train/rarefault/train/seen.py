@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from rarefault.runtime.manifest import Manifest
+from rarefault.runtime.inference.manifest import Manifest
 from rarefault.runtime.times import format_ms, parse_time_ms
 from rarefault.train.history import History
 from rarefault.train.run_directory import RunDirectory

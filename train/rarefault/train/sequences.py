@@ -3,7 +3,7 @@
 import numpy as np
 
 from rarefault.runtime.errors import HistoryError
-from rarefault.runtime.grid import Int64
+from rarefault.runtime.inference.grid import Int64
 from rarefault.train.windows import LabelledWindows
 
 

@@ -20,8 +20,8 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
 from rarefault.runtime.errors import HistoryError
-from rarefault.runtime.grid import Bool, Int64
-from rarefault.runtime.manifest import GridSpec, WindowSpec
+from rarefault.runtime.inference.grid import Bool, Int64
+from rarefault.runtime.inference.manifest import GridSpec, WindowSpec
 from rarefault.runtime.times import format_ms
 from rarefault.train.history import History, label_bins
 from rarefault.train.history.frames import listed

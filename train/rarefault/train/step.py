@@ -2,12 +2,12 @@
 
 import torch
 
-from rarefault.runtime.grid import Float32
+from rarefault.runtime.inference.grid import Float32
 from rarefault.train.model import LRConvLSTM
 
 
 class TorchStep:
-    """Runs :meth:`LRConvLSTM.step` on numpy arrays; implements :class:`rarefault.runtime.engine.Step`.
+    """Runs :meth:`LRConvLSTM.step` on numpy arrays; implements :class:`rarefault.runtime.inference.engine.Step`.
 
     In the precision of the model: what comes out of one in double precision is that, too.
     """

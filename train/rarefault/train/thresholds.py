@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 
-from rarefault.runtime.grid import Float64, Int64
+from rarefault.runtime.inference.grid import Float64, Int64
 from rarefault.train.alarms import AlarmTrial
 from rarefault.train.recipe import SMALLEST_PRIOR
 

@@ -15,7 +15,7 @@ import torch
 
 from rarefault.runtime import __version__
 from rarefault.runtime.errors import HistoryError, UsageError
-from rarefault.runtime.manifest import Manifest
+from rarefault.runtime.inference.manifest import Manifest
 from rarefault.train.again import learn_again
 from rarefault.train.config import TrainConfig, to_toml
 from rarefault.train.costs import cost_curve

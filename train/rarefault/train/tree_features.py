@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from rarefault.runtime.grid import Float32, Int64
-from rarefault.runtime.streams import Windows
+from rarefault.runtime.inference.grid import Float32, Int64
+from rarefault.runtime.inference.window_buffer import Windows
 from rarefault.train.trees import Taps, extra_features, statistics, unit_features
 from rarefault.train.unit_labels import NONE
 from rarefault.train.units import swapped

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from rarefault.runtime.errors import RarefaultError
-from rarefault.runtime.grid import Bool, Float32, Float64, Int64
+from rarefault.runtime.inference.grid import Bool, Float32, Float64, Int64
 from rarefault.train.config import TrainConfig, TreesConfig
 from rarefault.train.recipe import class_shares
 from rarefault.train.tree_features import CHUNK, extra_count, features_of, fill_unknown, unit_features_of

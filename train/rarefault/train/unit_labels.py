@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rarefault.runtime.grid import Bool, Int64
-from rarefault.runtime.manifest import GridSpec
+from rarefault.runtime.inference.grid import Bool, Int64
+from rarefault.runtime.inference.manifest import GridSpec
 from rarefault.train.history import History
 from rarefault.train.history.data import NO_UNIT
 from rarefault.train.history.labels import active_bins, precedence

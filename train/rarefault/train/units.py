@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rarefault.runtime.errors import HistoryError
-from rarefault.runtime.grid import Float32, Int64
+from rarefault.runtime.inference.grid import Float32, Int64
 from rarefault.train.config import TrainConfig
 from rarefault.train.history import Phm2015Config
 from rarefault.train.unit_labels import NONE

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rarefault.runtime.grid import Bool, Float64, Int64
-from rarefault.runtime.manifest import DecisionSpec, GridSpec, WindowSpec
+from rarefault.runtime.inference.grid import Bool, Float64, Int64
+from rarefault.runtime.inference.manifest import DecisionSpec, GridSpec, WindowSpec
 from rarefault.train.alarms import AlarmJudge, AlarmTrial
 from rarefault.train.events import device_days
 from rarefault.train.history import History

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rarefault.runtime.grid import Bool, Float32, Grid, Int64
-from rarefault.runtime.manifest import GridSpec, WindowSpec
-from rarefault.runtime.streams import Streams, Windows
+from rarefault.runtime.inference.grid import Bool, Float32, Grid, Int64
+from rarefault.runtime.inference.manifest import GridSpec, WindowSpec
+from rarefault.runtime.inference.window_buffer import Streams, Windows
 from rarefault.train.conformal import event_of
 from rarefault.train.history import History, label_bins
 from rarefault.train.unit_labels import NONE, UnitLabels, label_units

@@ -9,7 +9,7 @@ import msgspec
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from rarefault.runtime.daemon.payloads import AlarmPayload, VerdictPayload
+from rarefault.runtime.daemon.publishing.payloads import AlarmPayload, VerdictPayload
 
 
 @dataclass

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rarefault.export.demo.collector import Collector
-from rarefault.runtime.daemon.payloads import VerdictPayload, verdict_payloads
-from rarefault.runtime.manifest import Manifest
-from rarefault.runtime.model_file import LoadedModel
-from rarefault.runtime.pipeline import Pipeline
+from rarefault.runtime.daemon.publishing.payloads import VerdictPayload, verdict_payloads
+from rarefault.runtime.inference.manifest import Manifest
+from rarefault.runtime.inference.model_file import LoadedModel
+from rarefault.runtime.inference.pipeline import Pipeline
 from rarefault.train.evaluate import Evaluation
 
 #: Largest difference of a probability that still counts as the same.

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rarefault.export.demo.collector import Collector
-from rarefault.runtime.manifest import NORMAL
+from rarefault.runtime.inference.manifest import NORMAL
 
 #: Seconds between two lines where there is no terminal.
 LINE_S = 5.0

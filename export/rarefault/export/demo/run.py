@@ -19,7 +19,7 @@ from rarefault.export.demo.live import LiveTable
 from rarefault.export.demo.result import DemoResult, Latency
 from rarefault.export.exporter import export_run
 from rarefault.runtime.errors import RarefaultError
-from rarefault.runtime.model_file import LoadedModel, load_model
+from rarefault.runtime.inference.model_file import LoadedModel, load_model
 from rarefault.train.config import TrainConfig, TrainingConfig
 from rarefault.train.evaluate import Evaluation, evaluate
 from rarefault.train.history import History, Phm2015Config

@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from rarefault.runtime.daemon.journal_summary import is_journal, summarise_journal
-from rarefault.runtime.daemon.rejections import quote
-from rarefault.runtime.manifest import Manifest
-from rarefault.runtime.model_file import LoadedModel, load_model
-from rarefault.runtime.pipeline import DeviceClock
+from rarefault.runtime.daemon.telemetry.rejections import quote
+from rarefault.runtime.inference.manifest import Manifest
+from rarefault.runtime.inference.model_file import LoadedModel, load_model
+from rarefault.runtime.inference.pipeline import DeviceClock
+from rarefault.runtime.journal.summary import is_journal, summarise_journal
 from rarefault.runtime.results import add_json_argument, write_json
 from rarefault.runtime.times import format_ms
 

@@ -35,8 +35,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Take back, and tell."""
-    from rarefault.runtime.daemon.rejections import Reason
-    from rarefault.runtime.daemon.retake import find_config, retake
+    from rarefault.runtime.daemon.telemetry.rejections import Reason
+    from rarefault.runtime.daemon.telemetry.retake import find_config, retake
     from rarefault.runtime.errors import ConfigError
     from rarefault.runtime.times import parse_time_ms
 

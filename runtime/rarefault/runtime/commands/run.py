@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal comes, or check only."""
-    from rarefault.runtime.daemon.logs import set_up_logging
+    from rarefault.runtime.daemon.host.logs import set_up_logging
     from rarefault.runtime.daemon.service import Service
     from rarefault.runtime.daemon.setup import load_setup
 

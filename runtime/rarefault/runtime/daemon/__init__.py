@@ -1,0 +1,1 @@
+"""The edge daemon: telemetry in over MQTT, verdicts and alarms out."""

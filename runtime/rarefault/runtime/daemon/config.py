@@ -12,7 +12,7 @@ import msgspec
 
 from rarefault.runtime.daemon.topics import Template, topic_level_problem
 from rarefault.runtime.errors import ConfigError
-from rarefault.runtime.manifest import NotNegative, Share
+from rarefault.runtime.inference.manifest import NotNegative, Share
 from rarefault.runtime.settings import load_toml
 
 Seconds = Annotated[float, msgspec.Meta(gt=0)]

@@ -7,7 +7,7 @@ import msgspec
 
 from rarefault.runtime.daemon.config import DecisionConfig
 from rarefault.runtime.errors import ConfigError
-from rarefault.runtime.manifest import DecisionSpec, Manifest, level_key
+from rarefault.runtime.inference.manifest import DecisionSpec, Manifest, level_key
 
 #: Keys that a model's decision has under the same name.
 SAME = ("raise_threshold", "clear_threshold", "on_delay_s", "off_delay_s", "unknown_windows")

@@ -15,34 +15,40 @@ import msgspec
 import numpy as np
 
 from rarefault.runtime import __version__
-from rarefault.runtime.daemon.acceptance import Acceptance
-from rarefault.runtime.daemon.changes import Changes
-from rarefault.runtime.daemon.clock import ClockTrust, WallClock, trained_ms
-from rarefault.runtime.daemon.codec import Codec, column_tree
-from rarefault.runtime.daemon.connection import Confirmation
-from rarefault.runtime.daemon.durable import DurableKeeper
-from rarefault.runtime.daemon.feedback import FeedbackReader, Known, ResultPayload, UnknownFaultError, alarm_of
-from rarefault.runtime.daemon.inbox import Message
-from rarefault.runtime.daemon.keeper import Keeper, Work
-from rarefault.runtime.daemon.link import Link
-from rarefault.runtime.daemon.logs import set_level
-from rarefault.runtime.daemon.metrics import Counts, MetricsPage
-from rarefault.runtime.daemon.names import Session, choose_names
-from rarefault.runtime.daemon.pace import Pace
-from rarefault.runtime.daemon.payloads import HealthPayload, alarm_payload, alarm_record, verdict_payloads
-from rarefault.runtime.daemon.presence import Presence
-from rarefault.runtime.daemon.problems import Problem
-from rarefault.runtime.daemon.records import AlarmRecord
-from rarefault.runtime.daemon.rejections import Reason, RejectionError, Rejections
-from rarefault.runtime.daemon.rows import Rows
-from rarefault.runtime.daemon.sampled_log import SampledLog
+from rarefault.runtime.daemon.host.clock import ClockTrust, WallClock, trained_ms
+from rarefault.runtime.daemon.host.logs import set_level
+from rarefault.runtime.daemon.host.metrics import Counts, MetricsPage
+from rarefault.runtime.daemon.host.problems import Problem
+from rarefault.runtime.daemon.host.sampled_log import SampledLog
+from rarefault.runtime.daemon.host.signals import handled_signals
+from rarefault.runtime.daemon.host.systemd import Notifier
+from rarefault.runtime.daemon.mqtt.connection import Confirmation
+from rarefault.runtime.daemon.mqtt.inbox import Message
+from rarefault.runtime.daemon.mqtt.names import Session, choose_names
+from rarefault.runtime.daemon.mqtt.session import Link
+from rarefault.runtime.daemon.publishing.payloads import HealthPayload, alarm_payload, alarm_record, verdict_payloads
 from rarefault.runtime.daemon.setup import Setup, reload_setup
-from rarefault.runtime.daemon.signals import handled_signals
-from rarefault.runtime.daemon.systemd import Notifier
-from rarefault.runtime.decision import AlarmChange
+from rarefault.runtime.daemon.telemetry.acceptance import Acceptance
+from rarefault.runtime.daemon.telemetry.decoder import Codec, column_tree
+from rarefault.runtime.daemon.telemetry.feedback import (
+    FeedbackReader,
+    Known,
+    ResultPayload,
+    UnknownFaultError,
+    alarm_of,
+)
+from rarefault.runtime.daemon.telemetry.presence import Presence
+from rarefault.runtime.daemon.telemetry.rejections import Reason, RejectionError, Rejections
+from rarefault.runtime.daemon.telemetry.sample_buffer import Rows
+from rarefault.runtime.daemon.turns.changes import Changes
+from rarefault.runtime.daemon.turns.durable import DurableKeeper
+from rarefault.runtime.daemon.turns.memory import Keeper, Work
+from rarefault.runtime.daemon.turns.pace import Pace
 from rarefault.runtime.errors import JournalError, RarefaultError
-from rarefault.runtime.grid import Restart
-from rarefault.runtime.pipeline import Pipeline, Verdicts
+from rarefault.runtime.inference.decision import AlarmChange
+from rarefault.runtime.inference.grid import Restart
+from rarefault.runtime.inference.pipeline import Pipeline, Verdicts
+from rarefault.runtime.journal.records import AlarmRecord
 from rarefault.runtime.times import format_ms
 
 log = logging.getLogger(__name__)

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rarefault.runtime.daemon.codec import column_tree
 from rarefault.runtime.daemon.config import DaemonConfig, load_config, read_password
+from rarefault.runtime.daemon.mqtt.tls import tls_context
 from rarefault.runtime.daemon.overrides import override
-from rarefault.runtime.daemon.tls import tls_context
+from rarefault.runtime.daemon.telemetry.decoder import column_tree
 from rarefault.runtime.errors import ConfigError
-from rarefault.runtime.model_file import LoadedModel, load_model
+from rarefault.runtime.inference.model_file import LoadedModel, load_model
 
 #: Keys that a running daemon cannot change.
 FIXED = (

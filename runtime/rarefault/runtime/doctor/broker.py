@@ -9,17 +9,17 @@ from dataclasses import replace
 
 import msgspec
 
-from rarefault.runtime.daemon.connection import Connection, Identity
-from rarefault.runtime.daemon.feedback import ResultPayload
-from rarefault.runtime.daemon.inbox import Inbox, Message
-from rarefault.runtime.daemon.link import PERMANENT
-from rarefault.runtime.daemon.payloads import AlarmPayload, VerdictPayload
+from rarefault.runtime.daemon.mqtt.connection import Connection, Identity
+from rarefault.runtime.daemon.mqtt.inbox import Inbox, Message
+from rarefault.runtime.daemon.mqtt.session import PERMANENT
+from rarefault.runtime.daemon.mqtt.tls import tls_context, tls_problem
+from rarefault.runtime.daemon.publishing.payloads import AlarmPayload, VerdictPayload
 from rarefault.runtime.daemon.setup import Setup
-from rarefault.runtime.daemon.tls import tls_context, tls_problem
+from rarefault.runtime.daemon.telemetry.feedback import ResultPayload
 from rarefault.runtime.daemon.topics import Template
 from rarefault.runtime.doctor.findings import Findings
 from rarefault.runtime.doctor.identity import check_identity, names_of
-from rarefault.runtime.manifest import NORMAL
+from rarefault.runtime.inference.manifest import NORMAL
 from rarefault.runtime.times import format_ms
 
 #: The device in whose name is published what tries the broker.

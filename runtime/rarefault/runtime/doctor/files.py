@@ -5,16 +5,16 @@ import shutil
 import stat
 from pathlib import Path
 
-from rarefault.runtime.daemon.clock import ClockTrust, WallClock, trained_ms
-from rarefault.runtime.daemon.codec import column_tree
 from rarefault.runtime.daemon.config import BrokerConfig, DaemonConfig, load_config, read_password
-from rarefault.runtime.daemon.journal import lock
-from rarefault.runtime.daemon.journal_reader import JournalReader
+from rarefault.runtime.daemon.host.clock import ClockTrust, WallClock, trained_ms
+from rarefault.runtime.daemon.mqtt.tls import tls_context
 from rarefault.runtime.daemon.setup import Setup
-from rarefault.runtime.daemon.tls import tls_context
+from rarefault.runtime.daemon.telemetry.decoder import column_tree
 from rarefault.runtime.doctor.findings import Findings
 from rarefault.runtime.errors import ConfigError, JournalError, ModelFileError
-from rarefault.runtime.model_file import LoadedModel, load_model
+from rarefault.runtime.inference.model_file import LoadedModel, load_model
+from rarefault.runtime.journal.reader import JournalReader
+from rarefault.runtime.journal.writer import lock
 
 #: Devices that a finding names.
 NAMED = 5

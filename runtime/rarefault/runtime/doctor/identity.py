@@ -13,16 +13,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from rarefault.runtime.daemon.connection import Connection, Identity
-from rarefault.runtime.daemon.inbox import Inbox
-from rarefault.runtime.daemon.journal_reader import JournalReader
-from rarefault.runtime.daemon.link import OFFLINE
-from rarefault.runtime.daemon.names import Names, choose_names
+from rarefault.runtime.daemon.mqtt.connection import Connection, Identity
+from rarefault.runtime.daemon.mqtt.inbox import Inbox
+from rarefault.runtime.daemon.mqtt.names import Names, choose_names
+from rarefault.runtime.daemon.mqtt.session import OFFLINE
+from rarefault.runtime.daemon.mqtt.tls import tls_context
 from rarefault.runtime.daemon.setup import Setup
-from rarefault.runtime.daemon.tls import tls_context
 from rarefault.runtime.doctor.files import in_use
 from rarefault.runtime.doctor.findings import Findings
 from rarefault.runtime.errors import JournalError
+from rarefault.runtime.journal.reader import JournalReader
 
 #: How long the id is held: clients mostly come back within a second or two.
 HOLD_S = 4.0

@@ -7,11 +7,11 @@ from collections import Counter, defaultdict
 import msgspec
 import numpy as np
 
-from rarefault.runtime.daemon.codec import Codec, column_tree
-from rarefault.runtime.daemon.inbox import Message
-from rarefault.runtime.daemon.rejections import MEND, Reason, Rejections, quote
-from rarefault.runtime.daemon.rows import Rows
+from rarefault.runtime.daemon.mqtt.inbox import Message
 from rarefault.runtime.daemon.setup import Setup
+from rarefault.runtime.daemon.telemetry.decoder import Codec, column_tree
+from rarefault.runtime.daemon.telemetry.rejections import MEND, Reason, Rejections, quote
+from rarefault.runtime.daemon.telemetry.sample_buffer import Rows
 from rarefault.runtime.doctor.findings import Findings
 
 #: A clock that is off by less is no matter to bins of minutes.

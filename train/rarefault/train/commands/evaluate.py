@@ -12,8 +12,8 @@ from rarefault.train.commands.trials import add_ray_arguments
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from rarefault.runtime.engine import Step
-    from rarefault.runtime.manifest import Manifest
+    from rarefault.runtime.inference.engine import Step
+    from rarefault.runtime.inference.manifest import Manifest
     from rarefault.train.config import TrainConfig
     from rarefault.train.history import History
 
@@ -104,7 +104,7 @@ def _load(path: Path, part: str) -> "tuple[Manifest, Step, str, TrainConfig | No
             manifest.name,
             run_directory.load_config(),
         )
-    from rarefault.runtime.model_file import load_model
+    from rarefault.runtime.inference.model_file import load_model
 
     model = load_model(path)
     return model.manifest, model.step, model.model_id, None

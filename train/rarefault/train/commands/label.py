@@ -12,7 +12,7 @@ from rarefault.runtime.results import add_json_argument, write_json
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from rarefault.runtime.daemon.journal_reader import JournalReader
+    from rarefault.runtime.journal.reader import JournalReader
     from rarefault.train.history import ReadNotes
     from rarefault.train.labelling import Labels, Row, Span
 
@@ -143,7 +143,7 @@ def _spans(journal: "JournalReader") -> "dict[str, Span]":
     """Samples of each device in the journal, in the natural order of the names."""
     import numpy as np
 
-    from rarefault.runtime.daemon.records import SAMPLES
+    from rarefault.runtime.journal.records import SAMPLES
     from rarefault.train.history.event_log import natural
     from rarefault.train.labelling import Span
 

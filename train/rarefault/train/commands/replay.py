@@ -147,7 +147,7 @@ def _check_times(history: "History", telemetry: "TelemetryConfig", console: "Con
 
 
 def _read(args: argparse.Namespace) -> "History":
-    from rarefault.runtime.daemon.journal_summary import is_journal
+    from rarefault.runtime.journal.summary import is_journal
     from rarefault.train.config import load_train_config
     from rarefault.train.history import JournalConfig, Phm2015Config, TableConfig, read_history
     from rarefault.train.split import split_history

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rarefault.runtime.missing import stands_for_none
+from rarefault.runtime.inference.missing import stands_for_none
 from rarefault.runtime.times import TIME_LIMIT_MS
 from rarefault.train.history.cells import beyond_float32
 from rarefault.train.history.data import Bool, Float64, Int32, Int64

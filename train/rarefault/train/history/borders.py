@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rarefault.runtime.manifest import GridSpec
+from rarefault.runtime.inference.manifest import GridSpec
 from rarefault.train.history.data import History
 
 #: So near a border, as a share of the period, a sample may as well have come on its other side.

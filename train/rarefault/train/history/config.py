@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from rarefault.runtime.manifest import Finite
+from rarefault.runtime.inference.manifest import Finite
 
 #: Which of several events that are active at one time gives the label; see ``labels.label_bins``.
 Overlap = Literal["rarest", "file order"]

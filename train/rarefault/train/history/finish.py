@@ -7,7 +7,7 @@ from datetime import datetime
 import numpy as np
 
 from rarefault.runtime.errors import HistoryError
-from rarefault.runtime.manifest import NO_DATA, UNKNOWN
+from rarefault.runtime.inference.manifest import NO_DATA, UNKNOWN
 from rarefault.runtime.times import format_ms
 from rarefault.train.history.assemble import Piece, assemble, drop_values
 from rarefault.train.history.config import Source

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rarefault.runtime.daemon.journal_reader import JournalReader
-from rarefault.runtime.daemon.records import SAMPLES
 from rarefault.runtime.errors import HistoryError, JournalError
+from rarefault.runtime.journal.reader import JournalReader
+from rarefault.runtime.journal.records import SAMPLES
 from rarefault.train.history.assemble import Piece
 from rarefault.train.history.config import JournalConfig
 from rarefault.train.history.data import Float64, History, Int32, Int64

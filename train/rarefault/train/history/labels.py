@@ -23,7 +23,7 @@ A bin without an event is normal, or, where the log says that nobody knows, carr
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rarefault.runtime.manifest import GridSpec
+from rarefault.runtime.inference.manifest import GridSpec
 from rarefault.train.history.config import EventTimes
 from rarefault.train.history.data import NO_LABEL, Bool, Events, History, Int64, Stretches
 

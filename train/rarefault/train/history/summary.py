@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import numpy as np
 
-from rarefault.runtime.grid import Grid
-from rarefault.runtime.manifest import GridSpec
+from rarefault.runtime.inference.grid import Grid
+from rarefault.runtime.inference.manifest import GridSpec
 from rarefault.runtime.times import format_ms
 from rarefault.train.history.borders import border_finding
 from rarefault.train.history.codes import code_finding

@@ -7,8 +7,8 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rarefault.runtime import __version__
-from rarefault.runtime.decision import AlarmChange
-from rarefault.runtime.manifest import Manifest
+from rarefault.runtime.inference.decision import AlarmChange
+from rarefault.runtime.inference.manifest import Manifest
 from rarefault.runtime.times import format_ms
 from rarefault.train.costs import CostPoint, cost_curve
 from rarefault.train.evaluate import Evaluation

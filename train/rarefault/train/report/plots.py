@@ -9,7 +9,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve
 
-from rarefault.runtime.grid import Float64, Int64
+from rarefault.runtime.inference.grid import Float64, Int64
 from rarefault.runtime.times import format_ms
 from rarefault.train.costs import CostPoint
 from rarefault.train.metrics import ReliabilityBin

@@ -1,0 +1,1 @@
+"""What the daemon shares with its machine: clock, signals, systemd, logs, pages for monitoring."""

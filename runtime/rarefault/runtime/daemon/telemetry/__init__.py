@@ -1,0 +1,1 @@
+"""What comes in: payloads to samples, and everything that can be wrong with them."""

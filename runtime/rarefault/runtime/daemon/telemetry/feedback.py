@@ -1,0 +1,197 @@
+"""Feedback: what people say of alarms, on ``{prefix}/{device}/feedback``, and what they are answered."""
+
+import difflib
+from collections.abc import Container, Sequence
+from contextlib import suppress
+from typing import Literal
+
+import msgspec
+
+from rarefault.runtime.daemon.telemetry.rejections import Reason, RejectionError, quote
+from rarefault.runtime.daemon.topics import Template, topic_level_problem
+from rarefault.runtime.inference.manifest import NO_DATA, NORMAL, UNKNOWN
+from rarefault.runtime.journal.records import Feedback
+from rarefault.runtime.journal.writer import Journal
+from rarefault.runtime.times import parse_time_ms
+
+#: Longest feedback, bytes.
+MAX_BYTES = 10_000
+MAX_NAME, MAX_NOTE = 200, 2000
+#: Faults that an answer lists.
+LISTED = 50
+
+
+class FeedbackPayload(msgspec.Struct, frozen=True):
+    """The message: of an alarm by its id, or of a stretch of time."""
+
+    answer: Literal["confirmed", "refuted", "retracted"]
+    alarm: str = ""
+    """Id of the alarm."""
+    fault: str = ""
+    """Which fault it was, where it was another one than the alarm said, or where there was no alarm."""
+    new: bool = False
+    """Whether ``fault`` is one that nobody has named before, and no slip of the pen."""
+    start: str | float | int | None = None
+    end: str | float | int | None = None
+    """When it was there, where that is known better; ISO 8601 or epoch seconds or milliseconds."""
+    note: str = ""
+
+
+class ResultPayload(msgspec.Struct, frozen=True):
+    """The answer to a message of feedback, on ``{prefix}/{device}/feedback/result``."""
+
+    alarm: str
+    """As in the message; empty where that named none."""
+    accepted: bool
+    reason: str
+    """Why it was not accepted, and what to do; empty where it was."""
+    runtime: str
+    """Which daemon says so: all that share a prefix get the message."""
+    time: str
+    faults: list[str] | msgspec.UnsetType = msgspec.UNSET
+    """The faults that are known, where the message's was not."""
+
+
+class UnknownFaultError(RejectionError):
+    """A fault that is not known; ``faults`` are."""
+
+    def __init__(self, fault: str, faults: list[str]) -> None:
+        self.faults = faults[:LISTED]
+        near = difflib.get_close_matches(fault, faults, n=1)
+        mean = f"did you mean {quote(near[0])}? " if near else ""
+        super().__init__(
+            Reason.BAD_FEEDBACK,
+            f'nobody knows a fault {quote(fault)}; {mean}If it is a new one, send "new": true with it',
+        )
+
+
+class Known:
+    """What feedback can be said of.
+
+    Args:
+        journal: has what was said before.
+        devices: that the daemon has now, those of the present turn, too.
+        classes: of the model.
+        pending: feedback that is accepted and not in the journal yet.
+    """
+
+    def __init__(
+        self, journal: Journal, devices: Container[str], classes: tuple[str, ...], pending: Sequence[Feedback]
+    ) -> None:
+        self._journal, self._devices, self._classes, self._pending = journal, devices, classes, pending
+
+    def faults(self) -> list[str]:
+        """The classes of the model, and what was said or named before."""
+        named = {*self._classes, NORMAL, *self._journal.named_faults(), *(said.fault for said in self._pending)}
+        return sorted(named - {UNKNOWN, NO_DATA, ""})
+
+    def has_fault(self, name: str) -> bool:
+        """Whether a fault is one of these."""
+        return name in self._classes or name in self.faults()
+
+    def problem(self, feedback: Feedback) -> str:
+        """What is not there that the feedback is said of."""
+        if feedback.alarm:
+            alarm = self._journal.alarm(feedback.alarm)
+            if alarm is None:
+                return (
+                    f"there is no alarm {quote(feedback.alarm)} in the journal; it is another daemon's, or older than "
+                    "journal.keep_days"
+                )
+            if alarm.device != feedback.device:
+                return f"the alarm is one of device {quote(alarm.device)}, the topic one of {quote(feedback.device)}"
+        elif feedback.device not in self._devices and not self._journal.knows_device(feedback.device):
+            return f"the journal has no device {quote(feedback.device)}"
+        if feedback.answer == "retracted" and not self._stands(feedback):
+            return "there is nothing to take back: no answer to that alarm, or of just that time, stands"
+        return ""
+
+    def _stands(self, feedback: Feedback) -> bool:
+        """Whether there is an answer to the same."""
+        same = [said.answer for said in self._pending if said.subject == feedback.subject]
+        return same[-1] != "retracted" if same else self._journal.answered(feedback)
+
+
+class FeedbackReader:
+    """Reads feedback messages.
+
+    Args:
+        topic: template with ``{device}``; empty where there is no feedback.
+    """
+
+    def __init__(self, topic: str) -> None:
+        self._template = Template(topic) if topic else None
+        self._end = "/feedback"
+        self._decoder = msgspec.json.Decoder(FeedbackPayload)
+
+    def matches(self, topic: str) -> bool:
+        """Whether a message is feedback."""
+        # Nearly all messages are telemetry, which this tells at once.
+        return self._template is not None and topic.endswith(self._end) and self._template.matches(topic)
+
+    def device(self, topic: str) -> str:
+        """The device that a topic which :meth:`matches` is of, RejectionError where it is no device's name."""
+        assert self._template is not None
+        device = self._template.device(topic) or ""
+        if problem := topic_level_problem(device):
+            raise RejectionError(Reason.BAD_DEVICE, problem)
+        return device
+
+    def read(self, device: str, payload: bytes, arrived_ms: int, known: Known) -> Feedback:
+        """What a message says.
+
+        Args:
+            device: that it is of.
+            payload: of the message.
+            arrived_ms: when it came.
+            known: what it can be said of.
+
+        Raises:
+            RejectionError: it cannot be used.
+            JournalError: the journal cannot be read.
+        """
+        if len(payload) > MAX_BYTES:
+            raise RejectionError(Reason.TOO_LARGE, f"feedback of {len(payload)} bytes, the limit is {MAX_BYTES}")
+        try:
+            found = self._decoder.decode(payload)
+            start_ms = None if found.start is None else parse_time_ms(found.start)
+            end_ms = None if found.end is None else parse_time_ms(found.end)
+        except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
+            raise RejectionError(Reason.BAD_FEEDBACK, str(error)) from None
+        if max(len(found.alarm), len(found.fault)) > MAX_NAME or len(found.note) > MAX_NOTE:
+            raise RejectionError(Reason.TOO_LARGE, "'alarm', 'fault' or 'note' is too long")
+        if problem := _problem(found, start_ms, end_ms):
+            raise RejectionError(Reason.BAD_FEEDBACK, problem)
+        feedback = Feedback(arrived_ms, device, found.alarm, found.answer, found.fault, start_ms, end_ms, found.note)
+        if problem := known.problem(feedback):
+            raise RejectionError(Reason.BAD_FEEDBACK, problem)
+        if found.fault and not found.new and not known.has_fault(found.fault):
+            raise UnknownFaultError(found.fault, known.faults())
+        return feedback
+
+
+def alarm_of(payload: bytes) -> str:
+    """The alarm that a message names, whatever else is wrong with it; empty where it names none."""
+    if len(payload) <= MAX_BYTES:
+        with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            found = msgspec.json.decode(payload)
+            name = found.get("alarm") if isinstance(found, dict) else None
+            if isinstance(name, str) and len(name) <= MAX_NAME:
+                return name
+    return ""
+
+
+def _problem(found: FeedbackPayload, start_ms: int | None, end_ms: int | None) -> str:
+    """What is wrong with a message by itself."""
+    whole = start_ms is not None and end_ms is not None
+    if not found.alarm and not whole:
+        return "neither 'alarm' nor 'start' and 'end'"
+    if found.answer == "retracted" and (found.fault or (found.alarm and (found.start, found.end) != (None, None))):
+        return "'retracted' takes back what was said of an alarm, or from 'start' to 'end'; leave out the rest"
+    if not found.alarm and found.answer == "confirmed" and not found.fault:
+        return "'fault' must say what was there from 'start' to 'end'"
+    if start_ms is not None and end_ms is not None and end_ms <= start_ms:
+        return "'end' must be after 'start'"
+    if found.fault in {UNKNOWN, NO_DATA} or (found.fault == NORMAL and found.answer == "confirmed"):
+        return f"'fault' cannot be {found.fault!r}"
+    return ""

@@ -1,0 +1,257 @@
+"""The decision: log-probabilities to a verdict and a debounced alarm.
+
+The loss of the trainer is weighted and its majority classes are under-sampled, so the model learns another prior than
+the machines have. With ``T`` the temperature, the posterior of class ``c`` is corrected for both::
+
+    posterior_c  ∝  exp(log_prob_c / T) * true_prior_c / training_prior_c
+
+(Saerens, Latinne and Decaestecker, "Adjusting the outputs of a classifier to new a priori probabilities", 2002, eq. 4;
+temperature scaling as in Guo et al., "On calibration of modern neural networks", 2017.)
+
+Missing a rare fault costs more than a false alarm, so each class has a threshold; the score::
+
+    score_c  ∝  posterior_c / threshold_c          (sum 1)
+
+decides: the verdict is the class with the largest score. Beside it stand the classes that are plausible: those whose
+posterior is at least their level, which the windows of their events have had (:mod:`rarefault.train.conformal`).
+
+The alarm is what a person sees. A fault's alarm is raised when it is the verdict with a score of at least
+``raise_threshold`` for ``on_delay_s``, and stays until its score has been below ``clear_threshold`` for
+``off_delay_s``, or until another fault is raised. A muted fault raises no alarm.
+
+A single window in which nothing is plausible is no evidence of something new: by the coverage, a tenth of all windows
+of normal are short of their level. ``unknown_windows`` of them in a row are: as many as held-out time hardly ever has.
+Only then, and only where ``unknown_windows`` is not 0, the alarm state is ``unknown``.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rarefault.runtime.inference.engine import rounds
+from rarefault.runtime.inference.grid import Bool, Float32, Float64, Int32, Int64
+from rarefault.runtime.inference.manifest import DecisionSpec
+
+#: Alarm state of a device whose present segment has no window yet, or that is silent.
+STATE_NO_DATA = -1
+#: Stands for a state that was said by a model with other classes.
+STATE_FOREIGN = -2
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmChange:
+    """One change of one device's alarm state.
+
+    Attributes:
+        device: slot of the device.
+        state: index of the class, K for ``unknown``, -1 for ``no data``.
+        since_ms: end of the first window that spoke for the new state.
+        end_ms: end of the window that brought the change.
+        probability: posterior of the new state's class; 0 for ``unknown`` and ``no data``, which have none.
+        score: what decided, between 0 and 1: the score of the new state's class; 0 for ``unknown`` and ``no data``.
+        silent: whether it is silence that brought the change; the two times are then those of the last sample.
+        channels: columns of the channels that moved the verdict, with what each gave; see
+            :mod:`rarefault.runtime.inference.explain`.
+    """
+
+    device: int
+    state: int
+    since_ms: int
+    end_ms: int
+    probability: float
+    score: float = 0.0
+    silent: bool = False
+    channels: tuple[tuple[int, float], ...] = ()
+
+
+class Judgement(NamedTuple):
+    """What the decision says of windows.
+
+    Attributes:
+        posterior: calibrated class probabilities under the true prior, [W, K].
+        fault: index of the verdict's class, [W].
+        score: of that class, [W].
+        alarms: changes of alarm states.
+    """
+
+    posterior: Float64
+    fault: Int64
+    score: Float64
+    alarms: list[AlarmChange]
+
+
+class Decision:
+    """Applies a :class:`DecisionSpec`; keeps the alarm state of every device."""
+
+    def __init__(self, spec: DecisionSpec) -> None:
+        self.n_classes = len(spec.thresholds)
+        self.use(spec)
+        self._alarm = np.empty(0, np.int64)
+        self._said = np.empty(0, np.int64)
+        self._candidate = np.empty(0, np.int64)
+        self._since_ms = np.empty(0, np.int64)
+        self._strange = np.empty(0, np.int64)  # windows in a row of which no class was plausible
+
+    def use(self, spec: DecisionSpec) -> None:
+        """Go on by other settings for the same classes; what is known of devices stays."""
+        self.spec = spec
+        self._shift = np.log(np.asarray(spec.true_prior)) - np.log(np.asarray(spec.training_prior))
+        self._thresholds = np.asarray(spec.thresholds, np.float64)
+        self._levels = np.asarray(spec.plausible or (0.0,) * self.n_classes, np.float64)
+        self._audible = ~np.isin(np.arange(self.n_classes), spec.muted)
+
+    def posterior(self, log_prob: NDArray[np.floating]) -> Float64:
+        """Calibrated class probabilities under the true prior, [W, K]."""
+        z = np.asarray(log_prob, np.float64) / self.spec.temperature + self._shift
+        z -= z.max(axis=1, keepdims=True)
+        p: Float64 = np.exp(z)
+        p /= p.sum(axis=1, keepdims=True)
+        return p
+
+    def score(self, posterior: Float64) -> Float64:
+        """Posterior over threshold, scaled to sum 1, [W, K]."""
+        ratio = posterior / self._thresholds
+        ratio /= ratio.sum(axis=1, keepdims=True)
+        return ratio
+
+    def verdict(self, score: Float64) -> Int64:
+        """Index of the verdict's class, [W]."""
+        best: Int64 = score.argmax(axis=1)
+        return best
+
+    def plausible(self, posterior: Float64) -> Bool:
+        """Which classes the windows can be of, at the manifest's coverage, [W, K]."""
+        return np.asarray(posterior >= self._levels)
+
+    def strange(self, posterior: Float64, verdict: Int64) -> Bool:
+        """Of which windows no class that has a level is plausible, the verdict's being one of those, [W]."""
+        has_level = self._levels > 0
+        return np.asarray(has_level[verdict] & ~(self.plausible(posterior) & has_level).any(axis=1))
+
+    def judge(self, device: Int32, end_ms: Int64, fresh: Bool, log_prob: Float32) -> Judgement:
+        """Verdicts and the alarm changes of windows sorted by device, then by time."""
+        posterior = self.posterior(log_prob)
+        score = self.score(posterior)
+        verdict = self.verdict(score)
+        changes = self.follow(device, end_ms, fresh, posterior, score)
+        return Judgement(posterior, verdict, score[np.arange(len(verdict)), verdict], changes)
+
+    def follow(
+        self, device: Int32, end_ms: Int64, fresh: Bool, posterior: Float64, score: Float64
+    ) -> list[AlarmChange]:
+        """The alarm changes of windows sorted by device, then by time."""
+        changes: list[AlarmChange] = []
+        if len(device):
+            self._allocate(int(device.max()) + 1)
+        strange = self.strange(posterior, self.verdict(score))
+        for turn in rounds(device):
+            changes += self._turn(device[turn], end_ms[turn], fresh[turn], posterior[turn], score[turn], strange[turn])
+        return changes
+
+    def _turn(
+        self, device: Int32, end_ms: Int64, fresh: Bool, posterior: Float64, score: Float64, strange: Bool
+    ) -> list[AlarmChange]:
+        """Advance the alarms of different devices by one window each."""
+        k, spec = self.n_classes, self.spec
+        row = np.arange(len(device))
+        verdict = self.verdict(score)
+        alarm = np.where(fresh, STATE_NO_DATA, self._alarm[device])
+        candidate = np.where(fresh, STATE_NO_DATA, self._candidate[device])
+        in_a_row = np.where(strange, np.where(fresh, 0, self._strange[device]) + 1, 0)
+
+        raised = (verdict > 0) & (score[row, verdict] >= spec.raise_threshold) & self._audible[verdict]
+        standing = (alarm > 0) & (alarm < k)
+        class_ = np.clip(alarm, 0, k - 1)
+        kept = standing & (score[row, class_] >= spec.clear_threshold) & self._audible[class_]
+        new = (in_a_row >= spec.unknown_windows) if spec.unknown_windows else np.zeros(len(device), bool)
+        wanted = np.where(raised, verdict, np.where(kept, alarm, np.where(new, k, 0)))
+
+        since_ms = np.where(wanted == candidate, self._since_ms[device], end_ms)
+        # A device of which nothing is known yet is normal at once; only faults and doubts must last.
+        calm_delay_ms = np.where(alarm == STATE_NO_DATA, 0, round(spec.off_delay_s * 1000))
+        delay_ms = np.where(wanted == 0, calm_delay_ms, round(spec.on_delay_s * 1000))
+        change = (wanted != alarm) & (end_ms - since_ms >= delay_ms)
+
+        alarm = np.where(change, wanted, alarm)
+        self._alarm[device] = alarm
+        self._candidate[device] = wanted
+        self._since_ms[device] = since_ms
+        self._strange[device] = in_a_row
+        # Said is only what differs from what was said last: a device that comes back from a gap in the same state has
+        # nothing to say, one that comes back in doubt takes back what still stands.
+        said = np.flatnonzero(alarm != self._said[device])
+        self._said[device] = alarm
+        return [self._change(device[i], alarm[i], since_ms[i], end_ms[i], posterior[i], score[i]) for i in said]
+
+    def _change(
+        self,
+        device: np.int32,
+        state: np.int64,
+        since_ms: np.int64,
+        end_ms: np.int64,
+        posterior: Float64,
+        score: Float64,
+    ) -> AlarmChange:
+        if state == STATE_NO_DATA:
+            return AlarmChange(int(device), STATE_NO_DATA, int(end_ms), int(end_ms), 0.0)
+        if state == self.n_classes:
+            return AlarmChange(int(device), int(state), int(since_ms), int(end_ms), 0.0)
+        said = float(posterior[state]), float(score[state])
+        return AlarmChange(int(device), int(state), int(since_ms), int(end_ms), *said)
+
+    def silence(self, device: Int64, newest_ms: Int64) -> list[AlarmChange]:
+        """Devices of which nothing has come for too long: nobody knows their state until they have a verdict again.
+
+        Args:
+            device: slots, each once, [D].
+            newest_ms: time of the last sample of each, [D].
+        """
+        if len(device):
+            self._allocate(int(device.max()) + 1)
+        told = np.flatnonzero(self._said[device] != STATE_NO_DATA)
+        self._alarm[device] = self._said[device] = self._candidate[device] = STATE_NO_DATA
+        self._strange[device] = 0
+        return [
+            AlarmChange(int(device[i]), STATE_NO_DATA, int(newest_ms[i]), int(newest_ms[i]), 0.0, silent=True)
+            for i in told
+        ]
+
+    def said(self, devices: int) -> Int64:
+        """The state that was said last of the first ``devices`` slots, [devices]."""
+        self._allocate(devices)
+        return self._said[:devices].copy()
+
+    def take_over(self, said: Int64) -> None:
+        """Go on where another model's decision has said something: what differs from it will be said.
+
+        Args:
+            said: states by slot, in this model's classes; -2 for one that this model does not have, [D].
+        """
+        self._allocate(len(said))
+        self._said[: len(said)] = said
+
+    def forget(self, devices: Int64) -> None:
+        """Make slots as new."""
+        there = devices[devices < len(self._alarm)]
+        self._alarm[there] = self._said[there] = self._candidate[there] = STATE_NO_DATA
+        self._since_ms[there] = self._strange[there] = 0
+
+    def state(self) -> Int64:
+        """The alarms of all devices, [5, devices]."""
+        return np.stack((self._alarm, self._said, self._candidate, self._since_ms, self._strange))
+
+    def restore(self, state: Int64) -> None:
+        """Go on from what :meth:`state` gave; ValueError where it is another release's."""
+        self._alarm, self._said, self._candidate, self._since_ms, self._strange = state.copy()
+
+    def _allocate(self, needed: int) -> None:
+        have = len(self._alarm)
+        if needed > have:
+            more = max(needed, 2 * have, 16) - have
+            self._alarm = np.concatenate((self._alarm, np.full(more, STATE_NO_DATA)))
+            self._said = np.concatenate((self._said, np.full(more, STATE_NO_DATA)))
+            self._candidate = np.concatenate((self._candidate, np.full(more, STATE_NO_DATA)))
+            self._since_ms = np.concatenate((self._since_ms, np.zeros(more, np.int64)))
+            self._strange = np.concatenate((self._strange, np.zeros(more, np.int64)))

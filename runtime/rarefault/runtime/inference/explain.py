@@ -1,0 +1,49 @@
+"""Explanation: which channels moved the verdict behind an alarm.
+
+By occlusion (Zeiler and Fergus, "Visualizing and understanding convolutional networks", 2014, section 4.2): the window
+is judged again with one channel missing, from the same carried state, all channels in one batch. What the fault's
+posterior loses is what the channel gave it::
+
+    contribution_c = log posterior(fault | window) - log posterior(fault | window without channel c)
+
+It needs no gradients, so the edge can afford it; it says what the model looked at, which need not be the cause.
+"""
+
+import numpy as np
+
+from rarefault.runtime.inference.decision import Decision
+from rarefault.runtime.inference.engine import Step
+from rarefault.runtime.inference.grid import Float32, Float64
+
+#: Channels that an alarm names, and the least contribution for which it does.
+MOST, LEAST = 5, 0.01
+#: Smallest posterior that a logarithm is taken of.
+_TINY = 1e-12
+
+
+def explain(
+    window: Float32, state: Float32, fault: int, step: Step, decision: Decision
+) -> tuple[tuple[int, float], ...]:
+    """The channels that gave most to a fault, with what they gave, the largest first.
+
+    Args:
+        window: [L, C].
+        state: the carried state before it, [S].
+        fault: index of the class.
+        step: the model.
+        decision: its decision.
+    """
+    given = contributions(window, state, fault, step, decision)
+    order = np.argsort(-given, kind="stable")[:MOST]
+    return tuple((int(c), float(given[c])) for c in order if given[c] >= LEAST)
+
+
+def contributions(window: Float32, state: Float32, fault: int, step: Step, decision: Decision) -> Float64:
+    """What each channel gave to a class's log-posterior, [C]; for the arguments see :func:`explain`."""
+    n_channels = window.shape[1]
+    batch = np.repeat(window[None], n_channels + 1, axis=0)
+    batch[np.arange(n_channels), :, np.arange(n_channels)] = np.nan
+    log_prob, _ = step(batch, np.repeat(state[None], n_channels + 1, axis=0))
+    posterior = np.log(np.maximum(decision.posterior(log_prob)[:, fault], _TINY))
+    found: Float64 = posterior[-1] - posterior[:-1]
+    return found

@@ -1,0 +1,209 @@
+"""The manifest: all that a model file says of itself, kept as JSON in the ONNX metadata under the key ``rarefault``."""
+
+import math
+import sys
+import zlib
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+#: Version of the manifest's form. A reader refuses any other.
+MANIFEST_VERSION: Literal[1] = 1
+#: Key of the manifest in the ONNX file's ``metadata_props``.
+METADATA_KEY = "rarefault"
+#: The class that is no fault; always the first.
+NORMAL = "normal"
+#: The alarm state where something seems to be there that training has not seen.
+UNKNOWN = "unknown"
+#: The alarm state of a device without a whole window of recent telemetry.
+NO_DATA = "no data"
+
+#: One whole number, or an array of them.
+Integers = TypeVar("Integers", int, NDArray[np.int64])
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Finite = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
+
+
+class GridSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The time grid: how irregular samples become fixed bins. All in seconds."""
+
+    period_s: Annotated[float, msgspec.Meta(ge=0.001)] = 900.0
+    """Width of a bin. Whole milliseconds."""
+    offset_s: NotNegative = 0.0
+    """Bins begin at multiples of ``period_s`` from the epoch, plus this. Devices that report at those multiples, a
+    little too soon or too late, need a border elsewhere: else a second decides which bin a sample falls into."""
+    max_hold_s: NotNegative = 2700.0
+    """How long an empty cell repeats the last value before it is missing (NaN)."""
+    allowed_lateness_s: NotNegative = 0.0
+    """How long after its end a bin stays open for out-of-order samples, in the device's own time."""
+    max_gap_s: Positive = 7200.0
+    """A longer stretch without any sample resets the device: nothing held, empty window, zero state. A sample
+    further ahead than this is believed with the next one that agrees; see :mod:`rarefault.runtime.inference.clocks`."""
+    restart_after: Annotated[int, msgspec.Meta(ge=3, le=1_000_000)] = 20
+    """A device starts anew at its present time when so many of its samples in a row were late and lie where nothing was
+    judged, because its clock was far ahead before; or fewer, from three on, that span ``max_gap_s``."""
+
+    def __post_init__(self) -> None:
+        for name in ("period_s", "offset_s", "max_hold_s", "allowed_lateness_s", "max_gap_s"):
+            value = getattr(self, name)
+            if not math.isfinite(value) or value > 1e9:
+                raise ValueError(f"{name} must be finite and at most 1e9 s, got {value}")
+        for name in ("period_s", "offset_s"):
+            value = getattr(self, name)
+            if abs(value * 1000 - round(value * 1000)) > 1e-6:
+                raise ValueError(f"{name} must be a whole number of milliseconds, got {value}")
+        if self.offset_s >= self.period_s:
+            raise ValueError(f"offset_s ({self.offset_s:g}) must be below period_s ({self.period_s:g})")
+        if self.max_gap_s < self.period_s:
+            raise ValueError(f"max_gap_s ({self.max_gap_s:g}) must be at least period_s ({self.period_s:g})")
+
+    @property
+    def period_ms(self) -> int:
+        """Width of a bin in milliseconds."""
+        return round(self.period_s * 1000)
+
+    @property
+    def _lead_ms(self) -> int:
+        """How much earlier than a multiple of the period its bin begins: so no time has a negative bin."""
+        return -round(self.offset_s * 1000) % self.period_ms
+
+    def bin_of(self, time_ms: Integers) -> Integers:
+        """Number of the bin that a time falls into; the end of a bin is no part of it."""
+        return (time_ms + self._lead_ms) // self.period_ms
+
+    def end_ms(self, index: Integers) -> Integers:
+        """End of a bin, milliseconds since the epoch."""
+        return (index + 1) * self.period_ms - self._lead_ms
+
+    @property
+    def lateness_ms(self) -> int:
+        """Allowed lateness in milliseconds."""
+        return round(self.allowed_lateness_s * 1000)
+
+    @property
+    def hold_bins(self) -> int:
+        """Number of bins after its own in which a value is still held."""
+        return round(self.max_hold_s * 1000) // self.period_ms
+
+    @property
+    def gap_bins(self) -> int:
+        """Largest distance in bins between two occupied bins of one segment."""
+        return round(self.max_gap_s * 1000) // self.period_ms
+
+
+class WindowSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The window: one step of the outer sequence. In bins."""
+
+    length: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 16
+    """Bins in a window."""
+    stride: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 2
+    """Bins between the ends of two windows; a window is due where ``(end_bin + 1 + phase) % stride == 0``."""
+    spread: bool = False
+    """Whether each device has a phase of its own, the CRC-32 of its name modulo the stride, so that the windows of a
+    fleet do not all fall due in the same bin; else it is 0."""
+
+    def phase(self, device: str) -> int:
+        """The phase of a device."""
+        return zlib.crc32(device.encode()) % self.stride if self.spread else 0
+
+
+def level_key(coverage: float) -> str:
+    """What levels of a coverage are kept under: its percentage, such as ``"95"`` or ``"97.5"``."""
+    return f"{coverage * 100:.6g}"
+
+
+class DecisionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """From log-probabilities to a verdict and an alarm; the rule is in :mod:`rarefault.runtime.inference.decision`."""
+
+    training_prior: tuple[Positive, ...]
+    """Class shares that the weighted, under-sampled loss made the model learn, [K]."""
+    true_prior: tuple[Positive, ...]
+    """Class shares of the training history itself, [K]."""
+    thresholds: tuple[Positive, ...]
+    """Per class: the verdict is the class with the largest ``posterior / threshold``, [K]."""
+    temperature: Positive = 1.0
+    """Log-probabilities are divided by it before the priors are corrected."""
+    coverage: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
+    """Share of an event's windows in which its class is to be plausible; 0 where that is not asked."""
+    plausible: tuple[Share, ...] = ()
+    """Least posterior at which a class is plausible, [K]; 0 for one that always is. Empty without a coverage."""
+    levels: dict[str, tuple[Share, ...]] = {}
+    """The same at other coverages, by their percentage, so that a daemon may ask for another one."""
+    unknown_windows: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """So many windows in a row of which no class is plausible make the alarm state ``unknown``; 0: none ever do."""
+    muted: tuple[Annotated[int, msgspec.Meta(ge=1)], ...] = ()
+    """Numbers of the faults that raise no alarm."""
+    raise_threshold: Share = 0.5
+    """An alarm is raised when its class's score is at least this for ``on_delay_s``."""
+    clear_threshold: Share = 0.3
+    """An alarm is cleared when its class's score is below this for ``off_delay_s``."""
+    on_delay_s: NotNegative = 0.0
+    off_delay_s: NotNegative = 0.0
+
+    def __post_init__(self) -> None:
+        if self.clear_threshold > self.raise_threshold:
+            raise ValueError(
+                f"clear_threshold ({self.clear_threshold:g}) must not exceed raise_threshold ({self.raise_threshold:g})"
+            )
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """All that a model file says of itself."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    channels: tuple[str, ...]
+    """Names of the C channels, in the order of the model's input."""
+    classes: tuple[str, ...]
+    """Names of the K classes; the first is ``normal``."""
+    grid: GridSpec
+    window: WindowSpec
+    state_size: Count
+    """Size S of the carried state of one device."""
+    decision: DecisionSpec
+    counters: tuple[str, ...] = ()
+    """Channels that only ever increase (an energy meter); the model sees their increase per bin."""
+    missing: tuple[Finite, ...] = ()
+    """Numbers that stand for no value, in any channel, such as -9999; samples have none where they hold one."""
+    precision: Literal["float32", "int8"] = "float32"
+    training: dict[str, Any] = {}
+    """Where the model comes from: configuration, data fingerprint, scores. For people; nothing depends on it."""
+    quantisation: dict[str, Any] | None = None
+    """For int8: the measured change in decisions and scores."""
+    version: Literal[1] = MANIFEST_VERSION
+
+    def __post_init__(self) -> None:
+        for what, names in (("channels", self.channels), ("classes", self.classes)):
+            if len(set(names)) != len(names):
+                raise ValueError(f"{what} must be different from each other, got {list(names)}")
+        if not self.channels:
+            raise ValueError("channels must not be empty")
+        if len(self.classes) < 2 or self.classes[0] != NORMAL:
+            raise ValueError(f"classes must be '{NORMAL}' and at least one fault, got {list(self.classes)}")
+        if reserved := {UNKNOWN, NO_DATA} & set(self.classes):
+            raise ValueError(f"class name {reserved.pop()!r} is reserved")
+        if missing := set(self.counters) - set(self.channels):
+            raise ValueError(f"counters must be channels, but {sorted(missing)} are not")
+        for what in ("training_prior", "true_prior", "thresholds"):
+            if len(getattr(self.decision, what)) != len(self.classes):
+                raise ValueError(f"decision.{what} must have one value per class ({len(self.classes)})")
+        if len(self.decision.plausible) != (len(self.classes) if self.decision.coverage else 0):
+            raise ValueError("decision.plausible must have one value per class where there is a coverage, else none")
+        for key, levels in self.decision.levels.items():
+            if len(levels) != len(self.classes):
+                raise ValueError(f"decision.levels of {key} must have one value per class ({len(self.classes)})")
+        if any(number >= len(self.classes) for number in self.decision.muted):
+            raise ValueError(f"decision.muted must be numbers of faults, below {len(self.classes)}")
+
+    def to_json(self) -> str:
+        """The manifest as JSON text."""
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Manifest":
+        """Read a manifest; ``msgspec.ValidationError`` or ``msgspec.DecodeError`` where it is not one."""
+        return msgspec.json.decode(text, type=cls)

@@ -1,0 +1,296 @@
+"""Samples to verdicts: grid, streams, engine and decision in a row.
+
+The daemon pushes a few messages at a time, the trainer a whole recording; both get the same verdicts, because this is
+the only way from samples to verdicts that there is.
+"""
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rarefault.runtime.inference.clocks import Clocks
+from rarefault.runtime.inference.decision import STATE_NO_DATA, AlarmChange, Decision
+from rarefault.runtime.inference.engine import Engine, Step
+from rarefault.runtime.inference.explain import explain
+from rarefault.runtime.inference.grid import Bins, Bool, Float32, Float64, Grid, Int32, Int64
+from rarefault.runtime.inference.manifest import NO_DATA, UNKNOWN, GridSpec, Manifest
+from rarefault.runtime.inference.missing import stands_for_none
+from rarefault.runtime.inference.window_buffer import Streams, Windows
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """Verdicts sorted by device slot, then by time; where a clock was set back, in order of their coming about.
+
+    Attributes:
+        device: slot of the device, [W].
+        end_ms: end of the window, milliseconds since the epoch, [W].
+        fresh: whether the window is the first of its segment, [W].
+        log_prob: what the model said, [W, K].
+        posterior: calibrated probabilities under the true prior, [W, K].
+        fault: index of the verdict's class, [W].
+        score: of that class, what decided, [W]; see :mod:`rarefault.runtime.inference.decision`.
+        alarms: changes of alarm states, in order of time for each device.
+    """
+
+    device: Int32
+    end_ms: Int64
+    fresh: Bool
+    log_prob: Float32
+    posterior: Float64
+    fault: Int64
+    score: Float64
+    alarms: list[AlarmChange]
+
+    def __len__(self) -> int:
+        return len(self.end_ms)
+
+
+class Pipeline:
+    """Grid, streams, engine and decision of one model, for any number of devices.
+
+    Args:
+        manifest: of the model.
+        step: the model itself.
+        model_id: names the model in verdicts; see :func:`rarefault.runtime.inference.model_file.load_model`.
+
+    Attributes:
+        devices: names by slot; empty for a slot whose device was forgotten.
+        named_missing: values taken as missing so far because the manifest names them.
+    """
+
+    def __init__(self, manifest: Manifest, step: Step, model_id: str) -> None:
+        self.manifest = manifest
+        self.model_id = model_id
+        self.devices: list[str] = []
+        self.named_missing = 0
+        self.grid = Grid(
+            manifest.grid, len(manifest.channels), [name in manifest.counters for name in manifest.channels]
+        )
+        self.streams = Streams(manifest.window, len(manifest.channels))
+        self.engine = Engine(step, manifest.state_size, len(manifest.classes))
+        self.decision = Decision(manifest.decision)
+        self._slots: dict[str, int] = {}
+        self._free: list[int] = []  # slots of forgotten devices, the smallest last
+
+    def slot(self, device: str) -> int:
+        """The slot of a device, given out at its first mention."""
+        slot = self._slots.get(device)
+        if slot is None:
+            if self._free:
+                slot = self._free.pop()
+                self.devices[slot] = device
+            else:
+                slot = len(self.devices)
+                self.devices.append(device)
+            self._slots[device] = slot
+            self.streams.introduce(slot, device)
+        return slot
+
+    def use_decision(self, manifest: Manifest) -> None:
+        """Go on by the decision of a manifest that is like this one otherwise."""
+        self.manifest = manifest
+        self.decision.use(manifest.decision)
+
+    def settle(self, devices: Sequence[str]) -> None:
+        """Give devices the slots that they have in another pipeline; this one must be empty.
+
+        Args:
+            devices: names by slot, empty for a free one.
+        """
+        self.devices[:] = devices
+        self._slots.clear()
+        self._slots |= {name: slot for slot, name in enumerate(devices) if name}
+        self._free = [slot for slot in reversed(range(len(devices))) if not devices[slot]]
+        for name, slot in self._slots.items():
+            self.streams.introduce(slot, name)
+
+    @property
+    def slots(self) -> Mapping[str, int]:
+        """Slot of each device."""
+        return self._slots
+
+    def forget(self, slots: ArrayLike) -> None:
+        """Forget devices: their slots are as new and will be given to others."""
+        devices = np.asarray(slots, np.int64)
+        for part in (self.grid, self.streams, self.engine, self.decision):
+            part.forget(devices)
+        for slot in devices.tolist():
+            del self._slots[self.devices[slot]]
+            self.devices[slot] = ""
+        self._free = sorted(self._free + devices.tolist(), reverse=True)
+
+    def begin_after(self, slot: int, newest_ms: int) -> None:
+        """Judge no window of a device that its sample of that time had closed; what is remembered stands before it."""
+        devices = np.array([slot], np.int64)
+        for part in (self.grid, self.streams, self.engine):
+            part.forget(devices)
+        self.streams.introduce(slot, self.devices[slot])
+        self.grid.start_after(slot, newest_ms)
+
+    def silence(self, slots: ArrayLike) -> list[AlarmChange]:
+        """Devices of which nothing has come for too long; the changes of alarms that follow.
+
+        Only what is said of them changes. Should they come back within the grid's ``max_gap``, their windows go on.
+        """
+        devices = np.asarray(slots, np.int64)
+        return self.decision.silence(devices, self.grid.heard_ms(devices))
+
+    def push(self, device: ArrayLike, time_ms: ArrayLike, values: ArrayLike, *, explained: bool = False) -> Verdicts:
+        """Take samples in their order of arrival and return the verdicts that they bring about.
+
+        Args:
+            device: slots as given by :meth:`slot`, [M].
+            time_ms: milliseconds since the epoch, [M].
+            values: in the order of the manifest's channels, NaN = not reported, [M, C]; the manifest's ``missing`` are
+                not, either.
+            explained: whether alarms of faults are to name the channels that moved them.
+        """
+        values = np.asarray(values, np.float64)
+        if self.manifest.missing:
+            named = stands_for_none(values, self.manifest.missing)
+            self.named_missing += int(named.sum())
+            values = np.where(named, np.nan, values)
+        parts = []
+        for bins, restarts in self.grid.turns(device, time_ms, values):
+            parts.append(self._judge(bins, explained=explained))
+            if restarts:
+                # What a device said while its clock was wrong holds no longer.
+                slots = np.array([restart.device for restart in restarts])
+                alarms = self.decision.silence(slots, np.array([restart.to_ms for restart in restarts]))
+                parts[-1].alarms.extend(alarms)
+        return parts[0] if len(parts) == 1 else joined(parts)
+
+    def _judge(self, bins: Bins, *, explained: bool) -> Verdicts:
+        windows = self.streams.push(bins)
+        end_ms = self.manifest.grid.end_ms(windows.end_index)
+        states = np.empty((len(windows), self.manifest.state_size), np.float32) if explained else None
+        log_prob = self.engine.run(windows, states)
+        posterior, fault, score, alarms = self.decision.judge(windows.device, end_ms, windows.fresh, log_prob)
+        if states is not None and alarms:
+            alarms = self._explain(alarms, windows, end_ms, states)
+        return Verdicts(windows.device, end_ms, windows.fresh, log_prob, posterior, fault, score, alarms)
+
+    def _explain(
+        self, alarms: list[AlarmChange], windows: Windows, end_ms: Int64, states: Float32
+    ) -> list[AlarmChange]:
+        at = {key: i for i, key in enumerate(zip(windows.device.tolist(), end_ms.tolist(), strict=True))}
+        found = []
+        for alarm in alarms:
+            if 0 < alarm.state < len(self.manifest.classes):
+                i = at[alarm.device, alarm.end_ms]
+                given = explain(windows.gather(i), states[i], alarm.state, self.engine.step, self.decision)
+                found.append(replace(alarm, channels=given))
+            else:
+                found.append(alarm)
+        return found
+
+    def snapshot(self) -> bytes:
+        """All that the pipeline remembers, to go on from with :meth:`restore`; contains no code."""
+        arrays = {f"grid.{name}": value for name, value in self.grid.state().items()}
+        arrays |= {f"streams.{name}": value for name, value in self.streams.state().items()}
+        arrays |= {"engine": self.engine.state(), "decision": self.decision.state()}
+        arrays["devices"] = np.array(self.devices, dtype=np.str_)
+        out = io.BytesIO()
+        np.savez(out, allow_pickle=False, **arrays)
+        return out.getvalue()
+
+    def restore(self, snapshot: bytes) -> None:
+        """Go on from a snapshot of a pipeline with the same model.
+
+        Raises:
+            ValueError: it is damaged, or of another model.
+        """
+        try:
+            with np.load(io.BytesIO(snapshot), allow_pickle=False) as found:
+                arrays = {name: found[name] for name in found.files}
+            self.grid.restore({k.removeprefix("grid."): v for k, v in arrays.items() if k.startswith("grid.")})
+            self.streams.restore({k.removeprefix("streams."): v for k, v in arrays.items() if k.startswith("streams.")})
+            self.engine.restore(arrays["engine"])
+            self.decision.restore(arrays["decision"])
+            devices = [str(name) for name in arrays["devices"]]
+        except (OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+            raise ValueError(f"not a snapshot of a pipeline: {error}") from error
+        self.settle(devices)
+
+    def state_name(self, state: int) -> str:
+        """Name of a verdict's or an alarm's class, ``unknown`` and ``no data`` included."""
+        if state == STATE_NO_DATA:
+            return NO_DATA
+        return UNKNOWN if state == len(self.manifest.classes) else self.manifest.classes[state]
+
+    def start_ms(self, end_ms: int) -> int:
+        """Start of the window that ends at ``end_ms``."""
+        return int(end_ms) - self.manifest.window.length * self.manifest.grid.period_ms
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceClock:
+    """What a snapshot knows of a device's time.
+
+    Attributes:
+        newest_ms: largest time believed.
+        heard_ms: time of its last sample, be it late because its clock was wrong before.
+        late_run: number of late samples since the last one on time.
+        muted: whether all of its samples have been late for a while.
+    """
+
+    newest_ms: int
+    heard_ms: int
+    late_run: int
+    muted: bool
+
+
+def device_clocks(snapshot: bytes) -> dict[str, DeviceClock]:
+    """The devices' clocks in a pipeline's snapshot, by name; empty where it is of another release."""
+    try:
+        with np.load(io.BytesIO(snapshot), allow_pickle=False) as found:
+            state = {name.removeprefix("grid."): found[name] for name in found.files if name.startswith("grid.")}
+            names = [str(name) for name in found["devices"]]
+        clocks = Clocks(GridSpec(restart_after=int(state["restart_after"])))
+        clocks.allocate(len(state["newest_ms"]))
+        clocks.restore(state)
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
+        return {}
+    slots = np.array([slot for slot, name in enumerate(names) if name and slot < clocks.capacity], np.int64)
+    muted = set(clocks.muted().tolist())
+    columns = zip(
+        slots.tolist(),
+        clocks.newest_ms[slots].tolist(),
+        clocks.heard_ms(slots).tolist(),
+        clocks.late_run[slots].tolist(),
+        strict=True,
+    )
+    return {names[slot]: DeviceClock(newest, heard, late, slot in muted) for slot, newest, heard, late in columns}
+
+
+def joined(parts: list[Verdicts]) -> Verdicts:
+    """The verdicts of several pushes that followed each other, sorted by device; those of one stay in their order."""
+    device = np.concatenate([part.device for part in parts])
+    order = np.argsort(device, kind="stable")
+
+    def column(name: str) -> Any:
+        return np.concatenate([getattr(part, name) for part in parts])[order]
+
+    return Verdicts(
+        device[order],
+        column("end_ms"),
+        column("fresh"),
+        column("log_prob"),
+        column("posterior"),
+        column("fault"),
+        column("score"),
+        [alarm for part in parts for alarm in part.alarms],
+    )
+
+
+def verdict_id(device: str, end_ms: int, model_id: str) -> str:
+    """Deterministic id of a verdict, so that a consumer can drop a repeated delivery (96 bits as hexadecimal)."""
+    text = f"{device}\0{int(end_ms)}\0{model_id}".encode()
+    return hashlib.blake2b(text, digest_size=12).hexdigest()

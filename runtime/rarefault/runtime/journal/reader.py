@@ -1,0 +1,209 @@
+"""Reading a journal: by the daemon that writes it, and by others while it does."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import msgspec
+import numpy as np
+
+from rarefault.runtime.errors import DamagedJournalError, JournalError
+from rarefault.runtime.inference.pipeline import DeviceClock, device_clocks
+from rarefault.runtime.journal.records import SILENCE, AlarmRecord, Batch, Feedback, SetAside, unpack
+
+T = TypeVar("T")
+#: Version of the tables; a journal of another one is refused.
+SCHEMA = 2
+#: What SQLite says where the content of a file is damaged, or cannot be read from the disk.
+_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_UNREADABLE = (
+    sqlite3.SQLITE_IOERR_READ,
+    sqlite3.SQLITE_IOERR_SHORT_READ,
+    sqlite3.SQLITE_IOERR_CORRUPTFS,
+    8202,  # SQLITE_IOERR_DATA
+)
+
+_DAMAGED = "the file is damaged; its daemon puts it aside and goes on with what can be read (journal.on_damage)"
+
+
+class JournalTables:
+    """What can be read of an open journal.
+
+    Attributes:
+        path: the file.
+        channels: in the order of the values.
+        meta: what the file says of itself, by name.
+    """
+
+    def __init__(self, path: Path, db: sqlite3.Connection) -> None:
+        self.path = path
+        self.channels: tuple[str, ...] = ()
+        self.meta: dict[str, str] = {}
+        self._db = db
+
+    def _check(self) -> None:
+        """Read what the file says of itself; JournalError where it is no journal of this release."""
+        tables = {name for (name,) in self._rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if "meta" not in tables:
+            raise JournalError(f"{self.path}: an SQLite file, but no journal of rarefault; name another file")
+        self.meta = meta = dict(self._rows("SELECT name, value FROM meta"))
+        if "schema" not in meta or "channels" not in meta:
+            raise DamagedJournalError(f"{self.path}: {_DAMAGED}")
+        if meta.get("schema") != str(SCHEMA):
+            raise JournalError(
+                f"{self.path}: a journal of form {meta.get('schema')}, this rarefault uses form {SCHEMA}; "
+                "move it away, or go back to the release that wrote it"
+            )
+        try:
+            self.channels = msgspec.json.decode(meta["channels"], type=tuple[str, ...])
+        except msgspec.DecodeError as error:
+            raise DamagedJournalError(f"{self.path}: {_DAMAGED}") from error
+
+    def fact(self, name: str, type_: type[T]) -> T | None:
+        """What :meth:`keep_fact` kept under a name; None where there is nothing, or nothing of that type."""
+        row = next(self._rows("SELECT value FROM meta WHERE name = ?", (name,)), None)
+        try:
+            return None if row is None else msgspec.json.decode(row[0], type=type_)
+        except msgspec.MsgspecError:
+            return None
+
+    def devices(self) -> dict[int, str]:
+        """Names of the devices by their number in the journal."""
+        return dict(self._rows("SELECT id, name FROM device ORDER BY id"))
+
+    def batches(self, after_seq: int = 0) -> Iterator[Batch]:
+        """Batches after a number, in order; DamagedJournalError where one is damaged."""
+        for seq, received_ms, kind, samples, data in self._rows(
+            "SELECT seq, received_ms, kind, samples, data FROM batch WHERE seq > ? ORDER BY seq", (after_seq,)
+        ):
+            try:
+                n_channels = 0 if kind == SILENCE else len(self.channels)
+                yield Batch(seq, received_ms, kind, *unpack(data, samples, n_channels))
+            except (ValueError, TypeError) as error:
+                raise DamagedJournalError(f"{self.path}: batch {seq} is damaged: {error}") from error
+
+    def newest_seq(self) -> int:
+        """Number of the last batch; 0 where there is none."""
+        return self._number("SELECT coalesce(max(seq), 0) FROM batch")
+
+    def samples(self) -> tuple[int, int]:
+        """Number of samples, and of the bytes that they take."""
+        (row,) = self._rows("SELECT coalesce(sum(samples), 0), coalesce(sum(length(data)), 0) FROM batch")
+        return row[0], row[1]
+
+    def alarms(self) -> Iterator[AlarmRecord]:
+        """What was said of the devices, in order."""
+        for row in self._rows("SELECT said_ms, id, device, state, since_ms, end_ms, model FROM alarm ORDER BY key"):
+            yield AlarmRecord(*row)
+
+    def feedback(self) -> Iterator[Feedback]:
+        """What people said, in order."""
+        for row in self._rows(
+            "SELECT received_ms, device, alarm, answer, fault, start_ms, end_ms, note FROM feedback ORDER BY key"
+        ):
+            yield Feedback(*row)
+
+    def set_aside(self) -> Iterator[SetAside]:
+        """What could not be used, in order."""
+        for row in self._rows("SELECT received_ms, topic, reason, detail, payload FROM rejected ORDER BY key"):
+            yield SetAside(*row)
+
+    def rejected(self, reason: str, since_ms: int) -> Iterator[tuple[int, SetAside]]:
+        """What was set aside for a reason from a time on, in order, with the key of each."""
+        for key, *row in self._rows(
+            "SELECT key, received_ms, topic, reason, detail, payload FROM rejected "
+            "WHERE reason = ? AND received_ms >= ? ORDER BY key",
+            (reason, since_ms),
+        ):
+            yield key, SetAside(*row)
+
+    def clocks(self) -> dict[str, DeviceClock]:
+        """The devices' clocks as the last snapshot has them, by name; empty where there is none that can be read."""
+        row = next(self._rows("SELECT state FROM snapshot"), None)
+        return device_clocks(row[0]) if row is not None else {}
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._db.close()
+
+    def _execute(self, statement: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
+        try:
+            return self._db.execute(statement, values)
+        except sqlite3.Error as error:
+            raise self._error(error) from error
+
+    def _rows(self, statement: str, values: tuple[object, ...] = ()) -> Iterator[tuple[Any, ...]]:
+        """All rows; SQLite may meet the damage at any of them."""
+        try:
+            yield from self._db.execute(statement, values)
+        except sqlite3.Error as error:
+            raise self._error(error) from error
+
+    def _number(self, statement: str) -> int:
+        """The one number that a statement gives."""
+        ((number,),) = self._rows(statement)
+        return int(number)
+
+    def _error(self, error: sqlite3.Error) -> JournalError:
+        kind = DamagedJournalError if is_damage(error) else JournalError
+        return kind(f"{self.path}: {reason_of(error)}")
+
+
+class JournalReader(JournalTables):
+    """A journal that is only read; a daemon may be writing it meanwhile.
+
+    Raises:
+        JournalError: there is no such file, it cannot be read, or it is no journal of this release.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise JournalError(f"{path}: there is no such journal; the daemon's configuration names it in journal.path")
+        try:
+            db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=5.0)
+        except sqlite3.Error as error:
+            raise JournalError(f"{path}: the journal cannot be read: {reason_of(error)}") from error
+        super().__init__(path, db)
+        try:
+            self._check()
+            self._execute("BEGIN")  # all that is read is of one moment
+            self._number("SELECT count(*) FROM meta")
+        except JournalError:
+            db.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def names_of(numbers: np.ndarray, devices: dict[int, str]) -> np.ndarray:
+    """Names of devices that are given by their number in the journal, [M]."""
+    table = np.array([devices.get(i, "") for i in range(max(devices, default=0) + 1)], dtype=np.str_)
+    named: np.ndarray = table[numbers]
+    return named
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether SQLite says that what is in the file is damaged, not that it cannot be had or written."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        return "Could not decode" in str(error)
+    return code & 0xFF in _DAMAGE or code in _UNREADABLE
+
+
+def reason_of(error: Exception) -> str:
+    """What SQLite says, in words that say what to do."""
+    text = str(error)
+    if "locked" in text:
+        return "another process has it locked"
+    if "full" in text:
+        return "the disk is full; free some room"
+    if isinstance(error, sqlite3.Error) and is_damage(error):
+        return _DAMAGED
+    if "unable to open" in text:
+        return "the file or its folder cannot be opened; check their rights"
+    return text
