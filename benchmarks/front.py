@@ -37,11 +37,11 @@ from rarefault.export.quantize import quantise
 from rarefault.runtime.inference.grid import Float32
 from rarefault.runtime.inference.manifest import DecisionSpec, Manifest
 from rarefault.runtime.inference.model_file import load_model
-from rarefault.train.model import PRESETS, LRConvLSTM
-from rarefault.train.recipe import class_shares
-from rarefault.train.shares import fit_shares
-from rarefault.train.tree_fit import grow_trees
-from rarefault.train.units import channels_of_units
+from rarefault.train.calibration.pooling import fit_shares
+from rarefault.train.dataset.units import channels_of_units
+from rarefault.train.fitting.imbalance import class_shares
+from rarefault.train.fitting.trees import grow_trees
+from rarefault.train.model.network import PRESETS, LRConvLSTM
 
 ROOT = Path(__file__).parents[1]
 CACHE = ROOT / "benchmarks" / ".cache" / "front"
@@ -159,7 +159,7 @@ def _beside(fold: Fold, network: Prediction, trees: Prediction) -> Prediction:
 def _costs(fold: Fold) -> dict[tuple[str, bool], dict[str, float]]:
     """Microseconds per verdict; weights make no difference to it, the trees are those of a fold."""
     k = fold.n_classes
-    units = channels_of_units(fold.config, fold.history.channels)
+    units = channels_of_units(fold.config.trees.units, fold.config.data, fold.history.channels)
     trees = grow_trees(fold.parts["train"], k, (1 / k,) * k, fold.config.trees, 0, units=units)
     found = {}
     with tempfile.TemporaryDirectory(prefix="rarefault-front-") as name:

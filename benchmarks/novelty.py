@@ -34,9 +34,9 @@ from sklearn.metrics import roc_auc_score
 from rarefault.runtime.inference.decision import Decision
 from rarefault.runtime.inference.grid import Float64
 from rarefault.runtime.inference.manifest import DecisionSpec
-from rarefault.train.conformal import event_of
-from rarefault.train.validation import Validation
-from rarefault.train.windows import LabelledWindows
+from rarefault.train.calibration.held_out_windows import Validation
+from rarefault.train.dataset.label_runs import event_of
+from rarefault.train.dataset.windows import LabelledWindows
 
 ROOT = Path(__file__).parents[1]
 #: ``unknown`` alarms per device and day that the decision may raise in held-out time.

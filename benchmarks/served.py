@@ -28,12 +28,12 @@ from rarefault.export.exporter import export_run
 from rarefault.runtime.inference.model_file import LoadedModel, load_model
 from rarefault.runtime.settings import from_mapping
 from rarefault.train.config import TrainConfig
-from rarefault.train.evaluate import Evaluation, evaluate
+from rarefault.train.evaluation.evaluate import Evaluation, evaluate
 from rarefault.train.history import History
-from rarefault.train.publisher import Publisher
-from rarefault.train.replay import play, telemetry_messages
-from rarefault.train.step import TorchStep
-from rarefault.train.training import train
+from rarefault.train.model.step import TorchStep
+from rarefault.train.replay.publisher import Publisher
+from rarefault.train.replay.replay import play, telemetry_messages
+from rarefault.train.runs.training import train
 
 ROOT = Path(__file__).parents[1]
 FOLDS = 5

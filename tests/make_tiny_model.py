@@ -14,9 +14,9 @@ from rarefault.export.exporter import export_run
 from rarefault.runtime.inference.grid import Bins
 from rarefault.runtime.inference.manifest import DecisionSpec, GridSpec, Manifest, WindowSpec
 from rarefault.runtime.inference.window_buffer import Streams
-from rarefault.train.model import LRConvLSTM, ModelSpec
-from rarefault.train.run_directory import RunDirectory, reference_outputs
-from rarefault.train.windows import LabelledWindows
+from rarefault.train.dataset.windows import LabelledWindows
+from rarefault.train.model.network import LRConvLSTM, ModelSpec
+from rarefault.train.runs.run_directory import RunDirectory, reference_outputs
 
 CHANNELS = ("c1.S1", "c1.S2", "c1.R1", "z1.E1")
 CLASSES = ("normal", "fault_1", "fault_2")

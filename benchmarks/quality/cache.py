@@ -16,7 +16,9 @@ from benchmarks.quality.prediction import Judged, Prediction
 from benchmarks.quality.protocol import PROBLEMS, Problem, config_of
 
 from rarefault.runtime.inference import decision
-from rarefault.train import alarm_timing, alarms, conformal, decision_fit, thresholds, validation
+from rarefault.train.calibration import alarm_timing, conformal, decision_fit, thresholds
+from rarefault.train.calibration import held_out_windows as validation
+from rarefault.train.evaluation import alarms
 
 
 @dataclass(frozen=True)

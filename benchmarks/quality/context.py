@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from rarefault.train.windows import LabelledWindows
+from rarefault.train.dataset.windows import LabelledWindows
 
 #: Bins that the methods without a carried state look back: 12 hours of plant 31, 2.4 hours of Tennessee Eastman.
 CONTEXT = 48

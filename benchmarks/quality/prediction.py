@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from rarefault.runtime.inference.decision import Decision
 from rarefault.runtime.inference.grid import Bool, Float32, Int64
 from rarefault.runtime.inference.manifest import DecisionSpec
-from rarefault.train.conformal import event_of
-from rarefault.train.decision_fit import fit_decision
-from rarefault.train.forward_filter import fit_filter
-from rarefault.train.metrics import score_windows, to_plain
-from rarefault.train.recipe import class_shares
+from rarefault.train.calibration.decision_fit import fit_decision
+from rarefault.train.dataset.label_runs import event_of
+from rarefault.train.evaluation.metrics import score_windows, to_plain
+from rarefault.train.fitting.imbalance import class_shares
+from rarefault.train.model.forward_filter import fit_filter
 
-#: What a decision needs to know of held-out windows; see :class:`rarefault.train.decision_fit.Validation`.
+#: What a decision needs to know of held-out windows; see :class:`rarefault.train.calibration.decision_fit.Validation`.
 HELD_OUT = ("device", "end_ms", "fresh", "label")
 
 

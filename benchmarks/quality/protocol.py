@@ -16,12 +16,12 @@ import numpy as np
 from benchmarks.tep_to_table import convert
 
 from rarefault.runtime.settings import from_mapping
+from rarefault.train.calibration.held_out_windows import Validation
 from rarefault.train.config import TrainConfig
+from rarefault.train.dataset.split import PARTS, Block, Part, Split, split_history
+from rarefault.train.dataset.units import channels_of_units
+from rarefault.train.dataset.windows import LabelledWindows, cut_windows
 from rarefault.train.history import History, read_history
-from rarefault.train.split import PARTS, Block, Part, Split, split_history
-from rarefault.train.units import channels_of_units
-from rarefault.train.validation import Validation
-from rarefault.train.windows import LabelledWindows, cut_windows
 
 #: Of a training run of Tennessee Eastman, of which the last validates.
 TEP_PARTS = 5
@@ -135,7 +135,9 @@ def make_fold(problem: Problem, number: int, data: Path, changes: dict[str, Any]
 
 def cut(part: History, config: TrainConfig) -> LabelledWindows:
     """Windows with their labels, and with what the log says of units; only rarefault makes use of that."""
-    return cut_windows(part, config.grid, config.window, channels_of_units(config, part.channels))
+    return cut_windows(
+        part, config.grid, config.window, channels_of_units(config.trees.units, config.data, part.channels)
+    )
 
 
 @cache

@@ -86,7 +86,7 @@ def torch_engine(path: str) -> Callable[[np.ndarray], np.ndarray]:
     import torch
     from benchmarks.speed.model import CHANNELS, WholeSequence
 
-    from rarefault.train.model import LRConvLSTM, ModelSpec
+    from rarefault.train.model.network import LRConvLSTM, ModelSpec
 
     torch.set_num_threads(1)
     kept = torch.load(path, weights_only=True)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rarefault.export.graph import step_graph, with_manifest
 from rarefault.export.quantize import quantise
 from rarefault.runtime.inference.manifest import DecisionSpec, GridSpec, Manifest, WindowSpec
-from rarefault.train.model import PRESETS, LRConvLSTM
+from rarefault.train.model.network import PRESETS, LRConvLSTM
 
 CHANNELS = ("c1.S1", "c1.S2", "c1.R1", "c2.S1", "c2.S2", "c2.R1", "z1.E1", "z1.S1", "z1.S2")
 CLASSES = ("normal", *(f"fault_{i}" for i in range(1, 7)))

@@ -12,9 +12,9 @@ import torch
 from rarefault.runtime.cli import main
 from rarefault.runtime.inference.model_file import LoadedModel, load_model
 from rarefault.train.config import load_train_config
+from rarefault.train.dataset.split import describe_blocks, split_history
 from rarefault.train.history import read_history
-from rarefault.train.run_directory import RunDirectory
-from rarefault.train.split import describe_blocks, split_history
+from rarefault.train.runs.run_directory import RunDirectory
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,7 +10,7 @@ import torch
 
 from rarefault.runtime.cli import main
 from rarefault.runtime.inference.model_file import load_model
-from rarefault.train.run_directory import RunDirectory
+from rarefault.train.runs.run_directory import RunDirectory
 
 
 def test_export_prints_what_was_held_against_what(

@@ -17,10 +17,10 @@ from rarefault.runtime.cli import main
 from rarefault.runtime.errors import ParityError, RarefaultError, UsageError
 from rarefault.runtime.inference.model_file import LoadedModel, load_model
 from rarefault.train.config import load_train_config
-from rarefault.train.evaluate import run_pipeline
-from rarefault.train.model import LRConvLSTM
-from rarefault.train.run_directory import RunDirectory
-from rarefault.train.training import train
+from rarefault.train.evaluation.evaluate import run_pipeline
+from rarefault.train.model.network import LRConvLSTM
+from rarefault.train.runs.run_directory import RunDirectory
+from rarefault.train.runs.training import train
 
 
 def test_the_file_is_what_the_daemon_loads(run: RunDirectory, tmp_path: Path, exported: LoadedModel) -> None:

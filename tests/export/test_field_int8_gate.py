@@ -10,7 +10,7 @@ from rarefault.export.int8_effect import Int8Limits, alarm_difference, limit_che
 from rarefault.export.parity import require
 from rarefault.runtime.cli import main
 from rarefault.runtime.errors import ParityError
-from rarefault.train.run_directory import RunDirectory
+from rarefault.train.runs.run_directory import RunDirectory
 
 Changes = frozenset[tuple[int, int, int]]
 

@@ -16,13 +16,13 @@ from rarefault.runtime.inference.manifest import METADATA_KEY, DecisionSpec, Gri
 from rarefault.runtime.inference.model_file import load_model
 from rarefault.runtime.inference.window_buffer import Streams
 from rarefault.train.config import TreesConfig
-from rarefault.train.forward_filter import ForwardFilter
-from rarefault.train.model import PRESETS, LRConvLSTM, ModelSpec
-from rarefault.train.run_directory import Reference, RunDirectory
-from rarefault.train.step import TorchStep
-from rarefault.train.tree_fit import grow_trees
-from rarefault.train.unit_labels import NONE, UnitLabels
-from rarefault.train.windows import LabelledWindows
+from rarefault.train.dataset.unit_labels import NONE, UnitLabels
+from rarefault.train.dataset.windows import LabelledWindows
+from rarefault.train.fitting.trees import grow_trees
+from rarefault.train.model.forward_filter import ForwardFilter
+from rarefault.train.model.network import PRESETS, LRConvLSTM, ModelSpec
+from rarefault.train.model.step import TorchStep
+from rarefault.train.runs.run_directory import Reference, RunDirectory
 
 SPECS = {
     "with indicator": ModelSpec(

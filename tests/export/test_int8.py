@@ -18,8 +18,8 @@ from rarefault.export.parity import random_sequence, require
 from rarefault.export.quantize import METHOD, count_operators, quantise
 from rarefault.runtime.errors import ParityError, RarefaultError
 from rarefault.runtime.inference.model_file import LoadedModel, load_model
-from rarefault.train.model import PRESETS, LRConvLSTM
-from rarefault.train.run_directory import RunDirectory
+from rarefault.train.model.network import PRESETS, LRConvLSTM
+from rarefault.train.runs.run_directory import RunDirectory
 
 ANYTHING = Int8Limits(changed=1.0, macro_f1_loss=1.0, alarms_changed=1.0)
 

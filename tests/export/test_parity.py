@@ -20,8 +20,8 @@ from rarefault.export.parity import (
 from rarefault.runtime.errors import ParityError
 from rarefault.runtime.inference.grid import Float32
 from rarefault.runtime.inference.model_file import LoadedModel, OnnxStep, load_model
-from rarefault.train.run_directory import RunDirectory
-from rarefault.train.step import TorchStep
+from rarefault.train.model.step import TorchStep
+from rarefault.train.runs.run_directory import RunDirectory
 
 
 def compare(path: Path, run: RunDirectory) -> list[Check]:

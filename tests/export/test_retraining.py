@@ -22,8 +22,8 @@ from rarefault.runtime.journal.reader import JournalReader
 from rarefault.runtime.journal.records import SAMPLES
 from rarefault.runtime.times import format_ms
 from rarefault.train.history import History, Phm2015Config, read_history
-from rarefault.train.replay import telemetry_messages
-from rarefault.train.run_directory import RunDirectory
+from rarefault.train.replay.replay import telemetry_messages
+from rarefault.train.runs.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from tests.conftest import Mosquitto, Peer

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from rarefault.train.affiliation import affiliation_of_fault, spans, zone_scores
+from rarefault.train.evaluation.affiliation import affiliation_of_fault, spans, zone_scores
 
 
 def intervals(*pairs: tuple[float, float]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:

@@ -10,17 +10,17 @@ from rarefault.runtime.inference.decision import AlarmChange, Decision
 from rarefault.runtime.inference.grid import Float64, Int64
 from rarefault.runtime.inference.manifest import DecisionSpec, GridSpec, Manifest, WindowSpec
 from rarefault.runtime.inference.pipeline import Verdicts
-from rarefault.train.alarms import AlarmCounts, AlarmJudge, AlarmTrial, States
+from rarefault.train.calibration.decision_fit import fit_decision
+from rarefault.train.calibration.held_out_windows import Validation
+from rarefault.train.calibration.thresholds import event_f1, fit_thresholds, macro_f1, recall_within_budget
 from rarefault.train.config import DecisionConfig
-from rarefault.train.costs import cost_curve
-from rarefault.train.decision_fit import fit_decision
-from rarefault.train.evaluate import Evaluation
-from rarefault.train.events import score_events
+from rarefault.train.evaluation.alarms import AlarmCounts, AlarmJudge, AlarmTrial, States
+from rarefault.train.evaluation.cost_curve import cost_curve
+from rarefault.train.evaluation.evaluate import Evaluation
+from rarefault.train.evaluation.event_scores import score_events
+from rarefault.train.evaluation.metrics import score_windows
 from rarefault.train.history import Events, History, Stretches
 from rarefault.train.history.notes import ReadNotes
-from rarefault.train.metrics import score_windows
-from rarefault.train.thresholds import event_f1, fit_thresholds, macro_f1, recall_within_budget
-from rarefault.train.validation import Validation
 
 CLASSES = ("normal", "a", "b")
 PERIOD_MS = 100

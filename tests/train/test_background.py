@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rarefault.train.background import MOST, Background, Stopped
+from rarefault.train.parallel.background import MOST, Background, Stopped
 
 
 def test_calls_are_made_side_by_side() -> None:
@@ -68,7 +68,7 @@ def test_there_are_as_many_threads_as_cores_but_a_few_at_most(monkeypatch: pytes
 WAITS = """
 import sys
 import polars
-from rarefault.train.background import Background
+from rarefault.train.parallel.background import Background
 
 def endless():
     while True:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rarefault.train.challenge import Intervals, runs, score_challenge, scored_faults
+from rarefault.train.evaluation.phm2015_score import Intervals, runs, score_challenge, scored_faults
 
 PHM = ("normal", "fault_1", "fault_2", "fault_6")
 

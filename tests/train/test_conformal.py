@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from rarefault.runtime.inference.grid import Float64, Int64
-from rarefault.train.conformal import coverages, event_of, fit_levels, least_events
+from rarefault.train.calibration.conformal import fit_levels, least_events
+from rarefault.train.dataset.label_runs import event_of
+from rarefault.train.evaluation.coverage import coverages
 
 CLASSES = ("normal", "a")
 

@@ -5,9 +5,9 @@ import pytest
 
 from rarefault.runtime.inference.decision import Decision
 from rarefault.runtime.inference.grid import Float32, Int64
+from rarefault.train.calibration.decision_fit import fit_decision
 from rarefault.train.config import DecisionConfig
-from rarefault.train.decision_fit import fit_decision
-from rarefault.train.recipe import SMALLEST_PRIOR
+from rarefault.train.fitting.imbalance import SMALLEST_PRIOR
 
 CLASSES = ("normal", "a", "b")
 

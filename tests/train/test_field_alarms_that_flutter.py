@@ -6,9 +6,9 @@ from tests.train.test_alarms import GRID, PERIOD_MS, even, history
 
 from rarefault.runtime.inference.grid import Float64
 from rarefault.runtime.inference.manifest import DecisionSpec
-from rarefault.train.alarm_timing import fit_timing, one_alarm_each, shortest_event
+from rarefault.train.calibration.alarm_timing import fit_timing, one_alarm_each, shortest_event
+from rarefault.train.calibration.held_out_windows import Validation
 from rarefault.train.config import DecisionConfig
-from rarefault.train.validation import Validation
 
 #: Windows of each of two devices.
 N = 60

@@ -8,10 +8,10 @@ import pytest
 from rarefault.runtime.cli import main
 from rarefault.runtime.errors import ConfigError, HistoryError
 from rarefault.runtime.settings import from_mapping
+from rarefault.train.dataset.split import SplitConfig
 from rarefault.train.history import History, JournalConfig, TableConfig, read_history
-from rarefault.train.history.normal import means_normal
 from rarefault.train.history.notes import NO_LABELS, NORMAL_EVENTS, NORMAL_WORDS
-from rarefault.train.split import SplitConfig
+from rarefault.train.history.parsing.normal import means_normal
 
 HOUR = 3600
 START = 1_709_251_200

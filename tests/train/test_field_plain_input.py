@@ -15,8 +15,8 @@ import pytest
 from rarefault.runtime.cli import main
 from rarefault.runtime.errors import ConfigError, HistoryError
 from rarefault.runtime.settings import from_mapping
+from rarefault.train.commands.console import PlainConsole
 from rarefault.train.config import DecisionConfig
-from rarefault.train.console import PlainConsole
 from rarefault.train.history import History, TableConfig, read_history
 from rarefault.train.history.notes import BAD_CELLS, BAD_LINES, TEXT_COLUMNS
 from rarefault.train.report import plots

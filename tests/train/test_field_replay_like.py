@@ -20,8 +20,8 @@ from rarefault.runtime.inference.model_file import LoadedModel, load_model
 from rarefault.runtime.journal.reader import JournalReader
 from rarefault.runtime.journal.writer import Journal
 from rarefault.train.history import JournalConfig, read_history
-from rarefault.train.publisher import Publisher
-from rarefault.train.replay import play, telemetry_messages
+from rarefault.train.replay.publisher import Publisher
+from rarefault.train.replay.replay import play, telemetry_messages
 
 if TYPE_CHECKING:
     from tests.conftest import Mosquitto

@@ -9,9 +9,9 @@ import pytest
 
 from rarefault.runtime.cli import main
 from rarefault.train.config import TrainingConfig, load_train_config
-from rarefault.train.retraining import reasons_against
-from rarefault.train.run_directory import RunDirectory
-from rarefault.train.training import Training, train
+from rarefault.train.runs.retraining import reasons_against
+from rarefault.train.runs.run_directory import RunDirectory
+from rarefault.train.runs.training import Training, train
 
 DAY_MS = 86_400_000
 START_MS = 1_704_067_200_000

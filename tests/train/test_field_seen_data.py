@@ -12,9 +12,9 @@ from rarefault.export.exporter import export_run
 from rarefault.runtime.cli import main
 from rarefault.train.config import load_train_config
 from rarefault.train.history import read_history
-from rarefault.train.run_directory import RunDirectory
-from rarefault.train.seen import seen_by_file, seen_by_run
-from rarefault.train.training import Training, train
+from rarefault.train.runs.run_directory import RunDirectory
+from rarefault.train.runs.seen import seen_by_file, seen_by_run
+from rarefault.train.runs.training import Training, train
 
 DAY_MS = 86_400_000
 

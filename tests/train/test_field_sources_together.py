@@ -14,8 +14,8 @@ from rarefault.runtime.settings import from_mapping
 from rarefault.train.config import load_train_config
 from rarefault.train.history import History, TogetherConfig, read_history
 from rarefault.train.history.notes import COMMON_EVENTS, LACKING_CHANNELS, NAMED_MISSING
-from rarefault.train.material import load_material
-from rarefault.train.run_directory import RunDirectory
+from rarefault.train.runs.run_directory import RunDirectory
+from rarefault.train.runs.sources import load_material
 
 START = 1_704_067_200
 STEP = 1800

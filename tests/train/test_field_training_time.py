@@ -10,14 +10,14 @@ import torch
 
 from rarefault.runtime.cli import main
 from rarefault.train.config import TrainConfig, load_train_config
-from rarefault.train.duration import STAGES, Estimate, Work, duration, estimate
-from rarefault.train.findings import leaks
+from rarefault.train.dataset.findings import leaks
+from rarefault.train.dataset.split import PARTS, Part, Split, split_history
+from rarefault.train.dataset.unit_labels import NONE
+from rarefault.train.dataset.windows import LabelledWindows, cut_windows
+from rarefault.train.fitting.new_model import new_model
 from rarefault.train.history import History, label_bins, read_history
-from rarefault.train.split import PARTS, Part, Split, split_history
-from rarefault.train.training import Observer, train
-from rarefault.train.unit_labels import NONE
-from rarefault.train.untrained import new_model
-from rarefault.train.windows import LabelledWindows, cut_windows
+from rarefault.train.runs.duration import STAGES, Estimate, Work, duration, estimate
+from rarefault.train.runs.training import Observer, train
 
 LITTLE = {"training.epochs": 1, "trees.rounds": 3, "trees.extra_trees": 2}
 

@@ -16,7 +16,6 @@ from rarefault.runtime.journal.writer import Journal
 from rarefault.runtime.settings import from_mapping
 from rarefault.runtime.times import parse_time_ms
 from rarefault.train.history import History, TableConfig, read_history
-from rarefault.train.history.codes import code_finding, codes_of
 from rarefault.train.history.notes import (
     FOREIGN_EVENTS,
     NAMED_MISSING,
@@ -26,7 +25,8 @@ from rarefault.train.history.notes import (
     TOO_LARGE,
     WHOLE_DAYS,
 )
-from rarefault.train.material import adapt
+from rarefault.train.history.parsing.codes import code_finding, codes_of
+from rarefault.train.runs.sources import adapt
 
 SENTINELS = """\
 time,device,temp

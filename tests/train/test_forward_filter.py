@@ -8,9 +8,9 @@ import torch
 from scipy.special import log_softmax
 
 from rarefault.runtime.inference.grid import Float32, Int64
-from rarefault.train.forward_filter import ROW, ForwardFilter, fit_filter
-from rarefault.train.model import PRESETS, LRConvLSTM
-from rarefault.train.step import TorchStep
+from rarefault.train.model.forward_filter import ROW, ForwardFilter, fit_filter
+from rarefault.train.model.network import PRESETS, LRConvLSTM
+from rarefault.train.model.step import TorchStep
 
 LEARNT, TRUE = (0.5, 0.3, 0.2), (0.9, 0.08, 0.02)
 

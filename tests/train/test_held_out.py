@@ -10,18 +10,18 @@ import pytest
 import torch
 
 from rarefault.runtime.inference.manifest import DecisionSpec
-from rarefault.train.again import learn_again, move_prior
+from rarefault.train.calibration.cross_fit import TREE_PARTS, HeldOut, Rotation, wants_cross_fit
+from rarefault.train.calibration.held_out_windows import Validation
 from rarefault.train.config import TrainConfig, load_train_config
-from rarefault.train.fit import fit_again, serve
-from rarefault.train.held_out import TREE_PARTS, HeldOut, Rotation, wants_cross_fit
+from rarefault.train.dataset.split import Split, rotations, split_history
+from rarefault.train.dataset.windows import LabelledWindows, cut_windows
+from rarefault.train.fitting.imbalance import class_shares, effective_prior, move_prior
+from rarefault.train.fitting.network import fit_again, serve
+from rarefault.train.fitting.new_model import new_model
+from rarefault.train.fitting.trees import grow_trees, judge
 from rarefault.train.history import History, read_history
-from rarefault.train.recipe import class_shares, effective_prior
-from rarefault.train.split import Split, rotations, split_history
-from rarefault.train.training import train
-from rarefault.train.tree_fit import grow_trees, judge
-from rarefault.train.untrained import new_model
-from rarefault.train.validation import Validation
-from rarefault.train.windows import LabelledWindows, cut_windows
+from rarefault.train.runs.refit import learn_again
+from rarefault.train.runs.training import train
 
 Prepared = tuple[TrainConfig, History, Split, LabelledWindows]
 CHANGES = {"trees.rounds": 15, "trees.extra_trees": 10, "training.epochs": 3, "training.cross_fit": True}

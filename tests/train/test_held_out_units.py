@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from rarefault.runtime.inference.manifest import GridSpec, WindowSpec
+from rarefault.train.calibration.cross_fit import TREE_PARTS, UNIT_PARTS, Rotation
 from rarefault.train.config import ModelConfig, TrainConfig, TrainingConfig, TreesConfig
-from rarefault.train.fit import serve
-from rarefault.train.held_out import TREE_PARTS, UNIT_PARTS, Rotation
+from rarefault.train.dataset.split import Split, SplitConfig, mostly_cut, rotations, split_history
+from rarefault.train.dataset.windows import LabelledWindows, cut_windows
+from rarefault.train.fitting.imbalance import class_shares
+from rarefault.train.fitting.network import serve
+from rarefault.train.fitting.new_model import new_model
+from rarefault.train.fitting.trees import grow_at_devices, grow_at_units, judge
 from rarefault.train.history import Events, History, Phm2015Config, ReadNotes
-from rarefault.train.recipe import class_shares
-from rarefault.train.split import Split, SplitConfig, mostly_cut, rotations, split_history
-from rarefault.train.tree_fit import grow_at_devices, grow_at_units, judge
-from rarefault.train.untrained import new_model
-from rarefault.train.windows import LabelledWindows, cut_windows
 
 HOUR_MS, DAYS = 3_600_000, 60
 UNITS = np.array([[0, 1], [2, 3], [4, 5]])

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 
 from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.times import parse_time_ms
-from rarefault.train.history import lines
-from rarefault.train.history.cells import parse_numbers, parse_times
 from rarefault.train.history.notes import BAD_LINES, ReadNotes
+from rarefault.train.history.parsing import lines
+from rarefault.train.history.parsing.cells import parse_numbers, parse_times
 
 moments = st.datetimes(datetime(1971, 1, 1), datetime(2108, 1, 1))  # noqa: DTZ001  # hypothesis adds the zone
 zones = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rarefault.train.metrics import calibration_error, reliability, score_windows, to_plain
+from rarefault.train.evaluation.metrics import calibration_error, reliability, score_windows, to_plain
 
 CLASSES = ("normal", "a", "b")
 

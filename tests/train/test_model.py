@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from rarefault.train.model import PRESETS, LRConvLSTM, ModelSpec
-from rarefault.train.step import TorchStep
+from rarefault.train.model.network import PRESETS, LRConvLSTM, ModelSpec
+from rarefault.train.model.step import TorchStep
 
 SPEC = ModelSpec(filters=3, kernel=3, inner=(6, 4), outer=(7, 5), dropout=0.3, clip=5.0, missing_indicator=True)
 

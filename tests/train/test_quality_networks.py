@@ -16,9 +16,9 @@ from benchmarks.quality.protocol import Fold, Problem, cut
 from scipy.special import log_softmax
 
 from rarefault.train.config import load_train_config
+from rarefault.train.dataset.split import PARTS, Part, split_history
+from rarefault.train.fitting.imbalance import class_shares
 from rarefault.train.history import read_history
-from rarefault.train.recipe import class_shares
-from rarefault.train.split import PARTS, Part, split_history
 
 
 @pytest.mark.parametrize("method", [inception_time, deep_conv_lstm, lrcn, train_net])

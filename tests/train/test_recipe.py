@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rarefault.train.recipe import (
+from rarefault.train.fitting.imbalance import (
     class_shares,
     class_weights,
     draw_subsets,

@@ -14,8 +14,8 @@ from rarefault.runtime.journal.writer import Journal
 from rarefault.runtime.times import parse_time_ms
 from rarefault.train.config import load_train_config
 from rarefault.train.history import History, read_history
-from rarefault.train.publisher import Publisher
-from rarefault.train.replay import play, telemetry_messages
+from rarefault.train.replay.publisher import Publisher
+from rarefault.train.replay.replay import play, telemetry_messages
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_only_the_held_out_blocks(
     plant: Path, mosquitto: Any, peer: Any, wait_until: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """``--part test`` plays the samples of the test blocks and no other."""
-    from rarefault.train.split import split_history
+    from rarefault.train.dataset.split import split_history
 
     config = load_train_config(plant)
     whole = read_history(config.data, plant.parent)

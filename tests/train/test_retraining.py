@@ -14,14 +14,14 @@ from rarefault.runtime.cli import main
 from rarefault.runtime.errors import ConfigError, HistoryError, RarefaultError
 from rarefault.runtime.journal.writer import Journal
 from rarefault.train.config import load_train_config
-from rarefault.train.fit import Epoch
+from rarefault.train.dataset.split import Block, Split
+from rarefault.train.fitting.network import Epoch
 from rarefault.train.history import History, read_history
 from rarefault.train.history.together import merge
-from rarefault.train.material import load_material, restrict, without
-from rarefault.train.retraining import load_retrain_config
-from rarefault.train.run_directory import RunDirectory
-from rarefault.train.split import Block, Split
-from rarefault.train.training import Observer, Training, train
+from rarefault.train.runs.retraining import load_retrain_config
+from rarefault.train.runs.run_directory import RunDirectory
+from rarefault.train.runs.sources import load_material, restrict, without
+from rarefault.train.runs.training import Observer, Training, train
 
 DAY_MS = 86_400_000
 QUICK = {"training.epochs": 8}

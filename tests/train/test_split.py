@@ -11,9 +11,7 @@ from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.inference.grid import Grid
 from rarefault.runtime.inference.manifest import GridSpec, WindowSpec
 from rarefault.runtime.inference.window_buffer import Streams
-from rarefault.train.history import Events, History
-from rarefault.train.history.notes import ReadNotes
-from rarefault.train.split import (
+from rarefault.train.dataset.split import (
     PARTS,
     Block,
     Part,
@@ -24,6 +22,8 @@ from rarefault.train.split import (
     rotations,
     split_history,
 )
+from rarefault.train.history import Events, History
+from rarefault.train.history.notes import ReadNotes
 
 HOUR_MS = 3_600_000
 GRID = GridSpec(period_s=600, max_hold_s=600, max_gap_s=3600)

@@ -14,11 +14,11 @@ import torch
 from rarefault.runtime.cli import main
 from rarefault.runtime.errors import ConfigError, HistoryError, RarefaultError, UsageError
 from rarefault.train.config import TrainConfig, load_train_config, to_toml
-from rarefault.train.evaluate import evaluate
-from rarefault.train.fit import Epoch, check_mixed
-from rarefault.train.run_directory import RunDirectory
-from rarefault.train.step import TorchStep
-from rarefault.train.training import Observer, Training, train
+from rarefault.train.evaluation.evaluate import evaluate
+from rarefault.train.fitting.network import Epoch, check_mixed
+from rarefault.train.model.step import TorchStep
+from rarefault.train.runs.run_directory import RunDirectory
+from rarefault.train.runs.training import Observer, Training, train
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +183,7 @@ def test_a_history_in_slices_gives_the_same_verdicts(trained: Training, monkeypa
     """Explained in slices, to bound the memory: the same verdicts and alarms as in one piece."""
     part = trained.split.select(trained.history, "test")
     whole = trained.test.verdicts
-    monkeypatch.setattr("rarefault.train.evaluate.EXPLAINED_AT_ONCE", 997)
+    monkeypatch.setattr("rarefault.train.evaluation.evaluate.EXPLAINED_AT_ONCE", 997)
     sliced = evaluate(part, trained.manifest, TorchStep(trained.model), "m", explained=True).verdicts
     for name in ("device", "end_ms", "fresh", "fault"):
         np.testing.assert_array_equal(getattr(sliced, name), getattr(whole, name))

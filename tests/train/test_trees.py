@@ -11,18 +11,18 @@ from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.inference.grid import Bins, Float32
 from rarefault.runtime.inference.manifest import WindowSpec
 from rarefault.runtime.inference.window_buffer import Streams
-from rarefault.train.config import TrainConfig, TreesConfig
-from rarefault.train.fit import serve
+from rarefault.train.calibration.pooling import FEW_WINDOWS, fit_share, fit_shares
+from rarefault.train.config import TreesConfig
+from rarefault.train.dataset.unit_labels import NONE, UnitLabels
+from rarefault.train.dataset.units import channels_of_units, swapped
+from rarefault.train.dataset.windows import LabelledWindows
+from rarefault.train.fitting.imbalance import class_shares
+from rarefault.train.fitting.network import serve
+from rarefault.train.fitting.tree_features import features_of
+from rarefault.train.fitting.trees import grow_trees, judge
 from rarefault.train.history import Phm2015Config
-from rarefault.train.model import PRESETS, LRConvLSTM
-from rarefault.train.recipe import class_shares
-from rarefault.train.shares import FEW_WINDOWS, fit_share, fit_shares
-from rarefault.train.tree_features import features_of
-from rarefault.train.tree_fit import grow_trees, judge
-from rarefault.train.trees import ARRAYS, UNSEEN, UnitTrees, extra_features, statistics, window_features
-from rarefault.train.unit_labels import NONE, UnitLabels
-from rarefault.train.units import channels_of_units, swapped
-from rarefault.train.windows import LabelledWindows
+from rarefault.train.model.network import PRESETS, LRConvLSTM
+from rarefault.train.model.trees import ARRAYS, UNSEEN, UnitTrees, extra_features, statistics, window_features
 
 WINDOW = WindowSpec(length=12, stride=2)
 TREES = TreesConfig(rounds=20, extra_trees=20)
@@ -292,12 +292,12 @@ def test_units_are_named_by_how_their_channels_begin(
     units: tuple[str, ...] | None, channels: tuple[str, ...], found: list[list[int]] | str | None
 ) -> None:
     """Channels of one name are one column; PHM 2015's components are units by default; what does not fit is named."""
-    config = TrainConfig(data=Phm2015Config(path="."), trees=TreesConfig(units=units))
+    data = Phm2015Config(path=".")
     if isinstance(found, str):
         with pytest.raises(HistoryError, match=found):
-            channels_of_units(config, channels)
+            channels_of_units(units, data, channels)
     else:
-        assert channels_of_units(config, channels).tolist() == (found or [])
+        assert channels_of_units(units, data, channels).tolist() == (found or [])
 
 
 def test_the_features_are_last_value_changes_means_and_ranges() -> None:

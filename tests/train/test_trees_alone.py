@@ -9,7 +9,7 @@ import torch
 
 from rarefault.runtime.errors import ConfigError, HistoryError
 from rarefault.train.config import load_train_config
-from rarefault.train.training import Observer, train
+from rarefault.train.runs.training import Observer, train
 
 
 def test_the_trees_can_judge_alone(plant: Path, tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ import pytest
 
 from rarefault.runtime.cli import main
 from rarefault.runtime.errors import HistoryError, UsageError
-from rarefault.train import cluster, evaluate
-from rarefault.train.cluster import LOCAL, run_all
 from rarefault.train.config import load_train_config
-from rarefault.train.run_directory import RunDirectory
-from rarefault.train.trials import variations
+from rarefault.train.evaluation import evaluate
+from rarefault.train.parallel import cluster
+from rarefault.train.parallel.cluster import LOCAL, run_all
+from rarefault.train.runs.run_directory import RunDirectory
+from rarefault.train.runs.trials import variations
 
 SMALL = ("--set", "training.epochs=4", "--set", "trees.rounds=5", "--folds", "2", "--vary", "recipe.alpha=0.5,1")
 
@@ -63,7 +64,7 @@ def test_what_is_there_is_not_trained_again(
     alone: tuple[Path, dict[str, Any]], plant: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same command again reads what it has left; another configuration in the same folder is refused."""
-    from rarefault.train import training
+    from rarefault.train.runs import training
 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("trained again")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from rarefault.runtime.inference.manifest import GridSpec
+from rarefault.train.dataset.unit_labels import NONE, label_units, unit_notes, unit_numbers
 from rarefault.train.history import Events, History, ReadNotes
 from rarefault.train.history.event_units import units_of, with_units
-from rarefault.train.unit_labels import NONE, label_units, unit_notes, unit_numbers
 
 GRID = GridSpec(period_s=1)
 UNITS = np.array([[0, 1], [2, 3]])

@@ -16,7 +16,7 @@ from sklearn.linear_model import RidgeClassifierCV
 from sklearn.preprocessing import StandardScaler
 
 from rarefault.runtime.inference.grid import Float32
-from rarefault.train.windows import LabelledWindows, channel_statistics
+from rarefault.train.dataset.windows import LabelledWindows, channel_statistics
 
 #: Windows whose features are held at once.
 CHUNK = 1024

@@ -7,7 +7,7 @@ from benchmarks.quality.protocol import Fold
 from sklearn.dummy import DummyClassifier
 
 from rarefault.runtime.inference.grid import Float32
-from rarefault.train.windows import LabelledWindows
+from rarefault.train.dataset.windows import LabelledWindows
 
 
 def always_normal(fold: Fold, seed: int) -> Prediction:

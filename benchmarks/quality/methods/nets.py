@@ -11,14 +11,14 @@ from benchmarks.quality.prediction import HELD_OUT, Prediction
 from benchmarks.quality.protocol import Fold
 
 from rarefault.runtime.inference.grid import Float32
-from rarefault.train.again import learn_again
-from rarefault.train.fit import choose_device, fit, serve
-from rarefault.train.held_out import HeldOut, Rotation, wants_cross_fit
-from rarefault.train.model import LRConvLSTM
-from rarefault.train.recipe import class_shares, effective_prior
-from rarefault.train.tree_fit import grow_trees, judge
-from rarefault.train.units import channels_of_units
-from rarefault.train.untrained import new_model
+from rarefault.train.calibration.cross_fit import HeldOut, Rotation, wants_cross_fit
+from rarefault.train.dataset.units import channels_of_units
+from rarefault.train.fitting.imbalance import class_shares, effective_prior
+from rarefault.train.fitting.network import choose_device, fit, serve
+from rarefault.train.fitting.new_model import new_model
+from rarefault.train.fitting.trees import grow_trees, judge
+from rarefault.train.model.network import LRConvLSTM
+from rarefault.train.runs.refit import learn_again
 
 
 def train_net(fold: Fold, seed: int) -> Prediction:
@@ -43,7 +43,7 @@ def train_model(model: LRConvLSTM, fold: Fold) -> Prediction:
         )
     model.cpu()
     learnt = effective_prior(fitted.subsets)
-    units = channels_of_units(config, fold.history.channels)
+    units = channels_of_units(config.trees.units, config.data, fold.history.channels)
     trees = None
     if config.trees.rounds:
         trees = grow_trees(fold.parts["train"], fold.n_classes, learnt, config.trees, config.training.seed, units=units)

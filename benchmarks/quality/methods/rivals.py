@@ -10,9 +10,9 @@ from benchmarks.quality.prediction import Prediction
 from benchmarks.quality.protocol import Fold
 from torch import Tensor, nn
 
-from rarefault.train.model import LRConvLSTM, ModelSpec, StepOutput
-from rarefault.train.untrained import set_threads
-from rarefault.train.windows import LabelledWindows, channel_statistics
+from rarefault.train.dataset.windows import LabelledWindows, channel_statistics
+from rarefault.train.fitting.new_model import set_threads
+from rarefault.train.model.network import LRConvLSTM, ModelSpec, StepOutput
 
 
 class WindowNet(LRConvLSTM):

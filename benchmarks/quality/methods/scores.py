@@ -7,7 +7,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from rarefault.runtime.inference.grid import Float32, Int64
-from rarefault.train.recipe import SMALLEST_PRIOR
+from rarefault.train.fitting.imbalance import SMALLEST_PRIOR
 
 #: Range of the factor on a decision function; a ridge's is made for signs, and its softmax is nearly flat.
 FACTORS = (0.1, 100.0)

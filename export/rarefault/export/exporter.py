@@ -19,9 +19,9 @@ from rarefault.export.quantize import METHOD, quantise
 from rarefault.runtime.errors import RarefaultError, UsageError
 from rarefault.runtime.inference.manifest import Manifest
 from rarefault.runtime.inference.model_file import LoadedModel, load_model
-from rarefault.train.model import LRConvLSTM
-from rarefault.train.run_directory import Reference, RunDirectory
-from rarefault.train.step import TorchStep
+from rarefault.train.model.network import LRConvLSTM
+from rarefault.train.model.step import TorchStep
+from rarefault.train.runs.run_directory import Reference, RunDirectory
 
 #: What ``on_stage`` is told, in this order; the second part only for int8.
 STAGES = (

@@ -22,8 +22,8 @@ from rarefault.export.building import GraphBuilder
 from rarefault.export.tree_graph import pooled, tree_log_prob
 from rarefault.runtime import __version__
 from rarefault.runtime.inference.manifest import METADATA_KEY, Manifest
-from rarefault.train.forward_filter import ForwardFilter
-from rarefault.train.model import LRConvLSTM
+from rarefault.train.model.forward_filter import ForwardFilter
+from rarefault.train.model.network import LRConvLSTM
 
 
 def step_graph(model: LRConvLSTM) -> onnx.ModelProto:
@@ -154,7 +154,7 @@ def _lstm(
 def _filtered(graph: GraphBuilder, forward: ForwardFilter, said: str, belief: str) -> tuple[str, str]:
     """Names of the filtered scores [N, K], which are no probabilities yet, and of the belief to carry [N, K].
 
-    See :meth:`rarefault.train.forward_filter.ForwardFilter.step`.
+    See :meth:`rarefault.train.model.forward_filter.ForwardFilter.step`.
 
     Args:
         forward: the filter.

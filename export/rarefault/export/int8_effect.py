@@ -21,10 +21,10 @@ from rarefault.runtime.inference.engine import Step
 from rarefault.runtime.inference.grid import Float32, Int64
 from rarefault.runtime.inference.manifest import Manifest, Share
 from rarefault.runtime.times import parse_time_ms
-from rarefault.train.evaluate import evaluate
+from rarefault.train.dataset.split import Block, Split
+from rarefault.train.evaluation.evaluate import evaluate
 from rarefault.train.history import History, read_history
-from rarefault.train.run_directory import Reference, RunDirectory
-from rarefault.train.split import Block, Split
+from rarefault.train.runs.run_directory import Reference, RunDirectory
 
 #: Devices that share each batch where the dependence on company is measured.
 COMPANY = 63

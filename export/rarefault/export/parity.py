@@ -16,9 +16,9 @@ import numpy as np
 from rarefault.runtime.errors import ParityError
 from rarefault.runtime.inference.engine import Step
 from rarefault.runtime.inference.grid import Float32, Float64
-from rarefault.train.model import LRConvLSTM
-from rarefault.train.run_directory import Reference, with_holes
-from rarefault.train.step import TorchStep
+from rarefault.train.model.network import LRConvLSTM
+from rarefault.train.model.step import TorchStep
+from rarefault.train.runs.run_directory import Reference, with_holes
 
 #: Largest difference allowed in a log-probability or a carried value. Rounding errors grow with what is rounded: in
 #: proportion more is allowed for carried values over 1, and for log-probabilities below -16 (probabilities below 1e-7).
@@ -112,7 +112,7 @@ def random_sequence(
     """Random raw windows [T, N, L, C] that visit what telemetry can bring.
 
     Around ``center`` [C] in multiples of ``scale`` [C]: quiet and wild devices (the latter are clipped), readings of a
-    broken sensor, and what :func:`rarefault.train.run_directory.with_holes` takes away.
+    broken sensor, and what :func:`rarefault.train.runs.run_directory.with_holes` takes away.
     """
     shape = (steps, n, length, len(center))
     spread = rng.choice([0.1, 1.0, 30.0], size=(1, n, 1, 1), p=[0.3, 0.6, 0.1])

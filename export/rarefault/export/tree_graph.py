@@ -1,4 +1,4 @@
-"""The trees of :mod:`rarefault.train.trees` as ONNX nodes.
+"""The trees of :mod:`rarefault.train.model.trees` as ONNX nodes.
 
 The statistics are computed as there, sums in double precision, and the thresholds compared in double precision, so that
 file and checkpoint come to the same leaf. Shapes: N windows, L bins, C channels, S spans, G lags, K classes, U units, M
@@ -13,11 +13,11 @@ from onnx import TensorProto, numpy_helper
 from torch import Tensor
 
 from rarefault.export.building import GraphBuilder
-from rarefault.train.trees import DOUBT, LEAST, RECENT, ExtraTrees, Taps, TreeExpert, Trees, UnitTrees, pairs_of
+from rarefault.train.model.trees import DOUBT, LEAST, RECENT, ExtraTrees, Taps, TreeExpert, Trees, UnitTrees, pairs_of
 
 #: Domain of the tree operators.
 DOMAIN = "ai.onnx.ml"
-#: Names of the levels of :class:`rarefault.train.trees.Statistics`, in their order.
+#: Names of the levels of :class:`rarefault.train.model.trees.Statistics`, in their order.
 LEVELS = ("last", "mean", "change")
 
 
@@ -45,7 +45,7 @@ def tree_log_prob(graph: GraphBuilder, trees: TreeExpert, window_length: int) ->
 
 
 def _scores(graph: GraphBuilder, name: str, trees: Trees, features: str) -> str:
-    """Sums of the leaves [N, scores] of features [N, F]; see :meth:`rarefault.train.trees.Trees.scores`."""
+    """Sums of the leaves [N, scores] of features [N, F]; see :meth:`rarefault.train.model.trees.Trees.scores`."""
     base = graph.constant(f"{name}_base", trees.base.numpy().astype(np.float32))
     if not len(trees.root):
         # The operator must have a tree. The features' shape gives the number of rows.
@@ -61,7 +61,7 @@ def _scores(graph: GraphBuilder, name: str, trees: Trees, features: str) -> str:
 
 
 def _extra_scores(graph: GraphBuilder, trees: ExtraTrees, features: str) -> str:
-    """Scores [N, K] of features [N, F]; see :meth:`rarefault.train.trees.ExtraTrees.scores`."""
+    """Scores [N, K] of features [N, F]; see :meth:`rarefault.train.model.trees.ExtraTrees.scores`."""
     at = _leaves(trees)
     value = trees.value.numpy()[at]
     leaf, target = np.nonzero(value)
@@ -126,7 +126,7 @@ def _sums(
 def _with_units(graph: GraphBuilder, trees: UnitTrees, features: str, device: str, n_units: int) -> str:
     """Log-probabilities [N, K] by the trees of units and shares [N, K] by those of devices.
 
-    See :meth:`rarefault.train.trees.UnitTrees.forward`.
+    See :meth:`rarefault.train.model.trees.UnitTrees.forward`.
     """
     rule = trees.rule()
     one = graph.constant("one", np.float64(1))
@@ -166,15 +166,15 @@ def pooled(graph: GraphBuilder, trees: TreeExpert, network: str, spoken: str) ->
 
 
 class _Found(NamedTuple):
-    """Names of what :class:`rarefault.train.trees.Statistics` has: the channels, then of each level the unit's own
-    channels and the differences of their pairs, where there are any."""
+    """Names of what :class:`rarefault.train.model.trees.Statistics` has: the channels, then of each level the unit's
+    own channels and the differences of their pairs, where there are any."""
 
     channels: str
     levels: list[tuple[str, list[str]]]
 
 
 def _statistics(graph: GraphBuilder, trees: TreeExpert, length: int) -> _Found:
-    """The statistics of ``window``; see :func:`rarefault.train.trees.statistics`."""
+    """The statistics of ``window``; see :func:`rarefault.train.model.trees.statistics`."""
     taps = Taps.of(length)
     known = graph.add("Not", ["missing"], "known")
     spans = graph.constant("spans", taps.span_matrix(length))
@@ -233,7 +233,7 @@ def _statistics(graph: GraphBuilder, trees: TreeExpert, length: int) -> _Found:
 
 
 def _mean_abs_change(graph: GraphBuilder, length: int) -> str:
-    """Mean absolute change from one bin to the next [N, S, C]; see :func:`rarefault.train.trees.statistics`."""
+    """Mean absolute change from one bin to the next [N, S, C]; see :func:`rarefault.train.model.trees.statistics`."""
     spans = graph.constant("step_spans", Taps.of(length).span_matrix(length)[:, 1:])
     axis = graph.constant("step_axis", np.array([1]))
     ends = []
@@ -252,7 +252,7 @@ def _mean_abs_change(graph: GraphBuilder, length: int) -> str:
 
 
 def _window_features(graph: GraphBuilder, found: _Found) -> str:
-    """Those of the whole device [N, features]; see :func:`rarefault.train.trees.window_features`."""
+    """Those of the whole device [N, features]; see :func:`rarefault.train.model.trees.window_features`."""
     flat = graph.add("Flatten", [found.channels], "flat_statistics", axis=1)
     if not found.levels:
         return flat
@@ -264,7 +264,7 @@ def _window_features(graph: GraphBuilder, found: _Found) -> str:
 
 
 def _unit_features(graph: GraphBuilder, found: _Found, trees: TreeExpert, length: int) -> str:
-    """Those of each unit [N U, features]; see :func:`rarefault.train.trees.unit_features`."""
+    """Those of each unit [N U, features]; see :func:`rarefault.train.model.trees.unit_features`."""
     bounds = [graph.constant(f"recent_{name}", np.array([at])) for name, at in (("start", -RECENT), ("end", length))]
     recent = graph.add("Slice", ["window", *bounds, graph.constant("recent_axis", np.array([1]))], "recent")
     own = graph.add("Gather", [recent, graph.constant("recent_units", trees.units.numpy())], "recent_of_units", axis=2)

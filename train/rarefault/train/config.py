@@ -8,9 +8,9 @@ import tomli_w
 
 from rarefault.runtime.inference.manifest import Count, GridSpec, NotNegative, Positive, Share, WindowSpec
 from rarefault.runtime.settings import from_mapping, read_toml
+from rarefault.train.dataset.split import SplitConfig, check_blocks
 from rarefault.train.history.config import DataConfig
-from rarefault.train.model import PRESETS, ModelSpec
-from rarefault.train.split import SplitConfig, check_blocks
+from rarefault.train.model.network import PRESETS, ModelSpec
 
 LayerSizes = tuple[Annotated[int, msgspec.Meta(ge=1, le=4096)], Annotated[int, msgspec.Meta(ge=1, le=4096)]]
 
@@ -140,7 +140,7 @@ class DecisionConfig(Section, frozen=True):
     many windows in a row without a plausible class raise one. 0: ``unknown`` is never an alarm."""
     raise_threshold: Share | Literal["auto"] = "auto"
     """Score from which on a fault is an alarm. ``auto``, here and below: what comes nearest to one alarm for each
-    held-out event, see :mod:`rarefault.train.alarm_timing`."""
+    held-out event, see :mod:`rarefault.train.calibration.alarm_timing`."""
     clear_threshold: Share | Literal["auto"] = "auto"
     """Score below which it is cleared. ``auto``: 0.6 of ``raise_threshold``."""
     on_delay_s: NotNegative | Literal["auto"] = "auto"

@@ -38,8 +38,8 @@ def run(args: argparse.Namespace) -> int:
 
     from rarefault.export.demo.result import print_result
     from rarefault.export.demo.run import QUICK, DemoOptions, run_demo
+    from rarefault.train.commands.console import PlainConsole
     from rarefault.train.config import TrainingConfig
-    from rarefault.train.console import PlainConsole
     from rarefault.train.simulate import SimulationConfig
 
     if args.data is not None and (args.plants or args.days):

@@ -60,8 +60,8 @@ def run(args: argparse.Namespace) -> int:
 
     from rarefault.export.exporter import INT8_STAGES, STAGES, export_run
     from rarefault.export.int8_effect import Int8Limits
-    from rarefault.train.console import PlainConsole
-    from rarefault.train.run_directory import RunDirectory
+    from rarefault.train.commands.console import PlainConsole
+    from rarefault.train.runs.run_directory import RunDirectory
 
     console = PlainConsole(stderr=str(args.json) == "-")
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())

@@ -9,7 +9,7 @@ from rarefault.runtime.daemon.publishing.payloads import VerdictPayload, verdict
 from rarefault.runtime.inference.manifest import Manifest
 from rarefault.runtime.inference.model_file import LoadedModel
 from rarefault.runtime.inference.pipeline import Pipeline
-from rarefault.train.evaluate import Evaluation
+from rarefault.train.evaluation.evaluate import Evaluation
 
 #: Largest difference of a probability that still counts as the same.
 TOLERANCE = 1e-5

@@ -20,14 +20,14 @@ from rarefault.export.demo.result import DemoResult, Latency
 from rarefault.export.exporter import export_run
 from rarefault.runtime.errors import RarefaultError
 from rarefault.runtime.inference.model_file import LoadedModel, load_model
+from rarefault.train.commands.progress import TrainingProgress
 from rarefault.train.config import TrainConfig, TrainingConfig
-from rarefault.train.evaluate import Evaluation, evaluate
+from rarefault.train.evaluation.evaluate import Evaluation, evaluate
 from rarefault.train.history import History, Phm2015Config
-from rarefault.train.progress import TrainingProgress
-from rarefault.train.publisher import Publisher
-from rarefault.train.replay import TelemetryMessage, play, telemetry_messages
+from rarefault.train.replay.publisher import Publisher
+from rarefault.train.replay.replay import TelemetryMessage, play, telemetry_messages
+from rarefault.train.runs.training import Training, train
 from rarefault.train.simulate import SimulationConfig, simulate
-from rarefault.train.training import Training, train
 
 #: How long no verdict may come before the demo gives up waiting.
 IDLE_S = 20.0

@@ -1,1 +1,1 @@
-"""From samples to verdicts: the manifest, the time grid, the windows, the model, the decision. The trainer uses them, too."""
+"""From samples to verdicts: manifest, time grid, windows, model, decision. The trainer uses them, too."""

@@ -13,7 +13,7 @@ Missing a rare fault costs more than a false alarm, so each class has a threshol
     score_c  ∝  posterior_c / threshold_c          (sum 1)
 
 decides: the verdict is the class with the largest score. Beside it stand the classes that are plausible: those whose
-posterior is at least their level, which the windows of their events have had (:mod:`rarefault.train.conformal`).
+posterior is at least their level, which conformal prediction fitted (:mod:`rarefault.train.calibration.conformal`).
 
 The alarm is what a person sees. A fault's alarm is raised when it is the verdict with a score of at least
 ``raise_threshold`` for ``on_delay_s``, and stays until its score has been below ``clear_threshold`` for

@@ -1,1 +1,1 @@
-"""The journal: one SQLite file with what the daemon accepted and what it owes. The trainer and 'inspect' read it, too."""
+"""The journal: one SQLite file with what the daemon accepted and what it owes. The trainer reads it, too."""

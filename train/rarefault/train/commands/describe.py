@@ -42,8 +42,8 @@ def run(args: argparse.Namespace) -> int:
     """Read the history and print its summary."""
     import msgspec
 
+    from rarefault.train.commands.console import PlainConsole
     from rarefault.train.config import load_train_config
-    from rarefault.train.console import PlainConsole
     from rarefault.train.history import read_history
     from rarefault.train.history.summary import summarise
 

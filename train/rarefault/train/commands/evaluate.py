@@ -48,13 +48,13 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate."""
     import msgspec
 
+    from rarefault.train.commands.console import PlainConsole
     from rarefault.train.commands.train import print_scores
-    from rarefault.train.console import PlainConsole
-    from rarefault.train.evaluate import Cluster, evaluate
-    from rarefault.train.metrics import to_plain
+    from rarefault.train.evaluation.evaluate import Cluster, evaluate
+    from rarefault.train.evaluation.metrics import to_plain
     from rarefault.train.report import write_evaluation
-    from rarefault.train.run_directory import RunDirectory
-    from rarefault.train.seen import seen_by_file, seen_by_run
+    from rarefault.train.runs.run_directory import RunDirectory
+    from rarefault.train.runs.seen import seen_by_file, seen_by_run
 
     console = PlainConsole(stderr=str(args.json) == "-")
     with console.status("reading model and history"):
@@ -93,8 +93,8 @@ def _load(path: Path, part: str) -> "tuple[Manifest, Step, str, TrainConfig | No
     A run's validation blocks are judged by what has not seen them.
     """
     if path.is_dir():
-        from rarefault.train.run_directory import RunDirectory
-        from rarefault.train.step import TorchStep
+        from rarefault.train.model.step import TorchStep
+        from rarefault.train.runs.run_directory import RunDirectory
 
         run_directory = RunDirectory(path)
         manifest = run_directory.load_manifest()
@@ -118,8 +118,8 @@ def load_step(path: Path, part: str) -> "Step":
 
 def _history(args: argparse.Namespace, own: "TrainConfig | None", console: "Console") -> "History":
     from rarefault.train.config import load_train_config
+    from rarefault.train.dataset.split import split_history
     from rarefault.train.history import Phm2015Config, read_history
-    from rarefault.train.split import split_history
 
     if args.data is not None and args.data.is_dir():
         if args.part != "all":
@@ -128,8 +128,8 @@ def _history(args: argparse.Namespace, own: "TrainConfig | None", console: "Cons
     if args.data is not None:
         config, base = load_train_config(args.data), args.data.parent
     elif own is not None:
-        from rarefault.train.material import load_material
-        from rarefault.train.run_directory import RunDirectory
+        from rarefault.train.runs.run_directory import RunDirectory
+        from rarefault.train.runs.sources import load_material
 
         material = load_material(RunDirectory(args.model), strict=args.strict)
         for note in material.notes:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rarefault.runtime.journal.reader import JournalReader
     from rarefault.train.history import ReadNotes
-    from rarefault.train.labelling import Labels, Row, Span
+    from rarefault.train.labelling.labels import Labels, Row, Span
 
 HELP = "label what the daemon's journal holds, from a fault log and people's answers to alarms"
 EXTRA = "train"
@@ -97,9 +97,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Label."""
-    from rarefault.train.console import PlainConsole
-    from rarefault.train.history.journal import open_journal
-    from rarefault.train.labelling import make_labels
+    from rarefault.train.commands.console import PlainConsole
+    from rarefault.train.history.formats.journal import open_journal
+    from rarefault.train.labelling.labels import make_labels
 
     _check_output(args)
     if args.since is not None and args.until is not None and args.until <= args.since:
@@ -145,7 +145,7 @@ def _spans(journal: "JournalReader") -> "dict[str, Span]":
 
     from rarefault.runtime.journal.records import SAMPLES
     from rarefault.train.history.event_log import natural
-    from rarefault.train.labelling import Span
+    from rarefault.train.labelling.labels import Span
 
     names = journal.devices()
     size = max(names, default=0) + 1
@@ -167,7 +167,7 @@ def _read_log(args: argparse.Namespace, spans: "dict[str, Span]") -> "tuple[list
     from rarefault.train.history import JournalConfig
     from rarefault.train.history.data import NO_UNIT
     from rarefault.train.history.event_log import NamedReader
-    from rarefault.train.labelling import LOG, Row
+    from rarefault.train.labelling.labels import LOG, Row
 
     keys = {"format": "journal", "path": str(args.journal), "time_zone": args.time_zone, "separator": args.separator}
     keys |= {name: words for name in ("faults", "normal") if (words := getattr(args, name))}
@@ -215,7 +215,7 @@ def _write(path: Path, rows: "list[Row]") -> None:
 def _findings(labels: "Labels", notes: "ReadNotes | None", args: argparse.Namespace) -> list[str]:
     """What a person should know, one sentence each."""
     from rarefault.train.history import UNLABELLED
-    from rarefault.train.labelling import describe_time
+    from rarefault.train.labelling.labels import describe_time
 
     found = [f"{args.log.name}: {note}" for note in notes or ()]
     if labels.dropped:
@@ -248,7 +248,7 @@ def _print(console: "Console", spans: "dict[str, Span]", labels: "Labels", findi
     from rich.table import Table
 
     from rarefault.train.commands.describe import MOST_DEVICES, duration, percent
-    from rarefault.train.labelling import describe_time
+    from rarefault.train.labelling.labels import describe_time
 
     table = Table(box=None, pad_edge=False, padding=(0, 1))
     table.add_column("device")

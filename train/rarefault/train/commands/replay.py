@@ -66,9 +66,9 @@ def run(args: argparse.Namespace) -> int:
 
     from rarefault.runtime.daemon.config import read_password
     from rarefault.runtime.times import format_ms
-    from rarefault.train.console import PlainConsole
-    from rarefault.train.publisher import Publisher
-    from rarefault.train.replay import TelemetryMessage, play, telemetry_messages
+    from rarefault.train.commands.console import PlainConsole
+    from rarefault.train.replay.publisher import Publisher
+    from rarefault.train.replay.replay import TelemetryMessage, play, telemetry_messages
 
     broker, telemetry, source = _target(args)
     password = read_password(broker, source)
@@ -149,8 +149,8 @@ def _check_times(history: "History", telemetry: "TelemetryConfig", console: "Con
 def _read(args: argparse.Namespace) -> "History":
     from rarefault.runtime.journal.summary import is_journal
     from rarefault.train.config import load_train_config
+    from rarefault.train.dataset.split import split_history
     from rarefault.train.history import JournalConfig, Phm2015Config, TableConfig, read_history
-    from rarefault.train.split import split_history
 
     first: Path = args.data[0]
     if first.suffix == ".toml":

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.progress import Progress
     from rich.table import Table
 
-    from rarefault.train.console import PlainConsole
+    from rarefault.train.commands.console import PlainConsole
     from rarefault.train.simulate import FAULTS, SimulationConfig, simulate
 
     values = read_toml(args.config) if args.config is not None else {}

@@ -56,12 +56,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train."""
+    from rarefault.train.commands.console import PlainConsole
+    from rarefault.train.commands.progress import TrainingProgress
     from rarefault.train.config import load_train_config
-    from rarefault.train.console import PlainConsole
-    from rarefault.train.progress import TrainingProgress
-    from rarefault.train.retraining import load_retrain_config, refusal
-    from rarefault.train.run_directory import RunDirectory
-    from rarefault.train.training import train
+    from rarefault.train.report.comparison import refusal
+    from rarefault.train.runs.retraining import load_retrain_config
+    from rarefault.train.runs.run_directory import RunDirectory
+    from rarefault.train.runs.training import train
 
     changes = parse_changes(args.set)
     start = RunDirectory(args.start) if args.start is not None else None
@@ -158,7 +159,7 @@ def print_comparison(console: "Console", retraining: dict[str, Any]) -> None:
     """The earlier and the new model side by side."""
     from rich.table import Table
 
-    from rarefault.train.retraining import comparison_rows
+    from rarefault.train.report.comparison import comparison_rows
 
     table = Table(title=f"before and after; before is {retraining['from']}", title_justify="left")
     table.add_column("")

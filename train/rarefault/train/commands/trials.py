@@ -11,7 +11,7 @@ from rarefault.runtime.results import add_json_argument, write_json
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from rarefault.train.trials import Trial
+    from rarefault.train.runs.trials import Trial
 
 HELP = "train on every fold, and compare variations of a configuration"
 EXTRA = "train"
@@ -60,11 +60,11 @@ def run(args: argparse.Namespace) -> int:
     import msgspec
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from rarefault.train.commands.console import PlainConsole
     from rarefault.train.commands.train import model_name, parse_changes
     from rarefault.train.config import load_train_config, to_toml
-    from rarefault.train.console import PlainConsole
     from rarefault.train.history import absolute
-    from rarefault.train.trials import Training, run_trials, summary, variations
+    from rarefault.train.runs.trials import Training, run_trials, summary, variations
 
     if args.trials is not None and args.trials < 1:
         raise UsageError(f"--trials {args.trials}: at least 1")

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from rarefault.runtime.inference.missing import stands_for_none
 from rarefault.runtime.times import TIME_LIMIT_MS
-from rarefault.train.history.cells import beyond_float32
 from rarefault.train.history.data import Bool, Float64, Int32, Int64
-from rarefault.train.history.lines import line_text, place
 from rarefault.train.history.notes import CONFLICTS, DUPLICATES, NAMED_MISSING, TOO_LARGE, UNORDERED, ReadNotes
+from rarefault.train.history.parsing.cells import beyond_float32
+from rarefault.train.history.parsing.lines import line_text, place
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 

@@ -7,13 +7,9 @@ import numpy as np
 import polars as pl
 
 from rarefault.runtime.errors import HistoryError
-from rarefault.train.history.cells import Names, has_no_end, is_day, next_day, parse_times
 from rarefault.train.history.config import JournalConfig, TableConfig
 from rarefault.train.history.data import NO_UNIT, NORMAL, UNLABELLED, Bool, History, Int32, Int64
 from rarefault.train.history.finish import Draft, EventPiece, finish, refuse_reversed
-from rarefault.train.history.frames import SUFFIXES, folder_contents, listed, read_frames
-from rarefault.train.history.lines import Block
-from rarefault.train.history.normal import means_normal, says_nothing
 from rarefault.train.history.notes import (
     AMBIGUOUS_TIMES,
     FOREIGN_EVENTS,
@@ -24,6 +20,10 @@ from rarefault.train.history.notes import (
     UNKNOWN_FAULTS,
     WHOLE_DAYS,
 )
+from rarefault.train.history.parsing.cells import Names, has_no_end, is_day, next_day, parse_times
+from rarefault.train.history.parsing.frames import SUFFIXES, folder_contents, listed, read_frames
+from rarefault.train.history.parsing.lines import Block
+from rarefault.train.history.parsing.normal import means_normal, says_nothing
 
 EVENT_COLUMNS = ("device", "start", "end", "fault")
 #: Column that may be there: the part of the device that the event is of.

@@ -23,8 +23,8 @@ from rarefault.train.history.data import (
     Stretches,
     fingerprint,
 )
-from rarefault.train.history.lines import Block
 from rarefault.train.history.notes import REPEATED_EVENTS, REVERSED_EVENTS, ReadNotes
+from rarefault.train.history.parsing.lines import Block
 
 
 @dataclass(slots=True)

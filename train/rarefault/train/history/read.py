@@ -43,13 +43,13 @@ def read_history(config: DataConfig, base: Path, *, strict: bool = False, allow_
 def _read(config: Source, base: Path, *, allow_incomplete: bool) -> History:
     # The readers import polars; configuration and arrays do not.
     if isinstance(config, Phm2015Config):
-        from rarefault.train.history.phm2015 import read_phm2015
+        from rarefault.train.history.formats.phm2015 import read_phm2015
 
         return read_phm2015(config, base, allow_incomplete=allow_incomplete)
     if isinstance(config, JournalConfig):
-        from rarefault.train.history.journal import read_journal
+        from rarefault.train.history.formats.journal import read_journal
 
         return read_journal(config, base)
-    from rarefault.train.history.table import read_table
+    from rarefault.train.history.formats.table import read_table
 
     return read_table(config, base)

@@ -9,11 +9,11 @@ from rarefault.runtime.inference.grid import Grid
 from rarefault.runtime.inference.manifest import GridSpec
 from rarefault.runtime.times import format_ms
 from rarefault.train.history.borders import border_finding
-from rarefault.train.history.codes import code_finding
 from rarefault.train.history.data import Bool, Events, History, Int32, Int64
-from rarefault.train.history.frames import listed
 from rarefault.train.history.labels import event_time_ms, label_bins
 from rarefault.train.history.notes import Note
+from rarefault.train.history.parsing.codes import code_finding
+from rarefault.train.history.parsing.frames import listed
 
 #: Samples or bins handled at a time, so that memory stays that of the history itself.
 CHUNK = 1 << 18

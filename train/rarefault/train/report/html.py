@@ -10,14 +10,14 @@ from rarefault.runtime import __version__
 from rarefault.runtime.inference.decision import AlarmChange
 from rarefault.runtime.inference.manifest import Manifest
 from rarefault.runtime.times import format_ms
-from rarefault.train.costs import CostPoint, cost_curve
-from rarefault.train.evaluate import Evaluation
-from rarefault.train.metrics import to_plain
+from rarefault.train.evaluation.cost_curve import CostPoint, cost_curve
+from rarefault.train.evaluation.evaluate import Evaluation
+from rarefault.train.evaluation.metrics import to_plain
 from rarefault.train.report import plots
-from rarefault.train.retraining import comparison_rows
+from rarefault.train.report.comparison import comparison_rows
 
 if TYPE_CHECKING:
-    from rarefault.train.run_directory import RunDirectory
+    from rarefault.train.runs.run_directory import RunDirectory
 
 #: Time lines and event rows shown; a fleet of thousands would make a page that no browser opens.
 MOST_DEVICES, MOST_EVENTS, MOST_ALARMS = 24, 300, 300

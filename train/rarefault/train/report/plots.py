@@ -11,8 +11,8 @@ from sklearn.metrics import precision_recall_curve
 
 from rarefault.runtime.inference.grid import Float64, Int64
 from rarefault.runtime.times import format_ms
-from rarefault.train.costs import CostPoint
-from rarefault.train.metrics import ReliabilityBin
+from rarefault.train.evaluation.cost_curve import CostPoint
+from rarefault.train.evaluation.metrics import ReliabilityBin
 
 #: Normal is grey; faults have the colours of Okabe and Ito, which colour-blind people can tell apart.
 COLOURS = ("#c8ccd4", "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#f0e442", "#7a5195", "#444444")

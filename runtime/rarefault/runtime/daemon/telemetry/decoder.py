@@ -1,7 +1,7 @@
 """Codec: the bytes and the topic of a message to rows of (device slot, time, channel values).
 
-A message is one sample or a JSON array of them. :class:`~rarefault.runtime.daemon.telemetry.rejections.Rejections` counts
-and logs what cannot be used. Nothing that a message may hold raises out of here, and a bad sample of an array does not
+A message is one sample or a JSON array of them. :class:`.rejections.Rejections` counts and logs what cannot be
+used. Nothing that a message may hold raises out of here, and a bad sample of an array does not
 take the good ones with it.
 """
 

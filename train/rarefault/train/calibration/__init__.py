@@ -1,0 +1,1 @@
+"""From probabilities to decisions: cross-fitting, pooling, temperature, prediction sets, thresholds, alarm timing."""

@@ -1,0 +1,295 @@
+"""What is said of windows by models that have not seen them, to fit a decision on.
+
+The validation blocks are judged by the model that was trained beside them. They hold a fault's events by the handful,
+too few for a level that a stated share of events is to reach, or for a threshold that holds on the next block. Where
+that is so, or ``training.cross_fit`` asks for it, each part of the training blocks is held out in turn, too, and judged
+by a model that was trained on all others: what is fitted on all of them together sees every event that is not of the
+test blocks (cross-conformal prediction: Vovk, "Cross-conformal predictors", 2015; the decision is that of a model of
+one more part, which learns again from all blocks).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from msgspec.structs import replace
+
+from rarefault.runtime.inference.grid import Float32, Int64
+from rarefault.runtime.inference.manifest import DecisionSpec
+from rarefault.train.calibration.decision_fit import fit_temperature, log_loss
+from rarefault.train.calibration.held_out_windows import Validation
+from rarefault.train.calibration.pooling import fit_shares, pooled
+from rarefault.train.config import TrainConfig
+from rarefault.train.dataset.split import Split, mostly_cut, rotations
+from rarefault.train.dataset.unit_labels import NONE
+from rarefault.train.dataset.windows import LabelledWindows, cut_windows
+from rarefault.train.fitting.imbalance import effective_prior, move_prior
+from rarefault.train.fitting.network import choose_device, fit_again, serve
+from rarefault.train.fitting.new_model import new_model
+from rarefault.train.fitting.trees import grow_at_devices, grow_at_units, judge
+from rarefault.train.history import History
+from rarefault.train.model.forward_filter import ForwardFilter, fit_filter
+from rarefault.train.model.network import LRConvLSTM
+from rarefault.train.model.trees import TreeExpert
+from rarefault.train.parallel.background import Background
+
+#: Validation events of a fault from which on what is fitted on them is steady enough: where its class is plausible in
+#: nine of ten, the share of further ones in which it is has a standard deviation of sqrt(0.9 * 0.1 / 50), four points.
+STEADY_EVENTS = 50
+#: Parts that the trees hold out one by one of each that the network holds out, and the trees of units of each of those.
+#: What is served has learnt from all of the blocks; models that have learnt from few of them are less sure, and levels
+#: of what they say are reached by more than was asked for. On plant 31 that shows most in faults that are looked for at
+#: units.
+TREE_PARTS, UNIT_PARTS = 2, 2
+
+
+def wants_cross_fit(config: TrainConfig, train: LabelledWindows, validation: LabelledWindows, n_classes: int) -> bool:
+    """Whether the training blocks are to be held out in turn, too.
+
+    Args:
+        config: its training section is used.
+        train, validation: windows of the blocks.
+        n_classes: K.
+    """
+    wanted = config.training.cross_fit
+    if wanted != "auto":
+        return wanted
+    few = (validation.events(n_classes) < STEADY_EVENTS) & (train.counts(n_classes) > 0)
+    return bool(few[1:].any())
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Held-out windows and what models that have not seen them say.
+
+    Attributes:
+        windows: sorted by device and time, [W].
+        network: its log-probabilities, [W, K].
+        trees: theirs, [W, K]; None where there are none.
+    """
+
+    windows: Validation
+    network: Float32
+    trees: Float32 | None
+
+    @classmethod
+    def of(
+        cls,
+        network: LRConvLSTM,
+        trees: TreeExpert | None,
+        windows: LabelledWindows,
+        history: History,
+        config: TrainConfig,
+    ) -> "HeldOut":
+        """What a network that has no trees beside it, and trees, say of windows."""
+        return cls(
+            Validation.of(history, windows, config.grid, config.window),
+            serve(network, windows),
+            None if trees is None else judge(trees, windows),
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence["HeldOut"]) -> "HeldOut":
+        """Windows of several parts as one."""
+        windows, order = Validation.joined([part.windows for part in parts])
+        trees = [part.trees for part in parts if part.trees is not None]
+        return cls(
+            windows,
+            np.concatenate([part.network for part in parts])[order],
+            np.concatenate(trees)[order] if len(trees) == len(parts) else None,
+        )
+
+    def fit_shares(
+        self,
+        model: LRConvLSTM,
+        trees: TreeExpert,
+        learnt: tuple[float, ...],
+        true: tuple[float, ...],
+        counts: Int64,
+    ) -> None:
+        """Fit the trees' share in what is said of each class; the model gets the trees.
+
+        Args:
+            model: where it has no network, the trees have all of the say.
+            trees: get their share.
+            learnt, true: class shares, [K].
+            counts: training windows of each class, [K].
+        """
+        assert self.trees is not None
+        model.trees = trees
+        if not model.spec.network:
+            trees.share.fill_(1.0)
+            return
+        shift = np.log(np.asarray(true)) - np.log(np.asarray(learnt))
+        at_units = [] if trees.at_units is None else trees.at_units.faults.tolist()
+        share = fit_shares(self.network, self.trees, self.windows.label, shift, counts, at_units)
+        trees.share.copy_(torch.from_numpy(share))
+
+    def fit_filter(
+        self, model: LRConvLSTM, learnt: tuple[float, ...], true: tuple[float, ...], *, wanted: bool
+    ) -> None:
+        """Fit how what was said of the windows before weighs in; the model, which has its trees, gets it.
+
+        Args:
+            model: may have a filter, which is not asked. Where it has no network, and so carries nothing else, it gets
+                a filter that leaves everything as it is where none is wanted or none helps.
+            learnt, true: class shares, [K].
+            wanted: whether it may have one.
+        """
+        model.filter = None
+        if wanted:
+            model.filter = self._filter(self.log_prob(model), learnt, true)
+        if model.filter is None and not model.spec.network:
+            model.filter = ForwardFilter.identity(learnt, true)
+
+    def _filter(self, said: Float32, learnt: tuple[float, ...], true: tuple[float, ...]) -> ForwardFilter | None:
+        return fit_filter(said, self.windows.label, self.windows.fresh, learnt, true)
+
+    def log_losses(self, model: LRConvLSTM, spec: DecisionSpec) -> dict[str, float | None]:
+        """What the network is worth: log loss of the windows with a label, each at its best temperature.
+
+        Args:
+            model: has its trees and its filter.
+            spec: gives the priors.
+
+        Returns:
+            ``as_served``, and ``trees_alone``: of the trees with a filter of their own; None where they are alone
+            anyway, or are none.
+        """
+
+        def least(said: Float32) -> float:
+            known = self.windows.label >= 0
+            said, label = said[known], self.windows.label[known]
+            return log_loss(said, label, replace(spec, temperature=fit_temperature(said, label, spec)))
+
+        alone = self.trees if model.spec.network else None
+        if alone is not None and model.filter is not None:
+            found = self._filter(alone, spec.training_prior, spec.true_prior)
+            alone = alone if found is None else found.along(alone, self.windows.fresh)
+        return {"as_served": least(self.log_prob(model)), "trees_alone": None if alone is None else least(alone)}
+
+    def log_prob(self, model: LRConvLSTM) -> Float32:
+        """What both say together where the trees have the shares of a model's, and its filter is heard, [W, K]."""
+        said = self.network
+        if self.trees is not None and model.trees is not None:
+            said = pooled(said, self.trees, model.trees.share.numpy())
+        return said if model.filter is None else model.filter.along(said, self.windows.fresh)
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """Holds parts of a history out in turn.
+
+    The network takes long to learn: it learns without one part after the other of all blocks but the test's, each as
+    large as the validation blocks, which are one of them. The trees learn without each of ``TREE_PARTS`` of a part,
+    those of units without each of ``UNIT_PARTS`` of such a part. Where most events are longer than a block, all hold
+    out whole parts: who has seen yet more of the very event that is held out is surer of it than of a new one.
+
+    Attributes:
+        history: all of it.
+        split: its blocks.
+        config: as for a whole training.
+        learnt: class shares that network and trees are to have learnt, [K].
+        epochs: of the network; nothing is left to say when to stop.
+        units: channels of each unit, [U, M].
+        on_part: told the number of a part, from 1 on, and of how many, before a network learns without it.
+        on_epoch: told how many epochs of that are done.
+        on_trees: told the number of some trees, from 1 on, and of how many, before it waits for them.
+    """
+
+    history: History
+    split: Split
+    config: TrainConfig
+    learnt: tuple[float, ...]
+    epochs: int
+    units: Int64 = field(default_factory=NONE.copy)
+    on_part: Callable[[int, int], None] = lambda _number, _all: None
+    on_epoch: Callable[[int], None] = lambda _done: None
+    on_trees: Callable[[int, int], None] = lambda _number, _all: None
+
+    def run(self, network: LRConvLSTM) -> list[HeldOut]:
+        """Judge every block but the test's by models that have not seen it.
+
+        The trees grow in the background while the networks learn, one after the other.
+
+        Args:
+            network: without trees; it has not seen the validation blocks.
+
+        Raises:
+            RarefaultError: the loss is no longer a number, or trees could not be read from the library that grew them.
+        """
+        config, grid = self.config.split, self.config.grid
+        further = rotations(self.history, self.split, "train", config.folds - 2, config.seed, grid)
+        parts = (self.split, *further)
+        with Background(self.config.training.jobs) as background:
+            grown = [
+                [background.submit(self._grow, finer) for finer in self._finer(part, TREE_PARTS)] for part in parts
+            ]
+            networks: list[LRConvLSTM | None] = [network]
+            for number, part in enumerate(further, 1):
+                self.on_part(number, len(further))
+                networks.append(self._learn(part))
+            beside = zip(networks, grown, strict=True)
+            waiting = [(learnt, call) for learnt, calls in beside if learnt is not None for call in calls]
+            found = []
+            for number, (learnt, call) in enumerate(waiting, 1):
+                self.on_trees(number, len(waiting))
+                for held_out, trees in background.result(call):
+                    windows = Validation.of(self.history, held_out, grid, self.config.window)
+                    found.append(HeldOut(windows, serve(learnt, held_out), trees))
+        return found
+
+    def _finer(self, part: Split, parts: int) -> list[Split]:
+        """Splits that hold out some of what a part holds out."""
+        config = self.config
+        if mostly_cut(self.history, self.split):
+            return [part]
+        finer = rotations(self.history, part, "validation", parts, config.split.seed, config.grid)
+        return finer if finer and config.trees.rounds else [part]
+
+    def _windows(self, split: Split) -> tuple[LabelledWindows, LabelledWindows] | None:
+        """What is learnt from and what is held out; None where nothing of that has a label, or there is one class."""
+        train, held_out = (
+            cut_windows(split.select(self.history, part), self.config.grid, self.config.window, self.units)
+            for part in ("train", "validation")
+        )
+        two = (train.counts(len(self.history.classes)) > 0).sum() >= 2
+        return (train, held_out) if two and held_out.labelled.any() else None
+
+    def _grow(self, split: Split) -> list[tuple[LabelledWindows, Float32 | None]]:
+        """What a split holds out, and what trees that have not seen it say of it."""
+        if (windows := self._windows(split)) is None:
+            return []
+        train, held_out = windows
+        if not self.config.trees.rounds:
+            return [(held_out, None)]
+        trees, seed, threads = self.config.trees, self.config.training.seed, self.config.training.threads
+        grown = []
+        for finer in self._finer(split, UNIT_PARTS) if train.at_units is not None else [split]:
+            if (own := windows if finer is split else self._windows(finer)) is not None:
+                at_units = grow_at_units(own[0], self.learnt, trees, seed, threads, self.units)
+                grown.append((own[1], at_units))
+        # What some of them do not look for, as they have never seen it, is left to the trees of devices.
+        faults = [set() if at_units is None else set(at_units.faults.tolist()) for _, at_units in grown]
+        elsewhere = sorted(set.intersection(*faults)) if faults else []
+        expert = grow_at_devices(train, self.learnt, trees, seed, threads, self.units, elsewhere)
+        judged: list[tuple[LabelledWindows, Float32 | None]] = []
+        for held_out, at_units in grown:
+            expert.at_units = at_units if elsewhere else None
+            judged.append((held_out, judge(expert, held_out)))
+        return judged
+
+    def _learn(self, split: Split) -> LRConvLSTM | None:
+        """A network that has not seen what a split holds out."""
+        config = self.config
+        if (windows := self._windows(split)) is None:
+            return None
+        train, _ = windows
+        torch.manual_seed(config.training.seed)
+        model, _ = new_model(config, self.history, train)
+        model.to(choose_device(config.training.device))
+        subsets = fit_again(model, train, config, self.epochs, self.on_epoch)
+        model.cpu()
+        move_prior(model, effective_prior(subsets), self.learnt)
+        return model

@@ -1,0 +1,65 @@
+"""Units: like parts of a device, such as the air handlers of a building or the pumps of a station.
+
+What one of them has shown can happen at each of the others. For a fault of which there are few events that is most of
+what can be known of it: windows of such faults are learnt from several times, each time with the units' channels
+swapped, and what is compared and asked of each unit is also asked of whichever unit has most and least of it.
+
+Shapes: U units, M channels of each, N windows, L bins, C channels.
+"""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from rarefault.runtime.errors import HistoryError
+from rarefault.runtime.inference.grid import Float32, Int64
+from rarefault.train.dataset.unit_labels import NONE
+from rarefault.train.history import DataConfig, Phm2015Config
+
+
+def channels_of_units(prefixes: tuple[str, ...] | None, data: DataConfig, channels: Sequence[str]) -> Int64:
+    """Numbers of the channels of each unit, those of one name in one column, [U, M]; empty without units.
+
+    Args:
+        prefixes: how the channels' names begin, by unit. None: the components of a plant of the PHM Society's data of
+            2015 are units, and nothing else is.
+        data: says whether the history is such data.
+        channels: of the history, [C].
+
+    Raises:
+        HistoryError: a unit has no channels, or the units have none of the same name.
+    """
+    if prefixes is None:
+        known = {name.partition(".")[0] for name in channels} if isinstance(data, Phm2015Config) else set()
+        prefixes = tuple(f"{name}." for name in sorted(known, key=_natural) if re.fullmatch(r"c\d+", name))
+    found = [{name.removeprefix(p): i for i, name in enumerate(channels) if name.startswith(p)} for p in prefixes]
+    for prefix, names in zip(prefixes, found, strict=True):
+        if not names:
+            raise HistoryError(f"trees.units: no channel begins with {prefix!r}; there are {', '.join(channels[:10])}")
+    if len(found) < 2:
+        return NONE
+    shared = [name for name in found[0] if all(name in names for names in found)]
+    if not shared:
+        raise HistoryError(f"trees.units: no channel is named alike after {', '.join(map(repr, prefixes))}")
+    return np.array([[names[name] for name in shared] for names in found], np.int64)
+
+
+def swapped(window_NLC: Float32, units: Int64, rng: np.random.Generator) -> Float32:
+    """Copies of windows with the channels of their units dealt anew at random, [N, L, C].
+
+    A unit of which nothing is known in a window, such as one that the device does not have, stays where it is.
+    """
+    n, u = len(window_NLC), len(units)
+    present = ~np.isnan(window_NLC[:, :, units]).all(axis=(1, 3))  # [N, U]
+    slot = np.argsort(np.where(present, 0.0, 2.0), axis=1, kind="stable")
+    drawn = np.argsort(np.where(present, rng.random((n, u)), 2.0), axis=1, kind="stable")
+    source = np.empty((n, u), np.int64)
+    np.put_along_axis(source, slot, drawn, axis=1)
+    channel = np.tile(np.arange(window_NLC.shape[2]), (n, 1))
+    channel[:, units.ravel()] = units[source].reshape(n, -1)
+    return np.take_along_axis(window_NLC, channel[:, None, :], axis=2)
+
+
+def _natural(name: str) -> tuple[int, str]:
+    return len(name), name

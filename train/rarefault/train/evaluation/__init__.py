@@ -1,0 +1,1 @@
+"""Scores of verdicts and alarms on blocks that training did not see."""

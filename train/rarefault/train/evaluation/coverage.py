@@ -1,0 +1,47 @@
+"""Coverage: how often the set of plausible classes holds the true one, by window and by event."""
+
+import msgspec
+import numpy as np
+
+from rarefault.runtime.inference.grid import Float64, Int64
+
+
+class Coverage(msgspec.Struct, frozen=True, kw_only=True):
+    """How often the true class was plausible, for one class."""
+
+    level: float
+    """Least posterior at which the class is plausible; 0 where it always is, as too few events were seen."""
+    windows: int
+    events: int
+    """Runs of windows with one label, of one device without a gap."""
+    by_window: float | None
+    """Share of the windows in which the class was plausible."""
+    by_event: float | None
+    """Mean over the events of that share; this is what the coverage is stated of."""
+
+
+def coverages(
+    posterior: Float64, label: Int64, event: Int64, levels: Float64, classes: tuple[str, ...]
+) -> dict[str, Coverage]:
+    """What the levels reach, by class.
+
+    Args:
+        posterior: calibrated, [W, K].
+        label: [W].
+        event: see :func:`rarefault.train.dataset.label_runs.event_of`, [W].
+        levels: [K].
+        classes: names, [K].
+    """
+    found = {}
+    for c, name in enumerate(classes):
+        mine = np.flatnonzero(label == c)
+        hit = posterior[mine, c] >= levels[c]
+        _, number, size = np.unique(event[mine], return_inverse=True, return_counts=True)
+        found[name] = Coverage(
+            level=float(levels[c]),
+            windows=len(mine),
+            events=len(size),
+            by_window=float(hit.mean()) if len(mine) else None,
+            by_event=float((np.bincount(number, hit) / size).mean()) if len(mine) else None,
+        )
+    return found

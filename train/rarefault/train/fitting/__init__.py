@@ -1,0 +1,1 @@
+"""Fitting the network and the trees on windows."""

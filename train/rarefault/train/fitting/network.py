@@ -1,0 +1,319 @@
+"""The training loop: sequences through the network, validation on the served path, the best weights kept."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from sklearn.metrics import f1_score
+from torch import Tensor
+
+from rarefault.runtime.errors import RarefaultError
+from rarefault.runtime.inference.grid import Float32
+from rarefault.train.config import TrainConfig
+from rarefault.train.dataset.windows import LabelledWindows
+from rarefault.train.fitting.epochs import epoch_source
+from rarefault.train.fitting.imbalance import Subset, weighted_nll
+from rarefault.train.model.network import LRConvLSTM
+
+#: Windows that go through the network at once when a segment is served offline.
+SERVE_CHUNK = 512
+
+
+class Epoch(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the training curves."""
+
+    epoch: int
+    train_loss: float
+    validation_loss: float
+    """Unweighted negative log-likelihood per window."""
+    validation_macro_f1: float
+    learning_rate: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What training leaves: curves, the epoch whose weights are in the model (0: as it was), the subsets drawn."""
+
+    curves: list[Epoch]
+    best_epoch: int
+    subsets: list[Subset]
+
+
+def fit(
+    model: LRConvLSTM,
+    train: LabelledWindows,
+    validation: LabelledWindows,
+    config: TrainConfig,
+    *,
+    digest: str,
+    resume_file: Path,
+    resume: bool = False,
+    warm: bool = False,
+    on_epoch: Callable[[Epoch, bool], None] | None = None,
+) -> Fit:
+    """Train the model in place and leave the weights of the best epoch in it.
+
+    Args:
+        model: with its centre and scale set; where it has no network there is nothing to train.
+        train, validation: windows of the parts.
+        config: recipe and training sections are used.
+        digest: of configuration and data; a resume file with another one is refused.
+        resume_file: written after every epoch.
+        resume: go on from ``resume_file`` if it is there.
+        warm: the model is trained already; its weights are kept where no epoch is better.
+        on_epoch: told of every epoch and whether it is the best so far.
+
+    Raises:
+        RarefaultError: the loss is no longer a number, or the resume file belongs to another configuration.
+    """
+    training = config.training
+    if not model.spec.network:
+        return Fit([], 0, epoch_source(train, model, config).subsets)
+    course = _Course(model, train, config)
+    keeper = _Keeper(resume_file, model, course.optimizer, course.schedule, digest)
+    curves, best = keeper.load() if resume else ([], _Best())
+    if warm and not curves:
+        best = _Best(-1, validate(model, validation)[1], {k: v.detach().clone() for k, v in model.state_dict().items()})
+
+    for number in range(len(curves), training.epochs):
+        if number - best.epoch >= training.patience:
+            break
+        started = time.perf_counter()
+        train_loss = course.run(number)
+        validation_loss, score = validate(model, validation)
+        curves.append(
+            Epoch(
+                epoch=number + 1,
+                train_loss=train_loss,
+                validation_loss=validation_loss,
+                validation_macro_f1=score,
+                learning_rate=float(course.schedule.get_last_lr()[0]),
+                seconds=time.perf_counter() - started,
+            )
+        )
+        better = score > best.score
+        if better:
+            best = _Best(number, score, {k: v.detach().clone() for k, v in model.state_dict().items()})
+        keeper.save(curves, best)
+        if on_epoch is not None:
+            on_epoch(curves[-1], better)
+    model.load_state_dict(best.weights)
+    return Fit(curves, best.epoch + 1, course.source.subsets)
+
+
+def fit_again(
+    model: LRConvLSTM,
+    windows: LabelledWindows,
+    config: TrainConfig,
+    epochs: int,
+    on_epoch: Callable[[int], None] | None = None,
+) -> list[Subset]:
+    """Train for a number of epochs that is known to be good; nothing is held out to judge them by.
+
+    Args:
+        model: as it was before :func:`fit`, trained in place; where it has no network there is nothing to train.
+        windows: to learn from.
+        config: recipe and training sections are used; the learning rate goes the same way as in :func:`fit`.
+        epochs: of them.
+        on_epoch: told how many are done.
+
+    Returns:
+        The subsets drawn.
+
+    Raises:
+        RarefaultError: the loss is no longer a number.
+    """
+    if not model.spec.network:
+        return epoch_source(windows, model, config).subsets
+    course = _Course(model, windows, config)
+    for number in range(epochs):
+        course.run(number)
+        if on_epoch is not None:
+            on_epoch(number + 1)
+    return course.source.subsets
+
+
+#: Batches that are timed.
+TIMED = 3
+#: Windows whose judging is timed.
+JUDGED = 1024
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a training takes here.
+
+    Attributes:
+        epoch_s: seconds for an epoch.
+        judge_s: seconds to judge the validation blocks after it.
+    """
+
+    epoch_s: float = 0.0
+    judge_s: float = 0.0
+
+
+def rehearse(model: LRConvLSTM, train: LabelledWindows, validation: LabelledWindows, config: TrainConfig) -> Speed:
+    """Time a few batches and some windows.
+
+    Args:
+        model: of which nothing is needed afterwards; it has a network.
+        train, validation, config: see :func:`fit`.
+    """
+    recipe = config.recipe
+    if recipe.sampler == "smote":  # to mix sequences takes minutes
+        recipe = msgspec.structs.replace(recipe, sampler="none")
+    model.to(choose_device(config.training.device))
+    course = _Course(model, train, msgspec.structs.replace(config, recipe=recipe))
+    course.run(0, batches=1)  # what is set up at the first
+    count = min(TIMED, course.source.steps)
+    started = time.perf_counter()
+    course.run(0, batches=count)
+    batch_s = (time.perf_counter() - started) / count
+    most = min(len(validation), JUDGED)
+    head = validation.head(most)
+    started = time.perf_counter()
+    serve(model, head)
+    judge_s = (time.perf_counter() - started) / most * len(validation)
+    return Speed(batch_s * course.source.steps, judge_s)
+
+
+class _Course:
+    """The way of the optimiser through the epochs."""
+
+    def __init__(self, model: LRConvLSTM, windows: LabelledWindows, config: TrainConfig) -> None:
+        training = config.training
+        if training.precision == "mixed":
+            check_mixed(next(model.parameters()).device)
+        self._model, self._stride, self._training = model, windows.stride, training
+        self.source = epoch_source(windows, model, config)
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=training.learning_rate)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, training.learning_rate, total_steps=training.epochs * self.source.steps
+        )
+
+    def run(self, number: int, batches: int | None = None) -> float:
+        """Train one epoch, the same for the same number, or so many batches of it; its mean loss."""
+        model, training = self._model, self._training
+        device = next(model.parameters()).device
+        torch.manual_seed(training.seed * 1_000_003 + number)  # an interrupted run goes on with the same draws
+        model.train()
+        losses = []
+        for x, target, weights in islice(self.source.batches(number), batches):
+            with torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "mixed"):
+                log_prob, _ = model(x.to(device), self._stride)
+            loss = weighted_nll(log_prob.float(), target.to(device), weights.to(device))
+            self.optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm)
+            self.optimizer.step()
+            self.schedule.step()
+            losses.append(loss.item())
+        if not math.isfinite(sum(losses)):
+            raise RarefaultError(
+                f"the loss is no longer a number in epoch {number + 1}: lower training.learning_rate or "
+                "recipe.max_weight, or look for absurd values in the history with 'rarefault describe'"
+            )
+        return float(np.mean(losses))
+
+
+def validate(model: LRConvLSTM, windows: LabelledWindows) -> tuple[float, float]:
+    """Negative log-likelihood per window and macro-F1 over the classes present, on the served path."""
+    log_prob, label = serve(model, windows)[windows.labelled], windows.label[windows.labelled]
+    nll = -log_prob[np.arange(len(label)), label].mean(dtype=np.float64)
+    present = np.unique(label)
+    score = f1_score(label, log_prob.argmax(axis=1), labels=present, average="macro", zero_division=0)
+    return float(nll), float(score)
+
+
+@torch.inference_mode()
+def serve(model: LRConvLSTM, windows: LabelledWindows) -> Float32:
+    """Log-probabilities of all windows with the state carried through each segment, as in service, [W, K]."""
+    model.eval()
+    device = model.center.device
+    rows = windows.rows().to(device)
+    out = torch.empty(len(windows), model.n_classes)
+    for first, stop in windows.segments():
+        state: Tensor | None = None
+        for a in range(first, stop, SERVE_CHUNK):
+            b = min(a + SERVE_CHUNK, stop)
+            # Consecutive windows of a segment are cut from one run of rows.
+            run = windows.sequence_rows(np.array([a]), b - a)[0]
+            log_prob, state = model(rows[run[0] : run[-1] + 1].unsqueeze(0), windows.stride, state)
+            out[a:b] = log_prob[0].cpu()
+    return out.numpy()
+
+
+def check_mixed(device: torch.device) -> None:
+    """RarefaultError where the device cannot train an LSTM with products in bfloat16, as processors without AVX-512."""
+    probe = torch.nn.LSTM(8, 8, batch_first=True).to(device)
+    try:
+        with torch.autocast(device.type, torch.bfloat16):
+            probe(torch.zeros(2, 2, 8, device=device))[0].sum().backward()
+    except RuntimeError as error:
+        raise RarefaultError(
+            f"training.precision is 'mixed', but the device that trains ({device.type}) computes no LSTM in bfloat16: "
+            f"use 'float32', or a GPU ({str(error).splitlines()[0]})"
+        ) from error
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The torch device for ``auto``, ``cpu`` or ``cuda``; RarefaultError where there is no such one."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise RarefaultError("training.device is 'cuda', but torch finds no CUDA device here; use 'auto' or 'cpu'")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+@dataclass(frozen=True)
+class _Best:
+    """The best epoch so far."""
+
+    epoch: int = -1
+    score: float = -1.0
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+
+class _Keeper:
+    """Keeps all that an interrupted training needs to go on, in one file that is always whole."""
+
+    def __init__(
+        self,
+        path: Path,
+        model: LRConvLSTM,
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.OneCycleLR,
+        digest: str,
+    ) -> None:
+        self._path, self._digest = path, digest
+        self._parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "schedule": schedule}
+
+    def save(self, curves: list[Epoch], best: _Best) -> None:
+        state: dict[str, Any] = {name: part.state_dict() for name, part in self._parts.items()}
+        state |= {
+            "digest": self._digest,
+            "curves": msgspec.to_builtins(curves),
+            "best": {"epoch": best.epoch, "score": best.score, "weights": best.weights},
+        }
+        fresh = self._path.with_suffix(".tmp")
+        torch.save(state, fresh)
+        fresh.replace(self._path)
+
+    def load(self) -> tuple[list[Epoch], _Best]:
+        if not self._path.exists():
+            return [], _Best()
+        state = torch.load(self._path, weights_only=True)
+        if state["digest"] != self._digest:
+            raise RarefaultError(
+                f"{self._path}: left by a training with another configuration or data; train without --resume, "
+                "or into another folder"
+            )
+        for name, part in self._parts.items():
+            part.load_state_dict(state[name])
+        return msgspec.convert(state["curves"], list[Epoch]), _Best(**state["best"])

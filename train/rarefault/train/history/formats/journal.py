@@ -1,0 +1,113 @@
+"""Journals of the daemon: what the edge saw, to be learnt from.
+
+A journal holds samples in order of arrival. Late ones are taken as all others are, at their time; the broker may have
+delivered some twice, which is normal and no fault of the file. Of two samples of one device and time the one that
+arrived last counts, as in the daemon. A daemon may be writing the file: what is read is of one moment.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from rarefault.runtime.errors import HistoryError, JournalError
+from rarefault.runtime.journal.reader import JournalReader
+from rarefault.runtime.journal.records import SAMPLES
+from rarefault.train.history.assemble import Piece
+from rarefault.train.history.config import JournalConfig
+from rarefault.train.history.data import Float64, History, Int32, Int64
+from rarefault.train.history.event_log import NamedReader
+from rarefault.train.history.notes import NAMELESS_SAMPLES
+from rarefault.train.history.parsing.frames import listed
+
+#: Samples in a piece; a turn of the daemon has few.
+PIECE = 1 << 16
+
+_SQLITE = b"SQLite format 3\0"
+
+
+def read_journal(config: JournalConfig, base: Path) -> History:
+    """Read samples and events; see ``read.read_history``."""
+    return _Reader(config, base).read()
+
+
+def open_journal(path: Path, what: str) -> JournalReader:
+    """Open a journal for reading.
+
+    Args:
+        path: the file.
+        what: the key or argument that names it, for the message.
+
+    Raises:
+        HistoryError: there is no such file, or it is no journal that can be read.
+    """
+    try:
+        if path.is_file():
+            with path.open("rb") as file:
+                begin = file.read(len(_SQLITE))
+            if begin != _SQLITE:
+                raise HistoryError(
+                    f"{what}: {path} is no journal of the daemon; name the file that its journal.path names"
+                )
+        return JournalReader(path)
+    except OSError as error:
+        raise HistoryError(f"{what}: {path} cannot be read: {error.strerror}") from error
+    except JournalError as error:
+        raise HistoryError(f"{what}: {error}") from error
+
+
+class _Reader(NamedReader):
+    """One reading."""
+
+    def __init__(self, config: JournalConfig, base: Path) -> None:
+        super().__init__(config, base)
+        self.config = config
+
+    def read(self) -> History:
+        names = []
+        for name in dict.fromkeys(self.config.paths):
+            path = self.base / name
+            names.append(path.name)
+            with open_journal(path, "data.path") as journal:
+                try:
+                    self._take(journal)
+                except JournalError as error:
+                    raise HistoryError(f"data.path: {error}") from error
+        self.check_channels(listed(names))
+        if (events := self.events_path()) is not None:
+            self.read_events(events)
+        return self.finish()
+
+    def _take(self, journal: JournalReader) -> None:
+        """Add the samples of a journal, many batches to a piece."""
+        devices = journal.devices()
+        known = np.zeros(max(devices, default=0) + 1, bool)
+        known[list(devices)] = True
+        code = np.zeros(len(known), np.int32)
+        self.channels.update(dict.fromkeys(journal.channels))
+        wanted = [i for i, name in enumerate(journal.channels) if name in (self.config.channels or journal.channels)]
+        channels = [journal.channels[i] for i in wanted]
+        held: list[tuple[Int32, Int64, Float64, Int64]] = []
+
+        def flush() -> None:
+            if held:
+                device, time_ms, values, seq = (np.concatenate(parts) for parts in zip(*held, strict=True))
+                for number in np.unique(device).tolist():
+                    code[number] = self.devices.code(devices[number].strip())
+                piece = Piece(code[device], time_ms, channels, values, journal.path, seq, journal=True)
+                self.draft.pieces.append(piece)
+            held.clear()
+
+        waiting = 0
+        for batch in journal.batches():
+            if batch.kind != SAMPLES:
+                continue
+            named = known[np.minimum(batch.device, len(known) - 1)] & (batch.device < len(known))
+            place = f"{journal.path.name}: batch {batch.seq}"
+            self.notes.add(NAMELESS_SAMPLES, int((~named).sum()), place, problem=False)
+            seq = np.full(int(named.sum()), batch.seq, np.int64)
+            held.append((batch.device[named], batch.time_ms[named], batch.values[named][:, wanted], seq))
+            waiting += len(seq)
+            if waiting >= PIECE:
+                flush()
+                waiting = 0
+        flush()

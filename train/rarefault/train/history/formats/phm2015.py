@@ -1,0 +1,173 @@
+"""The folders of the PHM Society's 2015 data challenge: plants with components, zones and a fault log.
+
+``plant_Na.csv``
+    component, time, S1..S4 (sensors), R1..R4 (control references);
+``plant_Nb.csv``
+    zone, time, E1 (cumulative energy), E2 (power);
+``plant_Nc.csv``
+    start, end, fault code 1 to 6.
+
+No header lines; times have no zone and are taken as UTC. A plant is a device; its channels are ``c1.S1`` ... ``c5.R4``,
+``z1.E1``, ``z1.E2`` and so on, and each row is a sample of its own. All ``zN.E1`` are counters: the grid takes their
+increase, and an interval in which E1 does not increase is missing. The log does not say which component an event is of,
+but its times do (:mod:`rarefault.train.history.event_units`). Values outside a sensor's range (R1 = 1139 at
+start-up, S2 down to -824) are left as they are; the model clips what it is given.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from rarefault.runtime.errors import HistoryError
+from rarefault.train.history.assemble import Piece
+from rarefault.train.history.config import Phm2015Config
+from rarefault.train.history.data import History, Int64
+from rarefault.train.history.event_units import with_units
+from rarefault.train.history.finish import Draft, EventPiece, finish, refuse_reversed
+from rarefault.train.history.notes import UNKNOWN_FAULTS
+from rarefault.train.history.parsing.cells import parse_numbers, parse_times
+from rarefault.train.history.parsing.frames import folder_contents
+from rarefault.train.history.parsing.lines import Block, read_blocks
+
+SENSORS = ("S1", "S2", "S3", "S4", "R1", "R2", "R3", "R4")
+METERS = ("E1", "E2")
+COUNTER = "E1"
+N_FAULTS = 6
+
+_FILE = re.compile(r"plant_(\d+)([abc])\.csv")
+
+
+def read_phm2015(config: Phm2015Config, base: Path, *, allow_incomplete: bool = False) -> History:
+    """Read the plants of a folder; see ``read.read_history``."""
+    folder = base / config.path
+    found = _find(folder)
+    plants = _choose(folder, found, config.plants, allow_incomplete=allow_incomplete)
+    draft = Draft()
+    for device, plant in enumerate(plants):
+        files = found[plant]
+        if "a" in files:
+            _read_samples(files["a"], device, "c", SENSORS, draft, config.encoding)
+        if "b" in files:
+            _read_samples(files["b"], device, "z", METERS, draft, config.encoding)
+        if "c" in files:
+            _read_events(files["c"], device, round(config.time_shift_s * 1000), draft, config.encoding)
+    channels = sorted({name for piece in draft.pieces for name in piece.channels}, key=_channel_order)
+    faults = [f"fault_{code}" for code in range(1, N_FAULTS + 1)]
+    history = finish(
+        config,
+        draft,
+        devices=[f"plant_{plant}" for plant in plants],
+        channels=channels,
+        counters=[name for name in channels if name.endswith(f".{COUNTER}")],
+        faults=faults,
+        fault_order=faults,
+    )
+    return with_units(history, [name for name in dict.fromkeys(map(_stream, channels)) if name.startswith("c")])
+
+
+def _stream(channel: str) -> str:
+    return channel.partition(".")[0]
+
+
+def _find(folder: Path) -> dict[int, dict[str, Path]]:
+    """The files of each plant, by their letter."""
+    if not folder.is_dir():
+        raise HistoryError(f"data.path: the folder {folder} does not exist")
+    found: dict[int, dict[str, Path]] = {}
+    for path in folder.iterdir():
+        if name := _FILE.fullmatch(path.name):
+            found.setdefault(int(name[1]), {})[name[2]] = path
+    if not found:
+        hint = folder_contents(folder, (".csv",))
+        raise HistoryError(f"data.path: there are no plant_Na.csv, plant_Nb.csv, plant_Nc.csv files; {hint}")
+    return found
+
+
+def _choose(
+    folder: Path, found: dict[int, dict[str, Path]], asked: tuple[int, ...], *, allow_incomplete: bool
+) -> list[int]:
+    complete = sorted(plant for plant, files in found.items() if len(files) == 3)
+    if not asked:
+        if complete or allow_incomplete:
+            return complete or sorted(found)
+        plants = ", ".join(map(str, sorted(found)))
+        raise HistoryError(
+            f"data.path: no plant in {folder} is complete (plant_Na.csv, plant_Nb.csv and plant_Nc.csv); "
+            f"some files are there of plants {plants}"
+        )
+    for plant in asked:
+        lacking = sorted(set("abc") - set(found.get(plant, {})))
+        if lacking and not (allow_incomplete and plant in found):
+            names = ", ".join(f"plant_{plant}{letter}.csv" for letter in lacking)
+            raise HistoryError(
+                f"data.plants: {names} missing in {folder}; complete plants there: "
+                f"{', '.join(map(str, complete)) or 'none'}"
+            )
+    return list(dict.fromkeys(asked))
+
+
+def _read_samples(path: Path, device: int, prefix: str, sensors: tuple[str, ...], draft: Draft, encoding: str) -> None:
+    """Rows of (component or zone, time, values); one piece per component and block."""
+    for block in read_blocks(path, 2 + len(sensors), encoding=encoding):
+        unit = _whole_number(block, 0, "component" if prefix == "c" else "zone")
+        time_ms = _time(block, 1, "time")
+        columns = []
+        for name, column in zip(sensors, block.fields[2:], strict=True):
+            value, bad = parse_numbers(column)
+            block.refuse(bad, f"{name} is no number")
+            columns.append(value)
+        block.report(draft.notes)
+        values = np.stack(columns, axis=1)
+        for number in np.unique(unit[block.good]).tolist():
+            rows = np.flatnonzero(block.good & (unit == number))
+            stream = f"{prefix}{number}"
+            draft.pieces.append(
+                Piece(
+                    device=np.full(len(rows), device, np.int32),
+                    time_ms=time_ms[rows],
+                    channels=[f"{stream}.{name}" for name in sensors],
+                    values=values[rows],
+                    path=path,
+                    line=block.line[rows],
+                    stream=stream,
+                )
+            )
+
+
+def _read_events(path: Path, device: int, shift_ms: int, draft: Draft, encoding: str) -> None:
+    for block in read_blocks(path, 3, encoding=encoding):
+        start_ms, end_ms = _time(block, 0, "start"), _time(block, 1, "end")
+        block.report(draft.notes)
+        left = refuse_reversed(block, start_ms, end_ms, draft.notes)
+        code = block.fields[2].str.strip_chars().cast(pl.Int64, strict=False).fill_null(0).to_numpy()
+        unknown = left & ((code < 1) | (code > N_FAULTS))
+        if unknown.any():
+            draft.notes.add(UNKNOWN_FAULTS, int(unknown.sum()), block.quote(int(np.flatnonzero(unknown)[0])))
+        rows = np.flatnonzero(left & ~unknown)
+        draft.events.append(
+            EventPiece(
+                device=np.full(len(rows), device, np.int32),
+                start_ms=start_ms[rows] + shift_ms,
+                end_ms=end_ms[rows] + shift_ms,
+                fault=(code[rows] - 1).astype(np.int32),
+            )
+        )
+
+
+def _time(block: Block, column: int, name: str) -> Int64:
+    times = parse_times(block.fields[column], "UTC")
+    block.refuse(~times.good, f"{name} is no time between 1970 and 2109")
+    return times.ms
+
+
+def _whole_number(block: Block, column: int, name: str) -> Int64:
+    number = block.fields[column].str.strip_chars().cast(pl.Int64, strict=False)
+    block.refuse((number.is_null() | (number < 0)).fill_null(value=True).to_numpy(), f"{name} is no whole number")
+    return number.fill_null(-1).to_numpy()
+
+
+def _channel_order(name: str) -> tuple[str, int, int]:
+    stream, sensor = name.split(".")
+    return stream[0], int(stream[1:]), (*SENSORS, *METERS).index(sensor)

@@ -1,0 +1,1 @@
+"""Labels for what a journal holds."""

@@ -1,0 +1,1 @@
+"""The model: the network, the trees beside it, and the filter over windows."""

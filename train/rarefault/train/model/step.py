@@ -1,0 +1,29 @@
+"""The torch model as a step of the runtime's engine."""
+
+import torch
+
+from rarefault.runtime.inference.grid import Float32
+from rarefault.train.model.network import LRConvLSTM
+
+
+class TorchStep:
+    """Runs :meth:`LRConvLSTM.step` on numpy arrays; implements :class:`rarefault.runtime.inference.engine.Step`.
+
+    In the precision of the model: what comes out of one in double precision is that, too.
+    """
+
+    def __init__(self, model: LRConvLSTM) -> None:
+        self._model = model.eval()
+
+    @property
+    def state_size(self) -> int:
+        """Size S of the carried state."""
+        return self._model.state_size
+
+    @torch.inference_mode()
+    def __call__(self, window: Float32, state: Float32, /) -> tuple[Float32, Float32]:
+        """``window`` [N, L, C] and ``state`` [N, S] to ``log_prob`` [N, K] and the next state [N, S]."""
+        log_prob, next_state = self._model.step(
+            torch.from_numpy(window).to(self._model.center), torch.from_numpy(state).to(self._model.center)
+        )
+        return log_prob.cpu().numpy(), next_state.cpu().numpy()

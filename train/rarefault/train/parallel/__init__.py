@@ -1,0 +1,1 @@
+"""Work in threads and on a cluster."""

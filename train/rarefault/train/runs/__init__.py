@@ -1,0 +1,1 @@
+"""Training runs from start to end, and what they leave behind."""

@@ -1,0 +1,197 @@
+"""Retraining: an earlier run goes on with new data, and is held against itself on what it knew before."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from rarefault.runtime.errors import ConfigError, HistoryError, RarefaultError
+from rarefault.runtime.inference.manifest import Manifest
+from rarefault.runtime.inference.missing import without_named
+from rarefault.runtime.settings import from_mapping
+from rarefault.train.config import TrainConfig, TrainingConfig, read_train_toml
+from rarefault.train.dataset.split import Split, split_history
+from rarefault.train.evaluation.evaluate import evaluate
+from rarefault.train.evaluation.metrics import to_plain
+from rarefault.train.history import History, absolute, label_bins
+from rarefault.train.history.together import merge
+from rarefault.train.model.network import LRConvLSTM
+from rarefault.train.model.step import TorchStep
+from rarefault.train.runs.run_directory import RunDirectory
+from rarefault.train.runs.sources import Material, adapt, describe_source, load_material, ordered, restrict, without
+
+#: Sections that the weights depend on.
+FIXED = ("grid", "window", "model")
+#: What the blocks that only the new data has are called.
+NEW_BLOCKS = "the test blocks of the new data"
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a retraining starts from.
+
+    Attributes:
+        run: the earlier run.
+        manifest: of its model.
+        earlier: what it has learnt from.
+        material: that and the new data together.
+        new: the new data's blocks.
+    """
+
+    run: RunDirectory
+    manifest: Manifest
+    earlier: Material
+    material: Material
+    new: Split
+
+
+def load_retrain_config(path: Path, changes: dict[str, Any], run: RunDirectory) -> TrainConfig:
+    """The configuration of a retraining: what the file does not say comes from the earlier run.
+
+    Args:
+        path: TOML file with the new ``[data]``.
+        changes: values that replace those of the file, by dotted key.
+        run: the earlier run.
+
+    Raises:
+        ConfigError: the file has problems, or another grid, window or network than the run.
+    """
+    given, old = read_train_toml(path, changes), run.load_config()
+    merged: dict[str, Any] = {k: v for k, v in msgspec.to_builtins(old).items() if k != "data"}
+    for name, section in given.items():
+        both = isinstance(section, dict) and isinstance(merged.get(name), dict)
+        merged[name] = {**merged[name], **section} if both else section
+    decision = given.get("decision", {})
+    if isinstance(decision, dict) and decision.get("objective") not in {None, old.decision.objective}:
+        # The earlier run's budget went with its objective.
+        merged["decision"]["false_alarms_per_device_day"] = decision.get("false_alarms_per_device_day")
+    config = from_mapping(merged, TrainConfig, str(path))
+    problems = []
+    for name in FIXED:
+        was, wanted = getattr(old, name), getattr(config, name)
+        for key in given.get(name, {}):
+            before, after = getattr(was, key), getattr(wanted, key)
+            if name == "model" and key != "preset":
+                before, after = getattr(was.spec(), key), getattr(wanted.spec(), key)
+            if before != after:
+                problems.append(_conflict(f"{name}.{key}", after, before, run))
+    counters, kept = getattr(config.data, "counters", ()), run.load_manifest().counters
+    if counters and set(counters) != set(kept):
+        problems.append(_conflict("data.counters", list(counters), list(kept), run))
+    if problems:
+        raise ConfigError(str(path), problems)
+    return config
+
+
+def prepare(run: RunDirectory, own: History, config: TrainConfig, base: Path) -> Start:
+    """Join new data to what a run has learnt from.
+
+    New samples that lie in the run's own blocks are left out: they are there already, and must stay in their part.
+
+    Args:
+        run: the earlier run.
+        own: the new data.
+        config: of the retraining.
+        base: folder that the paths in its ``[data]`` are relative to.
+
+    Raises:
+        HistoryError: the earlier data is gone, or the new data does not fit the run or brings nothing new.
+        RarefaultError: the run is unfinished, or was not accepted itself.
+    """
+    if not run.accepted:
+        raise RarefaultError(f"{run.path} was not accepted when it was retrained: start from the run before it")
+    manifest, earlier = run.load_manifest(), load_material(run)
+    history = adapt(own, manifest, "the new data", str(run.path))
+    known = earlier.split.mask(history, None)
+    notes = list(earlier.notes)
+    if known.all():
+        raise HistoryError(f"all samples of the new data lie in blocks of {run.path}: there is nothing new to learn")
+    if known.any():
+        notes.append(f"{int(known.sum())} samples of the new data lie in blocks of {run.path} and stay what they were")
+        history = history.select(~known)
+    if (label_bins(history, history.device, config.grid.bin_of(history.time_ms), config.grid) < 0).all():
+        raise HistoryError("all of the new data is unlabelled: label it first, with 'rarefault label' or a fault log")
+    dealt = split_history(history, config.split, config.grid)
+    new = ordered(
+        without(dealt.blocks, earlier.split.blocks, config.grid.gap_bins * config.grid.period_ms),
+        [f"new data: {note}" for note in dealt.notes],
+    )
+    source = describe_source(absolute(config.data, base), history, new.blocks)
+    merged = merge([restrict(earlier.history, earlier.split), restrict(history, new)])
+    merged = replace(merged, values=without_named(merged.values, config.data.missing))
+    material = Material(
+        merged, ordered([*earlier.split.blocks, *new.blocks], new.notes), (*earlier.sources, source), tuple(notes)
+    )
+    return Start(run, manifest, earlier, material, new)
+
+
+def compare(start: Start, manifest: Manifest, model: LRConvLSTM, limits: TrainingConfig) -> dict[str, Any]:
+    """The earlier and the new model on the earlier validation blocks and on the new data's test blocks.
+
+    Args:
+        start: what the retraining started from.
+        manifest, model: the new ones; the model has not seen the validation blocks.
+        limits: say how much worse the new model may be on either, see :func:`reasons_against`.
+
+    Returns:
+        Plain values for ``metrics.json``; ``new_test`` is null where nothing can be scored there.
+    """
+    before = start.run.load_model(held_out=True)
+    pairs = {"before": (start.manifest, TorchStep(before)), "after": (manifest, TorchStep(model))}
+    history = start.material.history
+
+    def scores(part: History) -> dict[str, Any]:
+        found = {}
+        for when, (its_manifest, step) in pairs.items():
+            plain = to_plain(evaluate(part, its_manifest, step, its_manifest.name).scores)
+            found[when] = {key: value for key, value in plain.items() if key not in {"events", "confusion"}}
+        return found
+
+    old = scores(start.earlier.split.select(history, "validation"))
+    try:
+        new = scores(start.new.select(history, "test"))
+    except HistoryError:
+        new = None
+    reasons = reasons_against({f"the validation blocks of {start.run.path}": old, NEW_BLOCKS: new}, limits)
+    return {
+        "from": str(start.run.path.resolve()),
+        "tolerance": limits.retrain_tolerance,
+        "false_alarms_tolerance": limits.retrain_false_alarms,
+        "accepted": not reasons,
+        "reasons": reasons,
+        "old_validation": old,
+        "new_test": new,
+    }
+
+
+def reasons_against(parts: Mapping[str, dict[str, Any] | None], limits: TrainingConfig) -> list[str]:
+    """Why a retrained model is worse than the one before: a clause for each figure that it has lost too much of.
+
+    Args:
+        parts: by what blocks are called, the scores ``before`` and ``after``; None where nothing can be scored.
+        limits: ``retrain_tolerance`` and ``retrain_false_alarms``.
+    """
+    reasons = []
+    for blocks, scores in parts.items():
+        if scores is None:
+            continue
+        before, after = scores["before"], scores["after"]
+        if before["macro_f1"] - after["macro_f1"] > limits.retrain_tolerance:
+            reasons.append(
+                f"on {blocks} macro-F1 fell from {before['macro_f1']:.3f} to {after['macro_f1']:.3f}, by more than "
+                f"training.retrain_tolerance = {limits.retrain_tolerance:g}"
+            )
+        was, now = (of["false_alarms_per_device_day"] or 0.0 for of in (before, after))
+        # A single alarm more in a few days is no rate.
+        if now - was > limits.retrain_false_alarms and (now - was) * after["device_days"] > 1.5:
+            reasons.append(
+                f"on {blocks} false alarms per device and day rose from {was:.3f} to {now:.3f}, by more than "
+                f"training.retrain_false_alarms = {limits.retrain_false_alarms:g}"
+            )
+    return reasons
+
+
+def _conflict(key: str, after: object, before: object, run: RunDirectory) -> str:
+    return f"{key}: {after} is not the {before} of {run.path}; leave the key out, or train anew without --from"
