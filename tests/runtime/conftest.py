@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from tests.runtime.certificates import authority, new_authority, tls_broker  # noqa: F401 - fixtures
 
 from rarefault.runtime.daemon.config import DaemonConfig
 from rarefault.runtime.daemon.mqtt.connection import Confirmation

@@ -14,6 +14,7 @@ from imblearn.under_sampling import RandomUnderSampler
 from torch import Tensor
 
 from rarefault.runtime.inference.grid import Float32, Float64, Int64
+from rarefault.train.model.network import LRConvLSTM
 
 #: Prior of a class that training never saw; not zero, so that its logarithm is finite.
 SMALLEST_PRIOR = 1e-6

@@ -9,13 +9,13 @@ has its own share::
     log_prob  =  log_softmax((1 - share) * network + share * trees)
 
 Where a device has like units (:mod:`rarefault.train.dataset.units`), a fault may be at any one of them, and often shows
-in a difference of two of its channels, such as a temperature and its setpoint. So these differences are statistics, too, and
-the largest and the smallest over all units of each. Where the fault log names the unit of a fault's events, the fault
-is looked for at each unit by itself, by trees that all units share (:class:`UnitTrees`); the trees of the whole device
-are left with the other classes.
+in a difference of two of its channels, such as a temperature and its setpoint. So these differences are statistics,
+too, and so are the largest and the smallest over all units of each. Where the fault log names the unit of a fault's
+events, trees that all units share look for the fault at each unit by itself (:class:`UnitTrees`); the trees of the
+whole device are left with the other classes.
 
-Of the whole device, half of what the trees say is said by extremely randomised ones (:class:`ExtraTrees`): boosted
-trees learn by heart the devices and runs that they have seen, these do so less.
+Of the whole device, half of the trees' log-probability comes from extremely randomised trees (:class:`ExtraTrees`):
+boosted trees learn by heart the devices and runs that they have seen, these do so less.
 
 Shapes: N windows, L bins, C channels, K classes, S spans, G lags, U units, M channels of a unit, P their pairs, J
 faults that are looked for at units, R = K - 1 faults.

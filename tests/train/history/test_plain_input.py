@@ -21,7 +21,7 @@ from rarefault.train.history import History, TableConfig, read_history
 from rarefault.train.history.notes import BAD_CELLS, BAD_LINES, TEXT_COLUMNS
 from rarefault.train.report import plots
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 #: Names that are orders to a terminal, a markup, a formula or an emoji somewhere.
 NASTY = ("p[/x]", "[bold]q")
 CHANNELS = ("speed [/min]", "[red]t$x^$")

@@ -14,8 +14,8 @@ from rarefault.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
     from tests.conftest import Mosquitto, Peer
+    from tests.runtime.certificates import Authority
     from tests.runtime.conftest import Driven, Recording
-    from tests.runtime.security.conftest import Authority
 
 Serving = Callable[..., Any]
 Broker = Callable[..., tuple[str, "Mosquitto"]]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.train.test_alarms import GRID, PERIOD_MS, even, history
+from tests.train.evaluation.test_alarms import GRID, PERIOD_MS, even, history
 
 from rarefault.runtime.inference.grid import Float64
 from rarefault.runtime.inference.manifest import DecisionSpec

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Serving = Callable[..., Any]
 WaitUntil = Callable[[Callable[[], object], str], None]
-UNIT = Path(__file__).parents[2] / "runtime" / "systemd" / "rarefault@.service"
+UNIT = Path(__file__).parents[3] / "runtime" / "systemd" / "rarefault@.service"
 
 
 class Daemon:

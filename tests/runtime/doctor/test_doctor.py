@@ -18,7 +18,7 @@ from rarefault.runtime.times import format_ms
 
 if TYPE_CHECKING:
     from tests.conftest import Mosquitto, Peer
-    from tests.runtime.security.conftest import Authority
+    from tests.runtime.certificates import Authority
 
 Examine = Callable[..., tuple[int, str]]
 CHANNELS = ("c1.S1", "c1.S2", "z1.E1")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 #: Local sockets that the C library or systemd may be asked through: names of users and hosts, and readiness.
 LOCAL_SOCKETS = {"/var/run/nscd/socket", "/run/systemd/notify"}
 #: ONNX Runtime first posts some five seconds after it was imported; so long the daemon is watched.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from tests.runtime.security.conftest import Authority
+from tests.runtime.certificates import Authority
 
 from rarefault.runtime.cli import main
 from rarefault.runtime.daemon.config import TelemetryConfig, load_config
