@@ -37,7 +37,7 @@ from rarefault.export.quantize import quantise
 from rarefault.runtime.inference.grid import Float32
 from rarefault.runtime.inference.manifest import DecisionSpec, Manifest
 from rarefault.runtime.inference.model_file import load_model
-from rarefault.train.calibration.pooling import fit_shares
+from rarefault.train.calibration.pooling import fit_pool_weights
 from rarefault.train.dataset.units import channels_of_units
 from rarefault.train.fitting.imbalance import class_shares
 from rarefault.train.fitting.trees import grow_trees
@@ -138,15 +138,15 @@ def _scored(data: Path) -> list[dict[str, Any]]:
 
 def _beside(fold: Fold, network: Prediction, trees: Prediction) -> Prediction:
     """The two pooled, as the trainer does it."""
-    learnt = network.training_prior
-    assert learnt is not None
-    assert learnt == trees.training_prior
+    training_prior = network.training_prior
+    assert training_prior is not None
+    assert training_prior == trees.training_prior
     labels = fold.parts["validation"].label
-    shift = np.log(class_shares(fold.parts["train"].label, fold.n_classes)) - np.log(learnt)
+    shift = np.log(class_shares(fold.parts["train"].label, fold.n_classes)) - np.log(training_prior)
     counts = fold.parts["train"].counts(fold.n_classes)
     units = fold.parts["train"].at_units
     at_units = () if units is None else units.faults
-    share = fit_shares(network.validation, trees.validation, labels, shift, counts, at_units)
+    share = fit_pool_weights(network.validation, trees.validation, labels, shift, counts, at_units)
 
     def pooled(a: Float32, b: Float32) -> Float32:
         return np.asarray(log_softmax((1 - share) * a + share * b, axis=1), np.float32)

@@ -34,7 +34,7 @@ from sklearn.metrics import roc_auc_score
 from rarefault.runtime.inference.decision import Decision
 from rarefault.runtime.inference.grid import Float64
 from rarefault.runtime.inference.manifest import DecisionSpec
-from rarefault.train.calibration.held_out_windows import Validation
+from rarefault.train.calibration.held_out_windows import HeldOutWindows
 from rarefault.train.dataset.label_runs import event_of
 from rarefault.train.dataset.windows import LabelledWindows
 
@@ -120,7 +120,7 @@ def judge_without(fold: Fold, fault: int) -> dict[str, Any]:
     }
 
 
-def _alarms(test: Validation, spec: DecisionSpec, posterior: Float64, fault: int) -> dict[str, Any]:
+def _alarms(test: HeldOutWindows, spec: DecisionSpec, posterior: Float64, fault: int) -> dict[str, Any]:
     """Of the new fault's events those that alarms meet, and ``unknown`` where there is no event."""
     trial = test.trial(spec, posterior)
     (said,) = trial.said(np.asarray([spec.thresholds]))

@@ -13,7 +13,7 @@ import torch
 from rarefault.export.exporter import export_run
 from rarefault.runtime.inference.grid import Bins
 from rarefault.runtime.inference.manifest import DecisionSpec, GridSpec, Manifest, WindowSpec
-from rarefault.runtime.inference.window_buffer import Streams
+from rarefault.runtime.inference.window_buffer import WindowBuffer
 from rarefault.train.dataset.windows import LabelledWindows
 from rarefault.train.model.network import LRConvLSTM, ModelSpec
 from rarefault.train.runs.run_directory import RunDirectory, reference_outputs
@@ -71,7 +71,7 @@ def make_windows() -> LabelledWindows:
     values = (CENTER + SCALE * walk).reshape(-1, len(CHANNELS)).astype(np.float32)
     index = np.tile(np.arange(n_bins), n_devices)
     device = np.repeat(np.arange(n_devices, dtype=np.int32), n_bins)
-    windows = Streams(WINDOW, len(CHANNELS)).push(Bins(device, index, values, index == 0))
+    windows = WindowBuffer(WINDOW, len(CHANNELS)).push(Bins(device, index, values, index == 0))
     return LabelledWindows(windows, np.zeros(len(windows), np.int64), np.cumsum(windows.fresh), WINDOW.stride)
 
 

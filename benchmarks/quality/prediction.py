@@ -132,8 +132,8 @@ def filtered(fold: Fold, prediction: Prediction) -> Prediction:
     """With the forward filter that makes the labels of the held-out windows likeliest, as it is shipped."""
     true = class_shares(fold.parts["train"].label, fold.n_classes)
     held = prediction.windows or {name: getattr(fold.validation(), name) for name in HELD_OUT}
-    learnt = prediction.training_prior or true
-    found = fit_filter(prediction.validation, held["label"], held["fresh"], learnt, true)
+    training_prior = prediction.training_prior or true
+    found = fit_filter(prediction.validation, held["label"], held["fresh"], training_prior, true)
     if found is None:
         return prediction
     return replace(

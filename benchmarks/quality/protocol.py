@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.tep_to_table import convert
 
 from rarefault.runtime.settings import from_mapping
-from rarefault.train.calibration.held_out_windows import Validation
+from rarefault.train.calibration.held_out_windows import HeldOutWindows
 from rarefault.train.config import TrainConfig
 from rarefault.train.dataset.split import PARTS, Block, Part, Split, split_history
 from rarefault.train.dataset.units import channels_of_units
@@ -89,9 +89,9 @@ class Fold:
         """The training and the validation blocks together, for what is fitted again once its decision has been."""
         return cut(self.split.select(self.history, "train", "validation"), self.config)
 
-    def validation(self, part: Part = "validation") -> Validation:
+    def validation(self, part: Part = "validation") -> HeldOutWindows:
         """What the search for thresholds needs to know of a part."""
-        return Validation.of(self.history, self.parts[part], self.config.grid, self.config.window)
+        return HeldOutWindows.of(self.history, self.parts[part], self.config.grid, self.config.window)
 
 
 def config_of(problem: Problem, data: Path, changes: dict[str, Any]) -> TrainConfig:

@@ -14,9 +14,9 @@ from rarefault.export.parity import check_file, precise_step, random_sequence, r
 from rarefault.runtime.inference.grid import Bins
 from rarefault.runtime.inference.manifest import METADATA_KEY, DecisionSpec, GridSpec, Manifest, WindowSpec
 from rarefault.runtime.inference.model_file import load_model
-from rarefault.runtime.inference.window_buffer import Streams
+from rarefault.runtime.inference.window_buffer import WindowBuffer
 from rarefault.train.config import TreesConfig
-from rarefault.train.dataset.unit_labels import NONE, UnitLabels
+from rarefault.train.dataset.unit_labels import NO_UNITS, UnitLabels
 from rarefault.train.dataset.windows import LabelledWindows
 from rarefault.train.fitting.trees import grow_trees
 from rarefault.train.model.forward_filter import ForwardFilter
@@ -93,12 +93,12 @@ def test_the_trees_come_to_the_same_leaves(tmp_path: Path, units: list[list[int]
     values[rng.random(values.shape) < 0.1] = np.nan
     index = np.arange(len(values))
     spec = WindowSpec(length=12, stride=1)
-    cut = Streams(spec, 5).push(Bins(np.zeros(len(values), np.int32), index, values, index == 0))
+    cut = WindowBuffer(spec, 5).push(Bins(np.zeros(len(values), np.int32), index, values, index == 0))
     label = np.digitize(
         np.nan_to_num(cut.rows[cut.end_row, 0], nan=center[0]), center[0] + scale[0] * np.array([-1, 1])
     )
     windows = LabelledWindows(cut, label, np.cumsum(cut.fresh), spec.stride)
-    known = np.array(units, np.int64) if units else NONE
+    known = np.array(units, np.int64) if units else NO_UNITS
     model.trees = grow_trees(windows, 4, (0.4, 0.3, 0.3, 1e-6), TreesConfig(rounds=30, extra_trees=20), 0, units=known)
     assert model.trees is not None
     filters = (None, FILTER, None, FILTER)
@@ -142,7 +142,7 @@ def test_faults_are_looked_for_at_each_unit(tmp_path: Path, length: int, everyth
     values[rng.random(values.shape) < 0.1] = np.nan
     index = np.arange(len(values))
     spec = WindowSpec(length=length, stride=1)
-    cut = Streams(spec, 6).push(Bins(np.zeros(len(values), np.int32), index, values, index == 0))
+    cut = WindowBuffer(spec, 6).push(Bins(np.zeros(len(values), np.int32), index, values, index == 0))
     last = cut.rows[cut.end_row]
     high = (last[:, units[:, 0]] - center[units[:, 0]]) / scale[units[:, 0]] > 1.2  # [W, U]
     low = (last[:, units[:, 1]] - center[units[:, 1]]) / scale[units[:, 1]] < -1.2

@@ -21,7 +21,7 @@ from tests.runtime.certificates import authority, new_authority, tls_broker  # n
 from rarefault.runtime.daemon.config import DaemonConfig
 from rarefault.runtime.daemon.mqtt.connection import Confirmation
 from rarefault.runtime.daemon.mqtt.inbox import Message
-from rarefault.runtime.daemon.mqtt.session import Link
+from rarefault.runtime.daemon.mqtt.session import BrokerSession
 from rarefault.runtime.daemon.publishing.payloads import alarm_payload, verdict_payloads
 from rarefault.runtime.daemon.service import Service
 from rarefault.runtime.daemon.setup import Setup
@@ -114,7 +114,7 @@ class Driven:
     """A link and what it has brought so far."""
 
     def __init__(self, config: DaemonConfig, password: str | None = None) -> None:
-        self.link = Link(config, password)
+        self.session = BrokerSession(config, password)
         self.messages: list[Message] = []
         self.confirmations: list[Confirmation] = []
 
@@ -125,13 +125,13 @@ class Driven:
             self.poll(hold=hold)
 
     def poll(self, timeout_s: float = 0.05, *, hold: bool = False) -> None:
-        self.confirmations += self.link.poll(timeout_s, hold=hold)
-        while not hold and (message := self.link.next()) is not None:
+        self.confirmations += self.session.poll(timeout_s, hold=hold)
+        while not hold and (message := self.session.next()) is not None:
             self.messages.append(message)
 
     def connect(self) -> "Driven":
         """Connect and subscribe."""
-        self.until(lambda: self.link._ever_subscribed and self.link.connected)
+        self.until(lambda: self.session._ever_subscribed and self.session.connected)
         return self
 
     @property
@@ -153,7 +153,7 @@ def settings(url: str, *, protocol: str = "auto", pending: int = 1000, qos: int 
 
 
 @pytest.fixture
-def new_link() -> Iterator[Callable[..., Driven]]:
+def new_session() -> Iterator[Callable[..., Driven]]:
     """Makes links that are closed after the test."""
     made: list[Driven] = []
 
@@ -163,7 +163,7 @@ def new_link() -> Iterator[Callable[..., Driven]]:
 
     yield make
     for driven in made:
-        driven.link.close(5)
+        driven.session.close(5)
 
 
 @contextmanager
@@ -317,7 +317,7 @@ def serving(model: LoadedModel, wait_until: Callable[..., None], tmp_path: Path)
         try:
             if start:
                 thread.start()
-                wait_until(lambda: service.link._subscribed, "the daemon to subscribe")
+                wait_until(lambda: service.session._subscribed, "the daemon to subscribe")
             yield service
         finally:
             service.stop()

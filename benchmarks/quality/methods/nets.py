@@ -18,7 +18,7 @@ from rarefault.train.fitting.network import choose_device, fit, serve
 from rarefault.train.fitting.new_model import new_model
 from rarefault.train.fitting.trees import grow_trees, judge
 from rarefault.train.model.network import LRConvLSTM
-from rarefault.train.runs.refit import learn_again
+from rarefault.train.runs.refit import refit
 
 
 def train_net(fold: Fold, seed: int) -> Prediction:
@@ -42,23 +42,25 @@ def train_model(model: LRConvLSTM, fold: Fold) -> Prediction:
             resume_file=Path(folder, "resume.pt"),
         )
     model.cpu()
-    learnt = effective_prior(fitted.subsets)
+    training_prior = effective_prior(fitted.subsets)
     units = channels_of_units(config.trees.units, config.data, fold.history.channels)
     trees = None
     if config.trees.rounds:
-        trees = grow_trees(fold.parts["train"], fold.n_classes, learnt, config.trees, config.training.seed, units=units)
+        trees = grow_trees(
+            fold.parts["train"], fold.n_classes, training_prior, config.trees, config.training.seed, units=units
+        )
     judged: list[HeldOut] = []
     if wants_cross_fit(config, fold.parts["train"], fold.parts["validation"], fold.n_classes):
-        judged = Rotation(fold.history, fold.split, config, learnt, fitted.best_epoch, units).run(model)
+        judged = Rotation(fold.history, fold.split, config, training_prior, fitted.best_epoch, units).run(model)
     held = HeldOut.joined(judged or [HeldOut.of(model, trees, fold.parts["validation"], fold.history, config)])
     true = class_shares(fold.parts["train"].label, fold.n_classes)
     if trees is not None:
-        held.fit_shares(model, trees, learnt, true, fold.parts["train"].counts(fold.n_classes))
-    held.fit_filter(model, learnt, true, wanted=config.decision.filter)
+        held.fit_pool_weights(model, trees, training_prior, true, fold.parts["train"].counts(fold.n_classes))
+    held.fit_filter(model, training_prior, true, wanted=config.decision.filter)
     validation = held.log_prob(model)
     parts = {} if held.trees is None else {"network_validation": held.network, "trees_validation": held.trees}
     if config.training.refit:
-        model = learn_again(untrained, model, fold.both(), learnt, config, fitted.best_epoch, units)
+        model = refit(untrained, model, fold.both(), training_prior, config, fitted.best_epoch, units)
     notes: dict[str, Any] = {
         "parameters": sum(p.numel() for p in model.parameters()),
         "epochs": len(fitted.curves),
@@ -70,7 +72,7 @@ def train_model(model: LRConvLSTM, fold: Fold) -> Prediction:
         notes["filter"] = {name: round(value, 3) for name, value in found.fitted_values().items()}
     parts |= _parts(model, fold)
     windows = {name: getattr(held.windows, name) for name in HELD_OUT}
-    return Prediction(validation, serve(model, fold.parts["test"]), learnt, notes, parts, windows)
+    return Prediction(validation, serve(model, fold.parts["test"]), training_prior, notes, parts, windows)
 
 
 def _parts(model: LRConvLSTM, fold: Fold) -> dict[str, Float32]:

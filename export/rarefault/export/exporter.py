@@ -160,7 +160,7 @@ def _write_int8(
     draft = _write(part, quantised, manifest)
 
     on_stage(INT8_STAGES[1])
-    judge, material = choose_judge(run, manifest, reference)
+    judge, sources = choose_judge(run, manifest, reference)
     company = InCompany(
         draft.step, model.center.numpy(), model.scale.numpy(), manifest.window.length, manifest.state_size
     )
@@ -169,7 +169,7 @@ def _write_int8(
     require(checks, "no file is written, int8 changes too much (export float32, or raise the limits)")
 
     on_stage(INT8_STAGES[2])
-    quantisation = {"method": METHOD, "measured on": material, **effect, "limits": msgspec.to_builtins(limits)}
+    quantisation = {"method": METHOD, "measured on": sources, **effect, "limits": msgspec.to_builtins(limits)}
     final = _write(part, quantised, msgspec.structs.replace(manifest, quantisation=quantisation))
     # The measurements could only be written into the file after it was measured: it must not have changed by that.
     zero = np.zeros(reference.state.shape[1:], np.float32)

@@ -13,7 +13,17 @@ from onnx import TensorProto, numpy_helper
 from torch import Tensor
 
 from rarefault.export.building import GraphBuilder
-from rarefault.train.model.trees import DOUBT, LEAST, RECENT, ExtraTrees, Taps, TreeExpert, Trees, UnitTrees, pairs_of
+from rarefault.train.model.trees import (
+    LEAST,
+    RECENT,
+    SMOOTHING,
+    ExtraTrees,
+    Taps,
+    TreeExpert,
+    Trees,
+    UnitTrees,
+    pairs_of,
+)
 
 #: Domain of the tree operators.
 DOMAIN = "ai.onnx.ml"
@@ -66,7 +76,7 @@ def _extra_scores(graph: GraphBuilder, trees: ExtraTrees, features: str) -> str:
     value = trees.value.numpy()[at]
     leaf, target = np.nonzero(value)
     share = _sums(graph, "extra", trees, features, (at[leaf], target, value[leaf, target]))
-    some = graph.add("Add", [share, graph.constant("doubt", np.float32(DOUBT))], "extra_share")
+    some = graph.add("Add", [share, graph.constant("doubt", np.float32(SMOOTHING))], "extra_share")
     base = graph.constant("extra_base", trees.base.numpy().astype(np.float32))
     return graph.add("Add", [graph.add("Log", [some], "extra_log_share"), base], "extra_scores")
 

@@ -12,7 +12,7 @@ import pytest
 
 from rarefault.runtime.cli import main
 from rarefault.runtime.daemon.config import JournalConfig
-from rarefault.runtime.daemon.turns.durable import DurableKeeper
+from rarefault.runtime.daemon.turns.durable import JournalledTurnStore
 from rarefault.runtime.doctor.files import check_files
 from rarefault.runtime.doctor.findings import Finding, Findings
 from rarefault.runtime.inference.decision import STATE_NO_DATA
@@ -158,9 +158,9 @@ def test_a_daemon_says_so_and_remembers(
     with serving(mosquitto.url, **sections) as service:
         play(rows[:340])  # ten late ones
         wait_until(lambda: service.codec.samples == 340, "the first part")
-        service.keeper.close = service.keeper.journal.close  # as a kill: no snapshot
+        service.store.close = service.store.journal.close  # as a kill: no snapshot
     with serving(mosquitto.url, **sections) as service:
-        assert service.keeper.pipeline.grid.late == 10
+        assert service.store.pipeline.grid.late == 10
         assert service.counts()["rarefault_devices_muted"] == 1
         wait_until(lambda: (last(peer, "rarefault/edge/health") or {}).get("muted") == 1, "the health")
         play(rows[340:])
@@ -236,7 +236,7 @@ def test_a_clock_years_ahead_deletes_nothing(
     def days_kept(wall_ms: int, keep_days: float) -> int:
         monkeypatch.setattr("time.time_ns", lambda: wall_ms * 1_000_000)
         settings = msgspec.structs.replace(config, keep_days=keep_days)
-        DurableKeeper(settings, tmp_path, lambda: new_pipeline(model), 100).close()
+        JournalledTurnStore(settings, tmp_path, lambda: new_pipeline(model), 100).close()
         journal = Journal(path, model.manifest.channels)
         kept = len({batch.received_ms // DAY_MS for batch in journal.batches()})
         journal.close()

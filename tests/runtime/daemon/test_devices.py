@@ -56,8 +56,8 @@ def test_silence_is_said_without_another_message(
             lambda: all(last_alarm(peer, device)["state"] == "no data" for device in recording.devices), "silence"
         )
         alarm = last_alarm(peer, "plant_1")
-        slot = service.keeper.pipeline.slots["plant_1"]
-        newest_ms = int(service.keeper.pipeline.grid.newest_ms(np.array([slot]))[0])
+        slot = service.store.pipeline.slots["plant_1"]
+        newest_ms = int(service.store.pipeline.grid.newest_ms(np.array([slot]))[0])
         assert parse_time_ms(alarm["since"]) == newest_ms
         assert "probability" not in alarm
         assert alarm["id"] == verdict_id("plant_1\0no data", newest_ms, service.setup.model.model_id)
@@ -88,10 +88,10 @@ def test_silence_survives_a_restart(
         recording.play(peer)
         wait_until(lambda: service.messages >= len(recording.messages), "all telemetry")
         wait_until(lambda: last_alarm(peer, "plant_1")["state"] == "no data", "silence")
-        before = service.keeper.pipeline.decision.state().copy()
-        service.keeper.close = service.keeper.journal.close  # as a kill: no last snapshot
+        before = service.store.pipeline.decision.state().copy()
+        service.store.close = service.store.journal.close  # as a kill: no last snapshot
     with serving(mosquitto.url, telemetry={"max_age_s": float("inf")}, journal=journal) as service:
-        after = service.keeper.pipeline.decision.state()
+        after = service.store.pipeline.decision.state()
         np.testing.assert_array_equal(after[:, :3], before[:, :3])
 
 
@@ -115,19 +115,19 @@ def test_devices_that_vanish_make_room(
             wait_until(lambda: service.codec.devices == 0, "all to be forgotten")
         assert service.messages == 4 * 20 * 12
         assert service.rejections.counts["too_many_devices"] == 0
-        assert len(service.keeper.pipeline.devices) == 20
-        assert len(service.keeper.pipeline.decision.state()[0]) <= 32
+        assert len(service.store.pipeline.devices) == 20
+        assert len(service.store.pipeline.decision.state()[0]) <= 32
         peer.catch_up()
         verdicts = len(peer.payloads("rarefault/g0-0/verdict"))
         assert verdicts > 3
         peer.publish("telemetry/g0-0", sample(50))  # an old one again
         wait_until(lambda: service.messages == 4 * 20 * 12 + 1, "the old sample")
-        assert service.keeper.pipeline.grid.late == 1
+        assert service.store.pipeline.grid.late == 1
     # After a restart it still knows.
     with serving(mosquitto.url, **sections) as service:
         peer.publish("telemetry/g1-0", sample(50))
         wait_until(lambda: service.messages == 1, "another old sample")
-        assert service.keeper.pipeline.grid.late == 2
+        assert service.store.pipeline.grid.late == 2
     peer.catch_up()
     assert len(peer.payloads("rarefault/g0-0/verdict")) == verdicts
     with JournalReader(tmp_path / "edge.journal") as reader:

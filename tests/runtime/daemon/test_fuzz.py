@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rarefault.runtime.daemon.config import LimitsConfig, TelemetryConfig
-from rarefault.runtime.daemon.telemetry.decoder import LARGEST_VALUE, Codec, column_tree
+from rarefault.runtime.daemon.telemetry.decoder import LARGEST_VALUE, TelemetryDecoder, column_tree
 from rarefault.runtime.daemon.telemetry.rejections import MAX_SET_ASIDE, Reason, Rejections
-from rarefault.runtime.daemon.telemetry.sample_buffer import Rows
+from rarefault.runtime.daemon.telemetry.sample_buffer import SampleBuffer
 from rarefault.runtime.daemon.topics import Template, topic_level_problem
 from rarefault.runtime.times import TIME_LIMIT_MS, format_ms
 
@@ -228,14 +228,14 @@ class Reader:
         self.devices: list[str] = []
         self.messages = 0
         self.rejections = Rejections(keep=True, clock=lambda: 0.0)
-        self.codec = Codec(
+        self.codec = TelemetryDecoder(
             config,
             column_tree(CHANNELS, config.fields, "test.toml"),
             self._slot,
             LimitsConfig(max_devices=MAX_DEVICES),
             self.rejections,
         )
-        self.rows = Rows(config.max_batch, len(CHANNELS))
+        self.rows = SampleBuffer(config.max_batch, len(CHANNELS))
         self._oldest_ms = max(0.0, NOW_MS - config.max_age_s * 1000)
         self._newest_ms = NOW_MS + config.max_future_s * 1000
 
@@ -396,4 +396,4 @@ def test_the_daemon_survives_messages_of_every_sort(
             peer.publish("telemetry/good", json.dumps(good).encode())
         peer.wait_for("rarefault/good/verdict", verdicts + 1)
         wait_until(lambda: service.codec.samples == samples + 12, "the good samples")
-        assert service.link.connections == 1
+        assert service.session.connections == 1

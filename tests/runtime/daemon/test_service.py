@@ -86,12 +86,12 @@ def test_a_restart_of_the_broker_loses_nothing(
     with serving(mosquitto.url, broker={"protocol": protocol}) as service:
         recording.play(watcher, slice(None, half))
         mosquitto.stop()
-        wait_until(lambda: not service.link.connected, "the daemon to notice")
+        wait_until(lambda: not service.session.connected, "the daemon to notice")
         mosquitto.start()
-        wait_until(lambda: service.link.connected, "the daemon to return")
+        wait_until(lambda: service.session.connected, "the daemon to return")
         recording.play(new_peer(mosquitto.port), slice(half, None))
         wait_until(lambda: {v["id"] for v in recording.verdicts_at(watcher)} >= set(recording.expected), "all verdicts")
-        assert service.link.connections >= 2
+        assert service.session.connections >= 2
     recording.assert_equal(recording.verdicts_at(watcher))
 
 
@@ -125,23 +125,23 @@ def test_redelivered_messages_change_nothing(
     """Where the connection breaks after processing and before the acknowledgement, all comes twice and counts once."""
     peer.subscribe("rarefault/+/verdict")
     with serving(mosquitto.url, start=False) as service:
-        while not service.link._ever_subscribed:
+        while not service.session._ever_subscribed:
             service._turn(0.05)
         breaks = 0
         for begin in range(0, len(recording.messages), 50):
             recording.play(peer, slice(begin, begin + 50))
             target = min(begin + 50, len(recording.messages))
             while service.codec.samples < target:
-                service._note_confirmations(service.link.poll(0.05))
+                service._note_confirmations(service.session.poll(0.05))
                 taken = service._take()
                 service._send()
-                if taken and service.link._connection is not None and breaks < 5:
-                    service.link._connection.abandon("broken before the acknowledgement")
+                if taken and service.session._connection is not None and breaks < 5:
+                    service.session._connection.abandon("broken before the acknowledgement")
                     breaks += 1
                     target += len(taken)
                 else:
-                    service.link.acknowledge(taken)
-        while len(service.keeper.outbox):
+                    service.session.acknowledge(taken)
+        while len(service.store.outbox):
             service._turn(0.05)
         assert breaks == 5
         assert service.codec.samples > len(recording.messages)
@@ -170,5 +170,5 @@ def test_a_crowded_outbox_holds_up_telemetry_and_loses_nothing(
         peer.publish_all(f"telemetry/{device}", [p for topic, p in recording.messages if topic.endswith(device)])
     with serving(mosquitto.url, limits={"outbox_messages": outbox, "pending_messages": pending}) as service:
         wait_until(lambda: len(recording.verdicts_at(peer)) >= len(recording.expected), "all verdicts")
-    assert service.keeper.outbox.dropped == 0
+    assert service.store.outbox.dropped == 0
     recording.assert_equal(recording.verdicts_at(peer))

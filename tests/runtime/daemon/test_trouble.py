@@ -98,18 +98,18 @@ def test_a_broker_that_confirms_nothing_does_not_stop_the_daemon(
 ) -> None:
     """Where no confirmation comes, telemetry waits for a while, and then goes on at the cost of the oldest verdicts."""
     with serving(mosquitto.url, start=False, limits={"outbox_messages": 8, "pending_messages": 1}) as service:
-        while not service.link._ever_subscribed:
+        while not service.session._ever_subscribed:
             service._turn(0.05)
         recording.play(peer, slice(None, 400))
 
         def turn() -> None:
             hold = service._hold()
-            service.link.poll(0.02, hold=hold)  # confirmations are let go: to the daemon none has come
+            service.session.poll(0.02, hold=hold)  # confirmations are let go: to the daemon none has come
             taken = [] if hold else service._take()
             service._send()
-            service.link.acknowledge(taken)
+            service.session.acknowledge(taken)
 
-        while not service.keeper.outbox.crowded:
+        while not service.store.outbox.crowded:
             turn()
         before = service.codec.samples
         for _ in range(5):
@@ -118,9 +118,9 @@ def test_a_broker_that_confirms_nothing_does_not_stop_the_daemon(
         service._progress_at -= STALL_S + 1
         while service.codec.samples < 400:
             turn()
-        assert service.keeper.outbox.dropped > 0
-        assert len(service.keeper.outbox) <= 8 + len(recording.devices)
-        service.keeper.outbox = MemoryOutbox(1)  # nothing to wait for at the end
+        assert service.store.outbox.dropped > 0
+        assert len(service.store.outbox) <= 8 + len(recording.devices)
+        service.store.outbox = MemoryOutbox(1)  # nothing to wait for at the end
     assert "the broker has confirmed nothing for 30 s while" in caplog.text
 
 
@@ -139,7 +139,7 @@ def test_refused_verdicts_are_said(
     peer = new_peer(broker.port)
     with serving(broker.url) as service:
         recording.play(peer, slice(None, 60))
-        wait_until(lambda: service.refused > 3 and len(service.keeper.outbox) == 0, "refusals")
+        wait_until(lambda: service.refused > 3 and len(service.store.outbox) == 0, "refusals")
     assert "the broker refuses what is published below rarefault/ (Not authorized)" in caplog.text
     assert len([r for r in caplog.records if "refuses what is published" in r.message]) == 1
 
@@ -152,7 +152,7 @@ def test_a_stop_leaves_nothing_unconfirmed(
     with serving(mosquitto.url) as service:
         recording.play(peer, slice(None, 200))
         wait_until(lambda: service.verdicts.total() > 5, "verdicts")
-    assert len(service.keeper.outbox) == 0
+    assert len(service.store.outbox) == 0
     peer.wait_for("rarefault/edge/status", 2)
     assert peer.messages[-1].topic == "rarefault/edge/status"
     assert len(recording.verdicts_at(peer)) == service.verdicts.total()
@@ -169,9 +169,9 @@ def test_a_broker_that_is_killed_is_no_end(
     caplog.set_level(logging.INFO)
     with serving(mosquitto.url) as service:
         mosquitto.stop(signal.SIGKILL)
-        wait_until(lambda: not service.link.connected, "the daemon to notice")
+        wait_until(lambda: not service.session.connected, "the daemon to notice")
         mosquitto.start()
-        wait_until(lambda: service.link.connected, "the daemon to return")
+        wait_until(lambda: service.session.connected, "the daemon to return")
         again = new_peer(mosquitto.port)
         again.subscribe("rarefault/edge/status")
         assert again.wait_for("rarefault/edge/status") == [b"online"]

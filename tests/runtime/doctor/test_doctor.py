@@ -93,8 +93,8 @@ def test_the_running_daemon_is_not_disturbed(
     """While the daemon serves, the doctor reads its journal and its topics, and the daemon stays connected."""
     with serving(mosquitto.url, journal={"path": "edge.journal"}) as service, sending(peer):  # type: ignore[attr-defined]
         code, said = examine(mosquitto.url, journal='path = "edge.journal"')
-        assert service.link.connections == 1
-        assert service.link.connected
+        assert service.session.connections == 1
+        assert service.session.connected
     assert code == 0, said
     assert "a daemon is using it" in said
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rarefault.runtime.inference.decision import Decision
-from rarefault.runtime.inference.explain import LEAST, MOST, contributions, explain
+from rarefault.runtime.inference.explain import LEAST, MOST_CHANNELS, contributions, explain
 from rarefault.runtime.inference.grid import Float32
 from rarefault.runtime.inference.manifest import DecisionSpec
 
@@ -53,7 +53,7 @@ def test_only_the_channels_that_count_are_named(decision: Decision) -> None:
     """The largest first, no more than five, none that spoke against the fault or gave next to nothing."""
     window = np.ones((4, len(WEIGHTS)), np.float32)
     named = explain(window, np.zeros(1, np.float32), 1, step, decision)
-    assert [c for c, _ in named] == [1, 2, 4, 5, 6][:MOST]
+    assert [c for c, _ in named] == [1, 2, 4, 5, 6][:MOST_CHANNELS]
     assert all(given >= LEAST for _, given in named)
     assert [given for _, given in named] == sorted((given for _, given in named), reverse=True)
 

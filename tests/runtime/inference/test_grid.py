@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rarefault.runtime.inference.grid import Bins, Grid
 from rarefault.runtime.inference.manifest import GridSpec, WindowSpec
-from rarefault.runtime.inference.window_buffer import Streams, Windows
+from rarefault.runtime.inference.window_buffer import WindowBuffer, Windows
 
 NAN = math.nan
 
@@ -319,7 +319,7 @@ def test_bulk_and_incremental_windows_are_the_same(
         plain[device].push(time, list(row))
     for parts in ([recording], cut(recording, cuts), [[s] for s in recording]):
         window = WindowSpec(length=length, stride=stride, spread=spread)
-        grid, streams = Grid(spec, 3), Streams(window, 3)
+        grid, streams = Grid(spec, 3), WindowBuffer(window, 3)
         for device, name in enumerate("abc"):
             streams.introduce(device, name)
         pushed = [streams.push(push(grid, part)) for part in parts] or [streams.push(push(grid, []))]

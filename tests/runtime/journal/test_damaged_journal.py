@@ -17,7 +17,7 @@ from rarefault.runtime.cli import main
 from rarefault.runtime.daemon.config import DaemonConfig
 from rarefault.runtime.daemon.service import Service
 from rarefault.runtime.daemon.setup import Setup
-from rarefault.runtime.daemon.turns.durable import DurableKeeper
+from rarefault.runtime.daemon.turns.durable import JournalledTurnStore
 from rarefault.runtime.daemon.turns.memory import Work
 from rarefault.runtime.errors import DamagedJournalError, JournalError
 from rarefault.runtime.inference.model_file import LoadedModel
@@ -56,13 +56,13 @@ def daemon(folder: Path, model: LoadedModel, **journal: Any) -> Iterator[Service
         service._shutdown()
 
 
-def keeper_of(service: Service) -> DurableKeeper:
-    assert isinstance(service.keeper, DurableKeeper)
-    return service.keeper
+def store_of(service: Service) -> JournalledTurnStore:
+    assert isinstance(service.store, JournalledTurnStore)
+    return service.store
 
 
 def journal_of(service: Service) -> Journal:
-    return keeper_of(service).journal
+    return store_of(service).journal
 
 
 def feed(service: Service, messages: list[tuple[str, bytes]], together: int = 5) -> None:
@@ -93,7 +93,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory, model: LoadedModel, recordin
     with daemon(folder, model) as service:
         feed(service, recording.messages[:400])
         journal_of(service).begin()
-        keeper_of(service)._snapshot()
+        store_of(service)._snapshot()
         journal_of(service).commit()
         feed(service, recording.messages[400:600])
         journal_of(service)._execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -153,7 +153,7 @@ def test_damage_in_the_middle(
         put(folder, {NAME: data})
         caplog.clear()
         with daemon(folder, model) as service:
-            if not service.keeper.damaged:
+            if not service.store.damaged:
                 continue  # it is where nothing is, or in a batch that is not needed any more
             assert any(NAME in problem.text and "put aside" in problem.text for problem in service.health())
             assert service.counts()["rarefault_journal_damaged_total"] == 1
@@ -192,7 +192,7 @@ def test_most_is_saved_around_a_lost_page(tmp_path: Path, model: LoadedModel, so
     at = data.index(whole["batch"][middle][4][:60])
     put(tmp_path, {NAME: over(data, at // PAGE * PAGE, garbage(PAGE, 1))})
     with daemon(tmp_path, model) as service:
-        assert service.keeper.damaged == 1
+        assert service.store.damaged == 1
         now = contents(tmp_path / NAME)
     lost = set(whole["batch"]) - set(now["batch"])
     assert middle in lost
@@ -221,7 +221,7 @@ def test_nothing_is_said_twice(
     put(tmp_path, {NAME: data})
     owed = {row[2] for row in whole["outbox"].values()}
     with daemon(tmp_path, model) as service:
-        assert service.keeper.damaged == 1
+        assert service.store.damaged == 1
         assert {row[2] for row in contents(tmp_path / NAME)["outbox"].values()} == owed
         feed(service, recording.messages[600:])
         new = [json.loads(row[2]) for row in contents(tmp_path / NAME)["outbox"].values() if row[2] not in owed]
@@ -241,11 +241,11 @@ def test_a_restart_after_a_salvage_is_as_any_other(tmp_path: Path, model: Loaded
     """The new journal is sound, and its next daemon has nothing to say of damage, but the file has."""
     put(tmp_path, {NAME: over(sound[NAME], 20 * PAGE, garbage(PAGE, 3))})
     with daemon(tmp_path, model) as service:
-        assert service.keeper.damaged == 1
+        assert service.store.damaged == 1
     with closing(sqlite3.connect(tmp_path / NAME)) as db:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     with daemon(tmp_path, model) as service:
-        assert (service.keeper.damaged, service.keeper.loss) == (0, "")
+        assert (service.store.damaged, service.store.loss) == (0, "")
         assert "damage" in journal_of(service).meta
     assert len(aside_of(tmp_path)) == 1
 
@@ -269,7 +269,7 @@ def test_whole_files(
     harmed = harm(sound[NAME])
     put(tmp_path, {NAME: harmed})
     with daemon(tmp_path, model) as service:
-        assert service.keeper.damaged == 1
+        assert service.store.damaged == 1
         feed(service, recording.messages[600:])
         now = contents(tmp_path / NAME)
     same = [key for key, row in now["batch"].items() if whole["batch"].get(key) == row]
@@ -287,8 +287,8 @@ def test_a_damaged_log(tmp_path: Path, model: LoadedModel, logged: Files, part: 
     log = logged[f"{NAME}-wal"]
     put(tmp_path, logged | {f"{NAME}-wal": over(log, int(part * len(log)), garbage(64, 5))})
     with daemon(tmp_path, model) as service:
-        assert service.keeper.damaged == 1
-        assert "log" in service.keeper.loss
+        assert service.store.damaged == 1
+        assert "log" in service.store.loss
         now = contents(tmp_path / NAME)
     assert all(whole["batch"][key] == row for key, row in now["batch"].items())
     assert 20 <= len(now["batch"]) < len(whole["batch"])
@@ -300,7 +300,7 @@ def test_a_torn_last_turn_is_no_damage(tmp_path: Path, model: LoadedModel, logge
     log = logged[f"{NAME}-wal"]
     put(tmp_path, logged | {f"{NAME}-wal": over(log, len(log) - 2000, garbage(500, 6))})
     with daemon(tmp_path, model) as service:
-        assert service.keeper.damaged == 0
+        assert service.store.damaged == 0
         assert journal_of(service).last_seq >= 18
 
 
@@ -362,7 +362,7 @@ def test_interrupted_between_two_files(tmp_path: Path, model: LoadedModel, sound
     path.write_bytes(sound[NAME][: 10 * PAGE])
     (tmp_path / f"{NAME}.damaged-20261127T173000Z-wal").write_bytes(b"log")
     with daemon(tmp_path, model) as service:
-        assert service.keeper.damaged == 0
+        assert service.store.damaged == 0
         assert journal_of(service).last_seq == 0
     assert aside_of(tmp_path) == [f"{NAME}.damaged-20261127T173000Z"]
     finish(path)  # again, with nothing to do
@@ -383,7 +383,7 @@ def test_damage_while_running(
     with serving(mosquitto.url, journal={"path": NAME, "snapshot_s": 0.1}) as service:
         recording.play(peer, slice(0, 300))
         wait_until(lambda: service.messages >= 300, "the first messages")
-        wait_until(lambda: len(service.keeper.outbox) == 0, "confirmations")
+        wait_until(lambda: len(service.store.outbox) == 0, "confirmations")
         with sqlite3.connect(tmp_path / NAME) as db:
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         db.close()
@@ -392,10 +392,10 @@ def test_damage_while_running(
             file.seek(PAGE)
             file.write(garbage(size - PAGE, 8))
         recording.play(peer, slice(300, None))
-        wait_until(lambda: service.keeper.damaged == 1, "the damage to be found")
+        wait_until(lambda: service.store.damaged == 1, "the damage to be found")
         wait_until(lambda: service.messages >= len(recording.messages), "the other messages")
-        wait_until(lambda: len(service.keeper.outbox) == 0, "confirmations")
-        assert service.keeper.trouble == ""
+        wait_until(lambda: len(service.store.outbox) == 0, "confirmations")
+        assert service.store.trouble == ""
     peer.catch_up()
     live = recording.verdicts_at(peer)
     said = {json.dumps({k: v for k, v in verdict.items() if k != "time"}, sort_keys=True) for verdict in live}

@@ -157,7 +157,7 @@ def test_a_full_disk_loses_nothing(
         fill = subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=512"], capture_output=True, check=False)
         assert b"No space left" in fill.stderr
         recording.play(peer, slice(300, None))
-        wait_until(lambda: service.keeper.failures >= 1, "the disk to be full")
+        wait_until(lambda: service.store.failures >= 1, "the disk to be full")
         filler.unlink()
         wait_until(lambda: len({v["id"] for v in recording.verdicts_at(peer)}) >= len(recording.expected), "verdicts")
         assert service.counts()["rarefault_journal_failures_total"] >= 1

@@ -7,14 +7,14 @@ from tests.train.evaluation.test_alarms import GRID, PERIOD_MS, even, history
 from rarefault.runtime.inference.grid import Float64
 from rarefault.runtime.inference.manifest import DecisionSpec
 from rarefault.train.calibration.alarm_timing import fit_timing, one_alarm_each, shortest_event
-from rarefault.train.calibration.held_out_windows import Validation
+from rarefault.train.calibration.held_out_windows import HeldOutWindows
 from rarefault.train.config import DecisionConfig
 
 #: Windows of each of two devices.
 N = 60
 
 
-def two_devices(*events: tuple[int, int, int]) -> Validation:
+def two_devices(*events: tuple[int, int, int]) -> HeldOutWindows:
     """Held-out windows, one a bin, of two devices: an event is a device, its first window and one past its last."""
     label = np.zeros((2, N), np.int64)
     for device, first, stop in events:
@@ -22,7 +22,7 @@ def two_devices(*events: tuple[int, int, int]) -> Validation:
     end_ms = np.tile(np.arange(1, N + 1) * PERIOD_MS, 2)
     told = history(*((d, a * PERIOD_MS, b * PERIOD_MS, 1) for d, a, b in events))
     fresh = np.tile(np.arange(N) == 0, 2)
-    return Validation(told, np.repeat([0, 1], N), end_ms, fresh, label.ravel(), GRID, PERIOD_MS)
+    return HeldOutWindows(told, np.repeat([0, 1], N), end_ms, fresh, label.ravel(), GRID, PERIOD_MS)
 
 
 def posterior(fault: Float64) -> Float64:
@@ -30,7 +30,7 @@ def posterior(fault: Float64) -> Float64:
     return np.stack([1 - fault - 1e-9, fault, np.full(len(fault), 1e-9)], axis=1)
 
 
-def timed(windows: Validation, fault: Float64, **changes: object) -> DecisionSpec:
+def timed(windows: HeldOutWindows, fault: Float64, **changes: object) -> DecisionSpec:
     return fit_timing(even(), posterior(fault), DecisionConfig(**changes), windows)  # type: ignore[arg-type]
 
 

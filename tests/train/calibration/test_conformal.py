@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rarefault.runtime.inference.grid import Float64, Int64
-from rarefault.train.calibration.conformal import fit_levels, least_events
+from rarefault.train.calibration.conformal import fit_conformal_thresholds, least_events
 from rarefault.train.dataset.label_runs import event_of
 from rarefault.train.evaluation.coverage import coverages
 
@@ -28,7 +28,7 @@ def test_an_event_counts_once_however_long_it_is() -> None:
     by_event, by_window, pooled = [], [], []
     for _ in range(300):
         posterior, label, event = draw(rng, 20)
-        levels, events = fit_levels(posterior, label, event, 0.9)
+        levels, events = fit_conformal_thresholds(posterior, label, event, 0.9)
         assert events.tolist() == [20, 20]
         found = coverages(*draw(rng, 20), levels, CLASSES)
         by_event += [found[name].by_event for name in CLASSES]
@@ -47,7 +47,7 @@ def test_too_few_events_abstain() -> None:
     rng = np.random.default_rng(1)
     for n, stated in ((8, False), (9, True)):
         posterior, label, event = draw(rng, n)
-        levels, events = fit_levels(posterior, label, event, 0.9)
+        levels, events = fit_conformal_thresholds(posterior, label, event, 0.9)
         assert events.tolist() == [n, n]
         assert (levels > 0).tolist() == [stated, stated]
 

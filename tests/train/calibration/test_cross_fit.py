@@ -11,16 +11,16 @@ import torch
 
 from rarefault.runtime.inference.manifest import DecisionSpec
 from rarefault.train.calibration.cross_fit import TREE_PARTS, HeldOut, Rotation, wants_cross_fit
-from rarefault.train.calibration.held_out_windows import Validation
+from rarefault.train.calibration.held_out_windows import HeldOutWindows
 from rarefault.train.config import TrainConfig, load_train_config
 from rarefault.train.dataset.split import Split, rotations, split_history
 from rarefault.train.dataset.windows import LabelledWindows, cut_windows
 from rarefault.train.fitting.imbalance import class_shares, effective_prior, move_prior
-from rarefault.train.fitting.network import fit_again, serve
+from rarefault.train.fitting.network import refit_network, serve
 from rarefault.train.fitting.new_model import new_model
 from rarefault.train.fitting.trees import grow_trees, judge
 from rarefault.train.history import History, read_history
-from rarefault.train.runs.refit import learn_again
+from rarefault.train.runs.refit import refit
 from rarefault.train.runs.training import train
 
 Prepared = tuple[TrainConfig, History, Split, LabelledWindows]
@@ -50,14 +50,14 @@ def log_loss(log_prob: np.ndarray, label: np.ndarray) -> float:
 def test_all_windows_but_those_of_the_test_are_judged_by_what_has_not_seen_them(prepared: Prepared) -> None:
     """Each in one part, none of the test blocks; what has seen them knows them better."""
     config, history, split, windows = prepared
-    learnt = class_shares(windows.label, 3)
+    training_prior = class_shares(windows.label, 3)
     network, _ = new_model(config, history, windows)
     told: dict[str, list[tuple[int, int]]] = {"networks": [], "trees": []}
     parts = Rotation(
         history,
         split,
         config,
-        learnt,
+        training_prior,
         3,
         on_part=lambda n, of: told["networks"].append((n, of)),
         on_trees=lambda n, of: told["trees"].append((n, of)),
@@ -74,7 +74,7 @@ def test_all_windows_but_those_of_the_test_are_judged_by_what_has_not_seen_them(
     order = np.lexsort((whole.windows.end_ms, whole.windows.device))
     np.testing.assert_array_equal(order, np.arange(len(order)))
     assert whole.trees is not None
-    seen = grow_trees(windows, 3, learnt, config.trees, 0)
+    seen = grow_trees(windows, 3, training_prior, config.trees, 0)
     assert seen is not None
     place = {key: at for at, key in enumerate(zip(windows.windows.device.tolist(), end_ms.tolist(), strict=True))}
     keyed = list(zip(whole.windows.device.tolist(), whole.windows.end_ms.tolist(), strict=True))
@@ -92,7 +92,7 @@ def test_what_the_network_is_worth_is_measured(prepared: Prepared) -> None:
     config, history, _, windows = prepared
     shares = class_shares(windows.label, 3)
     spec = DecisionSpec(training_prior=shares, true_prior=shares, thresholds=(1.0,) * 3)
-    validation = Validation.of(history, windows, config.grid, config.window)
+    validation = HeldOutWindows.of(history, windows, config.grid, config.window)
     known = validation.label >= 0
     said = np.log(np.full((len(windows), 3), np.asarray(shares), np.float32))
     knowing = np.where(np.arange(3) == np.where(known, validation.label, 0)[:, None], 0.0, -20.0).astype(np.float32)
@@ -170,14 +170,14 @@ def test_blocks_are_held_out_in_turn_where_events_are_few(
 def test_trees_learn_from_more_of_the_blocks_than_the_network(prepared: Prepared) -> None:
     """What judges some blocks is grown on the others of their part, too, and on nothing of those blocks themselves."""
     config, history, split, windows = prepared
-    learnt = class_shares(windows.label, 3)
+    training_prior = class_shares(windows.label, 3)
     network, _ = new_model(config, history, windows)
-    first = Rotation(history, split, config, learnt, 0).run(network)[0]
+    first = Rotation(history, split, config, training_prior, 0).run(network)[0]
     (held_out, *_) = rotations(history, split, "validation", TREE_PARTS, config.split.seed, config.grid)
     rest, own = (
         cut_windows(held_out.select(history, part), config.grid, config.window) for part in ("train", "validation")
     )
-    trees = grow_trees(rest, 3, learnt, config.trees, config.training.seed)
+    trees = grow_trees(rest, 3, training_prior, config.trees, config.training.seed)
     assert trees is not None
     assert first.trees is not None
     np.testing.assert_array_equal(first.trees, judge(trees, own))
@@ -198,15 +198,15 @@ def test_a_moved_prior_is_learnt_by_the_network(prepared: Prepared) -> None:
 def test_learning_again_keeps_the_class_shares_that_were_learnt(prepared: Prepared) -> None:
     """Whatever the shares of the windows that it learns from."""
     config, history, _, windows = prepared
-    learnt = (0.2, 0.2, 0.6)
+    training_prior = (0.2, 0.2, 0.6)
     networks = []
     for again in (False, True):
         torch.manual_seed(0)
         model, _ = new_model(config, history, windows)
         if again:
-            learn_again(model, model, windows, learnt, config, 1)
+            refit(model, model, windows, training_prior, config, 1)
         else:
-            subsets = fit_again(model, windows, config, 1)
+            subsets = refit_network(model, windows, config, 1)
         networks.append(serve(model, windows))
-    moved = networks[1] - networks[0] - np.log(np.array(learnt) / np.array(effective_prior(subsets)))
+    moved = networks[1] - networks[0] - np.log(np.array(training_prior) / np.array(effective_prior(subsets)))
     np.testing.assert_allclose(moved - moved[:, :1], 0, atol=1e-5)

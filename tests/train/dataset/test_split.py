@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.inference.grid import Grid
 from rarefault.runtime.inference.manifest import GridSpec, WindowSpec
-from rarefault.runtime.inference.window_buffer import Streams
+from rarefault.runtime.inference.window_buffer import WindowBuffer
 from rarefault.train.dataset.split import (
     PARTS,
     Block,
@@ -73,7 +73,7 @@ def test_parts_share_nothing_and_short_events_stay_whole(events: list[tuple[int,
     for part in PARTS:
         chosen = split.select(whole, part)
         bins = Grid(GRID, 1).push(chosen.device, chosen.time_ms, chosen.values)
-        windows = Streams(WINDOW, 1).push(bins)
+        windows = WindowBuffer(WINDOW, 1).push(bins)
         for device, end in zip(windows.device.tolist(), windows.end_index.tolist(), strict=True):
             for index in range(end - WINDOW.length + 1, end + 1):
                 assert seen.setdefault((device, index), part) == part

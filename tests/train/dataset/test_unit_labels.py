@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rarefault.runtime.inference.manifest import GridSpec
-from rarefault.train.dataset.unit_labels import NONE, label_units, unit_notes, unit_numbers
+from rarefault.train.dataset.unit_labels import NO_UNITS, label_units, unit_notes, unit_numbers
 from rarefault.train.history import Events, History, ReadNotes
 from rarefault.train.history.event_units import units_of, with_units
 
@@ -115,7 +115,7 @@ def test_without_units_in_log_or_configuration_windows_know_nothing_of_them() ->
     """Nor where the file's order decides between faults, which what is active does not tell."""
     place = (np.zeros(3, np.int64), np.arange(3), GRID)
     history = history_of(LOG)
-    assert label_units(history, *place, NONE) is None
+    assert label_units(history, *place, NO_UNITS) is None
     assert label_units(replace(history, overlap="file order"), *place, UNITS) is None
     nameless = replace(history, events=replace(history.events, unit=np.full(len(LOG), -1, np.int32)))
     assert label_units(nameless, *place, UNITS) is None

@@ -11,7 +11,7 @@ from rarefault.runtime.inference.grid import Float64, Int64
 from rarefault.runtime.inference.manifest import DecisionSpec, GridSpec, Manifest, WindowSpec
 from rarefault.runtime.inference.pipeline import Verdicts
 from rarefault.train.calibration.decision_fit import fit_decision
-from rarefault.train.calibration.held_out_windows import Validation
+from rarefault.train.calibration.held_out_windows import HeldOutWindows
 from rarefault.train.calibration.thresholds import event_f1, fit_thresholds, macro_f1, recall_within_budget
 from rarefault.train.config import DecisionConfig
 from rarefault.train.evaluation.alarms import AlarmCounts, AlarmJudge, AlarmTrial, States
@@ -159,7 +159,7 @@ LONG_MS = 10_800_000
 SETTINGS = np.array([[1, 1, 1], [1, 0.5, 1], [1, 0.4, 1]])
 
 
-def one_day() -> tuple[Validation, Float64]:
+def one_day() -> tuple[HeldOutWindows, Float64]:
     """A day of one device: an event of fault "a" in the third window at 40 %, and 30 % without cause in the sixth."""
     posterior = np.tile([1 - 2e-9, 1e-9, 1e-9], (8, 1))
     posterior[2, :2], posterior[5, :2] = (0.6, 0.4), (0.7, 0.3)
@@ -168,7 +168,7 @@ def one_day() -> tuple[Validation, Float64]:
     fresh = np.arange(8) == 0
     told = history((0, 3 * LONG_MS - 10, 3 * LONG_MS, 1))
     grid = GridSpec(period_s=LONG_MS / 1000, max_gap_s=LONG_MS / 1000)
-    return Validation(told, np.zeros(8, np.int64), end_ms, fresh, label, grid, LONG_MS), posterior
+    return HeldOutWindows(told, np.zeros(8, np.int64), end_ms, fresh, label, grid, LONG_MS), posterior
 
 
 def even(**changes: Any) -> DecisionSpec:
@@ -240,7 +240,7 @@ def test_the_cost_curve() -> None:
         assert point.false_alarms == point.false_alarms_per_device_day == (point.factor < 3 / 7)
 
 
-def fit(day: Validation, log_prob: Float64, **changes: object) -> tuple[DecisionSpec, list[str]]:
+def fit(day: HeldOutWindows, log_prob: Float64, **changes: object) -> tuple[DecisionSpec, list[str]]:
     share = (0.9, 0.1, 1e-6)
     config = DecisionConfig(**{"coverage": 0.0, **changes})  # type: ignore[arg-type]
     fitted = fit_decision(log_prob.astype(np.float32), day.label, CLASSES, share, share, config, day)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rarefault.train.evaluation.phm2015_score import Intervals, runs, score_challenge, scored_faults
+from rarefault.train.evaluation.phm2015_score import Intervals, runs, score_phm2015, scored_faults
 
 PHM = ("normal", "fault_1", "fault_2", "fault_6")
 
@@ -17,7 +17,7 @@ def test_found_false_missed_and_mistaken() -> None:
     """One of each kind with a sample of 10 ms: rules (4 - 10 - 10 - 1 - 1) / 5, literature 10 - 0.1 - 0.1 - 0.01."""
     events = made((0, 1, 100, 200), (0, 1, 500, 600), (0, 2, 900, 1000))
     predicted = made((0, 1, 60, 240), (0, 1, 541, 600), (0, 1, 900, 1000))
-    score = score_challenge(predicted, events, 10, PHM)
+    score = score_phm2015(predicted, events, 10, PHM)
     assert (score.tp, score.fp, score.fn, score.ms) == (1, 1, 1, 1)
     assert score.rules == pytest.approx((4 - 20 - 2) / 5)
     assert score.literature == pytest.approx(10 - 0.2 - 0.01)
@@ -27,7 +27,7 @@ def test_each_counts_once_and_code_6_not_at_all() -> None:
     """Of two runs that fit one event the nearer has found it; nothing of code 6 is scored; stretches are apart."""
     events = made((0, 1, 100, 200), (0, 3, 0, 1000), (1, 2, 100, 200))
     predicted = made((0, 1, 90, 210), (0, 1, 101, 199), (0, 3, 500, 510), (2, 2, 100, 200))
-    score = score_challenge(predicted, events, 10, PHM)
+    score = score_phm2015(predicted, events, 10, PHM)
     assert (score.tp, score.fp, score.fn, score.ms) == (1, 2, 1, 0)
 
 

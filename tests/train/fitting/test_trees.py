@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.inference.grid import Bins, Float32
 from rarefault.runtime.inference.manifest import WindowSpec
-from rarefault.runtime.inference.window_buffer import Streams
-from rarefault.train.calibration.pooling import FEW_WINDOWS, fit_share, fit_shares
+from rarefault.runtime.inference.window_buffer import WindowBuffer
+from rarefault.train.calibration.pooling import FEW_WINDOWS, fit_pool_weight, fit_pool_weights
 from rarefault.train.config import TreesConfig
-from rarefault.train.dataset.unit_labels import NONE, UnitLabels
+from rarefault.train.dataset.unit_labels import NO_UNITS, UnitLabels
 from rarefault.train.dataset.units import channels_of_units, swapped
 from rarefault.train.dataset.windows import LabelledWindows
 from rarefault.train.fitting.imbalance import class_shares
@@ -37,11 +37,11 @@ def windows(n_classes: int, window: WindowSpec = WINDOW) -> LabelledWindows:
     values[rng.random(values.shape) < 0.05] = np.nan
     values[:, 2] = np.nan
     index = np.arange(len(level))
-    cut = Streams(window, 3).push(Bins(np.zeros(len(level), np.int32), index, values, index == 0))
+    cut = WindowBuffer(window, 3).push(Bins(np.zeros(len(level), np.int32), index, values, index == 0))
     return LabelledWindows(cut, level[cut.end_index], np.cumsum(cut.fresh), window.stride)
 
 
-def features_of_devices(x: Float32, units: NDArray[np.int64] = NONE) -> Float32:
+def features_of_devices(x: Float32, units: NDArray[np.int64] = NO_UNITS) -> Float32:
     """What the trees of whole devices are asked of windows [N, L, C]."""
     index = torch.from_numpy(units)
     return window_features(statistics(torch.from_numpy(x), index), index).numpy()
@@ -97,7 +97,9 @@ def test_how_unsteady_channels_are_is_for_the_extremely_randomised() -> None:
     x = rng.normal(size=(40, 12, 3)).astype(np.float32)
     x[rng.random(x.shape) < 0.3] = np.nan
     x[:5, :, 1] = np.nan
-    got = extra_features(statistics(torch.from_numpy(x), torch.from_numpy(NONE)), torch.from_numpy(NONE)).numpy()
+    got = extra_features(
+        statistics(torch.from_numpy(x), torch.from_numpy(NO_UNITS)), torch.from_numpy(NO_UNITS)
+    ).numpy()
     plain = features_of_devices(x)
     np.testing.assert_array_equal(got[:, : plain.shape[1]], plain)
     change = np.abs(np.diff(x, axis=1))
@@ -113,7 +115,7 @@ def test_a_fault_that_is_only_unsteady_is_known_by_the_extremely_randomised() ->
     mixed = rng.permuted(slow, axis=1)
     values = np.where(label == 1, mixed.ravel(), slow.ravel()).astype(np.float32)[:, None]
     index = np.arange(len(label))
-    cut = Streams(WINDOW, 1).push(Bins(np.zeros(len(label), np.int32), index, values, index == 0))
+    cut = WindowBuffer(WINDOW, 1).push(Bins(np.zeros(len(label), np.int32), index, values, index == 0))
     right = {}
     for extra in (0, 30):
         learnt = np.where(cut.end_index < 2400, label[cut.end_index], -1)
@@ -187,12 +189,12 @@ def test_a_rare_fault_of_one_unit_is_found_at_another() -> None:
         pressure[:, faulty] += 5 * label
         values = np.stack((pressure, setpoint), axis=2).reshape(len(label), 6).astype(np.float32)
         index = np.arange(len(label))
-        cut = Streams(WINDOW, 6).push(Bins(np.zeros(len(label), np.int32), index, values, index == 0))
+        cut = WindowBuffer(WINDOW, 6).push(Bins(np.zeros(len(label), np.int32), index, values, index == 0))
         return LabelledWindows(cut, label[cut.end_index], np.cumsum(cut.fresh), WINDOW.stride)
 
     taught, asked = pumps(0), pumps(2)
     recalls = []
-    for units in (np.array([[0, 1], [2, 3], [4, 5]]), NONE):
+    for units in (np.array([[0, 1], [2, 3], [4, 5]]), NO_UNITS):
         trees = grow_trees(taught, 2, (0.8, 0.2), TREES, 0, units=units)
         assert trees is not None
         verdict = judge(trees, asked).argmax(axis=1)
@@ -217,7 +219,7 @@ def pumps(at: NDArray[np.int64], fault: NDArray[np.int64], *, told: bool) -> Lab
     pressure += 5 * (here & (fault == 1)[:, None]) - 5 * (here & (fault == 2)[:, None])
     values = np.stack((pressure, setpoint), axis=2).reshape(len(at), 6).astype(np.float32)
     index = np.arange(len(at))
-    cut = Streams(WINDOW, 6).push(Bins(np.zeros(len(at), np.int32), index, values, index == 0))
+    cut = WindowBuffer(WINDOW, 6).push(Bins(np.zeros(len(at), np.int32), index, values, index == 0))
     active = np.stack([here & (fault == c)[:, None] for c in (1, 2)], axis=2)[cut.end_index]
     labels = UnitLabels((1, 2), active, np.ones((len(active), 2), bool), (2, 1)) if told else None
     return LabelledWindows(cut, fault[cut.end_index], np.cumsum(cut.fresh), WINDOW.stride, labels)
@@ -336,12 +338,12 @@ def test_the_share_goes_to_the_part_that_knows() -> None:
     right = np.log(np.where(np.eye(3)[label] > 0, 0.9, 0.05)).astype(np.float32)
     right[rng.random(600) < 0.1] = np.log(1 / 3)
     lots = np.log(rng.dirichlet((1, 1, 1), 600)).astype(np.float32)
-    assert fit_share(lots, right, label, np.zeros(3)) > 0.9
-    assert fit_share(right, lots, label, np.zeros(3)) < 0.48
+    assert fit_pool_weight(lots, right, label, np.zeros(3)) > 0.9
+    assert fit_pool_weight(right, lots, label, np.zeros(3)) < 0.48
     half = rng.random(600) < 0.5
     first, second = right.copy(), right.copy()
     first[half] = second[~half] = np.log(1 / 3)
-    assert 0.65 < fit_share(first, second, label, np.zeros(3)) < 0.73
+    assert 0.65 < fit_pool_weight(first, second, label, np.zeros(3)) < 0.73
 
 
 def test_of_a_fault_with_few_windows_the_trees_alone_are_heard() -> None:
@@ -349,12 +351,12 @@ def test_of_a_fault_with_few_windows_the_trees_alone_are_heard() -> None:
     rng = np.random.default_rng(0)
     label = rng.integers(0, 3, 600)
     network, trees = (np.log(rng.dirichlet((1, 1, 1), 600)).astype(np.float32) for _ in range(2))
-    common = fit_share(network, trees, label, np.zeros(3))
-    shares = fit_shares(network, trees, label, np.zeros(3), np.array([5, FEW_WINDOWS, FEW_WINDOWS - 1]))
+    common = fit_pool_weight(network, trees, label, np.zeros(3))
+    shares = fit_pool_weights(network, trees, label, np.zeros(3), np.array([5, FEW_WINDOWS, FEW_WINDOWS - 1]))
     assert shares.tolist() == [common, common, 1.0]
     assert common < 1
     many = np.full(3, FEW_WINDOWS)
-    assert fit_shares(network, trees, label, np.zeros(3), many, [1]).tolist() == [common, 1.0, common]
+    assert fit_pool_weights(network, trees, label, np.zeros(3), many, [1]).tolist() == [common, 1.0, common]
 
 
 def test_served_is_the_pool_of_both() -> None:

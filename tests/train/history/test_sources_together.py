@@ -15,7 +15,7 @@ from rarefault.train.config import load_train_config
 from rarefault.train.history import History, TogetherConfig, read_history
 from rarefault.train.history.notes import COMMON_EVENTS, LACKING_CHANNELS, NAMED_MISSING
 from rarefault.train.runs.run_directory import RunDirectory
-from rarefault.train.runs.sources import load_material
+from rarefault.train.runs.sources import load_sources
 
 START = 1_704_067_200
 STEP = 1800
@@ -137,9 +137,9 @@ def test_describe_train_and_read_again(folder: Path, capsys: pytest.CaptureFixtu
     assert main(["train", str(folder / "plant.toml"), "--out", str(out)]) == 0
     run = RunDirectory(out)
     assert run.load_manifest().missing == (-9999.0,)
-    material = load_material(run)
-    assert len(material.history) == 2 * TABLE + 3 * JOURNAL
-    assert material.notes == ()
+    sources = load_sources(run)
+    assert len(sources.history) == 2 * TABLE + 3 * JOURNAL
+    assert sources.notes == ()
     capsys.readouterr()
     assert main(["evaluate", str(out)]) == 0
     (folder / "moved").mkdir(exist_ok=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rarefault.train.parallel.background import MOST, Background, Stopped
+from rarefault.train.parallel.background import MOST_JOBS, Background, Stopped
 
 
 def test_calls_are_made_side_by_side() -> None:
@@ -59,7 +59,7 @@ def test_an_interrupt_stops_what_runs_and_drops_what_waits() -> None:
 
 def test_there_are_as_many_threads_as_cores_but_a_few_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     """By default."""
-    for cores, expected in ((1, 1), (2, 2), (64, MOST)):
+    for cores, expected in ((1, 1), (2, 2), (64, MOST_JOBS)):
         monkeypatch.setattr("joblib.cpu_count", lambda cores=cores: cores)
         with Background(0) as background:
             assert background._pool._max_workers == expected

@@ -107,7 +107,7 @@ def test_over_tls_to_a_daemon_with_names_of_its_own(
     thread = threading.Thread(target=service.run)
     thread.start()
     try:
-        wait_until(lambda: service.link.ready, "the daemon to subscribe")
+        wait_until(lambda: service.session.ready, "the daemon to subscribe")
         assert main(["replay", str(source), "--like", str(config), "--speed", "max"]) == 0
         wait_until(lambda: service.messages == 10, "all messages")
         assert service.codec.samples == 10

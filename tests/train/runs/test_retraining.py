@@ -20,7 +20,7 @@ from rarefault.train.history import History, read_history
 from rarefault.train.history.together import merge
 from rarefault.train.runs.retraining import load_retrain_config
 from rarefault.train.runs.run_directory import RunDirectory
-from rarefault.train.runs.sources import load_material, restrict, without
+from rarefault.train.runs.sources import load_sources, restrict, without
 from rarefault.train.runs.training import Observer, Training, train
 
 DAY_MS = 86_400_000
@@ -115,7 +115,7 @@ def test_a_retrained_run_is_evaluated_and_retrained_on_all_that_it_saw(
     assert third.metrics["retraining"]["old_validation"]["before"]["macro_f1"] == pytest.approx(
         second.metrics["validation"]["macro_f1"]
     )
-    assert len(load_material(third.run).sources) == 3
+    assert len(load_sources(third.run).sources) == 3
     for part in ("train", "validation", "test"):
         assert spoken(second.history, second.split, part) < spoken(third.history, third.split, part)
 
@@ -218,12 +218,12 @@ def test_old_data_that_is_gone_is_named(first: Training, plant: Path, later: Pat
     (copy / "less.csv").write_text("\n".join([header, *rows[: len(rows) * 3 // 4]]) + "\n")
     config.write_text(config.read_text().replace("gone.csv", "less.csv").replace(str(plant.parent), str(copy)))
     shutil.copy(plant.parent / "events.csv", copy / "events.csv")
-    changed = load_material(RunDirectory(copy))
+    changed = load_sources(RunDirectory(copy))
     assert any("samples of" in note and "are gone from" in note for note in changed.notes)
     # A run that is trained on what is left says so once; the next one starts from that.
     second = retrain(later, RunDirectory(copy), tmp_path / "second", training__epochs=1)
     assert any("are gone from" in note for note in second.metrics["notes"])
-    assert not load_material(second.run).notes
+    assert not load_sources(second.run).notes
 
 
 def test_new_data_without_labels_is_refused(first: Training, later: Path, tmp_path: Path) -> None:

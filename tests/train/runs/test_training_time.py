@@ -12,7 +12,7 @@ from rarefault.runtime.cli import main
 from rarefault.train.config import TrainConfig, load_train_config
 from rarefault.train.dataset.findings import leaks
 from rarefault.train.dataset.split import PARTS, Part, Split, split_history
-from rarefault.train.dataset.unit_labels import NONE
+from rarefault.train.dataset.unit_labels import NO_UNITS
 from rarefault.train.dataset.windows import LabelledWindows, cut_windows
 from rarefault.train.fitting.new_model import new_model
 from rarefault.train.history import History, label_bins, read_history
@@ -24,7 +24,9 @@ LITTLE = {"training.epochs": 1, "trees.rounds": 3, "trees.extra_trees": 2}
 
 def cut(config: TrainConfig, history: History) -> tuple[Split, dict[Part, LabelledWindows]]:
     split = split_history(history, config.split, config.grid)
-    return split, {part: cut_windows(split.select(history, part), config.grid, config.window, NONE) for part in PARTS}
+    return split, {
+        part: cut_windows(split.select(history, part), config.grid, config.window, NO_UNITS) for part in PARTS
+    }
 
 
 @pytest.mark.parametrize("cross_fit", [False, True])
@@ -41,7 +43,7 @@ def test_more_work_is_foreseen_to_take_longer(plant: Path, cross_fit: bool) -> N
     def foreseen(**changes: int) -> dict[str, float]:
         keys = {key.replace("__", "."): value for key, value in changes.items()}
         asked = load_train_config(plant, {"training.epochs": 10, **keys})
-        return estimate(asked, model, parts, history, split, NONE, cross_fit=cross_fit).seconds()
+        return estimate(asked, model, parts, history, split, NO_UNITS, cross_fit=cross_fit).seconds()
 
     found = foreseen()
     assert list(found) == [name for name in STAGES if cross_fit or name != "cross fit"]

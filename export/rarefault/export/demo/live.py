@@ -15,7 +15,7 @@ from rarefault.runtime.inference.manifest import NORMAL
 #: Seconds between two lines where there is no terminal.
 LINE_S = 5.0
 #: Devices shown.
-MOST = 20
+MOST_DEVICES = 20
 
 
 class LiveTable:
@@ -61,7 +61,7 @@ class LiveTable:
         for column in ("device", "time of the plant", "verdict", "probability", "alarm"):
             table.add_column(column, min_width=10)
         alarms = {alarm.device: alarm.state for alarm in list(self._collector.alarms)}
-        for device, verdict in sorted(self._collector.latest.copy().items())[:MOST]:
+        for device, verdict in sorted(self._collector.latest.copy().items())[:MOST_DEVICES]:
             style = "green" if verdict.fault == NORMAL else "bold red"
             alarm = alarms.get(device, "")
             table.add_row(

@@ -25,11 +25,11 @@ from rarefault.runtime.daemon.host.systemd import Notifier
 from rarefault.runtime.daemon.mqtt.connection import Confirmation
 from rarefault.runtime.daemon.mqtt.inbox import Message
 from rarefault.runtime.daemon.mqtt.names import Session, choose_names
-from rarefault.runtime.daemon.mqtt.session import Link
+from rarefault.runtime.daemon.mqtt.session import BrokerSession
 from rarefault.runtime.daemon.publishing.payloads import HealthPayload, alarm_payload, alarm_record, verdict_payloads
 from rarefault.runtime.daemon.setup import Setup, reload_setup
 from rarefault.runtime.daemon.telemetry.acceptance import Acceptance
-from rarefault.runtime.daemon.telemetry.decoder import Codec, column_tree
+from rarefault.runtime.daemon.telemetry.decoder import TelemetryDecoder, column_tree
 from rarefault.runtime.daemon.telemetry.feedback import (
     FeedbackReader,
     Known,
@@ -39,10 +39,10 @@ from rarefault.runtime.daemon.telemetry.feedback import (
 )
 from rarefault.runtime.daemon.telemetry.presence import Presence
 from rarefault.runtime.daemon.telemetry.rejections import Reason, RejectionError, Rejections
-from rarefault.runtime.daemon.telemetry.sample_buffer import Rows
+from rarefault.runtime.daemon.telemetry.sample_buffer import SampleBuffer
 from rarefault.runtime.daemon.turns.changes import Changes
-from rarefault.runtime.daemon.turns.durable import DurableKeeper
-from rarefault.runtime.daemon.turns.memory import Keeper, Work
+from rarefault.runtime.daemon.turns.durable import JournalledTurnStore
+from rarefault.runtime.daemon.turns.memory import TurnStore, Work
 from rarefault.runtime.daemon.turns.pace import Pace
 from rarefault.runtime.errors import JournalError, RarefaultError
 from rarefault.runtime.inference.decision import AlarmChange
@@ -76,8 +76,8 @@ class Service:
         self._load = load
         config = setup.config
         self.rejections = Rejections(keep=bool(config.journal.path and config.journal.max_rejected_bytes))
-        self.keeper = Keeper(self._new_pipeline, config.limits.outbox_messages)
-        self.link = Link(config, setup.password, setup.source)
+        self.store = TurnStore(self._new_pipeline, config.limits.outbox_messages)
+        self.session = BrokerSession(config, setup.password, setup.source)
         self.metrics = MetricsPage(config.metrics, Counts(self.counts, lambda: self.setup.model), self.health)
         self.messages = self.samples = self.feedback = self.refused = 0
         self.verdicts: Counter[str] = Counter()
@@ -96,7 +96,7 @@ class Service:
         self._stalled = False
         self._health: HealthPayload | None = None
         self.names = choose_names(config, None)
-        self._session: Session | None = None  # that the journal knows of
+        self._kept_session: Session | None = None  # that the journal knows of
         self._ghosts: list[str] | None = None  # topics to be cleared with the names that the journal does not know yet
         self.clock = WallClock()
         self.clock_trust = ClockTrust(self.clock, config.telemetry.max_future_s, config.telemetry.clock_wait_s)
@@ -110,21 +110,21 @@ class Service:
         """Make the parts that follow from the present setup and can be made anew while the daemon runs."""
         config, manifest = self.setup.config, self.setup.model.manifest
         columns = column_tree(manifest.channels, config.telemetry.fields, str(self.setup.source))
-        self.codec = Codec(config.telemetry, columns, self._slot, config.limits, self.rejections)
-        self.codec.know(self.keeper.pipeline.slots, self.keeper.origins)
+        self.codec = TelemetryDecoder(config.telemetry, columns, self._slot, config.limits, self.rejections)
+        self.codec.know(self.store.pipeline.slots, self.store.origins)
         capacity = 2 * max(config.telemetry.max_batch, config.limits.pending_messages)
-        self.rows = Rows(capacity, len(manifest.channels))
+        self.rows = SampleBuffer(capacity, len(manifest.channels))
         self._pace = Pace(config.limits.pending_messages)
         silent_after_s = config.telemetry.silent_after_s or manifest.grid.max_gap_s
         self.presence = Presence(silent_after_s, config.limits.forget_after_s)
-        self.presence.start(self.keeper.pipeline.slots.values(), time.monotonic())
+        self.presence.start(self.store.pipeline.slots.values(), time.monotonic())
         self._changes = Changes([self.setup.source, self.setup.model_file()])
         self.clock_trust.change(config.telemetry.max_future_s, config.telemetry.clock_wait_s)
         self.clock_trust.trained_ms = trained_ms(manifest)
         set_level(config.log)
 
     def _slot(self, device: str) -> int:
-        return self.keeper.slot(device)
+        return self.store.slot(device)
 
     def _new_pipeline(self) -> Pipeline:
         model = self.setup.model
@@ -148,25 +148,25 @@ class Service:
     def stop(self) -> None:
         """End :meth:`run` soon; may be called from a signal handler or another thread."""
         self._stopping = True
-        self.link.wake()
+        self.session.wake()
 
     def _on_signal(self, name: str) -> None:
         self._signal = name
         self.stop()
-        if self.link.connecting:
+        if self.session.connecting:
             raise InterruptedError(None, "the daemon is to stop")
 
     def reload(self) -> None:
         """Read model and configuration again soon; may be called from a signal handler or another thread."""
         self._reload_wanted = True
-        self.link.wake()
+        self.session.wake()
 
     def _startup(self) -> None:
         config = self.setup.config
         if config.journal.path:
             base, capacity = self.setup.source.parent, config.limits.outbox_messages
-            self.keeper = DurableKeeper(config.journal, base, self._new_pipeline, capacity, self.notifier.alive)
-            self.clock_trust.received_ms = self.keeper.received_ms
+            self.store = JournalledTurnStore(config.journal, base, self._new_pipeline, capacity, self.notifier.alive)
+            self.clock_trust.received_ms = self.store.received_ms
             self._equip()
         self._introduce()
         self.metrics.open(str(self.setup.source))
@@ -184,7 +184,7 @@ class Service:
 
     def _introduce(self) -> None:
         """Be who the journal says, unless the configuration says otherwise."""
-        before, prefix = self.keeper.names(), self.setup.config.publish.prefix
+        before, prefix = self.store.names(), self.setup.config.publish.prefix
         self.names = choose_names(self.setup.config, before)
         if before is not None and before.client_id != self.names.client_id:
             log.warning(
@@ -197,22 +197,22 @@ class Service:
         if before is not None and before.runtime != self.names.runtime:
             log.warning("the runtime is %r now and was %r, whose status is cleared", self.names.runtime, before.runtime)
             ghosts = [f"{prefix}/{before.runtime}/{leaf}" for leaf in ("status", "health")]
-        self.link.introduce(self.names, self.keeper.session())
+        self.session.introduce(self.names, self.store.session())
         self._ghosts = ghosts if before != self.names else None
         self._keep_identity()
 
     def _keep_identity(self) -> None:
         """Have the journal know who the daemon is, and what the broker keeps for it."""
-        session = self.link.session
-        if self.keeper.waiting:
+        session = self.session.kept
+        if self.store.waiting:
             return
         try:
             if self._ghosts is not None:
-                self.keeper.keep_names(self.names, self._ghosts)
+                self.store.keep_names(self.names, self._ghosts)
                 self._ghosts = None
-            if session is not None and session != self._session:
-                self.keeper.keep_session(session)
-                self._session = session
+            if session is not None and session != self._kept_session:
+                self.store.keep_session(session)
+                self._kept_session = session
         except JournalError as error:
             self._sampled_log.say(
                 "identity", logging.WARNING, "names and session could not be kept, trying again: %s", error
@@ -232,8 +232,8 @@ class Service:
         self._watch_clock()
         hold = self._hold()
         linger_s = 0.0 if hold else self._linger_s()
-        self._note_confirmations(self.link.poll(linger_s or timeout_s, hold=hold, linger=linger_s > 0))
-        if self.link.waiting and self._waiting_since is None:
+        self._note_confirmations(self.session.poll(linger_s or timeout_s, hold=hold, linger=linger_s > 0))
+        if self.session.waiting and self._waiting_since is None:
             self._waiting_since = time.monotonic()
         if hold or self._linger_s() > 0:
             self._send()
@@ -241,10 +241,10 @@ class Service:
         begin, since = time.monotonic(), self._waiting_since
         messages = self._take()
         self._look_again = False
-        self._waiting_since = begin if self.link.waiting else None
+        self._waiting_since = begin if self.session.waiting else None
         self._send()
         if messages:
-            self.link.acknowledge(messages)
+            self.session.acknowledge(messages)
             now = time.monotonic()
             self.metrics.turn_seconds.observe(now - begin)
             self.metrics.latency_seconds.observe(now - (since or begin))
@@ -257,33 +257,33 @@ class Service:
 
         This may take as long as the turn has taken, so that neither telemetry nor verdicts wait for the other.
         """
-        while self.keeper.outbox.unsent and self.link.ready and not self.link.full:
+        while self.store.outbox.unsent and self.session.ready and not self.session.full:
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 return
-            self._note_confirmations(self.link.poll(left_s, linger=True))
+            self._note_confirmations(self.session.poll(left_s, linger=True))
             self._send()
 
     def _linger_s(self) -> float:
         """How long to wait for more telemetry, to be kept together with what is there."""
         journal = self.setup.config.journal
-        if not journal.path or self._waiting_since is None or self.link.waiting >= journal.commit_messages:
+        if not journal.path or self._waiting_since is None or self.session.waiting >= journal.commit_messages:
             return 0.0
         return max(0.0, self._waiting_since + journal.commit_ms / 1000 - time.monotonic())
 
     def _shutdown(self) -> None:
         self.notifier.say("STOPPING=1")
         deadline = time.monotonic() + FAREWELL_S
-        while len(self.keeper.outbox) and self.link.connected and time.monotonic() < deadline:
+        while len(self.store.outbox) and self.session.connected and time.monotonic() < deadline:
             self._send()
-            self._note_confirmations(self.link.poll(0.1, hold=True))
+            self._note_confirmations(self.session.poll(0.1, hold=True))
         farewell = self._health_payload("offline", []) if self._health else None
-        self.link.close(LEAVE_S, self._encoder.encode(farewell) if farewell else b"")
+        self.session.close(LEAVE_S, self._encoder.encode(farewell) if farewell else b"")
         self.metrics.close()
-        if left := len(self.keeper.outbox):
-            where = "the journal keeps them" if isinstance(self.keeper, DurableKeeper) else "they are lost"
+        if left := len(self.store.outbox):
+            where = "the journal keeps them" if isinstance(self.store, JournalledTurnStore) else "they are lost"
             log.warning("stopped with %d verdicts and alarms not confirmed by the broker; %s", left, where)
-        self.keeper.close()
+        self.store.close()
         self.notifier.close()
         log.info("stopped after %d messages, %d verdicts", self.messages, self.verdicts.total())
 
@@ -295,7 +295,7 @@ class Service:
         taken: list[Message] = []
         work = Work(self.rows)
         while len(taken) < most and self.rows.free >= config.telemetry.max_batch:
-            message = self.link.next()
+            message = self.session.next()
             if message is None:
                 break
             taken.append(message)
@@ -311,11 +311,11 @@ class Service:
                 retained=message.retained,
                 sender=message.sender,
             )
-        if not taken and not self.keeper.restless:
+        if not taken and not self.store.restless:
             return []
         if self._contradicted(self.codec.samples - samples):
             self._give_back(taken, mark, samples)
-            self._seen_waiting = self.link.waiting
+            self._seen_waiting = self.session.waiting
             return []
         work.rejected, work.origins = self.rejections.take_aside(), self.codec.origins.fresh
         if not self._do(work):
@@ -330,14 +330,14 @@ class Service:
         self.rejections.take_aside()
         self.rejections.go_back(mark)
         self.codec.samples = samples
-        self.link.give_back(taken)
+        self.session.give_back(taken)
         return []
 
     def _read_feedback(self, message: Message, work: Work) -> bool:
         """Take what a person says, and answer it; False where the journal cannot be asked."""
-        keeper, reader = self.keeper, self._feedback_reader
-        assert isinstance(keeper, DurableKeeper)  # without a journal nobody listens to feedback
-        known = Known(keeper.journal, keeper.pipeline.slots, self.setup.model.manifest.classes, work.feedback)
+        store, reader = self.store, self._feedback_reader
+        assert isinstance(store, JournalledTurnStore)  # without a journal nobody listens to feedback
+        known = Known(store.journal, store.pipeline.slots, self.setup.model.manifest.classes, work.feedback)
         device, refusal = "", None
         try:
             device = reader.device(message.topic)
@@ -346,7 +346,7 @@ class Service:
             refusal = error
             self.rejections.add(message.topic, error, message.arrived_ms, message.payload)
         except JournalError as error:
-            keeper.fail(error)
+            store.fail(error)
             self._start_over()
             return False
         if device:
@@ -363,9 +363,9 @@ class Service:
 
     def _do(self, work: Work) -> bool:
         """Do the work of a turn; False where it could not be kept."""
-        grid = self.keeper.pipeline.grid
+        grid = self.store.pipeline.grid
         late, distrusted = grid.late, grid.distrusted
-        kept = self.keeper.turn(work, self._put)
+        kept = self.store.turn(work, self._put)
         if kept:
             if len(self.rows):
                 # What is late is no sign of life: nothing follows from it.
@@ -379,8 +379,8 @@ class Service:
 
     def _start_over(self) -> None:
         """Go on after a turn that could not be kept, with the pipeline as the journal has it."""
-        self.codec.know(self.keeper.pipeline.slots, self.keeper.origins)
-        self.presence.start(self.keeper.pipeline.slots.values(), time.monotonic())
+        self.codec.know(self.store.pipeline.slots, self.store.origins)
+        self.presence.start(self.store.pipeline.slots.values(), time.monotonic())
         self.rows.clear()
 
     def _say_restarts(self, restarts: list[Restart]) -> None:
@@ -389,7 +389,7 @@ class Service:
                 "restart",
                 logging.WARNING,
                 "%s starts anew at %s: its samples have all been late, as one was stamped %s before",
-                self.keeper.pipeline.devices[restart.device],
+                self.store.pipeline.devices[restart.device],
                 format_ms(restart.to_ms),
                 format_ms(restart.from_ms),
             )
@@ -410,12 +410,12 @@ class Service:
                 "out of order or again, or its clock went back",
                 late,
                 len(self.rows),
-                self.keeper.pipeline.devices[int(self.rows.device[-1])],
+                self.store.pipeline.devices[int(self.rows.device[-1])],
             )
 
     def _put(self, verdicts: Verdicts | None, changes: list[AlarmChange]) -> list[AlarmRecord]:
         """Put verdicts and changes of alarms into the outbox."""
-        prefix, pipeline, outbox = self.setup.config.publish.prefix, self.keeper.pipeline, self.keeper.outbox
+        prefix, pipeline, outbox = self.setup.config.publish.prefix, self.store.pipeline, self.store.outbox
         now_ms = self.clock.now_ms()
         if verdicts is not None and len(verdicts):
             self.metrics.turn_verdicts.observe(len(verdicts))
@@ -436,16 +436,16 @@ class Service:
 
     def _send(self) -> None:
         """Send from the outbox what the broker takes now."""
-        if self._connection != self.link.connections:
-            self._connection = self.link.connections
-            self.keeper.outbox.resend()
+        if self._connection != self.session.connections:
+            self._connection = self.session.connections
+            self.store.outbox.resend()
             self.presence.listen(time.monotonic())
-        while self.link.window > 0 and (entry := self.keeper.outbox.next()) is not None:
-            self.keeper.outbox.sent(entry.key, self.link.publish(entry.topic, entry.payload, retain=entry.retain))
+        while self.session.window > 0 and (entry := self.store.outbox.next()) is not None:
+            self.store.outbox.sent(entry.key, self.session.publish(entry.topic, entry.payload, retain=entry.retain))
 
     def _note_confirmations(self, confirmations: list[Confirmation]) -> None:
         for mid, refused in confirmations:
-            self.keeper.outbox.confirm(mid)
+            self.store.outbox.confirm(mid)
             if refused is not None:
                 self.refused += 1
                 self._sampled_log.say(
@@ -456,14 +456,14 @@ class Service:
                     refused,
                     self.setup.config.broker.username,
                 )
-        if confirmations or not self.keeper.outbox.crowded or not self.link.connected:
+        if confirmations or not self.store.outbox.crowded or not self.session.connected:
             self._progress_at = time.monotonic()
 
     def _hold(self) -> bool:
         """Whether telemetry must wait, unacknowledged, because it or its verdicts might find no room."""
-        if self.keeper.waiting or (self._clock_problem and not self._look_again):
+        if self.store.waiting or (self._clock_problem and not self._look_again):
             return True
-        if not self.keeper.outbox.crowded:
+        if not self.store.outbox.crowded:
             self._stalled = False
             return False
         stalled = time.monotonic() - self._progress_at > STALL_S
@@ -472,7 +472,7 @@ class Service:
                 "the broker has confirmed nothing for %.0f s while %d verdicts wait; telemetry is processed all the "
                 "same, and the oldest verdicts are dropped where limits.outbox_messages is reached",
                 STALL_S,
-                len(self.keeper.outbox),
+                len(self.store.outbox),
             )
         self._stalled = stalled
         return not stalled
@@ -484,7 +484,7 @@ class Service:
             log.warning(
                 "this machine's clock was set %s by %.1f s", "ahead" if step_ms > 0 else "back", abs(step_ms) / 1e3
             )
-            self.link.shift(step_ms, self.clock.now_ms())
+            self.session.shift(step_ms, self.clock.now_ms())
             self.clock_trust.agree()
         problem = self.clock_trust.problem()
         if problem and not self._clock_problem:
@@ -494,7 +494,7 @@ class Service:
             self.presence.listen(time.monotonic())
         self._clock_problem = problem
         now = time.monotonic()
-        if problem and self.link.waiting != self._seen_waiting and now - self._seen_at >= IDLE_S:
+        if problem and self.session.waiting != self._seen_waiting and now - self._seen_at >= IDLE_S:
             # More has come: perhaps from a device that does not contradict.
             self._look_again, self._seen_at = self.clock_trust.contradicted, now
 
@@ -514,17 +514,17 @@ class Service:
         if not self._hold():
             # With messages that wait, what seems silent may be among them.
             work = Work(self.rows)
-            if self.link.ready and not self.link.waiting:
+            if self.session.ready and not self.session.waiting:
                 work.silent = self.presence.fallen_silent(now)
-            if self.keeper.may_forget:
+            if self.store.may_forget:
                 work.forgotten = self.presence.gone(now)
-                devices = self.keeper.pipeline.devices
+                devices = self.store.pipeline.devices
                 work.cleared = [self._alarm_topic(devices[slot]) for slot in work.forgotten.tolist()]
             if work and self._do(work):
                 self.presence.note_silent(work.silent)
                 self.presence.forget(work.forgotten)
                 if len(work.forgotten):
-                    self.codec.know(self.keeper.pipeline.slots, self.keeper.origins)
+                    self.codec.know(self.store.pipeline.slots, self.store.origins)
         self._keep_identity()
         if self._load is not None and self.setup.config.model.watch and self._changes.look():
             log.info("%s or its model has changed", self.setup.source)
@@ -532,7 +532,7 @@ class Service:
         self._acceptance.look(*self._taken(), now)
         problems = self.health()
         impaired = any(problem.impairs for problem in problems)
-        self.link.say_status(impaired=impaired)
+        self.session.say_status(impaired=impaired)
         self._say_health("impaired" if impaired else "online", problems)
         self.notifier.status("; ".join(problem.text for problem in problems) or f"serving {self.setup.model.model_id}")
         if not any(problem.sick for problem in problems):
@@ -552,7 +552,7 @@ class Service:
             log.error("not reloaded, going on with model %s: %s", before.model.model_id, error)  # noqa: TRY400
         else:
             self.reloads["done"] += 1
-            self.keeper.succeed(self._new_pipeline, self.setup.config.journal)
+            self.store.succeed(self._new_pipeline, self.setup.config.journal)
             samples = self.codec.samples
             self._equip()
             self.codec.samples = samples
@@ -562,7 +562,7 @@ class Service:
 
     def _taken(self) -> tuple[int, dict[str, int]]:
         """Number of samples that were accepted, and of what was rejected by reason, late samples among it."""
-        late = self.keeper.pipeline.grid.late
+        late = self.store.pipeline.grid.late
         return self.codec.samples - late, {"late": late} | {str(name): n for name, n in self.rejections.counts.items()}
 
     def _say_health(self, status: Literal["online", "impaired"], problems: list[Problem]) -> None:
@@ -570,7 +570,7 @@ class Service:
         payload = self._health_payload(status, problems)
         if self._health is None or msgspec.structs.replace(payload, time=self._health.time) != self._health:
             self._health = payload
-        self.link.say_health(self._encoder.encode(self._health))
+        self.session.say_health(self._encoder.encode(self._health))
 
     def _health_payload(
         self, status: Literal["online", "offline", "impaired"], problems: list[Problem]
@@ -580,7 +580,7 @@ class Service:
             problems=[problem.text for problem in problems],
             model=self.setup.model.model_id,
             devices=self.codec.devices,
-            muted=len(self.keeper.pipeline.grid.clocks.muted()),
+            muted=len(self.store.pipeline.grid.clocks.muted()),
             silent=self.presence.silent,
             overridden={key: getattr(self.setup.config.decision, key) for key in self.setup.overridden},
             version=__version__,
@@ -592,16 +592,16 @@ class Service:
         problems = []
         if (idle_s := time.monotonic() - self._looked_at) > ILL_S:
             problems.append(Problem(f"the main loop has been busy for {idle_s:.0f} s", sick=True))
-        if not self.link.ready:
+        if not self.session.ready:
             problems.append(Problem(f"no connection to broker {self.setup.config.broker.url}"))
-        if self.link.lost:
-            problems.append(Problem(self.link.lost, past=True))
-        if self.keeper.trouble:
-            problems.append(Problem(self.keeper.trouble, impairs=True))
+        if self.session.lost:
+            problems.append(Problem(self.session.lost, past=True))
+        if self.store.trouble:
+            problems.append(Problem(self.store.trouble, impairs=True))
         if self._clock_problem:
             problems.append(Problem(self._clock_problem, impairs=True))
-        if self.keeper.loss:
-            problems.append(Problem(self.keeper.loss, past=True))
+        if self.store.loss:
+            problems.append(Problem(self.store.loss, past=True))
         if self._stalled:
             problems.append(Problem("the broker confirms nothing"))
         if self._acceptance.problem:
@@ -612,31 +612,31 @@ class Service:
         """The numbers behind the metrics, by name."""
         classes = self.setup.model.manifest.classes
         return {
-            "rarefault_connected": float(self.link.connected),
-            "rarefault_connections_total": self.link.connections,
-            "rarefault_sessions_lost_total": self.link.sessions_lost,
+            "rarefault_connected": float(self.session.connected),
+            "rarefault_connections_total": self.session.connections,
+            "rarefault_sessions_lost_total": self.session.sessions_lost,
             "rarefault_messages_total": self.messages,
-            "rarefault_messages_dropped_total": self.link.dropped,
-            "rarefault_messages_waiting": self.link.waiting,
+            "rarefault_messages_dropped_total": self.session.dropped,
+            "rarefault_messages_waiting": self.session.waiting,
             "rarefault_samples_total": self.codec.samples,
-            "rarefault_samples_late_total": self.keeper.pipeline.grid.late,
-            "rarefault_samples_distrusted_total": self.keeper.pipeline.grid.distrusted,
-            "rarefault_values_missing_total": self.keeper.pipeline.named_missing,
+            "rarefault_samples_late_total": self.store.pipeline.grid.late,
+            "rarefault_samples_distrusted_total": self.store.pipeline.grid.distrusted,
+            "rarefault_values_missing_total": self.store.pipeline.named_missing,
             "rarefault_rejected_total": {str(reason): n for reason, n in self.rejections.counts.items()},
             "rarefault_unknown_channels_total": self.rejections.unknown_channels,
             "rarefault_feedback_total": self.feedback,
             "rarefault_devices": self.codec.devices,
             "rarefault_devices_silent": self.presence.silent,
-            "rarefault_devices_muted": len(self.keeper.pipeline.grid.clocks.muted()),
-            "rarefault_device_restarts_total": self.keeper.pipeline.grid.restarts,
+            "rarefault_devices_muted": len(self.store.pipeline.grid.clocks.muted()),
+            "rarefault_device_restarts_total": self.store.pipeline.grid.restarts,
             "rarefault_clock_steps_total": self.clock_steps,
             "rarefault_verdicts_total": {name: self.verdicts[name] for name in classes} | dict(self.verdicts),
             "rarefault_alarm_changes_total": dict(self.alarm_changes),
-            "rarefault_outbox_messages": len(self.keeper.outbox),
-            "rarefault_outbox_dropped_total": self.keeper.outbox.dropped,
+            "rarefault_outbox_messages": len(self.store.outbox),
+            "rarefault_outbox_dropped_total": self.store.outbox.dropped,
             "rarefault_refused_total": self.refused,
-            "rarefault_journal_bytes": self.keeper.bytes(),
-            "rarefault_journal_failures_total": self.keeper.failures,
-            "rarefault_journal_damaged_total": self.keeper.damaged,
+            "rarefault_journal_bytes": self.store.bytes(),
+            "rarefault_journal_failures_total": self.store.failures,
+            "rarefault_journal_damaged_total": self.store.damaged,
             "rarefault_reloads_total": dict(self.reloads),
         }

@@ -29,7 +29,7 @@ ANSWER_S = 5.0
 #: Messages by which a shared subscription is tried.
 PROBES = 20
 #: Messages that are looked at.
-MOST = 100_000
+MOST_MESSAGES = 100_000
 
 
 def check_broker(setup: Setup, seconds: float, found: Findings) -> list[Message] | None:
@@ -40,7 +40,7 @@ def check_broker(setup: Setup, seconds: float, found: Findings) -> list[Message]
     """
     if not _reachable(setup, found) or not _secure(setup, found):
         return None
-    messages = Inbox(MOST)
+    messages = Inbox(MOST_MESSAGES)
     wake, other = socket.socketpair()
     with wake, other:
         connection = _connect(setup, messages, wake, found)
@@ -178,7 +178,7 @@ def _share(setup: Setup, wake: socket.socket, found: Findings) -> None:
     config = setup.config
     topic = f"{config.publish.prefix}/{NAME}/verdict"
     payload = _tests(setup)["verdict"]
-    inboxes = [Inbox(MOST), Inbox(MOST)]
+    inboxes = [Inbox(MOST_MESSAGES), Inbox(MOST_MESSAGES)]
     members: list[Connection] = []
     try:
         for number, inbox in enumerate(inboxes):
@@ -280,7 +280,7 @@ def _listen(connection: Connection, messages: Inbox, wake: socket.socket, second
     """Telemetry of some seconds; it is acknowledged, which the daemon's own session does not notice."""
     kept: list[Message] = []
     deadline = time.monotonic() + seconds
-    while connection.ended is None and (left := deadline - time.monotonic()) > 0 and len(kept) < MOST:
+    while connection.ended is None and (left := deadline - time.monotonic()) > 0 and len(kept) < MOST_MESSAGES:
         connection.serve(min(left, 0.2), wake, hold=False)
         while (message := messages.next()) is not None:
             kept.append(message)

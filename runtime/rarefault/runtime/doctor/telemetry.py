@@ -9,9 +9,9 @@ import numpy as np
 
 from rarefault.runtime.daemon.mqtt.inbox import Message
 from rarefault.runtime.daemon.setup import Setup
-from rarefault.runtime.daemon.telemetry.decoder import Codec, column_tree
-from rarefault.runtime.daemon.telemetry.rejections import MEND, Reason, Rejections, quote
-from rarefault.runtime.daemon.telemetry.sample_buffer import Rows
+from rarefault.runtime.daemon.telemetry.decoder import TelemetryDecoder, column_tree
+from rarefault.runtime.daemon.telemetry.rejections import REMEDY, Reason, Rejections, quote
+from rarefault.runtime.daemon.telemetry.sample_buffer import SampleBuffer
 from rarefault.runtime.doctor.findings import Findings
 
 #: A clock that is off by less is no matter to bins of minutes.
@@ -73,8 +73,8 @@ def check_telemetry(setup: Setup, messages: list[Message], seconds: float, found
         return len(devices) - 1
 
     columns = column_tree(channels, telemetry.fields, str(setup.source))
-    codec = Codec(telemetry, columns, slot, config.limits, rejections)
-    rows = Rows(max(telemetry.max_batch, 1000), len(channels))
+    codec = TelemetryDecoder(telemetry, columns, slot, config.limits, rejections)
+    rows = SampleBuffer(max(telemetry.max_batch, 1000), len(channels))
     seen: dict[int, set[int]] = defaultdict(set)
     offsets: dict[int, list[float]] = defaultdict(list)
     examples: dict[str, str] = {}
@@ -99,7 +99,9 @@ def check_telemetry(setup: Setup, messages: list[Message], seconds: float, found
         if count:
             example = f", such as {examples[reason]}" if reason in examples else ""
             tell = found.problem if count >= codec.samples or reason == Reason.TWO_TOPICS else found.warning
-            tell("telemetry", f"{count} messages or samples cannot be used ({reason}){example}; {MEND[Reason(reason)]}")
+            tell(
+                "telemetry", f"{count} messages or samples cannot be used ({reason}){example}; {REMEDY[Reason(reason)]}"
+            )
     _unknown(setup, rejections, {channels[i] for columns in seen.values() for i in columns}, found)
     _channels(setup, devices, seen, found)
     _clocks(devices, {device: statistics.median(values) for device, values in offsets.items()}, found)

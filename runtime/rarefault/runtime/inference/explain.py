@@ -16,7 +16,7 @@ from rarefault.runtime.inference.engine import Step
 from rarefault.runtime.inference.grid import Float32, Float64
 
 #: Channels that an alarm names, and the least contribution for which it does.
-MOST, LEAST = 5, 0.01
+MOST_CHANNELS, LEAST = 5, 0.01
 #: Smallest posterior that a logarithm is taken of.
 _TINY = 1e-12
 
@@ -34,7 +34,7 @@ def explain(
         decision: its decision.
     """
     given = contributions(window, state, fault, step, decision)
-    order = np.argsort(-given, kind="stable")[:MOST]
+    order = np.argsort(-given, kind="stable")[:MOST_CHANNELS]
     return tuple((int(c), float(given[c])) for c in order if given[c] >= LEAST)
 
 

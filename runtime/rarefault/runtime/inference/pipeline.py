@@ -21,7 +21,7 @@ from rarefault.runtime.inference.explain import explain
 from rarefault.runtime.inference.grid import Bins, Bool, Float32, Float64, Grid, Int32, Int64
 from rarefault.runtime.inference.manifest import NO_DATA, UNKNOWN, GridSpec, Manifest
 from rarefault.runtime.inference.missing import stands_for_none
-from rarefault.runtime.inference.window_buffer import Streams, Windows
+from rarefault.runtime.inference.window_buffer import WindowBuffer, Windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Pipeline:
         self.grid = Grid(
             manifest.grid, len(manifest.channels), [name in manifest.counters for name in manifest.channels]
         )
-        self.streams = Streams(manifest.window, len(manifest.channels))
+        self.streams = WindowBuffer(manifest.window, len(manifest.channels))
         self.engine = Engine(step, manifest.state_size, len(manifest.classes))
         self.decision = Decision(manifest.decision)
         self._slots: dict[str, int] = {}

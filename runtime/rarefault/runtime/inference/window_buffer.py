@@ -40,7 +40,7 @@ class Windows:
         return cut
 
 
-class Streams:
+class WindowBuffer:
     """Keeps the last L bins of every device and cuts the windows that are due.
 
     A window is due at every bin ``b`` with ``(b + 1 + phase) % stride == 0`` once its segment has L bins; the phase is

@@ -273,7 +273,7 @@ class Journal(JournalTables):
         )
         return row is not None and row[0] != "retracted"
 
-    def last_said(self) -> dict[str, str]:
+    def last_published(self) -> dict[str, str]:
         """The state that was said last of each device, by name."""
         return dict(
             self._rows("SELECT device, state FROM alarm WHERE key IN (SELECT max(key) FROM alarm GROUP BY device)")

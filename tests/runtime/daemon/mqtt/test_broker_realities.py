@@ -17,14 +17,14 @@ WaitUntil = Callable[[Callable[[], object], str], None]
 
 
 def test_a_half_open_connection_is_noticed_by_its_keep_alive(
-    mosquitto: "Mosquitto", peer: "Peer", new_link: Callable[..., "Driven"], caplog: pytest.LogCaptureFixture
+    mosquitto: "Mosquitto", peer: "Peer", new_session: Callable[..., "Driven"], caplog: pytest.LogCaptureFixture
 ) -> None:
     """A broker that hangs while the connection stands is left after the keep-alive, and found again."""
-    driven = new_link(mosquitto.url, keepalive_s=5, connect_timeout_s=1).connect()
+    driven = new_session(mosquitto.url, keepalive_s=5, connect_timeout_s=1).connect()
     assert mosquitto._process is not None
     mosquitto._process.send_signal(signal.SIGSTOP)
     try:
-        driven.until(lambda: not driven.link.connected)
+        driven.until(lambda: not driven.session.connected)
         assert "the connection was lost" in caplog.text
         # The machine still accepts connections for the frozen broker, which says nothing on them.
         driven.until(lambda: "no answer within 1 s" in caplog.text)
@@ -51,14 +51,14 @@ def test_a_session_that_the_broker_has_forgotten(
         first.close()
         mosquitto.stop(signal.SIGKILL)
         (mosquitto.folder / "mosquitto.db").unlink(missing_ok=True)
-        wait_until(lambda: not service.link.connected, "the loss")
+        wait_until(lambda: not service.session.connected, "the loss")
         mosquitto.start()
-        wait_until(lambda: service.link.ready, "the new session")
+        wait_until(lambda: service.session.ready, "the new session")
         second = new_peer(mosquitto.port)
         second.subscribe("rarefault/+/verdict")
         recording.play(second, slice(300, None))
         wait_until(lambda: service.messages == len(recording.messages), "the rest")
-        wait_until(lambda: len(service.keeper.outbox) == 0, "all verdicts to be confirmed")
+        wait_until(lambda: len(service.store.outbox) == 0, "all verdicts to be confirmed")
         assert service.verdicts.total() == len(recording.expected)
         second.catch_up()
         late = [v for v in recording.verdicts_at(second) if v["id"] in recording.expected]
@@ -93,26 +93,26 @@ def test_a_backlog_from_a_broker_that_sends_twenty_at_a_time(
 
 
 def test_a_backlog_does_not_fill_the_memory_while_nothing_can_be_taken(
-    mosquitto: "Mosquitto", peer: "Peer", new_link: Callable[..., "Driven"]
+    mosquitto: "Mosquitto", peer: "Peer", new_session: Callable[..., "Driven"]
 ) -> None:
     """A broker with a backlog sends more than it may; what is too much is asked for again, whole and in order."""
-    new_link(mosquitto.url, pending=20).connect().link.close(5)
+    new_session(mosquitto.url, pending=20).connect().session.close(5)
     sent = [str(i).encode() for i in range(2000)]
     peer.publish_all("telemetry/a", sent)
-    driven = new_link(mosquitto.url, pending=20)
+    driven = new_session(mosquitto.url, pending=20)
     # Mosquitto keeps to the receive maximum until its first acknowledgement only.
     driven.until(lambda: len(driven.messages) >= 20)
     acknowledged = len(driven.messages)
-    driven.link.acknowledge(driven.messages)
+    driven.session.acknowledge(driven.messages)
     for _ in range(100):
         driven.poll(0.02, hold=True)
-        assert driven.link.waiting <= 20 + 10 * 20
-    assert driven.link._connection is not None
-    assert driven.link._connection.overflowed
+        assert driven.session.waiting <= 20 + 10 * 20
+    assert driven.session._connection is not None
+    assert driven.session._connection.overflowed
 
     def take() -> bool:
         nonlocal acknowledged
-        driven.link.acknowledge(driven.messages[acknowledged:])
+        driven.session.acknowledge(driven.messages[acknowledged:])
         acknowledged = len(driven.messages)
         return driven.payloads[-1:] == sent[-1:]
 

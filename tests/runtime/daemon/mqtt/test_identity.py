@@ -62,8 +62,8 @@ def test_a_host_that_is_renamed_stays_the_same_daemon(
     with serving(keeping.url, publish=NAMELESS, journal=JOURNAL) as service:
         assert service.names.client_id == "rarefault-pod-1"
         wait_until(lambda: service.messages == len(recording.messages) - half, "the backlog")
-        wait_until(lambda: not len(service.keeper.outbox), "the outbox")
-        assert service.link.sessions_lost == 0
+        wait_until(lambda: not len(service.store.outbox), "the outbox")
+        assert service.session.sessions_lost == 0
     peer.catch_up()
     recording.assert_equal(recording.verdicts_at(peer))
     assert peer.payloads("rarefault/pod-1/status")[-1] == b"offline"
@@ -85,7 +85,7 @@ def test_a_configured_name_wins_and_the_old_status_is_cleared(
         wait_until(lambda: service._health is not None, "health")
     with serving(keeping.url, publish={"runtime": "north"}, journal=JOURNAL) as service:
         assert (service.names.runtime, service.names.client_id) == ("north", "rarefault-pod-1")
-        wait_until(lambda: not len(service.keeper.outbox), "the ghosts to be cleared")
+        wait_until(lambda: not len(service.store.outbox), "the ghosts to be cleared")
     assert "the runtime is 'north' now and was 'pod-1', whose status is cleared" in caplog.text
     late = new_peer(keeping.port)
     late.subscribe("rarefault/#")
@@ -111,11 +111,11 @@ def test_a_session_that_is_gone_is_missed(
     broker = {"protocol": protocol}
     with serving(mosquitto.url, journal=JOURNAL, broker=broker) as service:
         wait_until(lambda: service._session is not None, "the session in the journal")
-        assert service.link.sessions_lost == 0
+        assert service.session.sessions_lost == 0
     mosquitto.stop(signal.SIGKILL)  # it does not save them
     mosquitto.start()
     with serving(mosquitto.url, journal=JOURNAL, broker=broker) as service:
-        wait_until(lambda: service.link.sessions_lost == 1, "the loss")
+        wait_until(lambda: service.session.sessions_lost == 1, "the loss")
         assert any("let the broker keep sessions (Mosquitto: persistence true)" in p.text for p in service.health())
         assert service.counts()["rarefault_sessions_lost_total"] == 1
     assert caplog.text.count("does not have the session of client 'rarefault-edge' any more") == 1
@@ -132,7 +132,7 @@ def test_without_a_session_none_is_missed(serving: Serving, mosquitto: "Mosquitt
     for _ in range(2):
         with serving(mosquitto.url, journal=JOURNAL, broker=broker) as service:
             wait_until(partial(has_session, service), "the session in the journal")
-            assert service.link.sessions_lost == 0
+            assert service.session.sessions_lost == 0
 
 
 @pytest.fixture

@@ -69,34 +69,34 @@ def test_what_is_wrong_with_tls_is_said(
     new_authority("other-ca")
     with serving(url, start=False, broker={"url": url} | broker) as service:
         service._turn(0.1)
-        assert not service.link.connected
+        assert not service.session.connected
         assert sentence in caplog.text
         assert "trying again in" in caplog.text
 
 
-def test_host_names_may_go_unchecked(tls_broker: Broker, new_link: Callable[..., "Driven"], tmp_path: Path) -> None:
+def test_host_names_may_go_unchecked(tls_broker: Broker, new_session: Callable[..., "Driven"], tmp_path: Path) -> None:
     """With check_host_name = false, the authority's signature is enough."""
     url, _ = tls_broker("elsewhere")
-    driven = new_link(url, ca_file=str(tmp_path / "plant-ca.pem"), check_host_name=False)
+    driven = new_session(url, ca_file=str(tmp_path / "plant-ca.pem"), check_host_name=False)
     driven.connect()
-    assert driven.link.connected
+    assert driven.session.connected
 
 
 def test_an_expired_certificate(
-    tls_broker: Broker, new_link: Callable[..., "Driven"], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tls_broker: Broker, new_session: Callable[..., "Driven"], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is said that it has expired."""
     url, _ = tls_broker(days=-1)
-    driven = new_link(url, ca_file=str(tmp_path / "plant-ca.pem"))
+    driven = new_session(url, ca_file=str(tmp_path / "plant-ca.pem"))
     driven.poll()
     assert "its certificate has expired" in caplog.text
 
 
 def test_a_port_without_tls(
-    mosquitto: "Mosquitto", new_link: Callable[..., "Driven"], caplog: pytest.LogCaptureFixture
+    mosquitto: "Mosquitto", new_session: Callable[..., "Driven"], caplog: pytest.LogCaptureFixture
 ) -> None:
     """A broker that does not speak TLS there is told from one that cannot be reached."""
-    driven = new_link(f"mqtts://localhost:{mosquitto.port}", connect_timeout_s=3)
+    driven = new_session(f"mqtts://localhost:{mosquitto.port}", connect_timeout_s=3)
     driven.poll()
     assert f"port {mosquitto.port} does not speak TLS" in caplog.text
 

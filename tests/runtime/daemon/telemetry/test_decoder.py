@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from rarefault.runtime.daemon.config import LimitsConfig, TelemetryConfig
 from rarefault.runtime.daemon.host.sampled_log import INTERVAL_S
-from rarefault.runtime.daemon.telemetry.decoder import LARGEST_VALUE, Codec, column_tree
+from rarefault.runtime.daemon.telemetry.decoder import LARGEST_VALUE, TelemetryDecoder, column_tree
 from rarefault.runtime.daemon.telemetry.rejections import Reason, Rejections
-from rarefault.runtime.daemon.telemetry.sample_buffer import Rows
+from rarefault.runtime.daemon.telemetry.sample_buffer import SampleBuffer
 from rarefault.runtime.errors import ConfigError
 
 CHANNELS = ("c1.S1", "c1.S2", "z1.E1")
@@ -32,8 +32,10 @@ class Reader:
         self.devices: list[str] = []
         self.rejections = Rejections(clock=lambda: self.now_s)
         columns = column_tree(CHANNELS, config.fields, "test.toml")
-        self.codec = Codec(config, columns, self._slot, LimitsConfig(max_devices=max_devices), self.rejections)
-        self.rows = Rows(max(config.max_batch, 100), len(CHANNELS))
+        self.codec = TelemetryDecoder(
+            config, columns, self._slot, LimitsConfig(max_devices=max_devices), self.rejections
+        )
+        self.rows = SampleBuffer(max(config.max_batch, 100), len(CHANNELS))
 
     def _slot(self, name: str) -> int:
         self.devices.append(name)
@@ -250,7 +252,7 @@ def test_the_log_is_written_at_a_bounded_rate(caplog: pytest.LogCaptureFixture) 
 
 def test_rows_are_clean_after_clearing() -> None:
     """Values of a turn do not show through in the next, and rows can be filled to the last."""
-    rows = Rows(2, 3)
+    rows = SampleBuffer(2, 3)
     rows.append(5, 7, [(0, 1.0), (2, 3.0)])
     rows.append(6, 8, [(1, 2.0)])
     assert rows.free == 0

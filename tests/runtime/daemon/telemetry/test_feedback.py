@@ -181,7 +181,7 @@ def test_a_journal_that_cannot_be_asked_costs_no_answer(
         other.execute("ALTER TABLE alarm RENAME COLUMN id TO hidden")
         peer.publish("telemetry/a", json.dumps({"values": {"c1.S1": 1}}))
         peer.publish("rarefault/a/feedback", json.dumps({"alarm": "x", "answer": "confirmed"}))
-        wait_until(lambda: service.keeper.failures > 0, "the turn to fail")
+        wait_until(lambda: service.store.failures > 0, "the turn to fail")
         assert peer.payloads("rarefault/a/feedback/result") == []
         other.execute("ALTER TABLE alarm RENAME COLUMN hidden TO id")
         other.close()

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from rarefault.runtime.daemon.config import LimitsConfig, TelemetryConfig
-from rarefault.runtime.daemon.telemetry.decoder import Codec, column_tree
+from rarefault.runtime.daemon.telemetry.decoder import TelemetryDecoder, column_tree
 from rarefault.runtime.daemon.telemetry.origins import MAX_TOPIC
-from rarefault.runtime.daemon.telemetry.rejections import MEND, Reason, Rejections
-from rarefault.runtime.daemon.telemetry.sample_buffer import Rows
-from rarefault.runtime.daemon.turns.memory import Keeper, Work
+from rarefault.runtime.daemon.telemetry.rejections import REMEDY, Reason, Rejections
+from rarefault.runtime.daemon.telemetry.sample_buffer import SampleBuffer
+from rarefault.runtime.daemon.turns.memory import TurnStore, Work
 from rarefault.runtime.inference.model_file import LoadedModel
 from rarefault.runtime.inference.pipeline import Pipeline
 from rarefault.runtime.journal.reader import JournalReader
@@ -39,8 +39,8 @@ class Reader:
         self.names: list[str] = []
         self.rejections = Rejections(keep=True)
         columns = column_tree(("temp",), {}, "test.toml")
-        self.codec = Codec(config, columns, self._slot, LimitsConfig(max_devices=5), self.rejections)
-        self.rows = Rows(10_000, 1)
+        self.codec = TelemetryDecoder(config, columns, self._slot, LimitsConfig(max_devices=5), self.rejections)
+        self.rows = SampleBuffer(10_000, 1)
 
     def _slot(self, name: str) -> int:
         self.names.append(name)
@@ -89,7 +89,7 @@ def test_a_name_in_the_message_on_two_topics_is_asked_about() -> None:
     message = b'{"name": "p", "values": {"temp": 1}}'
     assert reader.read(("lora/a/up", message), ("lora/b/up", message)) == [1.0]
     assert "'lora/b/up', and came on 'lora/a/up' before" in reader.refused[0]
-    assert "telemetry.several_topics = true" in MEND[Reason.TWO_TOPICS]
+    assert "telemetry.several_topics = true" in REMEDY[Reason.TWO_TOPICS]
 
 
 def test_what_is_remembered_is_bounded_and_follows_the_template() -> None:
@@ -142,13 +142,13 @@ def test_the_daemon_remembers_over_a_restart(
 
 def test_without_a_journal_it_is_kept_in_memory(model: LoadedModel) -> None:
     """As long as the device is, so that another codec (after a reload) knows it, too."""
-    keeper = Keeper(lambda: Pipeline(model.manifest, model.step, model.model_id), 10)
-    rows = Rows(10, len(model.manifest.channels))
-    slot = keeper.slot("p")
-    assert keeper.turn(Work(rows, origins={"p": "siteA/p"}), lambda _verdicts, _changes: [])
-    assert keeper.origins == {"p": "siteA/p"}
-    assert keeper.turn(Work(rows, forgotten=np.array([slot])), lambda _verdicts, _changes: [])
-    assert keeper.origins == {}
+    store = TurnStore(lambda: Pipeline(model.manifest, model.step, model.model_id), 10)
+    rows = SampleBuffer(10, len(model.manifest.channels))
+    slot = store.slot("p")
+    assert store.turn(Work(rows, origins={"p": "siteA/p"}), lambda _verdicts, _changes: [])
+    assert store.origins == {"p": "siteA/p"}
+    assert store.turn(Work(rows, forgotten=np.array([slot])), lambda _verdicts, _changes: [])
+    assert store.origins == {}
 
 
 def test_an_older_journal_gets_the_table_and_a_forgotten_device_leaves_it(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from rarefault.runtime.inference.decision import Decision
 from rarefault.runtime.inference.grid import Bool, Float64, Int64
 from rarefault.runtime.inference.manifest import DecisionSpec
-from rarefault.train.calibration.held_out_windows import Validation
+from rarefault.train.calibration.held_out_windows import HeldOutWindows
 from rarefault.train.config import DecisionConfig
 from rarefault.train.dataset.label_runs import event_of
 from rarefault.train.evaluation.alarms import AlarmCounts
@@ -28,7 +28,7 @@ SHORTEST = 0.1
 MIN_GAIN = 0.002
 
 
-def fit_timing(spec: DecisionSpec, posterior: Float64, config: DecisionConfig, windows: Validation) -> DecisionSpec:
+def fit_timing(spec: DecisionSpec, posterior: Float64, config: DecisionConfig, windows: HeldOutWindows) -> DecisionSpec:
     """The decision with delays, and with the number of windows that make an alarm of doubts.
 
     Args:
@@ -69,7 +69,7 @@ def _delays(longest: int, span_s: float) -> list[float]:
     return [0.0] + [2**power * span_s for power in range(longest.bit_length())]
 
 
-def shortest_event(windows: Validation) -> int:
+def shortest_event(windows: HeldOutWindows) -> int:
     """Number of windows in the shortest events of the fault that has the shortest ones; 0 where there are no events."""
     event = event_of(windows.device, windows.fresh, windows.label)
     _, first, size = np.unique(event, return_index=True, return_counts=True)
@@ -78,7 +78,7 @@ def shortest_event(windows: Validation) -> int:
     return int(min(lengths, default=0))
 
 
-def _one_alarm_each(spec: DecisionSpec, posterior: Float64, windows: Validation) -> float:
+def _one_alarm_each(spec: DecisionSpec, posterior: Float64, windows: HeldOutWindows) -> float:
     (counts,) = windows.trial(spec, posterior).count(np.asarray([spec.thresholds]))
     return one_alarm_each(counts)
 
@@ -93,7 +93,7 @@ def _best(settings: list[DecisionSpec], scores: list[float]) -> DecisionSpec:
     return settings[next(i for i, score in enumerate(scores) if score >= max(scores) - MIN_GAIN)]
 
 
-def _windows_of_doubt(spec: DecisionSpec, posterior: Float64, config: DecisionConfig, windows: Validation) -> int:
+def _windows_of_doubt(spec: DecisionSpec, posterior: Float64, config: DecisionConfig, windows: HeldOutWindows) -> int:
     """So many windows in a row without a plausible class that held-out time has no more of them than is wanted."""
     decision = Decision(spec)
     strange = decision.strange(posterior, decision.verdict(decision.score(posterior))) & (windows.label >= 0)
@@ -103,7 +103,7 @@ def _windows_of_doubt(spec: DecisionSpec, posterior: Float64, config: DecisionCo
     return int(longest[allowed]) + 1 if allowed < len(longest) else 1
 
 
-def run_lengths(strange: Bool, windows: Validation) -> Int64:
+def run_lengths(strange: Bool, windows: HeldOutWindows) -> Int64:
     """Lengths of the runs of such windows, each of one device without a gap."""
     run = event_of(windows.device, windows.fresh, strange.astype(np.int64))
     return np.bincount(run[strange])[np.unique(run[strange])] if strange.any() else np.empty(0, np.int64)

@@ -26,7 +26,7 @@ def least_events(coverage: float) -> int:
     return math.ceil(1 / (1 - coverage) - 1e-9) - 1
 
 
-def fit_levels(posterior: Float64, label: Int64, event: Int64, coverage: float) -> tuple[Float64, Int64]:
+def fit_conformal_thresholds(posterior: Float64, label: Int64, event: Int64, coverage: float) -> tuple[Float64, Int64]:
     """The level of each class [K], 0 where it has too few events, and the number of its events [K].
 
     Args:

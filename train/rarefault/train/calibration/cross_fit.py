@@ -18,14 +18,14 @@ from msgspec.structs import replace
 from rarefault.runtime.inference.grid import Float32, Int64
 from rarefault.runtime.inference.manifest import DecisionSpec
 from rarefault.train.calibration.decision_fit import fit_temperature, log_loss
-from rarefault.train.calibration.held_out_windows import Validation
-from rarefault.train.calibration.pooling import fit_shares, pooled
+from rarefault.train.calibration.held_out_windows import HeldOutWindows
+from rarefault.train.calibration.pooling import fit_pool_weights, pooled
 from rarefault.train.config import TrainConfig
 from rarefault.train.dataset.split import Split, mostly_cut, rotations
-from rarefault.train.dataset.unit_labels import NONE
+from rarefault.train.dataset.unit_labels import NO_UNITS
 from rarefault.train.dataset.windows import LabelledWindows, cut_windows
 from rarefault.train.fitting.imbalance import effective_prior, move_prior
-from rarefault.train.fitting.network import choose_device, fit_again, serve
+from rarefault.train.fitting.network import choose_device, refit_network, serve
 from rarefault.train.fitting.new_model import new_model
 from rarefault.train.fitting.trees import grow_at_devices, grow_at_units, judge
 from rarefault.train.history import History
@@ -69,7 +69,7 @@ class HeldOut:
         trees: theirs, [W, K]; None where there are none.
     """
 
-    windows: Validation
+    windows: HeldOutWindows
     network: Float32
     trees: Float32 | None
 
@@ -84,7 +84,7 @@ class HeldOut:
     ) -> "HeldOut":
         """What a network that has no trees beside it, and trees, say of windows."""
         return cls(
-            Validation.of(history, windows, config.grid, config.window),
+            HeldOutWindows.of(history, windows, config.grid, config.window),
             serve(network, windows),
             None if trees is None else judge(trees, windows),
         )
@@ -92,7 +92,7 @@ class HeldOut:
     @classmethod
     def joined(cls, parts: Sequence["HeldOut"]) -> "HeldOut":
         """Windows of several parts as one."""
-        windows, order = Validation.joined([part.windows for part in parts])
+        windows, order = HeldOutWindows.joined([part.windows for part in parts])
         trees = [part.trees for part in parts if part.trees is not None]
         return cls(
             windows,
@@ -100,11 +100,11 @@ class HeldOut:
             np.concatenate(trees)[order] if len(trees) == len(parts) else None,
         )
 
-    def fit_shares(
+    def fit_pool_weights(
         self,
         model: LRConvLSTM,
         trees: TreeExpert,
-        learnt: tuple[float, ...],
+        training_prior: tuple[float, ...],
         true: tuple[float, ...],
         counts: Int64,
     ) -> None:
@@ -113,7 +113,7 @@ class HeldOut:
         Args:
             model: where it has no network, the trees have all of the say.
             trees: get their share.
-            learnt, true: class shares, [K].
+            training_prior, true: class shares, [K].
             counts: training windows of each class, [K].
         """
         assert self.trees is not None
@@ -121,30 +121,32 @@ class HeldOut:
         if not model.spec.network:
             trees.share.fill_(1.0)
             return
-        shift = np.log(np.asarray(true)) - np.log(np.asarray(learnt))
+        shift = np.log(np.asarray(true)) - np.log(np.asarray(training_prior))
         at_units = [] if trees.at_units is None else trees.at_units.faults.tolist()
-        share = fit_shares(self.network, self.trees, self.windows.label, shift, counts, at_units)
+        share = fit_pool_weights(self.network, self.trees, self.windows.label, shift, counts, at_units)
         trees.share.copy_(torch.from_numpy(share))
 
     def fit_filter(
-        self, model: LRConvLSTM, learnt: tuple[float, ...], true: tuple[float, ...], *, wanted: bool
+        self, model: LRConvLSTM, training_prior: tuple[float, ...], true: tuple[float, ...], *, wanted: bool
     ) -> None:
         """Fit how what was said of the windows before weighs in; the model, which has its trees, gets it.
 
         Args:
             model: may have a filter, which is not asked. Where it has no network, and so carries nothing else, it gets
                 a filter that leaves everything as it is where none is wanted or none helps.
-            learnt, true: class shares, [K].
+            training_prior, true: class shares, [K].
             wanted: whether it may have one.
         """
         model.filter = None
         if wanted:
-            model.filter = self._filter(self.log_prob(model), learnt, true)
+            model.filter = self._filter(self.log_prob(model), training_prior, true)
         if model.filter is None and not model.spec.network:
-            model.filter = ForwardFilter.identity(learnt, true)
+            model.filter = ForwardFilter.identity(training_prior, true)
 
-    def _filter(self, said: Float32, learnt: tuple[float, ...], true: tuple[float, ...]) -> ForwardFilter | None:
-        return fit_filter(said, self.windows.label, self.windows.fresh, learnt, true)
+    def _filter(
+        self, said: Float32, training_prior: tuple[float, ...], true: tuple[float, ...]
+    ) -> ForwardFilter | None:
+        return fit_filter(said, self.windows.label, self.windows.fresh, training_prior, true)
 
     def log_losses(self, model: LRConvLSTM, spec: DecisionSpec) -> dict[str, float | None]:
         """What the network is worth: log loss of the windows with a label, each at its best temperature.
@@ -190,7 +192,7 @@ class Rotation:
         history: all of it.
         split: its blocks.
         config: as for a whole training.
-        learnt: class shares that network and trees are to have learnt, [K].
+        training_prior: class shares that network and trees are to have learnt, [K].
         epochs: of the network; nothing is left to say when to stop.
         units: channels of each unit, [U, M].
         on_part: told the number of a part, from 1 on, and of how many, before a network learns without it.
@@ -201,9 +203,9 @@ class Rotation:
     history: History
     split: Split
     config: TrainConfig
-    learnt: tuple[float, ...]
+    training_prior: tuple[float, ...]
     epochs: int
-    units: Int64 = field(default_factory=NONE.copy)
+    units: Int64 = field(default_factory=NO_UNITS.copy)
     on_part: Callable[[int, int], None] = lambda _number, _all: None
     on_epoch: Callable[[int], None] = lambda _done: None
     on_trees: Callable[[int, int], None] = lambda _number, _all: None
@@ -231,13 +233,13 @@ class Rotation:
                 self.on_part(number, len(further))
                 networks.append(self._learn(part))
             beside = zip(networks, grown, strict=True)
-            waiting = [(learnt, call) for learnt, calls in beside if learnt is not None for call in calls]
+            waiting = [(network, call) for network, calls in beside if network is not None for call in calls]
             found = []
-            for number, (learnt, call) in enumerate(waiting, 1):
+            for number, (training_prior, call) in enumerate(waiting, 1):
                 self.on_trees(number, len(waiting))
                 for held_out, trees in background.result(call):
-                    windows = Validation.of(self.history, held_out, grid, self.config.window)
-                    found.append(HeldOut(windows, serve(learnt, held_out), trees))
+                    windows = HeldOutWindows.of(self.history, held_out, grid, self.config.window)
+                    found.append(HeldOut(windows, serve(training_prior, held_out), trees))
         return found
 
     def _finer(self, part: Split, parts: int) -> list[Split]:
@@ -268,12 +270,12 @@ class Rotation:
         grown = []
         for finer in self._finer(split, UNIT_PARTS) if train.at_units is not None else [split]:
             if (own := windows if finer is split else self._windows(finer)) is not None:
-                at_units = grow_at_units(own[0], self.learnt, trees, seed, threads, self.units)
+                at_units = grow_at_units(own[0], self.training_prior, trees, seed, threads, self.units)
                 grown.append((own[1], at_units))
         # What some of them do not look for, as they have never seen it, is left to the trees of devices.
         faults = [set() if at_units is None else set(at_units.faults.tolist()) for _, at_units in grown]
         elsewhere = sorted(set.intersection(*faults)) if faults else []
-        expert = grow_at_devices(train, self.learnt, trees, seed, threads, self.units, elsewhere)
+        expert = grow_at_devices(train, self.training_prior, trees, seed, threads, self.units, elsewhere)
         judged: list[tuple[LabelledWindows, Float32 | None]] = []
         for held_out, at_units in grown:
             expert.at_units = at_units if elsewhere else None
@@ -289,7 +291,7 @@ class Rotation:
         torch.manual_seed(config.training.seed)
         model, _ = new_model(config, self.history, train)
         model.to(choose_device(config.training.device))
-        subsets = fit_again(model, train, config, self.epochs, self.on_epoch)
+        subsets = refit_network(model, train, config, self.epochs, self.on_epoch)
         model.cpu()
-        move_prior(model, effective_prior(subsets), self.learnt)
+        move_prior(model, effective_prior(subsets), self.training_prior)
         return model

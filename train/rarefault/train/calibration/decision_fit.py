@@ -10,8 +10,8 @@ from rarefault.runtime.inference.decision import Decision
 from rarefault.runtime.inference.grid import Float32, Float64, Int64
 from rarefault.runtime.inference.manifest import DecisionSpec, level_key
 from rarefault.train.calibration.alarm_timing import fit_timing
-from rarefault.train.calibration.conformal import fit_levels, least_events
-from rarefault.train.calibration.held_out_windows import Validation
+from rarefault.train.calibration.conformal import fit_conformal_thresholds, least_events
+from rarefault.train.calibration.held_out_windows import HeldOutWindows
 from rarefault.train.calibration.thresholds import (
     MIN_WINDOWS,
     Objective,
@@ -44,7 +44,7 @@ def fit_decision(
     training_prior: tuple[float, ...],
     true_prior: tuple[float, ...],
     config: DecisionConfig,
-    validation: Validation | None = None,
+    validation: HeldOutWindows | None = None,
 ) -> DecisionFit:
     """Fit temperature, then which classes are plausible, then thresholds; for the delays see ``alarm_timing``.
 
@@ -68,13 +68,14 @@ def fit_decision(
     posterior, notes = Decision(spec).posterior(log_prob), list[str]()
     if config.coverage and validation is not None:
         event = event_of(validation.device, validation.fresh, validation.label)
-        levels, events = fit_levels(posterior, label, event, config.coverage)
+        levels, events = fit_conformal_thresholds(posterior, label, event, config.coverage)
         spec = msgspec.structs.replace(
             spec,
             coverage=config.coverage,
             plausible=tuple(levels.tolist()),
             levels={
-                level_key(other): tuple(fit_levels(posterior, label, event, other)[0].tolist()) for other in COVERAGES
+                level_key(other): tuple(fit_conformal_thresholds(posterior, label, event, other)[0].tolist())
+                for other in COVERAGES
             },
         )
         least = least_events(config.coverage)
@@ -108,13 +109,13 @@ def fit_decision(
 
 
 def _timed(
-    spec: DecisionSpec, posterior: Float64, config: DecisionConfig, validation: Validation | None
+    spec: DecisionSpec, posterior: Float64, config: DecisionConfig, validation: HeldOutWindows | None
 ) -> DecisionSpec:
     return spec if validation is None else fit_timing(spec, posterior, config, validation)
 
 
 def _of_alarms(
-    posterior: Float64, label: Int64, spec: DecisionSpec, config: DecisionConfig, validation: Validation
+    posterior: Float64, label: Int64, spec: DecisionSpec, config: DecisionConfig, validation: HeldOutWindows
 ) -> Objective | None:
     """What to make large where alarms are counted; None where it would need events and there are none."""
     trial, known = validation.trial(spec, posterior), label >= 0

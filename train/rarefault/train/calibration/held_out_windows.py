@@ -14,7 +14,7 @@ from rarefault.train.history import History
 
 
 @dataclass(frozen=True)
-class Validation:
+class HeldOutWindows:
     """Held-out windows as what alarms need to know of them.
 
     Attributes:
@@ -34,14 +34,14 @@ class Validation:
     span_ms: int
 
     @classmethod
-    def of(cls, history: History, cut: LabelledWindows, grid: GridSpec, window: WindowSpec) -> "Validation":
+    def of(cls, history: History, cut: LabelledWindows, grid: GridSpec, window: WindowSpec) -> "HeldOutWindows":
         """Windows cut from a history."""
         windows = cut.windows
         end_ms, device = grid.end_ms(windows.end_index), windows.device.astype(np.int64)
         return cls(history, device, end_ms, windows.fresh, cut.label, grid, window.stride * grid.period_ms)
 
     @classmethod
-    def joined(cls, parts: Sequence["Validation"]) -> tuple["Validation", Int64]:
+    def joined(cls, parts: Sequence["HeldOutWindows"]) -> tuple["HeldOutWindows", Int64]:
         """Windows of several parts as one, and the place of each among them one after the other, [W]."""
         device, end_ms, fresh, label = (
             np.concatenate([getattr(part, name) for part in parts]) for name in ("device", "end_ms", "fresh", "label")

@@ -15,28 +15,26 @@ FEW_WINDOWS = 100
 USUAL_SHARE = 0.875
 
 
-def fit_shares(
+def fit_pool_weights(
     network: Float32, trees: Float32, label: Int64, shift: Float64, counts: Int64, at_units: Sequence[int] = ()
 ) -> Float64:
     """The trees' share in what is said of each class, [K].
 
-    It is that of :func:`fit_share`, but 1 for faults with few training windows: a network hardly learns those, trees
-    do. On days of plant 31 the area under the precision-recall curve of fault 4 (8 to 41 training windows) was 0.37
-    with one share for all classes and 0.50 so; the trees alone have 0.50. And it is 1 for faults that are looked for at
-    each unit, which the network has no part in: F1 of fault 1 was 0.94 with one share for all, and 0.96 so.
+    It is that of :func:`fit_pool_weight`, but 1 for faults with few training windows: a network hardly learns those,
+    trees do. And it is 1 for faults that are looked for at each unit: the network has no part in those.
 
     Args:
-        network, trees, label, shift: see :func:`fit_share`.
+        network, trees, label, shift: see :func:`fit_pool_weight`.
         counts: training windows of each class, [K].
         at_units: faults that are looked for at each unit.
     """
-    share = np.full(len(counts), fit_share(network, trees, label, shift))
+    share = np.full(len(counts), fit_pool_weight(network, trees, label, shift))
     share[1:][counts[1:] < FEW_WINDOWS] = 1.0
     share[list(at_units)] = 1.0
     return share
 
 
-def fit_share(network: Float32, trees: Float32, label: Int64, shift: Float64) -> float:
+def fit_pool_weight(network: Float32, trees: Float32, label: Int64, shift: Float64) -> float:
     """The trees' share of the pooled verdict: half-way from the usual one to what the validation windows ask for.
 
     What they ask for makes their labels likeliest. Both parts get a factor of their own; their sum is a temperature,

@@ -129,12 +129,12 @@ def _history(args: argparse.Namespace, own: "TrainConfig | None", console: "Cons
         config, base = load_train_config(args.data), args.data.parent
     elif own is not None:
         from rarefault.train.runs.run_directory import RunDirectory
-        from rarefault.train.runs.sources import load_material
+        from rarefault.train.runs.sources import load_sources
 
-        material = load_material(RunDirectory(args.model), strict=args.strict)
-        for note in material.notes:
+        sources = load_sources(RunDirectory(args.model), strict=args.strict)
+        for note in sources.notes:
             console.print(f"note: {note}", style="yellow", soft_wrap=True)
-        return material.history if args.part == "all" else material.split.select(material.history, args.part)
+        return sources.history if args.part == "all" else sources.split.select(sources.history, args.part)
     else:
         raise UsageError(f"{args.model} is a model file: say with --data on which history to evaluate it")
     history = read_history(config.data, base, strict=args.strict)

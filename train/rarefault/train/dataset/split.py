@@ -27,7 +27,7 @@ from rarefault.train.history import History, label_bins
 from rarefault.train.history.parsing.frames import listed
 
 #: Share of an interval's bins, drawn by the seed, that say what is in it when it is dealt; all of them for seed 0.
-TOLD = 0.5
+SUBSAMPLE = 0.5
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
@@ -259,7 +259,7 @@ def _deal(history: History, intervals: list[tuple[int, int, int]], folds: int, s
     if seed:
         # The splitter deals the most mixed intervals first; its seed orders those alone that are equally mixed, of
         # which there may be none (26 weeks of plant 31: the same folds for every seed). So each is told by a part.
-        told = np.random.default_rng(seed).random(len(label)) < TOLD
+        told = np.random.default_rng(seed).random(len(label)) < SUBSAMPLE
         told |= np.diff(group, prepend=-1) > 0
         label, group = label[told], group[told]
     # Groups hold the classes unevenly, and some classes have fewer bins than folds: what scikit-learn would warn of is

@@ -16,9 +16,9 @@ from rarefault.train.history.data import NO_UNIT
 from rarefault.train.history.labels import active_bins, precedence
 
 #: No units: [0, 0].
-NONE: Int64 = np.empty((0, 0), np.int64)
+NO_UNITS: Int64 = np.empty((0, 0), np.int64)
 #: Of a fault that is looked for at each unit, the log names the unit of so many of the events at least.
-MOST = 0.9
+NAMED_SHARE = 0.9
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def label_units(
     if not len(units) or history.overlap != "rarest":
         return None
     place = _places(history, units)
-    faults = [c for c, share in named_shares(history, units).items() if share >= MOST]
+    faults = [c for c, share in named_shares(history, units).items() if share >= NAMED_SHARE]
     if not faults:
         return None
 
@@ -80,11 +80,11 @@ def unit_notes(history: History, labels: UnitLabels | None, units: Int64) -> lis
         return []
     names = ", ".join(history.classes[c] for c in labels.faults)
     notes = [f"looked for at each of {len(units)} units, as the log names the unit of their events: {names}"]
-    few = {c: share for c, share in named_shares(history, units).items() if 0 < share < MOST}
+    few = {c: share for c, share in named_shares(history, units).items() if 0 < share < NAMED_SHARE}
     if few:
         listed = ", ".join(f"{history.classes[c]} ({share:.0%})" for c, share in few.items())
         notes.append(
-            f"the log names the unit of too few events to look for a fault there ({MOST:.0%} wanted): {listed}"
+            f"the log names the unit of too few events to look for a fault there ({NAMED_SHARE:.0%} wanted): {listed}"
         )
     return notes
 

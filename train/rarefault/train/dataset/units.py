@@ -14,7 +14,7 @@ import numpy as np
 
 from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.inference.grid import Float32, Int64
-from rarefault.train.dataset.unit_labels import NONE
+from rarefault.train.dataset.unit_labels import NO_UNITS
 from rarefault.train.history import DataConfig, Phm2015Config
 
 
@@ -38,7 +38,7 @@ def channels_of_units(prefixes: tuple[str, ...] | None, data: DataConfig, channe
         if not names:
             raise HistoryError(f"trees.units: no channel begins with {prefix!r}; there are {', '.join(channels[:10])}")
     if len(found) < 2:
-        return NONE
+        return NO_UNITS
     shared = [name for name in found[0] if all(name in names for names in found)]
     if not shared:
         raise HistoryError(f"trees.units: no channel is named alike after {', '.join(map(repr, prefixes))}")

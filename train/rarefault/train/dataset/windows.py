@@ -8,9 +8,9 @@ from torch import Tensor
 
 from rarefault.runtime.inference.grid import Bool, Float32, Grid, Int64
 from rarefault.runtime.inference.manifest import GridSpec, WindowSpec
-from rarefault.runtime.inference.window_buffer import Streams, Windows
+from rarefault.runtime.inference.window_buffer import WindowBuffer, Windows
 from rarefault.train.dataset.label_runs import event_of
-from rarefault.train.dataset.unit_labels import NONE, UnitLabels, label_units
+from rarefault.train.dataset.unit_labels import NO_UNITS, UnitLabels, label_units
 from rarefault.train.history import History, label_bins
 
 
@@ -74,7 +74,7 @@ class LabelledWindows:
         return [(int(a), int(b)) for a, b in zip(starts, ends, strict=True)]
 
 
-def cut_windows(history: History, grid: GridSpec, window: WindowSpec, units: Int64 = NONE) -> LabelledWindows:
+def cut_windows(history: History, grid: GridSpec, window: WindowSpec, units: Int64 = NO_UNITS) -> LabelledWindows:
     """Push a history through grid and streams and label the windows.
 
     Args:
@@ -83,7 +83,7 @@ def cut_windows(history: History, grid: GridSpec, window: WindowSpec, units: Int
         units: channels of each unit, [U, M]; with them, the windows know of the faults at each.
     """
     bins = Grid(grid, len(history.channels), history.counter_mask).push(history.device, history.time_ms, history.values)
-    streams = Streams(window, len(history.channels))
+    streams = WindowBuffer(window, len(history.channels))
     for slot, name in enumerate(history.devices):
         streams.introduce(slot, name)
     windows = streams.push(bins)

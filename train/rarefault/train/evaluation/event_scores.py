@@ -9,7 +9,7 @@ from rarefault.runtime.inference.manifest import GridSpec
 from rarefault.train.evaluation.affiliation import affiliation_of_fault
 from rarefault.train.evaluation.alarms import AlarmJudge, States
 from rarefault.train.evaluation.metrics import EventScore, Scores
-from rarefault.train.evaluation.phm2015_score import Intervals, runs, score_challenge
+from rarefault.train.evaluation.phm2015_score import Intervals, runs, score_phm2015
 from rarefault.train.history import History, labelled_ends
 
 
@@ -94,8 +94,8 @@ def score_events(
         affiliation=near,
         affiliation_precision=_mean([score.precision for score in near.values()]),
         affiliation_recall=_mean([score.recall for score in near.values()]),
-        phm2015=score_challenge(runs(stretch, end_ms, verdict, len(classes)), truth, grid.period_ms, classes),
-        phm2015_of_labels=score_challenge(runs(stretch, end_ms, label, len(classes)), truth, grid.period_ms, classes),
+        phm2015=score_phm2015(runs(stretch, end_ms, verdict, len(classes)), truth, grid.period_ms, classes),
+        phm2015_of_labels=score_phm2015(runs(stretch, end_ms, label, len(classes)), truth, grid.period_ms, classes),
         events=found,
     )
 

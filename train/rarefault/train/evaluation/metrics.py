@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score, confusion_matrix, precision
 from rarefault.runtime.inference.grid import Bool, Float64, Int64
 from rarefault.train.evaluation.affiliation import Affiliation
 from rarefault.train.evaluation.coverage import Coverage
-from rarefault.train.evaluation.phm2015_score import ChallengeScore
+from rarefault.train.evaluation.phm2015_score import Phm2015Score
 
 #: Bins of the calibration error.
 CALIBRATION_BINS = 15
@@ -103,9 +103,9 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True):
     affiliation_precision: float | None = None
     affiliation_recall: float | None = None
     """Means over the faults that have one."""
-    phm2015: ChallengeScore | None = None
+    phm2015: Phm2015Score | None = None
     """Of the verdicts against the fault log; see :mod:`rarefault.train.evaluation.phm2015_score`."""
-    phm2015_of_labels: ChallengeScore | None = None
+    phm2015_of_labels: Phm2015Score | None = None
     """What verdicts without any error would get, one fault at a time as they are."""
     events: list[EventScore] = []
 

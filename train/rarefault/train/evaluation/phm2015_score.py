@@ -24,7 +24,7 @@ TOLERANCE_SAMPLES = 4
 _NAMES, _SCORED = re.compile(r"fault_[1-6]"), re.compile(r"fault_[1-5]")
 
 
-class ChallengeScore(msgspec.Struct, frozen=True, kw_only=True):
+class Phm2015Score(msgspec.Struct, frozen=True, kw_only=True):
     """Counts and both scores, summed over devices."""
 
     tp: int
@@ -75,9 +75,7 @@ def runs(stretch: Int64, end_ms: Int64, value: Int64, n_classes: int) -> Interva
     return Intervals(stretch[first], value[first], end_ms[first], end_ms[last])
 
 
-def score_challenge(
-    predicted: Intervals, events: Intervals, period_ms: int, classes: tuple[str, ...]
-) -> ChallengeScore:
+def score_phm2015(predicted: Intervals, events: Intervals, period_ms: int, classes: tuple[str, ...]) -> Phm2015Score:
     """Match runs to events and count."""
     faults, divisor = scored_faults(classes)
     predicted, events = predicted.of_faults(faults), events.of_faults(faults)
@@ -98,7 +96,7 @@ def score_challenge(
                 free_e.remove(j)
                 tp, ms = tp + int(same[i, j]), ms + int(not same[i, j])
     fp, fn = len(predicted.fault) - tp - ms, len(events.fault) - tp - ms
-    return ChallengeScore(
+    return Phm2015Score(
         tp=tp,
         fp=fp,
         fn=fn,

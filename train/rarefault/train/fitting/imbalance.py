@@ -166,13 +166,13 @@ def smote_sequences(
 
 def one_hot(label: Int64, n_classes: int) -> Tensor:
     """Targets of plain labels, all 0 where there is none, [..., K]."""
-    wanted = torch.from_numpy(label)
-    return torch.nn.functional.one_hot(wanted.clamp(min=0), n_classes).float() * (wanted >= 0).unsqueeze(-1)
+    true_prior = torch.from_numpy(label)
+    return torch.nn.functional.one_hot(true_prior.clamp(min=0), n_classes).float() * (true_prior >= 0).unsqueeze(-1)
 
 
 @torch.no_grad()
-def move_prior(model: LRConvLSTM, learnt: tuple[float, ...], wanted: tuple[float, ...]) -> None:
+def move_prior(model: LRConvLSTM, training_prior: tuple[float, ...], true_prior: tuple[float, ...]) -> None:
     """Move the bias of a network's head, where there is one, as if it had learnt other class shares, [K] each."""
     if not model.spec.network:
         return
-    model.head.bias.add_(torch.from_numpy(np.log(np.asarray(wanted)) - np.log(np.asarray(learnt))))
+    model.head.bias.add_(torch.from_numpy(np.log(np.asarray(true_prior)) - np.log(np.asarray(training_prior))))

@@ -78,8 +78,8 @@ def fit(
     if not model.spec.network:
         return Fit([], 0, epoch_source(train, model, config).subsets)
     course = _Course(model, train, config)
-    keeper = _Keeper(resume_file, model, course.optimizer, course.schedule, digest)
-    curves, best = keeper.load() if resume else ([], _Best())
+    store = _ResumeFile(resume_file, model, course.optimizer, course.schedule, digest)
+    curves, best = store.load() if resume else ([], _Best())
     if warm and not curves:
         best = _Best(-1, validate(model, validation)[1], {k: v.detach().clone() for k, v in model.state_dict().items()})
 
@@ -102,14 +102,14 @@ def fit(
         better = score > best.score
         if better:
             best = _Best(number, score, {k: v.detach().clone() for k, v in model.state_dict().items()})
-        keeper.save(curves, best)
+        store.save(curves, best)
         if on_epoch is not None:
             on_epoch(curves[-1], better)
     model.load_state_dict(best.weights)
     return Fit(curves, best.epoch + 1, course.source.subsets)
 
 
-def fit_again(
+def refit_network(
     model: LRConvLSTM,
     windows: LabelledWindows,
     config: TrainConfig,
@@ -280,7 +280,7 @@ class _Best:
     weights: dict[str, Tensor] = field(default_factory=dict)
 
 
-class _Keeper:
+class _ResumeFile:
     """Keeps all that an interrupted training needs to go on, in one file that is always whole."""
 
     def __init__(

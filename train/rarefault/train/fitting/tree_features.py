@@ -5,7 +5,7 @@ import torch
 
 from rarefault.runtime.inference.grid import Float32, Int64
 from rarefault.runtime.inference.window_buffer import Windows
-from rarefault.train.dataset.unit_labels import NONE
+from rarefault.train.dataset.unit_labels import NO_UNITS
 from rarefault.train.dataset.units import swapped
 from rarefault.train.dataset.windows import LabelledWindows
 from rarefault.train.model.trees import Taps, extra_features, statistics, unit_features
@@ -17,7 +17,7 @@ LARGEST = np.float32(1e30)
 
 
 def features_of(
-    windows: LabelledWindows, select: Int64, units: Int64 = NONE, swap: np.random.Generator | None = None
+    windows: LabelledWindows, select: Int64, units: Int64 = NO_UNITS, swap: np.random.Generator | None = None
 ) -> Float32:
     """Statistics of the selected windows, [W, features]; with ``swap``, of copies whose units are dealt anew by it.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from rarefault.runtime.errors import RarefaultError
 from rarefault.runtime.inference.grid import Bool, Float32, Float64, Int64
 from rarefault.train.config import TrainConfig, TreesConfig
-from rarefault.train.dataset.unit_labels import NONE
+from rarefault.train.dataset.unit_labels import NO_UNITS
 from rarefault.train.dataset.windows import LabelledWindows
 from rarefault.train.fitting.imbalance import class_shares
 from rarefault.train.fitting.tree_features import CHUNK, extra_count, features_of, fill_unknown, unit_features_of
@@ -32,8 +32,12 @@ ALLOWED = 1e-6
 FEW_EVENTS = 20
 
 
-def regrow_trees(
-    trees: TreeExpert, windows: LabelledWindows, learnt: tuple[float, ...], config: TrainConfig, units: Int64 = NONE
+def refit_trees(
+    trees: TreeExpert,
+    windows: LabelledWindows,
+    training_prior: tuple[float, ...],
+    config: TrainConfig,
+    units: Int64 = NO_UNITS,
 ) -> TreeExpert:
     """Trees grown anew on more windows, with the same share.
 
@@ -43,12 +47,12 @@ def regrow_trees(
     Args:
         trees: those of the training blocks.
         windows: of the training and validation blocks together.
-        learnt: class shares that the network has learnt, [K].
+        training_prior: class shares that the network has learnt, [K].
         config: trees and training sections are used.
         units: channels of each unit, [U, M].
     """
     training = config.training
-    grown = grow_trees(windows, len(trees.base), learnt, config.trees, training.seed, training.threads, units)
+    grown = grow_trees(windows, len(trees.base), training_prior, config.trees, training.seed, training.threads, units)
     assert grown is not None  # the training blocks have two classes
     grown.share.copy_(trees.share)
     return grown
@@ -61,7 +65,7 @@ def grow_trees(
     config: TreesConfig,
     seed: int,
     threads: int = 0,
-    units: Int64 = NONE,
+    units: Int64 = NO_UNITS,
 ) -> TreeExpert | None:
     """Trees on the statistics of the labelled windows; None where there are not two classes.
 

@@ -148,7 +148,7 @@ class LRConvLSTM(nn.Module):
             log_prob, state = self._outer(self.encode(bins_BRC, stride), carried)
         else:
             windows = (bins_BRC.shape[1] - self.window_length) // stride + 1
-            log_prob, state = self._nothing_said(len(bins_BRC), windows), carried
+            log_prob, state = self._no_prediction(len(bins_BRC), windows), carried
         if self.trees is not None:
             window_BTLC = bins_BRC.unfold(1, self.window_length, stride).transpose(2, 3)
             trees = self.trees(window_BTLC.flatten(0, 1)).unflatten(0, window_BTLC.shape[:2])
@@ -163,7 +163,7 @@ class LRConvLSTM(nn.Module):
         log_prob, state = self(window_NLC, 1, state_NS)
         return StepOutput(log_prob.squeeze(1), state)
 
-    def _nothing_said(self, sequences: int, windows: int) -> Tensor:
+    def _no_prediction(self, sequences: int, windows: int) -> Tensor:
         """Every class as likely as any other, [B, T, K]: the trees have all of the say."""
         return self.center.new_full((sequences, windows, self.n_classes), -math.log(self.n_classes))
 

@@ -35,7 +35,7 @@ UNSEEN = -20.0
 #: Least probability of a fault that no tree speaks for.
 LEAST = 1e-9
 #: Added to the probabilities by extremely randomised trees: of a class that none of them speaks for, nothing is known.
-DOUBT = 1e-3
+SMOOTHING = 1e-3
 #: What the names of the units' and of the extremely randomised trees' arrays begin with.
 AT_UNITS, EXTRA = "at_units.", "extra."
 #: The arrays of an ensemble.
@@ -236,7 +236,7 @@ class ExtraTrees(Trees):
 
     def scores(self, features: Tensor) -> Tensor:
         """Log-probabilities of features [N, F] but for a constant, in double precision, [N, K]."""
-        return torch.log(self.value[self.leaves(features)].sum(1) + DOUBT) + self.base
+        return torch.log(self.value[self.leaves(features)].sum(1) + SMOOTHING) + self.base
 
 
 class UnitTrees(Trees):

@@ -17,7 +17,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 #: Threads unless the configuration says how many, at most. Each holds what it grows trees from, 0.4 GB on plant 31; and
 #: where a third core is the network's, two have less to do than that one.
-MOST = 2
+MOST_JOBS = 2
 #: Seconds until an interrupt is noticed, at most.
 WAIT_S = 0.2
 
@@ -32,11 +32,11 @@ class Background:
     Where the block is left by an exception, such as Ctrl-C, what waits in line is not begun and what runs is stopped.
 
     Args:
-        jobs: threads; 0: as many as the process may use cores (:func:`joblib.cpu_count`), ``MOST`` at most.
+        jobs: threads; 0: as many as the process may use cores (:func:`joblib.cpu_count`), ``MOST_JOBS`` at most.
     """
 
     def __init__(self, jobs: int) -> None:
-        self._pool = ThreadPoolExecutor(jobs or min(joblib.cpu_count(), MOST))
+        self._pool = ThreadPoolExecutor(jobs or min(joblib.cpu_count(), MOST_JOBS))
         self._lock = threading.Lock()
         self._running: set[int] = set()
 

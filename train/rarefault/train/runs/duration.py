@@ -24,7 +24,7 @@ from rarefault.train.fitting.network import Speed, choose_device, rehearse
 from rarefault.train.fitting.trees import few_events, grow_at_devices, grow_at_units
 from rarefault.train.history import History
 from rarefault.train.model.network import LRConvLSTM
-from rarefault.train.parallel.background import MOST
+from rarefault.train.parallel.background import MOST_JOBS
 
 #: Windows that trees grow on to be timed: a few and some more, as a round costs something whatever their number.
 FEW, SOME = 400, 1600
@@ -118,7 +118,7 @@ def estimate(
     once = epochs * speed.epoch_s
     n, more = int(train.labelled.sum()), int(validation.labelled.sum())
     whole, unit = _tree_costs(config, train, len(history.classes), units) if config.trees.rounds else (_none, _none)
-    jobs = config.training.jobs or min(joblib.cpu_count(), MOST)
+    jobs = config.training.jobs or min(joblib.cpu_count(), MOST_JOBS)
     others = max(0.0, os.getloadavg()[0] - 1)  # this process is one of the load
     work = {"fit": Work(once + epochs * speed.judge_s), "trees": Work(trees=whole(n) + unit(n))}
     if cross_fit:

@@ -8,23 +8,23 @@ from collections.abc import Callable
 
 from rarefault.runtime.inference.grid import Int64
 from rarefault.train.config import TrainConfig
-from rarefault.train.dataset.unit_labels import NONE
+from rarefault.train.dataset.unit_labels import NO_UNITS
 from rarefault.train.dataset.windows import LabelledWindows
 from rarefault.train.fitting.imbalance import effective_prior, move_prior
-from rarefault.train.fitting.network import choose_device, fit_again
-from rarefault.train.fitting.trees import regrow_trees
+from rarefault.train.fitting.network import choose_device, refit_network
+from rarefault.train.fitting.trees import refit_trees
 from rarefault.train.model.network import LRConvLSTM
 from rarefault.train.parallel.background import Background
 
 
-def learn_again(
+def refit(
     start: LRConvLSTM,
     held_out: LRConvLSTM,
     windows: LabelledWindows,
-    learnt: tuple[float, ...],
+    training_prior: tuple[float, ...],
     config: TrainConfig,
     epochs: int,
-    units: Int64 = NONE,
+    units: Int64 = NO_UNITS,
     on_epoch: Callable[[int], None] | None = None,
 ) -> LRConvLSTM:
     """Network and trees anew from more windows; the decision that was fitted on the held-out model fits the result.
@@ -33,7 +33,7 @@ def learn_again(
         start: the network as it was before it was trained; trained in place.
         held_out: the model that has not seen the validation blocks; its trees' share and its filter are taken over.
         windows: of the training and validation blocks together.
-        learnt: class shares that the held-out model has learnt, [K]; the result has learnt the same.
+        training_prior: class shares that the held-out model has learnt, [K]; the result has learnt the same.
         config: recipe, trees and training sections are used.
         epochs: of the network; 0 leaves it as it is.
         units: channels of each unit, [U, M].
@@ -48,12 +48,12 @@ def learn_again(
     with Background(1) as background:
         trees = None
         if held_out.trees is not None:
-            trees = background.submit(regrow_trees, held_out.trees, windows, learnt, config, units)
+            trees = background.submit(refit_trees, held_out.trees, windows, training_prior, config, units)
         if epochs:
             start.to(choose_device(config.training.device))
-            subsets = fit_again(start, windows, config, epochs, on_epoch)
+            subsets = refit_network(start, windows, config, epochs, on_epoch)
             start.cpu()
-            move_prior(start, effective_prior(subsets), learnt)
+            move_prior(start, effective_prior(subsets), training_prior)
         start.trees = None if trees is None else background.result(trees)
     start.filter = held_out.filter
     return start

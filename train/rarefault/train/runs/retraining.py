@@ -20,7 +20,7 @@ from rarefault.train.history.together import merge
 from rarefault.train.model.network import LRConvLSTM
 from rarefault.train.model.step import TorchStep
 from rarefault.train.runs.run_directory import RunDirectory
-from rarefault.train.runs.sources import Material, adapt, describe_source, load_material, ordered, restrict, without
+from rarefault.train.runs.sources import Sources, adapt, describe_source, load_sources, ordered, restrict, without
 
 #: Sections that the weights depend on.
 FIXED = ("grid", "window", "model")
@@ -42,8 +42,8 @@ class Start:
 
     run: RunDirectory
     manifest: Manifest
-    earlier: Material
-    material: Material
+    earlier: Sources
+    sources: Sources
     new: Split
 
 
@@ -102,7 +102,7 @@ def prepare(run: RunDirectory, own: History, config: TrainConfig, base: Path) ->
     """
     if not run.accepted:
         raise RarefaultError(f"{run.path} was not accepted when it was retrained: start from the run before it")
-    manifest, earlier = run.load_manifest(), load_material(run)
+    manifest, earlier = run.load_manifest(), load_sources(run)
     history = adapt(own, manifest, "the new data", str(run.path))
     known = earlier.split.mask(history, None)
     notes = list(earlier.notes)
@@ -121,10 +121,10 @@ def prepare(run: RunDirectory, own: History, config: TrainConfig, base: Path) ->
     source = describe_source(absolute(config.data, base), history, new.blocks)
     merged = merge([restrict(earlier.history, earlier.split), restrict(history, new)])
     merged = replace(merged, values=without_named(merged.values, config.data.missing))
-    material = Material(
+    sources = Sources(
         merged, ordered([*earlier.split.blocks, *new.blocks], new.notes), (*earlier.sources, source), tuple(notes)
     )
-    return Start(run, manifest, earlier, material, new)
+    return Start(run, manifest, earlier, sources, new)
 
 
 def compare(start: Start, manifest: Manifest, model: LRConvLSTM, limits: TrainingConfig) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def compare(start: Start, manifest: Manifest, model: LRConvLSTM, limits: Trainin
     """
     before = start.run.load_model(held_out=True)
     pairs = {"before": (start.manifest, TorchStep(before)), "after": (manifest, TorchStep(model))}
-    history = start.material.history
+    history = start.sources.history
 
     def scores(part: History) -> dict[str, Any]:
         found = {}

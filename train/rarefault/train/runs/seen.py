@@ -50,7 +50,7 @@ def seen_by_run(run: RunDirectory, history: History, *, held_out: bool = False) 
     )
 
 
-def learnt_span(split: Split) -> dict[str, str]:
+def trained_span(split: Split) -> dict[str, str]:
     """First and last time of what is learnt from, as a manifest keeps it."""
     learnt = [block for block in split.blocks if block.part != "test"]
     return {

@@ -21,7 +21,7 @@ from rarefault.train.runs.run_directory import RunDirectory
 
 
 @dataclass(frozen=True)
-class Material:
+class Sources:
     """A history and who learns from which of its blocks.
 
     Attributes:
@@ -54,7 +54,7 @@ def describe_source(data: DataConfig, history: History, blocks: Sequence[Block])
     }
 
 
-def load_material(run: RunDirectory, *, strict: bool = False) -> Material:
+def load_sources(run: RunDirectory, *, strict: bool = False) -> Sources:
     """Read again what a finished run has learnt from, and deal it to the parts as then.
 
     Args:
@@ -101,7 +101,7 @@ def load_material(run: RunDirectory, *, strict: bool = False) -> Material:
         histories.append(restrict(history, Split(tuple(mine), ())) if len(sources) > 1 else history)
         blocks += mine
         source |= {"fingerprint": history.fingerprint, "samples": int(there.sum())}
-    return Material(merge(histories), ordered(blocks), tuple(sources), tuple(notes))
+    return Sources(merge(histories), ordered(blocks), tuple(sources), tuple(notes))
 
 
 def adapt(history: History, manifest: Manifest, what: str, model: str) -> History:

@@ -39,11 +39,11 @@ from rarefault.train.model.network import LRConvLSTM
 from rarefault.train.model.step import TorchStep
 from rarefault.train.report import write_report
 from rarefault.train.runs.duration import Estimate, estimate
-from rarefault.train.runs.refit import learn_again
+from rarefault.train.runs.refit import refit
 from rarefault.train.runs.retraining import compare, prepare
 from rarefault.train.runs.run_directory import RunDirectory, reference_outputs
-from rarefault.train.runs.seen import learnt_span
-from rarefault.train.runs.sources import Material, describe_source
+from rarefault.train.runs.seen import trained_span
+from rarefault.train.runs.sources import Sources, describe_source
 
 
 @dataclass(frozen=True)
@@ -123,9 +123,9 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
     own = read_history(config.data, base, strict=strict)
     grave, notes = in_order(own.notes)
     before = prepare(start, own, config, base) if start else None
-    material = before.material if before else _material(own, config)
-    history, split = material.history, material.split
-    notes += material.notes
+    sources = before.sources if before else _sources(own, config)
+    history, split = sources.history, sources.split
+    notes += sources.notes
     units = channels_of_units(config.trees.units, config.data, history.channels)
     if before and config.trees.units is None and (earlier_trees := before.run.load_model().trees) is not None:
         units = earlier_trees.units.numpy()  # of the same channels, whatever the format of the new data
@@ -187,12 +187,12 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
     tell.left(expected.left(seconds, epochs_share))
 
     k = len(history.classes)
-    learnt, true = effective_prior(fitted.subsets), class_shares(parts["train"].label, k)
+    training_prior, true = effective_prior(fitted.subsets), class_shares(parts["train"].label, k)
     trees = None
     if config.trees.rounds:
         tell.stage("growing the trees")
         training = config.training
-        trees = grow_trees(parts["train"], k, learnt, config.trees, training.seed, training.threads, units)
+        trees = grow_trees(parts["train"], k, training_prior, config.trees, training.seed, training.threads, units)
         done("trees")
         tell.left(expected.left(seconds, epochs_share))
     if trees is None and not model.spec.network:
@@ -206,7 +206,7 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
             history,
             split,
             config,
-            learnt,
+            training_prior,
             fitted.best_epoch,
             units,
             lambda number, of: tell.stage(f"learning without some of the blocks ({number} of {of})"),
@@ -218,12 +218,12 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
         tell.left(expected.left(seconds, epochs_share))
     held = HeldOut.joined(judged or [HeldOut.of(model, trees, parts["validation"], history, config)])
     if trees is not None:
-        held.fit_shares(model, trees, learnt, true, parts["train"].counts(k))
-    held.fit_filter(model, learnt, true, wanted=config.decision.filter)
+        held.fit_pool_weights(model, trees, training_prior, true, parts["train"].counts(k))
+    held.fit_filter(model, training_prior, true, wanted=config.decision.filter)
 
     tell.stage("fitting the decision on the windows that were held out")
     decision = fit_decision(
-        held.log_prob(model), held.windows.label, history.classes, learnt, true, config.decision, held.windows
+        held.log_prob(model), held.windows.label, history.classes, training_prior, true, config.decision, held.windows
     )
     for note in decision.notes:
         tell.note(note)
@@ -256,7 +256,7 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
         both = cut_windows(split.select(history, "train", "validation"), config.grid, config.window, units)
         epochs = fitted.best_epoch
         held_out = model
-        model = learn_again(initial, held_out, both, learnt, config, epochs, units, lambda n: tell.again(n, epochs))
+        model = refit(initial, held_out, both, training_prior, config, epochs, units, lambda n: tell.again(n, epochs))
         step = TorchStep(model)
         done("learn again")
     evaluations["test"] = evaluate(split.select(history, "test"), manifest, step, manifest.name, explained=True)
@@ -275,7 +275,7 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
             "rarefault": __version__,
             "digest": digest,
             "data": own.fingerprint,
-            "learnt": learnt_span(split),
+            "learnt": trained_span(split),
             "seed": config.training.seed,
             **({"from": {"name": before.manifest.name, "digest": origin}} if before else {}),
             "test": {
@@ -290,7 +290,7 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
     run.save_manifest(manifest)
     run.save_reference(reference_outputs(model, parts["test"]))
     run.save_json(run.data, _describe(history, own.fingerprint))
-    run.save_json(run.split, _describe_split(material))
+    run.save_json(run.split, _describe_split(sources))
     run.save_json(run.curves, msgspec.to_builtins(fitted.curves))
     run.save_json(run.metrics, metrics)
     write_report(run, evaluations["test"], curve)
@@ -375,14 +375,14 @@ def _pooling(model: LRConvLSTM, classes: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def _material(own: History, config: TrainConfig) -> Material:
+def _sources(own: History, config: TrainConfig) -> Sources:
     split = split_history(own, config.split, config.grid)
-    return Material(own, split, (describe_source(config.data, own, split.blocks),))
+    return Sources(own, split, (describe_source(config.data, own, split.blocks),))
 
 
-def _describe_split(material: Material) -> dict[str, Any]:
-    *earlier, own = material.sources
-    kept = {"blocks": own["blocks"], "samples": own["samples"], "notes": list(material.split.notes)}
+def _describe_split(sources: Sources) -> dict[str, Any]:
+    *earlier, own = sources.sources
+    kept = {"blocks": own["blocks"], "samples": own["samples"], "notes": list(sources.split.notes)}
     return {**kept, "earlier": earlier} if earlier else kept
 
 

@@ -1,4 +1,4 @@
-"""Link: the session with the broker, across connections.
+"""The session with the broker, across connections.
 
 Keeps one connection at a time and makes a new one with growing, jittered delays when it is lost. Telemetry is
 acknowledged only when the caller says so; the broker keeps what is not. Everything happens in :meth:`Link.poll`, in the
@@ -45,7 +45,7 @@ PERMANENT = {
 }
 
 
-class Link:
+class BrokerSession:
     """The session with the broker.
 
     Args:
@@ -54,7 +54,7 @@ class Link:
         source: the configuration file, which the paths of certificates are relative to.
 
     Attributes:
-        session: what the broker keeps, once it has granted the subscription; None before.
+        kept: the session that the broker keeps, once it has granted the subscription; None before.
         sessions_lost: how often it did not have the session that there was.
         lost: what that means and what to do, for ``LOST_S`` after it was found; empty else.
         connections: number of connections that the broker has accepted so far.
@@ -69,7 +69,7 @@ class Link:
         self._source = source
         self._password = password
         self._status_topic = self._health_topic = ""
-        self.session: Session | None = None
+        self.kept: Session | None = None
         self.sessions_lost = 0
         self._lost, self._lost_at = "", -LOST_S
         self._before: Session | None = None  # what the broker should have
@@ -354,7 +354,7 @@ class Link:
     def _remember(self, stale: tuple[str, ...]) -> None:
         """What the broker keeps, as far as it has confirmed it."""
         filters = tuple(filter_ for filter_, _ in self._filters)
-        self.session = self._before = Session(self._config.broker.url, self._identity.client_id, filters + stale)
+        self.kept = self._before = Session(self._config.broker.url, self._identity.client_id, filters + stale)
 
     def _unsubscribe(self, connection: Connection) -> None:
         """Leave what the session is subscribed to by an earlier configuration: it would bring telemetry twice.

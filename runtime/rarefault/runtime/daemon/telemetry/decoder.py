@@ -16,7 +16,7 @@ from rarefault.runtime.daemon.config import LimitsConfig, TelemetryConfig
 from rarefault.runtime.daemon.telemetry.origins import Origins
 from rarefault.runtime.daemon.telemetry.rate_limit import Rates
 from rarefault.runtime.daemon.telemetry.rejections import Reason, RejectionError, Rejections, quote
-from rarefault.runtime.daemon.telemetry.sample_buffer import Rows
+from rarefault.runtime.daemon.telemetry.sample_buffer import SampleBuffer
 from rarefault.runtime.daemon.topics import Template, topic_level_problem
 from rarefault.runtime.errors import ConfigError
 from rarefault.runtime.times import format_ms, parse_time_ms
@@ -33,7 +33,7 @@ MANY = 1000
 Columns = dict[str, "int | Columns"]
 
 
-class Codec:
+class TelemetryDecoder:
     """Reads telemetry messages.
 
     Args:
@@ -91,7 +91,7 @@ class Codec:
         topic: str,
         payload: bytes,
         arrived_ms: int,
-        rows: Rows,
+        rows: SampleBuffer,
         *,
         retained: bool = False,
         sender: str | None = None,
@@ -148,7 +148,15 @@ class Codec:
         return found
 
     def _take(
-        self, topic: str, device: str, sample: Any, arrived_ms: int, rows: Rows, *, retained: bool, sender: str | None
+        self,
+        topic: str,
+        device: str,
+        sample: Any,
+        arrived_ms: int,
+        rows: SampleBuffer,
+        *,
+        retained: bool,
+        sender: str | None,
     ) -> None:
         """Append one sample, or raise RejectionError."""
         config = self._config

@@ -41,7 +41,7 @@ class Reason(StrEnum):
 
 
 #: What to do about it.
-MEND = {
+REMEDY = {
     Reason.NOT_UTF8: "send JSON in UTF-8",
     Reason.NOT_JSON: "send one JSON object, or an array of them",
     Reason.TOO_LARGE: "send smaller messages, or raise telemetry.max_payload_bytes, max_batch or max_values",
@@ -117,7 +117,7 @@ class Rejections:
             quote(topic),
             reason,
             error.detail,
-            MEND[reason],
+            REMEDY[reason],
         )
 
     def take_aside(self) -> list[SetAside]:

@@ -18,9 +18,9 @@ from rarefault.runtime.daemon.config import DaemonConfig, LimitsConfig, load_con
 from rarefault.runtime.daemon.mqtt.connection import Connection, Identity
 from rarefault.runtime.daemon.mqtt.inbox import Inbox
 from rarefault.runtime.daemon.mqtt.tls import tls_context
-from rarefault.runtime.daemon.telemetry.decoder import Codec, column_tree
+from rarefault.runtime.daemon.telemetry.decoder import TelemetryDecoder, column_tree
 from rarefault.runtime.daemon.telemetry.rejections import MAX_KEPT, MAX_KEPT_TEXT, Rejections
-from rarefault.runtime.daemon.telemetry.sample_buffer import Rows
+from rarefault.runtime.daemon.telemetry.sample_buffer import SampleBuffer
 from rarefault.runtime.errors import BrokerError, ConfigError, JournalError
 from rarefault.runtime.journal.reader import JournalReader, reason_of
 from rarefault.runtime.journal.records import SetAside
@@ -113,8 +113,8 @@ def _late(config: DaemonConfig, source: Path, reader: JournalReader, aside: list
         return len(names) - 1
 
     columns = column_tree(reader.channels, telemetry.fields, str(source))
-    codec = Codec(telemetry, columns, slot, limits, Rejections())
-    rows = Rows(telemetry.max_batch, len(reader.channels))
+    codec = TelemetryDecoder(telemetry, columns, slot, limits, Rejections())
+    rows = SampleBuffer(telemetry.max_batch, len(reader.channels))
     late = 0
     for message in aside:
         codec.decode(message.topic, message.payload, message.received_ms, rows)

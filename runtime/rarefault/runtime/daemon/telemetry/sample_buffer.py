@@ -9,7 +9,7 @@ import numpy as np
 from rarefault.runtime.inference.grid import Float64, Int32, Int64
 
 
-class Rows:
+class SampleBuffer:
     """Samples in their order of arrival.
 
     Args:

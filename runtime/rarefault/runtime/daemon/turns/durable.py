@@ -11,7 +11,7 @@ import numpy as np
 from rarefault.runtime.daemon.config import JournalConfig
 from rarefault.runtime.daemon.mqtt.names import Names, Session
 from rarefault.runtime.daemon.publishing.outbox import MemoryOutbox
-from rarefault.runtime.daemon.turns.memory import Keeper, Put, Work, take_over
+from rarefault.runtime.daemon.turns.memory import Put, TurnStore, Work, take_over
 from rarefault.runtime.errors import DamagedJournalError, JournalError
 from rarefault.runtime.inference.decision import STATE_FOREIGN
 from rarefault.runtime.inference.grid import Float64, Int64
@@ -71,7 +71,7 @@ class DurableOutbox(MemoryOutbox):
         self._done.append(key)
 
 
-class DurableKeeper(Keeper):
+class JournalledTurnStore(TurnStore):
     """Keeps every turn in a journal.
 
     Args:
@@ -335,7 +335,7 @@ class DurableKeeper(Keeper):
         pipeline = self.pipeline
         before = pipeline.decision.said(len(pipeline.devices)).tolist()
         said = {d: pipeline.state_name(s) for d, s in zip(pipeline.devices, before, strict=True) if s != STATE_FOREIGN}
-        take_over(pipeline, said | self.journal.last_said())
+        take_over(pipeline, said | self.journal.last_published())
         for device, end_ms in salvaged.judged_ms.items():
             slot = pipeline.slots.get(device)
             if slot is None:
@@ -361,7 +361,7 @@ class DurableKeeper(Keeper):
                 pipeline = self._new_pipeline()
         elif snapshot is not None:
             log.info("the journal's snapshot is of model %s; bringing this model up to date", snapshot[1])
-            after, said = self.journal.recent(WARM_UP), self.journal.last_said()
+            after, said = self.journal.recent(WARM_UP), self.journal.last_published()
         self.pipeline = pipeline
         samples = self._replay(pipeline, self.journal.batches(after))
         if said is not None:

@@ -9,7 +9,7 @@ import numpy as np
 from rarefault.runtime.daemon.config import JournalConfig
 from rarefault.runtime.daemon.mqtt.names import Names, Session
 from rarefault.runtime.daemon.publishing.outbox import MemoryOutbox, Outbox
-from rarefault.runtime.daemon.telemetry.sample_buffer import Rows
+from rarefault.runtime.daemon.telemetry.sample_buffer import SampleBuffer
 from rarefault.runtime.inference.decision import STATE_FOREIGN, STATE_NO_DATA, AlarmChange
 from rarefault.runtime.inference.grid import Int64
 from rarefault.runtime.inference.manifest import NO_DATA, UNKNOWN
@@ -34,7 +34,7 @@ class Work:
         cleared: topics of their alarms, which the broker is to keep no longer.
     """
 
-    rows: Rows
+    rows: SampleBuffer
     rejected: list[SetAside] = field(default_factory=list)
     feedback: list[Feedback] = field(default_factory=list)
     origins: dict[str, str] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class Work:
 Put = Callable[[Verdicts | None, list[AlarmChange]], list[AlarmRecord]]
 
 
-class Keeper:
+class TurnStore:
     """Keeps everything in memory, as long as the process lives.
 
     Args:

@@ -9,7 +9,7 @@ from rarefault.train.history.data import Float64, History
 #: A code that nobody knows stands at least so often, and is so many times larger than all other values.
 OFTEN, LARGER = 3, 10
 #: Channels and codes that a sentence names.
-MOST = 5
+MOST_CODES = 5
 
 _LIMITS = {float(n) for bits in (16, 32, 64) for n in (2 ** (bits - 1) - 1, -(2 ** (bits - 1)), 2**bits - 1)}
 _KNOWN = frozenset(_LIMITS | {-999.25, 1e20, -1e20, 1e30, -1e30, float(np.finfo(np.float32).max)})
@@ -26,14 +26,16 @@ def code_finding(history: History) -> str | None:
         return None
     codes = sorted(found, key=lambda code: -sum(count for _, count in found[code]))
     places = []
-    for code in codes[:MOST]:
-        shown = ", ".join(f"{name} ({count} time{'s' if count > 1 else ''})" for name, count in found[code][:MOST])
-        more = f" and {len(found[code]) - MOST} more channels" if len(found[code]) > MOST else ""
+    for code in codes[:MOST_CODES]:
+        shown = ", ".join(
+            f"{name} ({count} time{'s' if count > 1 else ''})" for name, count in found[code][:MOST_CODES]
+        )
+        more = f" and {len(found[code]) - MOST_CODES} more channels" if len(found[code]) > MOST_CODES else ""
         places.append(f"{_text(code)} in {shown}{more}")
-    more = f"; and {len(codes) - MOST} more such values" if len(codes) > MOST else ""
+    more = f"; and {len(codes) - MOST_CODES} more such values" if len(codes) > MOST_CODES else ""
     return (
         f"values like codes for 'no value', far outside of all others of their channel: {'; '.join(places)}{more}; if "
-        f"that is what they are, set data.missing = [{', '.join(map(_text, codes[:MOST]))}]"
+        f"that is what they are, set data.missing = [{', '.join(map(_text, codes[:MOST_CODES]))}]"
     )
 
 
