@@ -88,14 +88,14 @@ def digests(folder: Path) -> dict[str, str]:
         # A retraining that is not accepted ends with 1 and leaves a run all the same.
         rarefault("train", config, "--out", run, *start, *sets, allowed=(0, 1) if again else (0,))
         metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-        found[f"{name} metrics"] = digest_of(metrics)
+        found[f"{name} metrics"] = digest_of(metrics, folder)
         if again:
             continue
         rarefault("export", run, "-o", model)
         found[f"{name} export"] = digest_of_file(model)
         result = folder / f"{name}.json"
         rarefault("evaluate", model, "--data", config, "--part", "all", "--json", result)
-        found[f"{name} evaluation"] = digest_of(json.loads(result.read_text(encoding="utf-8")))
+        found[f"{name} evaluation"] = digest_of(json.loads(result.read_text(encoding="utf-8")), folder)
     small = folder / "int8.onnx"
     limits = ("--max-changed", 1, "--max-f1-loss", 1, "--max-alarms-changed", 1)
     rarefault("export", folder / "plain", "-o", small, "--int8", *limits)
@@ -111,9 +111,10 @@ def rarefault(*words: object, allowed: tuple[int, ...] = (0,)) -> None:
         raise SystemExit(f"{' '.join(command)} failed ({result.returncode}):\n{result.stdout}\n{result.stderr}")
 
 
-def digest_of(value: Any) -> str:
-    """Digest of a JSON value without what differs from run to run."""
-    return hashlib.sha256(json.dumps(lasting(value), sort_keys=True).encode()).hexdigest()
+def digest_of(value: Any, folder: Path) -> str:
+    """Digest of a JSON value without what differs from run to run, the folder's own name among it."""
+    text = json.dumps(lasting(value), sort_keys=True).replace(str(folder.resolve()), "")
+    return hashlib.sha256(text.replace(str(folder), "").encode()).hexdigest()
 
 
 def lasting(value: Any) -> Any:

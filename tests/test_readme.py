@@ -52,7 +52,7 @@ def test_the_payloads_are_shown_whole() -> None:
     """Both payloads are listed with all of their fields."""
     for type_ in (VerdictPayload, AlarmPayload):
         shown = ", ".join(f'"{name}"' for name in type_.__struct_fields__)
-        for form, names in {"{...}": ("probabilities", "channels"), "[...]": ("plausible", "overridden")}.items():
+        for form, names in {"{...}": ("probabilities", "channels"), "[...]": ("prediction_set", "overridden")}.items():
             for name in names:
                 shown = shown.replace(f'"{name}"', f'"{name}": {form}')
         assert shown in README

@@ -41,7 +41,7 @@ def test_the_namespace_has_no_init(portion: str) -> None:
 
 @pytest.mark.parametrize("portion", PORTIONS)
 def test_imports_point_one_way(portion: str) -> None:
-    """export -> train -> runtime, and never back."""
+    """Export -> train -> runtime, and never back."""
     allowed = PORTIONS[portion] | {portion}
     for file in modules(portion):
         for name in imported(file):

@@ -87,7 +87,9 @@ def judge(fold: Fold, prediction: Prediction) -> Judged:
     (alarms,) = test.trial(spec, posterior).count(np.asarray([spec.thresholds]))
     (of_budget,) = test.trial(budget, posterior).count(np.asarray([budget.thresholds]))
     careful = Decision(budget)
-    level = np.asarray(spec.plausible)[test.label]  # of the last class where the label is unknown; not asked there
+    level = np.asarray(spec.conformal_thresholds)[
+        test.label
+    ]  # of the last class where the label is unknown; not asked there
     row = np.arange(len(level))
     return Judged(
         label=test.label,
@@ -95,7 +97,7 @@ def judge(fold: Fold, prediction: Prediction) -> Judged:
         verdict=decision.verdict(decision.score(posterior)),
         posterior=posterior,
         event=event_of(test.device, test.fresh, test.label),
-        covered=decision.plausible(posterior)[row, test.label],
+        covered=decision.prediction_set(posterior)[row, test.label],
         levelled=level > 0,
         false_alarms=alarms.false,
         alarm_changes=alarms.changes,

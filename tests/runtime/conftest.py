@@ -46,8 +46,8 @@ MANIFEST = Manifest(
         true_prior=(0.8, 0.15, 0.05),
         thresholds=(0.6, 0.2, 0.1),
         coverage=0.9,
-        plausible=(0.9, 0.5, 0.4),
-        levels={"90": (0.9, 0.5, 0.4), "95": (0.5, 0.3, 0.2)},
+        conformal_thresholds=(0.9, 0.5, 0.4),
+        thresholds_by_coverage={"90": (0.9, 0.5, 0.4), "95": (0.5, 0.3, 0.2)},
         unknown_windows=2,
     ),
 )
@@ -292,7 +292,7 @@ def recording(model: LoadedModel) -> Recording:
 
 @pytest.fixture
 def serving(model: LoadedModel, wait_until: Callable[..., None], tmp_path: Path) -> Callable[..., Any]:
-    """Runs a service in a thread: ``with serving(url, **sections) as service``; with ``start=False``, only makes it."""
+    """Runs a service in a thread, as in ``with serving(url, **sections) as service``; ``start=False`` only makes it."""
 
     def config(url: str, sections: dict[str, dict[str, Any]]) -> DaemonConfig:
         given: dict[str, dict[str, Any]] = {

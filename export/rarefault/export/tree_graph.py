@@ -176,8 +176,11 @@ def pooled(graph: GraphBuilder, trees: TreeExpert, network: str, spoken: str) ->
 
 
 class _Found(NamedTuple):
-    """Names of what :class:`rarefault.train.model.trees.Statistics` has: the channels, then of each level the unit's
-    own channels and the differences of their pairs, where there are any."""
+    """Names of what :class:`rarefault.train.model.trees.Statistics` has.
+
+    First the channels, then of each level the unit's own channels and the differences of their pairs, where there are
+    any.
+    """
 
     channels: str
     levels: list[tuple[str, list[str]]]

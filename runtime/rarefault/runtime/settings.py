@@ -172,7 +172,7 @@ def _tags(type_: Any) -> tuple[str, list[Any]] | None:
 
 
 def _sentence(error: msgspec.ValidationError, path: str, value: Any = ...) -> str:
-    """msgspec's message, with the key's full path in front and the value that was found behind."""
+    """Msgspec's message, with the key's full path in front and the value that was found behind."""
     text, _, where = str(error).partition(" - at `$")
     inner = where.rstrip("`").lstrip(".")
     at = ".".join(part for part in (path, inner) if part).replace(".[", "[")

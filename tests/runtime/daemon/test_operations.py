@@ -343,7 +343,7 @@ def test_what_is_rejected_and_what_people_say_is_kept(
 
 
 def test_the_unit_is_what_systemd_takes(tmp_path: Path) -> None:
-    """systemd itself finds no fault with the unit file."""
+    """Systemd itself finds no fault with the unit file."""
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("there is no systemd-analyze here")

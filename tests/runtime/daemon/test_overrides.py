@@ -32,11 +32,11 @@ def test_what_is_given_is_in_place(tiny_manifest: Manifest) -> None:
     manifest, keys = override(tiny_manifest, wanted, "edge.toml")
     own, new = tiny_manifest.decision, manifest.decision
     assert keys == ("coverage", "clear_threshold", "on_delay_s", "unknown_windows", "mute")
-    assert (new.coverage, new.plausible) == (0.95, own.levels["95"])
+    assert (new.coverage, new.conformal_thresholds) == (0.95, own.thresholds_by_coverage["95"])
     assert (new.clear_threshold, new.on_delay_s, new.unknown_windows, new.muted) == (0.0, 60.0, 0, (2,))
     assert (new.raise_threshold, new.thresholds) == (own.raise_threshold, own.thresholds)
     none, _ = override(tiny_manifest, DecisionConfig(coverage=0.0, unknown_windows=0), "edge.toml")
-    assert (none.decision.coverage, none.decision.plausible) == (0.0, ())
+    assert (none.decision.coverage, none.decision.conformal_thresholds) == (0.0, ())
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,10 @@ def test_what_is_given_is_in_place(tiny_manifest: Manifest) -> None:
     [
         (DecisionConfig(mute=("fault_3",)), "decision.mute: 'fault_3' is no fault of the model; did you mean 'fault_"),
         (DecisionConfig(mute=("normal",)), "decision.mute: 'normal' is no fault of the model; it knows fault_1, fault"),
-        (DecisionConfig(coverage=0.97), "decision.coverage: the model has no levels for 0.97; it has some for: 0.9, "),
+        (
+            DecisionConfig(coverage=0.97),
+            "decision.coverage: the model has no thresholds for 0.97; it has some for: 0.9, ",
+        ),
         (DecisionConfig(clear_threshold=0.6), r"clear_threshold 0.6 must not exceed raise_threshold 0.5 \(the model's"),
         (DecisionConfig(coverage=0.0, unknown_windows=3), "decision.unknown_windows: needs a coverage"),
     ],
@@ -85,7 +88,7 @@ def test_the_daemon_goes_by_it_and_says_so(
         assert all(v["overridden"] == ["unknown_windows", "mute"] for v in live)
         for verdict in live:
             offline = recording.expected[verdict["id"]]
-            assert (verdict["fault"], verdict["plausible"]) == (offline["fault"], offline["plausible"])
+            assert (verdict["fault"], verdict["prediction_set"]) == (offline["fault"], offline["prediction_set"])
         alarms = [json.loads(p) for device in recording.devices for p in peer.payloads(f"rarefault/{device}/alarm")]
         assert {a["state"] for a in alarms} == {"normal", "fault_2"}
         assert all(a["overridden"] == ["unknown_windows", "mute"] for a in alarms)

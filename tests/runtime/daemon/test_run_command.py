@@ -209,7 +209,8 @@ def test_signals_end_it_in_good_order(start: Start, peer: "Peer", number: signal
     verdicts = [json.loads(payload) for payload in peer.payloads("rarefault/plant_1/verdict")]
     assert f"stopped after 1 messages, {len(verdicts)} verdicts" in err
     assert set(verdicts[0]) == {
-        "id", "device", "start", "end", "fault", "probability", "score", "probabilities", "model", "time", "plausible"
+        "id", "device", "start", "end", "fault", "probability", "score", "probabilities", "model", "time",
+        "prediction_set",
     }  # fmt: skip
     assert sum(verdicts[0]["probabilities"].values()) == pytest.approx(1)
     alarm = json.loads(peer.payloads("rarefault/plant_1/alarm")[0])

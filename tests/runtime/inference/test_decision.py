@@ -66,7 +66,7 @@ def doubts(decision: Decision, probabilities: list[float]) -> list[tuple[int, in
 
 def unsure(**changes: object) -> DecisionSpec:
     """Normal is plausible from 0.8 on, the fault from 0.7 on."""
-    return spec(coverage=0.9, plausible=(0.8, 0.7), **changes)
+    return spec(coverage=0.9, conformal_thresholds=(0.8, 0.7), **changes)
 
 
 def test_a_window_short_of_its_level_is_no_alarm() -> None:
@@ -95,7 +95,7 @@ def test_a_fault_that_stands_is_not_in_doubt() -> None:
 
 def test_a_class_without_a_level_raises_no_doubt() -> None:
     """A class with too few events for a level is plausible always, and neither makes nor ends a doubt of others."""
-    decision = Decision(spec(coverage=0.9, plausible=(0.8, 0.0), unknown_windows=1, thresholds=(1.0, 1.0)))
+    decision = Decision(spec(coverage=0.9, conformal_thresholds=(0.8, 0.0), unknown_windows=1, thresholds=(1.0, 1.0)))
     posterior = np.array([[0.7, 0.3], [0.3, 0.7], [0.9, 0.1]])
     assert decision.strange(posterior, decision.verdict(posterior)).tolist() == [True, False, False]
 

@@ -172,7 +172,7 @@ def start_daemon(config: Path) -> subprocess.Popen[bytes]:
 def test_killed_at_random_points_it_says_what_an_undisturbed_one_says(
     tmp_path: Path, model: LoadedModel, recording: Any, mosquitto: Any, peer: Any, wait_until: Any
 ) -> None:
-    """kill -9 again and again, and the broker restarted in between: no verdict lost, none with two contents."""
+    """Kill -9 again and again, and the broker restarted in between: no verdict lost, none with two contents."""
     config = tmp_path / "edge.toml"
     config.write_text(
         f'[model]\npath = "{model.path}"\n[broker]\nurl = "{mosquitto.url}"\nclient_id = "edge"\n'

@@ -100,7 +100,7 @@ def test_doubts_in_a_row_are_as_many_as_held_out_time_hardly_has() -> None:
     windows = two_devices((0, 50, 58), (1, 50, 58))
     fault = np.where(windows.label == 1, 0.95, 0.02)
     fault[[3, 10, 11, N + 20, N + 21, N + 22, N + 23, N + 24]] = 0.4
-    levelled = even(coverage=0.9, plausible=(0.9, 0.9, 0.0))
+    levelled = even(coverage=0.9, conformal_thresholds=(0.9, 0.9, 0.0))
     days = windows.device_days
 
     def doubts(allowed: float) -> int:

@@ -138,7 +138,7 @@ def test_the_decision_is_fitted_on_more_events(plant: Path, tmp_path: Path) -> N
     for cross_fit in (False, True):
         config = load_train_config(plant, {**CHANGES, "training.cross_fit": cross_fit, "training.refit": False})
         done = train(config, plant.parent, tmp_path / str(cross_fit))
-        levels[cross_fit] = dict(zip(done.manifest.classes, done.manifest.decision.plausible, strict=True))
+        levels[cross_fit] = dict(zip(done.manifest.classes, done.manifest.decision.conformal_thresholds, strict=True))
         assert ("cross fit" in done.metrics["seconds"]) == cross_fit
         assert not done.run.resume.exists()
     assert levels[False]["hot"] == 0

@@ -81,8 +81,7 @@ def finer(history: History, split: Split, parts: int) -> list[Split]:
 
 
 def test_trees_of_units_hold_out_less_than_those_of_devices() -> None:
-    """What is said of a part is said by trees of units that have not seen it alone, and by those of devices, which have
-    not seen its neighbour either."""
+    """The trees of units have not seen the part that they judge; those of devices have not seen its neighbour either."""
     history = station(once=False)
     split = split_history(history, CONFIG.split, CONFIG.grid)
     train, _ = cut(history, split)

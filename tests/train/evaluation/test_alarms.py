@@ -104,7 +104,7 @@ def test_a_trial_is_what_the_daemon_would_have_said(seed: int) -> None:
         true_prior=(1 / 3,) * 3,
         thresholds=(1.0, 1.0, 1.0),
         coverage=0.9,
-        plausible=(0.9, 0.8, 0.7),
+        conformal_thresholds=(0.9, 0.8, 0.7),
         unknown_windows=2 if seed % 2 else 0,
         on_delay_s=0.2 if seed % 3 else 0.0,
         off_delay_s=0.3 if seed % 3 == 2 else 0.0,

@@ -7,7 +7,7 @@ import msgspec
 
 from rarefault.runtime.daemon.config import DecisionConfig
 from rarefault.runtime.errors import ConfigError
-from rarefault.runtime.inference.manifest import DecisionSpec, Manifest, level_key
+from rarefault.runtime.inference.manifest import DecisionSpec, Manifest, coverage_key
 
 #: Keys that a model's decision has under the same name.
 SAME = ("raise_threshold", "clear_threshold", "on_delay_s", "off_delay_s", "unknown_windows")
@@ -22,7 +22,7 @@ def override(manifest: Manifest, wanted: DecisionConfig, source: str) -> tuple[M
         source: the file that errors name.
 
     Raises:
-        ConfigError: a fault that the model does not know, a coverage that it has no levels for, or thresholds that
+        ConfigError: a fault that the model does not know, a coverage that it has no thresholds for, or thresholds that
             contradict each other.
     """
     keys = tuple(key for key in wanted.__struct_fields__ if getattr(wanted, key) is not None)
@@ -51,15 +51,15 @@ def override(manifest: Manifest, wanted: DecisionConfig, source: str) -> tuple[M
 
 def _coverage(own: DecisionSpec, coverage: float, problems: list[str]) -> dict[str, Any]:
     if not coverage:
-        return {"coverage": 0.0, "plausible": (), "unknown_windows": 0}
+        return {"coverage": 0.0, "conformal_thresholds": (), "unknown_windows": 0}
     if coverage == own.coverage:
         return {}
-    found = own.levels.get(level_key(coverage))
+    found = own.thresholds_by_coverage.get(coverage_key(coverage))
     if found is None:
-        there = ", ".join(f"{float(key) / 100:g}" for key in own.levels) or "none"
-        problems.append(f"decision.coverage: the model has no levels for {coverage:g}; it has some for: {there}")
+        there = ", ".join(f"{float(key) / 100:g}" for key in own.thresholds_by_coverage) or "none"
+        problems.append(f"decision.coverage: the model has no thresholds for {coverage:g}; it has some for: {there}")
         return {}
-    return {"coverage": coverage, "plausible": found}
+    return {"coverage": coverage, "conformal_thresholds": found}
 
 
 def _muted(manifest: Manifest, names: tuple[str, ...], problems: list[str]) -> tuple[int, ...]:

@@ -265,9 +265,9 @@ def _tests(setup: Setup) -> dict[str, bytes]:
     now_ms = time.time_ns() // 1_000_000
     id_, now = f"{NAME}-{now_ms}", format_ms(now_ms)
     probabilities = {name: float(name == NORMAL) for name in manifest.classes}
-    plausible = [NORMAL] if manifest.decision.coverage else msgspec.UNSET
+    prediction_set = [NORMAL] if manifest.decision.coverage else msgspec.UNSET
     messages: dict[str, msgspec.Struct] = {
-        "verdict": VerdictPayload(id_, NAME, now, now, NORMAL, 1.0, 1.0, probabilities, model, now, plausible),
+        "verdict": VerdictPayload(id_, NAME, now, now, NORMAL, 1.0, 1.0, probabilities, model, now, prediction_set),
         "alarm": AlarmPayload(id_, NAME, NORMAL, now, 1.0, 1.0, {}, model),
     }
     if setup.config.feedback_topic:

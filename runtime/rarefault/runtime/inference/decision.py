@@ -99,7 +99,7 @@ class Decision:
         self.spec = spec
         self._shift = np.log(np.asarray(spec.true_prior)) - np.log(np.asarray(spec.training_prior))
         self._thresholds = np.asarray(spec.thresholds, np.float64)
-        self._levels = np.asarray(spec.plausible or (0.0,) * self.n_classes, np.float64)
+        self._conformal = np.asarray(spec.conformal_thresholds or (0.0,) * self.n_classes, np.float64)
         self._audible = ~np.isin(np.arange(self.n_classes), spec.muted)
 
     def posterior(self, log_prob: NDArray[np.floating]) -> Float64:
@@ -121,14 +121,14 @@ class Decision:
         best: Int64 = score.argmax(axis=1)
         return best
 
-    def plausible(self, posterior: Float64) -> Bool:
+    def prediction_set(self, posterior: Float64) -> Bool:
         """Which classes the windows can be of, at the manifest's coverage, [W, K]."""
-        return np.asarray(posterior >= self._levels)
+        return np.asarray(posterior >= self._conformal)
 
     def strange(self, posterior: Float64, verdict: Int64) -> Bool:
         """Of which windows no class that has a level is plausible, the verdict's being one of those, [W]."""
-        has_level = self._levels > 0
-        return np.asarray(has_level[verdict] & ~(self.plausible(posterior) & has_level).any(axis=1))
+        has_threshold = self._conformal > 0
+        return np.asarray(has_threshold[verdict] & ~(self.prediction_set(posterior) & has_threshold).any(axis=1))
 
     def judge(self, device: Int32, end_ms: Int64, fresh: Bool, log_prob: Float32) -> Judgement:
         """Verdicts and the alarm changes of windows sorted by device, then by time."""

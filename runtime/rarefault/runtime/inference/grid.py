@@ -177,8 +177,10 @@ class Grid:
         return newest
 
     def heard_ms(self, devices: Int64) -> Int64:
-        """Time of the last sample of each device, -1 where there is none, [D]: of one whose clock was far ahead before
-        and whose samples are late since, the time of these."""
+        """Time of the last sample of each device, -1 where there is none, [D].
+
+        Where a device's clock was far ahead before and its samples are late since, it is the time of these.
+        """
         if len(devices):
             self._make_room(int(devices.max()))
         return self.clocks.heard_ms(devices)

@@ -112,8 +112,8 @@ class WindowSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         return zlib.crc32(device.encode()) % self.stride if self.spread else 0
 
 
-def level_key(coverage: float) -> str:
-    """What levels of a coverage are kept under: its percentage, such as ``"95"`` or ``"97.5"``."""
+def coverage_key(coverage: float) -> str:
+    """What conformal thresholds of a coverage are kept under: its percentage, such as ``"95"`` or ``"97.5"``."""
     return f"{coverage * 100:.6g}"
 
 
@@ -130,9 +130,9 @@ class DecisionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """Log-probabilities are divided by it before the priors are corrected."""
     coverage: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
     """Share of an event's windows in which its class is to be plausible; 0 where that is not asked."""
-    plausible: tuple[Share, ...] = ()
+    conformal_thresholds: tuple[Share, ...] = msgspec.field(default=(), name="plausible")
     """Least posterior at which a class is plausible, [K]; 0 for one that always is. Empty without a coverage."""
-    levels: dict[str, tuple[Share, ...]] = {}
+    thresholds_by_coverage: dict[str, tuple[Share, ...]] = msgspec.field(default_factory=dict, name="levels")
     """The same at other coverages, by their percentage, so that a daemon may ask for another one."""
     unknown_windows: Annotated[int, msgspec.Meta(ge=0)] = 0
     """So many windows in a row of which no class is plausible make the alarm state ``unknown``; 0: none ever do."""
@@ -191,10 +191,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         for what in ("training_prior", "true_prior", "thresholds"):
             if len(getattr(self.decision, what)) != len(self.classes):
                 raise ValueError(f"decision.{what} must have one value per class ({len(self.classes)})")
-        if len(self.decision.plausible) != (len(self.classes) if self.decision.coverage else 0):
+        if len(self.decision.conformal_thresholds) != (len(self.classes) if self.decision.coverage else 0):
             raise ValueError("decision.plausible must have one value per class where there is a coverage, else none")
-        for key, levels in self.decision.levels.items():
-            if len(levels) != len(self.classes):
+        for key, thresholds in self.decision.thresholds_by_coverage.items():
+            if len(thresholds) != len(self.classes):
                 raise ValueError(f"decision.levels of {key} must have one value per class ({len(self.classes)})")
         if any(number >= len(self.classes) for number in self.decision.muted):
             raise ValueError(f"decision.muted must be numbers of faults, below {len(self.classes)}")

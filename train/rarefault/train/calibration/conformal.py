@@ -36,7 +36,7 @@ def fit_conformal_thresholds(posterior: Float64, label: Int64, event: Int64, cov
         coverage: between 0 and 1.
     """
     k = posterior.shape[1]
-    levels, events = np.zeros(k), np.zeros(k, np.int64)
+    thresholds, events = np.zeros(k), np.zeros(k, np.int64)
     for c in range(k):
         mine = np.flatnonzero(label == c)
         _, number, size = np.unique(event[mine], return_inverse=True, return_counts=True)
@@ -46,5 +46,5 @@ def fit_conformal_thresholds(posterior: Float64, label: Int64, event: Int64, cov
         order = np.argsort(posterior[mine, c], kind="stable")
         below = (0.5 + np.cumsum(1 / size[number[order]])) / (len(size) + 1)
         # The first window that may not be missed any more.
-        levels[c] = posterior[mine[order[np.searchsorted(below, 1 - coverage, side="right")]], c]
-    return levels, events
+        thresholds[c] = posterior[mine[order[np.searchsorted(below, 1 - coverage, side="right")]], c]
+    return thresholds, events

@@ -8,7 +8,7 @@ from scipy.optimize import minimize_scalar
 
 from rarefault.runtime.inference.decision import Decision
 from rarefault.runtime.inference.grid import Float32, Float64, Int64
-from rarefault.runtime.inference.manifest import DecisionSpec, level_key
+from rarefault.runtime.inference.manifest import DecisionSpec, coverage_key
 from rarefault.train.calibration.alarm_timing import fit_timing
 from rarefault.train.calibration.conformal import fit_conformal_thresholds, least_events
 from rarefault.train.calibration.held_out_windows import HeldOutWindows
@@ -68,13 +68,13 @@ def fit_decision(
     posterior, notes = Decision(spec).posterior(log_prob), list[str]()
     if config.coverage and validation is not None:
         event = event_of(validation.device, validation.fresh, validation.label)
-        levels, events = fit_conformal_thresholds(posterior, label, event, config.coverage)
+        conformal, events = fit_conformal_thresholds(posterior, label, event, config.coverage)
         spec = msgspec.structs.replace(
             spec,
             coverage=config.coverage,
-            plausible=tuple(levels.tolist()),
-            levels={
-                level_key(other): tuple(fit_conformal_thresholds(posterior, label, event, other)[0].tolist())
+            conformal_thresholds=tuple(conformal.tolist()),
+            thresholds_by_coverage={
+                coverage_key(other): tuple(fit_conformal_thresholds(posterior, label, event, other)[0].tolist())
                 for other in COVERAGES
             },
         )

@@ -21,24 +21,24 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def coverages(
-    posterior: Float64, label: Int64, event: Int64, levels: Float64, classes: tuple[str, ...]
+    posterior: Float64, label: Int64, event: Int64, thresholds: Float64, classes: tuple[str, ...]
 ) -> dict[str, Coverage]:
-    """What the levels reach, by class.
+    """What the thresholds reach, by class.
 
     Args:
         posterior: calibrated, [W, K].
         label: [W].
         event: see :func:`rarefault.train.dataset.label_runs.event_of`, [W].
-        levels: [K].
+        thresholds: [K].
         classes: names, [K].
     """
     found = {}
     for c, name in enumerate(classes):
         mine = np.flatnonzero(label == c)
-        hit = posterior[mine, c] >= levels[c]
+        hit = posterior[mine, c] >= thresholds[c]
         _, number, size = np.unique(event[mine], return_inverse=True, return_counts=True)
         found[name] = Coverage(
-            level=float(levels[c]),
+            level=float(thresholds[c]),
             windows=len(mine),
             events=len(size),
             by_window=float(hit.mean()) if len(mine) else None,

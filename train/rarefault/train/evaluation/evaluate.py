@@ -195,8 +195,8 @@ def evaluate(
     )
     if manifest.decision.coverage:
         event = event_of(verdicts.device.astype(np.int64), verdicts.fresh, label)
-        levels = np.asarray(manifest.decision.plausible)
-        found = coverages(verdicts.posterior, label, event, levels, manifest.classes)
+        thresholds = np.asarray(manifest.decision.conformal_thresholds)
+        found = coverages(verdicts.posterior, label, event, thresholds, manifest.classes)
         scores = msgspec.structs.replace(scores, coverage=found)
     return Evaluation(in_model_classes, label, verdicts, scores)
 

@@ -105,8 +105,7 @@ def load_sources(run: RunDirectory, *, strict: bool = False) -> Sources:
 
 
 def adapt(history: History, manifest: Manifest, what: str, model: str) -> History:
-    """The history in a model's channels and classes, in their order, with its counters and without what it takes as
-    missing.
+    """The history in a model's channels, classes and counters, without the values that the model takes as missing.
 
     Args:
         history: any.

@@ -34,7 +34,7 @@ class VerdictPayload(msgspec.Struct, frozen=True):
     model: str
     time: str
     """When the verdict was made."""
-    plausible: list[str] | msgspec.UnsetType = msgspec.UNSET
+    prediction_set: list[str] | msgspec.UnsetType = msgspec.UNSET
     """The classes that the window can be of, at the coverage; absent where there is none."""
     overridden: list[str] | msgspec.UnsetType = msgspec.UNSET
     """Keys of the daemon's ``[decision]`` that replace the model's own; absent where there are none."""
@@ -95,13 +95,13 @@ def verdict_payloads(
     keys = list(overridden) or msgspec.UNSET
     classes = pipeline.manifest.classes
     made = format_ms(made_ms)
-    for slot, end_ms, fault, score, posterior, plausible in zip(
+    for slot, end_ms, fault, score, posterior, prediction_set in zip(
         verdicts.device.tolist(),
         verdicts.end_ms.tolist(),
         verdicts.fault.tolist(),
         verdicts.score.tolist(),
         verdicts.posterior.tolist(),
-        pipeline.decision.plausible(verdicts.posterior).tolist(),
+        pipeline.decision.prediction_set(verdicts.posterior).tolist(),
         strict=True,
     ):
         device = pipeline.devices[slot]
@@ -116,7 +116,9 @@ def verdict_payloads(
             probabilities=dict(zip(classes, posterior, strict=True)),
             model=pipeline.model_id,
             time=made,
-            plausible=list(compress(classes, plausible)) if pipeline.manifest.decision.coverage else msgspec.UNSET,
+            prediction_set=list(compress(classes, prediction_set))
+            if pipeline.manifest.decision.coverage
+            else msgspec.UNSET,
             overridden=keys,
         )
 
