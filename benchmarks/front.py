@@ -34,7 +34,7 @@ from scipy.special import log_softmax
 
 from rarefault.export.graph import step_graph, with_manifest
 from rarefault.export.quantize import quantise
-from rarefault.runtime.inference.grid import Float32
+from rarefault.runtime.arrays import Float32
 from rarefault.runtime.inference.manifest import DecisionSpec, Manifest
 from rarefault.runtime.inference.model_file import load_model
 from rarefault.train.calibration.pooling import fit_pool_weights

@@ -31,8 +31,8 @@ from benchmarks.quality.prediction import fitted
 from benchmarks.quality.protocol import PROBLEMS, Fold, make_fold
 from sklearn.metrics import roc_auc_score
 
+from rarefault.runtime.arrays import Float64
 from rarefault.runtime.inference.decision import Decision
-from rarefault.runtime.inference.grid import Float64
 from rarefault.runtime.inference.manifest import DecisionSpec
 from rarefault.train.calibration.held_out_windows import HeldOutWindows
 from rarefault.train.dataset.label_runs import event_of

@@ -8,8 +8,8 @@ import numpy as np
 from benchmarks.quality.protocol import Fold
 from numpy.typing import NDArray
 
+from rarefault.runtime.arrays import Bool, Float32, Int64
 from rarefault.runtime.inference.decision import Decision
-from rarefault.runtime.inference.grid import Bool, Float32, Int64
 from rarefault.runtime.inference.manifest import DecisionSpec
 from rarefault.train.calibration.decision_fit import fit_decision
 from rarefault.train.dataset.label_runs import event_of

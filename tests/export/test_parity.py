@@ -17,8 +17,8 @@ from rarefault.export.parity import (
     random_sequence,
     require,
 )
+from rarefault.runtime.arrays import Float32
 from rarefault.runtime.errors import ParityError
-from rarefault.runtime.inference.grid import Float32
 from rarefault.runtime.inference.model_file import LoadedModel, OnnxStep, load_model
 from rarefault.train.model.step import TorchStep
 from rarefault.train.runs.run_directory import RunDirectory

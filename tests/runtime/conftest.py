@@ -292,7 +292,7 @@ def recording(model: LoadedModel) -> Recording:
 
 @pytest.fixture
 def serving(model: LoadedModel, wait_until: Callable[..., None], tmp_path: Path) -> Callable[..., Any]:
-    """Runs a service in a thread, as in ``with serving(url, **sections) as service``; ``start=False`` only makes it."""
+    """Runs a service in a thread: ``with`` what it returns ``as service``; ``start=False`` only makes it."""
 
     def config(url: str, sections: dict[str, dict[str, Any]]) -> DaemonConfig:
         given: dict[str, dict[str, Any]] = {

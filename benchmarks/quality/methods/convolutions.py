@@ -15,7 +15,7 @@ from benchmarks.quality.protocol import Fold
 from sklearn.linear_model import RidgeClassifierCV
 from sklearn.preprocessing import StandardScaler
 
-from rarefault.runtime.inference.grid import Float32
+from rarefault.runtime.arrays import Float32
 from rarefault.train.dataset.windows import LabelledWindows, channel_statistics
 
 #: Windows whose features are held at once.

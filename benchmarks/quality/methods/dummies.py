@@ -6,7 +6,7 @@ from benchmarks.quality.prediction import Prediction
 from benchmarks.quality.protocol import Fold
 from sklearn.dummy import DummyClassifier
 
-from rarefault.runtime.inference.grid import Float32
+from rarefault.runtime.arrays import Float32
 from rarefault.train.dataset.windows import LabelledWindows
 
 

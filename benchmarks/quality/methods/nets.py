@@ -10,7 +10,7 @@ import torch
 from benchmarks.quality.prediction import HELD_OUT, Prediction
 from benchmarks.quality.protocol import Fold
 
-from rarefault.runtime.inference.grid import Float32
+from rarefault.runtime.arrays import Float32
 from rarefault.train.calibration.cross_fit import HeldOut, Rotation, wants_cross_fit
 from rarefault.train.dataset.units import channels_of_units
 from rarefault.train.fitting.imbalance import class_shares, effective_prior

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from rarefault.runtime.inference.grid import Float32, Int64
+from rarefault.runtime.arrays import Float32, Int64
 from rarefault.train.fitting.imbalance import SMALLEST_PRIOR
 
 #: Range of the factor on a decision function; a ridge's is made for signs, and its softmax is nearly flat.

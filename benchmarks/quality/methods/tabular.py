@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from rarefault.runtime.inference.grid import Float32
+from rarefault.runtime.arrays import Float32
 from rarefault.train.dataset.windows import LabelledWindows
 
 #: Bins over which the statistics are, all up to the window's end; and how far back the differences go.

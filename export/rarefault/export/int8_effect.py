@@ -15,10 +15,10 @@ import msgspec
 import numpy as np
 
 from rarefault.export.parity import Check, largest_difference, random_sequence, run_sequence
+from rarefault.runtime.arrays import Float32, Int64
 from rarefault.runtime.errors import RarefaultError
 from rarefault.runtime.inference.decision import AlarmChange, Decision
 from rarefault.runtime.inference.engine import Step
-from rarefault.runtime.inference.grid import Float32, Int64
 from rarefault.runtime.inference.manifest import Manifest, Share
 from rarefault.runtime.times import parse_time_ms
 from rarefault.train.dataset.split import Block, Split

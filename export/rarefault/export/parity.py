@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rarefault.runtime.arrays import Float32, Float64
 from rarefault.runtime.errors import ParityError
 from rarefault.runtime.inference.engine import Step
-from rarefault.runtime.inference.grid import Float32, Float64
 from rarefault.train.model.network import LRConvLSTM
 from rarefault.train.model.step import TorchStep
 from rarefault.train.runs.run_directory import Reference, with_holes

@@ -15,6 +15,10 @@ from rarefault.runtime.errors import ConfigError
 T = TypeVar("T")
 
 
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of the sections of a configuration file; a key that is not known is refused."""
+
+
 def load_toml(path: Path, type_: type[T]) -> T:
     """Read a TOML file into a ``msgspec.Struct`` type.
 

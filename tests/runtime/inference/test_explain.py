@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from rarefault.runtime.arrays import Float32
 from rarefault.runtime.inference.decision import Decision
 from rarefault.runtime.inference.explain import LEAST, MOST_CHANNELS, contributions, explain
-from rarefault.runtime.inference.grid import Float32
 from rarefault.runtime.inference.manifest import DecisionSpec
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ import msgspec
 import numpy as np
 import pytest
 
+from rarefault.runtime.arrays import Float32
 from rarefault.runtime.inference.engine import Engine, rounds
-from rarefault.runtime.inference.grid import Float32
 from rarefault.runtime.inference.manifest import DecisionSpec, GridSpec, Manifest, WindowSpec
 from rarefault.runtime.inference.pipeline import Pipeline, verdict_id
 from rarefault.runtime.inference.window_buffer import Windows

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tests.train.evaluation.test_alarms import GRID, PERIOD_MS, even, history
 
-from rarefault.runtime.inference.grid import Float64
+from rarefault.runtime.arrays import Float64
 from rarefault.runtime.inference.manifest import DecisionSpec
 from rarefault.train.calibration.alarm_timing import fit_timing, one_alarm_each, shortest_event
 from rarefault.train.calibration.held_out_windows import HeldOutWindows

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rarefault.runtime.inference.grid import Float64, Int64
+from rarefault.runtime.arrays import Float64, Int64
 from rarefault.train.calibration.conformal import fit_conformal_thresholds, least_events
 from rarefault.train.dataset.label_runs import event_of
 from rarefault.train.evaluation.coverage import coverages

@@ -81,7 +81,7 @@ def finer(history: History, split: Split, parts: int) -> list[Split]:
 
 
 def test_trees_of_units_hold_out_less_than_those_of_devices() -> None:
-    """The trees of units have not seen the part that they judge; those of devices have not seen its neighbour either."""
+    """The trees of units have not seen the part that they judge; those of devices nor its neighbour."""
     history = station(once=False)
     split = split_history(history, CONFIG.split, CONFIG.grid)
     train, _ = cut(history, split)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from rarefault.runtime.arrays import Float32, Int64
 from rarefault.runtime.inference.decision import Decision
-from rarefault.runtime.inference.grid import Float32, Int64
 from rarefault.train.calibration.decision_fit import fit_decision
 from rarefault.train.config import DecisionConfig
 from rarefault.train.fitting.imbalance import SMALLEST_PRIOR

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rarefault.runtime.arrays import Float64, Int64
 from rarefault.runtime.inference.decision import AlarmChange, Decision
-from rarefault.runtime.inference.grid import Float64, Int64
 from rarefault.runtime.inference.manifest import DecisionSpec, GridSpec, Manifest, WindowSpec
 from rarefault.runtime.inference.pipeline import Verdicts
 from rarefault.train.calibration.decision_fit import fit_decision

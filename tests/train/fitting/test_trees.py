@@ -7,8 +7,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from rarefault.runtime.arrays import Float32
 from rarefault.runtime.errors import HistoryError
-from rarefault.runtime.inference.grid import Bins, Float32
+from rarefault.runtime.inference.grid import Bins
 from rarefault.runtime.inference.manifest import WindowSpec
 from rarefault.runtime.inference.window_buffer import WindowBuffer
 from rarefault.train.calibration.pooling import FEW_WINDOWS, fit_pool_weight, fit_pool_weights

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rarefault.runtime.arrays import Float64, Int64
 from rarefault.runtime.cli import main
 from rarefault.runtime.errors import ConfigError, HistoryError
-from rarefault.runtime.inference.grid import Float64, Int64
 from rarefault.runtime.journal.writer import Journal
 from rarefault.runtime.settings import from_mapping
 from rarefault.train.history import History, JournalConfig, TableConfig, read_history

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.special import log_softmax
 
-from rarefault.runtime.inference.grid import Float32, Int64
+from rarefault.runtime.arrays import Float32, Int64
 from rarefault.train.model.forward_filter import ROW, ForwardFilter, fit_filter
 from rarefault.train.model.network import PRESETS, LRConvLSTM
 from rarefault.train.model.step import TorchStep

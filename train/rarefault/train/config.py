@@ -7,16 +7,12 @@ import msgspec
 import tomli_w
 
 from rarefault.runtime.inference.manifest import Count, GridSpec, NotNegative, Positive, Share, WindowSpec
-from rarefault.runtime.settings import from_mapping, read_toml
+from rarefault.runtime.settings import Section, from_mapping, read_toml
 from rarefault.train.dataset.split import SplitConfig, check_blocks
 from rarefault.train.history.config import DataConfig
 from rarefault.train.model.network import PRESETS, ModelSpec
 
 LayerSizes = tuple[Annotated[int, msgspec.Meta(ge=1, le=4096)], Annotated[int, msgspec.Meta(ge=1, le=4096)]]
-
-
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Base of the sections; none may hold a key that is not known."""
 
 
 class ModelConfig(Section, frozen=True):

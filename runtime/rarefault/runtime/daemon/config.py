@@ -13,7 +13,7 @@ import msgspec
 from rarefault.runtime.daemon.topics import Template, topic_level_problem
 from rarefault.runtime.errors import ConfigError
 from rarefault.runtime.inference.manifest import NotNegative, Share
-from rarefault.runtime.settings import load_toml
+from rarefault.runtime.settings import Section, load_toml
 
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -42,10 +42,6 @@ def split_url(url: str) -> tuple[str, str, int]:
     except UnicodeError:
         raise ValueError(f"url {url!r} has a host name that cannot be looked up{example}") from None
     return parts.scheme, parts.hostname, port or DEFAULT_PORTS[parts.scheme]
-
-
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Base of the sections; none may hold a key that is not known."""
 
 
 class ModelConfig(Section, frozen=True):
@@ -139,7 +135,7 @@ class TelemetryConfig(Section, frozen=True):
     """Path of the sample's time in the message."""
     values: str = "values"
     """Path of the object of channel values in the message; empty where they are the message itself."""
-    fields: dict[str, str] = {}
+    fields: dict[str, str] = msgspec.field(default_factory=dict)
     """Foreign name, or path into nested objects such as ``sensors.inlet.value``, to channel."""
     max_payload_bytes: Count = 1 << 20
     max_batch: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 10_000

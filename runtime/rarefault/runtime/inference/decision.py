@@ -30,8 +30,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rarefault.runtime.arrays import Bool, Float32, Float64, Int32, Int64
 from rarefault.runtime.inference.engine import rounds
-from rarefault.runtime.inference.grid import Bool, Float32, Float64, Int32, Int64
 from rarefault.runtime.inference.manifest import DecisionSpec
 
 #: Alarm state of a device whose present segment has no window yet, or that is silent.

@@ -4,7 +4,7 @@ from typing import Protocol
 
 import numpy as np
 
-from rarefault.runtime.inference.grid import Float32, Int32, Int64, begins
+from rarefault.runtime.arrays import Float32, Int32, Int64, begins
 from rarefault.runtime.inference.window_buffer import Windows
 
 #: Windows in one call of the step. Larger batches cost more for each window, as their intermediate values leave the

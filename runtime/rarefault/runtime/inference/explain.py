@@ -11,9 +11,9 @@ It needs no gradients, so the edge can afford it; it says what the model looked 
 
 import numpy as np
 
+from rarefault.runtime.arrays import Float32, Float64
 from rarefault.runtime.inference.decision import Decision
 from rarefault.runtime.inference.engine import Step
-from rarefault.runtime.inference.grid import Float32, Float64
 
 #: Channels that an alarm names, and the least contribution for which it does.
 MOST_CHANNELS, LEAST = 5, 0.01

@@ -29,8 +29,6 @@ from rarefault.runtime.inference.clocks import Clocks, Fate, Restart
 from rarefault.runtime.inference.manifest import GridSpec
 from rarefault.runtime.times import TIME_LIMIT_MS
 
-__all__ = ["NEVER", "Bins", "Bool", "Float32", "Float64", "Grid", "Int32", "Int64", "Restart", "begins", "ends"]
-
 #: What a grid remembers of each device, beside its clock.
 _REMEMBERED = (
     "_occupied",

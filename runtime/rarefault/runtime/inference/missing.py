@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rarefault.runtime.inference.grid import Bool, Float64
+from rarefault.runtime.arrays import Bool, Float64
 
 
 def stands_for_none(values: Float64, missing: Sequence[float]) -> Bool:

@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 import onnxruntime as ort
 
+from rarefault.runtime.arrays import Float32
 from rarefault.runtime.errors import ModelFileError
-from rarefault.runtime.inference.grid import Float32
 from rarefault.runtime.inference.manifest import MANIFEST_VERSION, METADATA_KEY, Manifest
 
 #: Larger files are refused unread; the reference model has 16 MB.

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from rarefault.runtime.arrays import Bool, Float32, Float64, Int32, Int64
 from rarefault.runtime.inference.clocks import Clocks
 from rarefault.runtime.inference.decision import STATE_NO_DATA, AlarmChange, Decision
 from rarefault.runtime.inference.engine import Engine, Step
 from rarefault.runtime.inference.explain import explain
-from rarefault.runtime.inference.grid import Bins, Bool, Float32, Float64, Grid, Int32, Int64
+from rarefault.runtime.inference.grid import Bins, Grid
 from rarefault.runtime.inference.manifest import NO_DATA, UNKNOWN, GridSpec, Manifest
 from rarefault.runtime.inference.missing import stands_for_none
 from rarefault.runtime.inference.window_buffer import WindowBuffer, Windows

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rarefault.runtime.inference.grid import Bins, Bool, Float32, Int32, Int64, begins, ends
+from rarefault.runtime.arrays import Bool, Float32, Int32, Int64, begins, ends
+from rarefault.runtime.inference.grid import Bins
 from rarefault.runtime.inference.manifest import WindowSpec
 
 

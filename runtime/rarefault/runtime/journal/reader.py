@@ -27,6 +27,12 @@ _UNREADABLE = (
 _DAMAGED = "the file is damaged; its daemon puts it aside and goes on with what can be read (journal.on_damage)"
 
 
+def is_sqlite(path: Path) -> bool:
+    """Whether a file is one of SQLite; OSError where it cannot be read."""
+    with path.open("rb") as file:
+        return file.read(16) == b"SQLite format 3\0"
+
+
 class JournalTables:
     """What can be read of an open journal.
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from rarefault.runtime.inference.grid import Float64, Int32, Int64
+from rarefault.runtime.arrays import Float64, Int32, Int64
 from rarefault.runtime.times import TIME_LIMIT_MS
 
 #: What a batch is: samples of one turn, or devices that fell silent.

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from rarefault.runtime.inference.pipeline import DeviceClock
-from rarefault.runtime.journal.reader import JournalReader
+from rarefault.runtime.journal.reader import JournalReader, is_sqlite
 from rarefault.runtime.journal.records import SAMPLES, AlarmRecord, SetAside
 from rarefault.runtime.journal.salvage import Damage
 
@@ -53,10 +53,9 @@ class JournalSummary:
 
 
 def is_journal(path: Path) -> bool:
-    """Whether a file is one of SQLite."""
+    """Whether a path is a file of SQLite that can be read."""
     try:
-        with path.open("rb") as file:
-            return file.read(16) == b"SQLite format 3\0"
+        return is_sqlite(path)
     except OSError:
         return False
 

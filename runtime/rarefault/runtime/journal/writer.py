@@ -25,8 +25,8 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
+from rarefault.runtime.arrays import Float64, Int32, Int64
 from rarefault.runtime.errors import DamagedJournalError, JournalError
-from rarefault.runtime.inference.grid import Float64, Int32, Int64
 from rarefault.runtime.journal.reader import SCHEMA, JournalTables, reason_of
 from rarefault.runtime.journal.records import SAMPLES, SILENCE, AlarmRecord, Entry, Feedback, SetAside, pack
 

@@ -12,8 +12,8 @@ so that an alarm that comes and goes during one event costs as much as one that 
 import msgspec
 import numpy as np
 
+from rarefault.runtime.arrays import Bool, Float64, Int64
 from rarefault.runtime.inference.decision import Decision
-from rarefault.runtime.inference.grid import Bool, Float64, Int64
 from rarefault.runtime.inference.manifest import DecisionSpec
 from rarefault.train.calibration.held_out_windows import HeldOutWindows
 from rarefault.train.config import DecisionConfig

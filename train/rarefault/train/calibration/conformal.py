@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from rarefault.runtime.inference.grid import Float64, Int64
+from rarefault.runtime.arrays import Float64, Int64
 
 
 def least_events(coverage: float) -> int:

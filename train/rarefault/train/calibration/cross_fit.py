@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from msgspec.structs import replace
 
-from rarefault.runtime.inference.grid import Float32, Int64
+from rarefault.runtime.arrays import Float32, Int64
 from rarefault.runtime.inference.manifest import DecisionSpec
 from rarefault.train.calibration.decision_fit import fit_temperature, log_loss
 from rarefault.train.calibration.held_out_windows import HeldOutWindows

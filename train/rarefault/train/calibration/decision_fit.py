@@ -6,8 +6,8 @@ import msgspec
 import numpy as np
 from scipy.optimize import minimize_scalar
 
+from rarefault.runtime.arrays import Float32, Float64, Int64
 from rarefault.runtime.inference.decision import Decision
-from rarefault.runtime.inference.grid import Float32, Float64, Int64
 from rarefault.runtime.inference.manifest import DecisionSpec, coverage_key
 from rarefault.train.calibration.alarm_timing import fit_timing
 from rarefault.train.calibration.conformal import fit_conformal_thresholds, least_events

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rarefault.runtime.inference.grid import Bool, Float64, Int64
+from rarefault.runtime.arrays import Bool, Float64, Int64
 from rarefault.runtime.inference.manifest import DecisionSpec, GridSpec, WindowSpec
 from rarefault.train.dataset.windows import LabelledWindows
 from rarefault.train.evaluation.alarms import AlarmJudge, AlarmTrial

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-from rarefault.runtime.inference.grid import Float32, Float64, Int64
+from rarefault.runtime.arrays import Float32, Float64, Int64
 
 #: Of faults with fewer training windows, the trees alone are heard.
 FEW_WINDOWS = 100

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 
-from rarefault.runtime.inference.grid import Float64, Int64
+from rarefault.runtime.arrays import Float64, Int64
 from rarefault.train.evaluation.alarms import AlarmTrial
 from rarefault.train.fitting.imbalance import SMALLEST_PRIOR
 

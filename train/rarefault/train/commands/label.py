@@ -144,7 +144,7 @@ def _spans(journal: "JournalReader") -> "dict[str, Span]":
     import numpy as np
 
     from rarefault.runtime.journal.records import SAMPLES
-    from rarefault.train.history.event_log import natural
+    from rarefault.train.history.parsing.natural import natural
     from rarefault.train.labelling.labels import Span
 
     names = journal.devices()

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from rarefault.runtime.inference.grid import Bool, Float32
+from rarefault.runtime.arrays import Bool, Float32
 from rarefault.train.dataset.split import PARTS, Part
 from rarefault.train.dataset.windows import LabelledWindows
 from rarefault.train.history import History

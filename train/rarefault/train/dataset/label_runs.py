@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rarefault.runtime.inference.grid import Bool, Int64
+from rarefault.runtime.arrays import Bool, Int64
 
 
 def event_of(device: Int64, fresh: Bool, label: Int64) -> Int64:

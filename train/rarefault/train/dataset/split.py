@@ -19,8 +19,8 @@ import msgspec
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
+from rarefault.runtime.arrays import Bool, Int64
 from rarefault.runtime.errors import HistoryError
-from rarefault.runtime.inference.grid import Bool, Int64
 from rarefault.runtime.inference.manifest import GridSpec, WindowSpec
 from rarefault.runtime.times import format_ms
 from rarefault.train.history import History, label_bins

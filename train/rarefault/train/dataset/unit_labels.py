@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rarefault.runtime.inference.grid import Bool, Int64
+from rarefault.runtime.arrays import Bool, Int64
 from rarefault.runtime.inference.manifest import GridSpec
 from rarefault.train.history import History
 from rarefault.train.history.data import NO_UNIT

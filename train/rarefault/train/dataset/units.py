@@ -12,10 +12,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rarefault.runtime.arrays import Float32, Int64
 from rarefault.runtime.errors import HistoryError
-from rarefault.runtime.inference.grid import Float32, Int64
 from rarefault.train.dataset.unit_labels import NO_UNITS
 from rarefault.train.history import DataConfig, Phm2015Config
+from rarefault.train.history.parsing.natural import natural
 
 
 def channels_of_units(prefixes: tuple[str, ...] | None, data: DataConfig, channels: Sequence[str]) -> Int64:
@@ -32,7 +33,7 @@ def channels_of_units(prefixes: tuple[str, ...] | None, data: DataConfig, channe
     """
     if prefixes is None:
         known = {name.partition(".")[0] for name in channels} if isinstance(data, Phm2015Config) else set()
-        prefixes = tuple(f"{name}." for name in sorted(known, key=_natural) if re.fullmatch(r"c\d+", name))
+        prefixes = tuple(f"{name}." for name in sorted(known, key=natural) if re.fullmatch(r"c\d+", name))
     found = [{name.removeprefix(p): i for i, name in enumerate(channels) if name.startswith(p)} for p in prefixes]
     for prefix, names in zip(prefixes, found, strict=True):
         if not names:
@@ -59,7 +60,3 @@ def swapped(window_NLC: Float32, units: Int64, rng: np.random.Generator) -> Floa
     channel = np.tile(np.arange(window_NLC.shape[2]), (n, 1))
     channel[:, units.ravel()] = units[source].reshape(n, -1)
     return np.take_along_axis(window_NLC, channel[:, None, :], axis=2)
-
-
-def _natural(name: str) -> tuple[int, str]:
-    return len(name), name

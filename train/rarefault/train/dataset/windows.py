@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rarefault.runtime.inference.grid import Bool, Float32, Grid, Int64
+from rarefault.runtime.arrays import Bool, Float32, Int64
+from rarefault.runtime.inference.grid import Grid
 from rarefault.runtime.inference.manifest import GridSpec, WindowSpec
 from rarefault.runtime.inference.window_buffer import WindowBuffer, Windows
 from rarefault.train.dataset.label_runs import event_of

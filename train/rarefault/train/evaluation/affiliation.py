@@ -17,7 +17,7 @@ import math
 import msgspec
 import numpy as np
 
-from rarefault.runtime.inference.grid import Bool, Float64, Int32, Int64
+from rarefault.runtime.arrays import Bool, Float64, Int32, Int64
 
 
 class Affiliation(msgspec.Struct, frozen=True, kw_only=True):

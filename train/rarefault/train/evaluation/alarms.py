@@ -3,8 +3,8 @@
 import msgspec
 import numpy as np
 
+from rarefault.runtime.arrays import Bool, Float64, Int64
 from rarefault.runtime.inference.decision import STATE_NO_DATA, AlarmChange, Decision
-from rarefault.runtime.inference.grid import Bool, Float64, Int64
 from rarefault.runtime.inference.manifest import DecisionSpec, GridSpec
 from rarefault.train.history import History, labelled_ends
 

@@ -3,7 +3,7 @@
 import msgspec
 import numpy as np
 
-from rarefault.runtime.inference.grid import Float64, Int64
+from rarefault.runtime.arrays import Float64, Int64
 
 
 class Coverage(msgspec.Struct, frozen=True, kw_only=True):

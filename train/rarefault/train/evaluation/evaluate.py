@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 import msgspec
 import numpy as np
 
+from rarefault.runtime.arrays import Bool, Int64
 from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.inference.engine import Step
-from rarefault.runtime.inference.grid import Bool, Int64
 from rarefault.runtime.inference.manifest import Manifest
 from rarefault.runtime.inference.pipeline import Pipeline, Verdicts, joined
 from rarefault.train.dataset.label_runs import event_of

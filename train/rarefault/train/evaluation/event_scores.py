@@ -3,8 +3,8 @@
 import msgspec
 import numpy as np
 
+from rarefault.runtime.arrays import Int32, Int64
 from rarefault.runtime.inference.decision import AlarmChange
-from rarefault.runtime.inference.grid import Int32, Int64
 from rarefault.runtime.inference.manifest import GridSpec
 from rarefault.train.evaluation.affiliation import affiliation_of_fault
 from rarefault.train.evaluation.alarms import AlarmJudge, States

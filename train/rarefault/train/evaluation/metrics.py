@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from sklearn.metrics import average_precision_score, confusion_matrix, precision_recall_fscore_support
 
-from rarefault.runtime.inference.grid import Bool, Float64, Int64
+from rarefault.runtime.arrays import Bool, Float64, Int64
 from rarefault.train.evaluation.affiliation import Affiliation
 from rarefault.train.evaluation.coverage import Coverage
 from rarefault.train.evaluation.phm2015_score import Phm2015Score

@@ -16,7 +16,7 @@ import re
 import msgspec
 import numpy as np
 
-from rarefault.runtime.inference.grid import Int64
+from rarefault.runtime.arrays import Int64
 
 #: Start and end must be within so many samples (bins of the grid) of the event's.
 TOLERANCE_SAMPLES = 4

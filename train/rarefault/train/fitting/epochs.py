@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rarefault.runtime.arrays import Int64
 from rarefault.runtime.errors import HistoryError
-from rarefault.runtime.inference.grid import Int64
 from rarefault.train.config import TrainConfig
 from rarefault.train.dataset.windows import LabelledWindows
 from rarefault.train.fitting.imbalance import Subset, class_weights, draw_subsets, one_hot, smote_sequences

@@ -13,7 +13,7 @@ from imblearn.over_sampling import SMOTE
 from imblearn.under_sampling import RandomUnderSampler
 from torch import Tensor
 
-from rarefault.runtime.inference.grid import Float32, Float64, Int64
+from rarefault.runtime.arrays import Float32, Float64, Int64
 from rarefault.train.model.network import LRConvLSTM
 
 #: Prior of a class that training never saw; not zero, so that its logarithm is finite.

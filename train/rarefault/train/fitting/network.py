@@ -14,8 +14,8 @@ import torch
 from sklearn.metrics import f1_score
 from torch import Tensor
 
+from rarefault.runtime.arrays import Float32
 from rarefault.runtime.errors import RarefaultError
-from rarefault.runtime.inference.grid import Float32
 from rarefault.train.config import TrainConfig
 from rarefault.train.dataset.windows import LabelledWindows
 from rarefault.train.fitting.epochs import epoch_source

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from rarefault.runtime.arrays import Int64
 from rarefault.runtime.errors import HistoryError
-from rarefault.runtime.inference.grid import Int64
 from rarefault.train.dataset.windows import LabelledWindows
 
 

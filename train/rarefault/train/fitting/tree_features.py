@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from rarefault.runtime.inference.grid import Float32, Int64
+from rarefault.runtime.arrays import Float32, Int64
 from rarefault.runtime.inference.window_buffer import Windows
 from rarefault.train.dataset.unit_labels import NO_UNITS
 from rarefault.train.dataset.units import swapped

@@ -10,8 +10,8 @@ from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifie
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from rarefault.runtime.arrays import Bool, Float32, Float64, Int64
 from rarefault.runtime.errors import RarefaultError
-from rarefault.runtime.inference.grid import Bool, Float32, Float64, Int64
 from rarefault.train.config import TrainConfig, TreesConfig
 from rarefault.train.dataset.unit_labels import NO_UNITS
 from rarefault.train.dataset.windows import LabelledWindows

@@ -8,13 +8,12 @@ from rarefault.train.history.config import (
     TogetherConfig,
     absolute,
 )
-from rarefault.train.history.data import NO_LABEL, NORMAL, UNLABELLED, Events, History, Stretches
+from rarefault.train.history.data import NO_LABEL, UNLABELLED, Events, History, Stretches
 from rarefault.train.history.labels import label_bins, labelled_ends
 from rarefault.train.history.notes import Note, ReadNotes
 from rarefault.train.history.read import read_history
 
 __all__ = [
-    "NORMAL",
     "NO_LABEL",
     "UNLABELLED",
     "DataConfig",

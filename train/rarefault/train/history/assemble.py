@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from rarefault.runtime.arrays import Bool, Float64, Int32, Int64
 from rarefault.runtime.inference.missing import stands_for_none
 from rarefault.runtime.times import TIME_LIMIT_MS
-from rarefault.train.history.data import Bool, Float64, Int32, Int64
 from rarefault.train.history.notes import CONFLICTS, DUPLICATES, NAMED_MISSING, TOO_LARGE, UNORDERED, ReadNotes
 from rarefault.train.history.parsing.cells import beyond_float32
 from rarefault.train.history.parsing.lines import line_text, place

@@ -5,18 +5,11 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rarefault.runtime.arrays import Bool, Float64, Int32, Int64
 from rarefault.train.history.config import EventTimes, Overlap
 from rarefault.train.history.notes import ReadNotes
 
-Int32 = NDArray[np.int32]
-Int64 = NDArray[np.int64]
-Float64 = NDArray[np.float64]
-Bool = NDArray[np.bool_]
-
-#: The class of everything that is no fault; always class 0.
-NORMAL = "normal"
 #: Reserved word of events and labels for time of which nobody knows the class; it is neither learnt from nor scored.
 UNLABELLED = "unlabelled"
 #: Stands for the class of such time.

@@ -1,14 +1,15 @@
 """Devices, faults and the events file, as all readers of named devices take them."""
 
-import re
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from rarefault.runtime.arrays import Bool, Int32, Int64
 from rarefault.runtime.errors import HistoryError
+from rarefault.runtime.inference.manifest import NORMAL
 from rarefault.train.history.config import JournalConfig, TableConfig
-from rarefault.train.history.data import NO_UNIT, NORMAL, UNLABELLED, Bool, History, Int32, Int64
+from rarefault.train.history.data import NO_UNIT, UNLABELLED, History
 from rarefault.train.history.finish import Draft, EventPiece, finish, refuse_reversed
 from rarefault.train.history.notes import (
     AMBIGUOUS_TIMES,
@@ -23,16 +24,12 @@ from rarefault.train.history.notes import (
 from rarefault.train.history.parsing.cells import Names, has_no_end, is_day, next_day, parse_times
 from rarefault.train.history.parsing.frames import SUFFIXES, folder_contents, listed, read_frames
 from rarefault.train.history.parsing.lines import Block
+from rarefault.train.history.parsing.natural import natural
 from rarefault.train.history.parsing.normal import means_normal, says_nothing
 
 EVENT_COLUMNS = ("device", "start", "end", "fault")
 #: Column that may be there: the part of the device that the event is of.
 UNIT_COLUMN = "unit"
-
-
-def natural(name: str) -> list[tuple[int, int, str]]:
-    """Sorting key that puts ``pump 2`` before ``pump 10``."""
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
 
 
 class NamedReader:

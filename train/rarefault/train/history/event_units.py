@@ -10,7 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from rarefault.train.history.data import NO_UNIT, History, Int32, Int64
+from rarefault.runtime.arrays import Int32, Int64
+from rarefault.train.history.data import NO_UNIT, History
 
 #: An event and a sample this near to each other belong together, milliseconds.
 TOLERANCE_MS = 1000

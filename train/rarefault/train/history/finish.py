@@ -6,23 +6,13 @@ from datetime import datetime
 
 import numpy as np
 
+from rarefault.runtime.arrays import Bool, Int32, Int64
 from rarefault.runtime.errors import HistoryError
-from rarefault.runtime.inference.manifest import NO_DATA, UNKNOWN
+from rarefault.runtime.inference.manifest import NO_DATA, NORMAL, UNKNOWN
 from rarefault.runtime.times import format_ms
 from rarefault.train.history.assemble import Piece, assemble, drop_values
 from rarefault.train.history.config import Source
-from rarefault.train.history.data import (
-    NO_UNIT,
-    NORMAL,
-    UNLABELLED,
-    Bool,
-    Events,
-    History,
-    Int32,
-    Int64,
-    Stretches,
-    fingerprint,
-)
+from rarefault.train.history.data import NO_UNIT, UNLABELLED, Events, History, Stretches, fingerprint
 from rarefault.train.history.notes import REPEATED_EVENTS, REVERSED_EVENTS, ReadNotes
 from rarefault.train.history.parsing.lines import Block
 

@@ -23,9 +23,10 @@ A bin without an event is normal, or, where the log says that nobody knows, carr
 import numpy as np
 from numpy.typing import ArrayLike
 
+from rarefault.runtime.arrays import Bool, Int64
 from rarefault.runtime.inference.manifest import GridSpec
 from rarefault.train.history.config import EventTimes
-from rarefault.train.history.data import NO_LABEL, Bool, Events, History, Int64, Stretches
+from rarefault.train.history.data import NO_LABEL, Events, History, Stretches
 
 
 def label_bins(history: History, device: ArrayLike, index: ArrayLike, grid: GridSpec) -> Int64:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rarefault.train.history.data import Int32, Int64
+from rarefault.runtime.arrays import Int32, Int64
 from rarefault.train.history.finish import EventPiece
 
 #: What a label can say instead of a fault's number: no fault; nothing, so that the run goes on.

@@ -5,11 +5,12 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import numpy as np
 
+from rarefault.runtime.arrays import Bool, Int32, Int64
 from rarefault.runtime.inference.grid import Grid
 from rarefault.runtime.inference.manifest import GridSpec
 from rarefault.runtime.times import format_ms
 from rarefault.train.history.borders import border_finding
-from rarefault.train.history.data import Bool, Events, History, Int32, Int64
+from rarefault.train.history.data import Events, History
 from rarefault.train.history.labels import event_time_ms, label_bins
 from rarefault.train.history.notes import Note
 from rarefault.train.history.parsing.codes import code_finding

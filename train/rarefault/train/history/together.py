@@ -6,23 +6,14 @@ from itertools import pairwise
 
 import numpy as np
 
+from rarefault.runtime.arrays import Bool, Float64, Int32, Int64
 from rarefault.runtime.errors import HistoryError
+from rarefault.runtime.inference.manifest import NORMAL
 from rarefault.runtime.times import format_ms
 from rarefault.train.history.config import Source
-from rarefault.train.history.data import (
-    NO_UNIT,
-    NORMAL,
-    Bool,
-    Events,
-    Float64,
-    History,
-    Int32,
-    Int64,
-    Stretches,
-    fingerprint,
-)
-from rarefault.train.history.event_log import natural
+from rarefault.train.history.data import NO_UNIT, Events, History, Stretches, fingerprint
 from rarefault.train.history.notes import COMMON_EVENTS, LACKING_CHANNELS, ReadNotes
+from rarefault.train.history.parsing.natural import natural
 
 
 def together(histories: Sequence[History], sources: Sequence[Source]) -> History:

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor, nn
 
-from rarefault.runtime.inference.grid import Bool, Float32, Float64, Int64
+from rarefault.runtime.arrays import Bool, Float32, Float64, Int64
 
 #: What may be fitted: weight of a window, renewal, power of the belief, power of the window.
 BOUNDS = ((0.01, 2.0), (0.001, 1.0), (0.0, 2.0), (0.0, 2.0))

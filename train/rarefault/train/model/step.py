@@ -2,7 +2,7 @@
 
 import torch
 
-from rarefault.runtime.inference.grid import Float32
+from rarefault.runtime.arrays import Float32
 from rarefault.train.model.network import LRConvLSTM
 
 

@@ -9,7 +9,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve
 
-from rarefault.runtime.inference.grid import Float64, Int64
+from rarefault.runtime.arrays import Float64, Int64
 from rarefault.runtime.times import format_ms
 from rarefault.train.evaluation.cost_curve import CostPoint
 from rarefault.train.evaluation.metrics import ReliabilityBin

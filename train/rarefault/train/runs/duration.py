@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import torch
 
-from rarefault.runtime.inference.grid import Int64
+from rarefault.runtime.arrays import Int64
 from rarefault.train.calibration.cross_fit import TREE_PARTS, UNIT_PARTS
 from rarefault.train.config import TrainConfig, TreesConfig
 from rarefault.train.dataset.split import Part, Split, mostly_cut

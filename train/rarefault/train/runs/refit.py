@@ -6,7 +6,7 @@ when to stop or how to decide: the network takes as many epochs as were best, tr
 
 from collections.abc import Callable
 
-from rarefault.runtime.inference.grid import Int64
+from rarefault.runtime.arrays import Int64
 from rarefault.train.config import TrainConfig
 from rarefault.train.dataset.unit_labels import NO_UNITS
 from rarefault.train.dataset.windows import LabelledWindows

@@ -23,8 +23,8 @@ import msgspec
 import numpy as np
 import torch
 
+from rarefault.runtime.arrays import Float32
 from rarefault.runtime.errors import RarefaultError
-from rarefault.runtime.inference.grid import Float32
 from rarefault.runtime.inference.manifest import Manifest
 from rarefault.train.config import TrainConfig, load_train_config, to_toml
 from rarefault.train.dataset.windows import LabelledWindows

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from rarefault.runtime.arrays import Int64
 from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.inference.manifest import Manifest
 from rarefault.runtime.inference.missing import without_named
@@ -14,7 +15,6 @@ from rarefault.runtime.settings import from_mapping
 from rarefault.runtime.times import parse_time_ms
 from rarefault.train.dataset.split import Block, Split, describe_blocks
 from rarefault.train.history import DataConfig, Events, History, Stretches, read_history
-from rarefault.train.history.data import Int64
 from rarefault.train.history.labels import commonest_first
 from rarefault.train.history.together import merge
 from rarefault.train.runs.run_directory import RunDirectory

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rarefault.runtime.inference.grid import Float64, Int64
+from rarefault.runtime.arrays import Float64, Int64
 from rarefault.train.simulate.config import SimulationConfig
 from rarefault.train.simulate.physics import STEP_S, Traces
 from rarefault.train.simulate.schedule import Schedule

@@ -19,7 +19,7 @@ from datetime import date
 
 import numpy as np
 
-from rarefault.runtime.inference.grid import Float64
+from rarefault.runtime.arrays import Float64
 from rarefault.train.simulate.config import SimulationConfig
 from rarefault.train.simulate.schedule import Schedule
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rarefault.runtime.inference.grid import Int64
+from rarefault.runtime.arrays import Int64
 from rarefault.train.simulate.config import SimulationConfig
 
 #: Typical duration of an event, seconds.

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from rarefault.runtime.inference.grid import Float64, Int32, Int64
+from rarefault.runtime.arrays import Float64, Int32, Int64
 
 
 class Presence:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rarefault.runtime.inference.grid import Float64, Int32, Int64
+from rarefault.runtime.arrays import Float64, Int32, Int64
 
 
 class SampleBuffer:

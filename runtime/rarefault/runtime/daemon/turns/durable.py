@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from rarefault.runtime.arrays import Float64, Int64
 from rarefault.runtime.daemon.config import JournalConfig
 from rarefault.runtime.daemon.mqtt.names import Names, Session
 from rarefault.runtime.daemon.publishing.outbox import MemoryOutbox
 from rarefault.runtime.daemon.turns.memory import Put, TurnStore, Work, take_over
 from rarefault.runtime.errors import DamagedJournalError, JournalError
 from rarefault.runtime.inference.decision import STATE_FOREIGN
-from rarefault.runtime.inference.grid import Float64, Int64
 from rarefault.runtime.inference.pipeline import Pipeline
 from rarefault.runtime.journal.records import SILENCE, Batch
 from rarefault.runtime.journal.salvage import Salvaged, finish, salvage

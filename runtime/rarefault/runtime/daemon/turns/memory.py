@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from rarefault.runtime.arrays import Int64
 from rarefault.runtime.daemon.config import JournalConfig
 from rarefault.runtime.daemon.mqtt.names import Names, Session
 from rarefault.runtime.daemon.publishing.outbox import MemoryOutbox, Outbox
 from rarefault.runtime.daemon.telemetry.sample_buffer import SampleBuffer
 from rarefault.runtime.inference.decision import STATE_FOREIGN, STATE_NO_DATA, AlarmChange
-from rarefault.runtime.inference.grid import Int64
 from rarefault.runtime.inference.manifest import NO_DATA, UNKNOWN
 from rarefault.runtime.inference.pipeline import Pipeline, Verdicts
 from rarefault.runtime.journal.records import AlarmRecord, Feedback, SetAside

@@ -9,20 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
+from rarefault.runtime.arrays import Float64, Int32, Int64
 from rarefault.runtime.errors import HistoryError, JournalError
-from rarefault.runtime.journal.reader import JournalReader
+from rarefault.runtime.journal.reader import JournalReader, is_sqlite
 from rarefault.runtime.journal.records import SAMPLES
 from rarefault.train.history.assemble import Piece
 from rarefault.train.history.config import JournalConfig
-from rarefault.train.history.data import Float64, History, Int32, Int64
+from rarefault.train.history.data import History
 from rarefault.train.history.event_log import NamedReader
 from rarefault.train.history.notes import NAMELESS_SAMPLES
 from rarefault.train.history.parsing.frames import listed
 
 #: Samples in a piece; a turn of the daemon has few.
 PIECE = 1 << 16
-
-_SQLITE = b"SQLite format 3\0"
 
 
 def read_journal(config: JournalConfig, base: Path) -> History:
@@ -41,13 +40,8 @@ def open_journal(path: Path, what: str) -> JournalReader:
         HistoryError: there is no such file, or it is no journal that can be read.
     """
     try:
-        if path.is_file():
-            with path.open("rb") as file:
-                begin = file.read(len(_SQLITE))
-            if begin != _SQLITE:
-                raise HistoryError(
-                    f"{what}: {path} is no journal of the daemon; name the file that its journal.path names"
-                )
+        if path.is_file() and not is_sqlite(path):
+            raise HistoryError(f"{what}: {path} is no journal of the daemon; name the file that its journal.path names")
         return JournalReader(path)
     except OSError as error:
         raise HistoryError(f"{what}: {path} cannot be read: {error.strerror}") from error

@@ -20,10 +20,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from rarefault.runtime.arrays import Int64
 from rarefault.runtime.errors import HistoryError
 from rarefault.train.history.assemble import Piece
 from rarefault.train.history.config import Phm2015Config
-from rarefault.train.history.data import History, Int64
+from rarefault.train.history.data import History
 from rarefault.train.history.event_units import with_units
 from rarefault.train.history.finish import Draft, EventPiece, finish, refuse_reversed
 from rarefault.train.history.notes import UNKNOWN_FAULTS

@@ -13,9 +13,10 @@ import numpy as np
 import polars as pl
 
 from rarefault.runtime.errors import HistoryError
+from rarefault.runtime.inference.manifest import NORMAL
 from rarefault.train.history.assemble import Piece
 from rarefault.train.history.config import TableConfig
-from rarefault.train.history.data import NORMAL, UNLABELLED, History
+from rarefault.train.history.data import UNLABELLED, History
 from rarefault.train.history.event_log import NamedReader, as_text
 from rarefault.train.history.notes import BAD_CELLS, NO_LABELS, NORMAL_WORDS, TEXT_COLUMNS, UNKNOWN_LABELS
 from rarefault.train.history.parsing.cells import Names, parse_numbers

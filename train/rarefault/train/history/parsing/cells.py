@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from rarefault.runtime.arrays import Bool, Float64, Int32, Int64
 from rarefault.runtime.times import MILLISECONDS_FROM, TIME_LIMIT_MS
-from rarefault.train.history.data import Bool, Float64, Int32, Int64
 
 #: Text that stands for "no value", in any case.
 MISSING = ("", "nan", "nat", "na", "n/a", "<na>", "null", "none", "-")

@@ -4,7 +4,8 @@ import re
 
 import numpy as np
 
-from rarefault.train.history.data import Float64, History
+from rarefault.runtime.arrays import Float64
+from rarefault.train.history.data import History
 
 #: A code that nobody knows stands at least so often, and is so many times larger than all other values.
 OFTEN, LARGER = 3, 10

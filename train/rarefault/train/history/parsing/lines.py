@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from rarefault.runtime.arrays import Bool, Int64
 from rarefault.runtime.errors import HistoryError
-from rarefault.train.history.data import Bool, Int64
 from rarefault.train.history.notes import BAD_LINES, ReadNotes
 
 #: Bytes read at a time.
