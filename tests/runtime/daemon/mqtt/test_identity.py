@@ -55,7 +55,7 @@ def test_a_host_that_is_renamed_stays_the_same_daemon(
         assert service.names.client_id == "rarefault-pod-1"
         recording.play(peer, slice(half))
         wait_until(lambda: service.messages == half, "the first half")
-        wait_until(lambda: service._session is not None, "the session in the journal")
+        wait_until(lambda: service._kept_session is not None, "the session in the journal")
     recording.play(peer, slice(half, None))
     peer.catch_up()
     host("pod-2")
@@ -110,7 +110,7 @@ def test_a_session_that_is_gone_is_missed(
     """A broker that was started anew without its sessions: said with the mend, in health and metrics; not at first."""
     broker = {"protocol": protocol}
     with serving(mosquitto.url, journal=JOURNAL, broker=broker) as service:
-        wait_until(lambda: service._session is not None, "the session in the journal")
+        wait_until(lambda: service._kept_session is not None, "the session in the journal")
         assert service.session.sessions_lost == 0
     mosquitto.stop(signal.SIGKILL)  # it does not save them
     mosquitto.start()
@@ -123,7 +123,7 @@ def test_a_session_that_is_gone_is_missed(
 
 def has_session(service: Any) -> bool:
     """Whether the journal knows what the broker keeps."""
-    return service._session is not None
+    return service._kept_session is not None
 
 
 def test_without_a_session_none_is_missed(serving: Serving, mosquitto: "Mosquitto", wait_until: WaitUntil) -> None:
