@@ -9,7 +9,6 @@ trained.
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -19,8 +18,9 @@ import venv
 from pathlib import Path
 from typing import Any
 
+from benchmarks.harness.machine import ROOT, origin, write
+
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # of the processes that are measured
-ROOT = Path(__file__).parents[1]
 RUNS = 9
 CONFIG = """[data]
 format = "phm2015"
@@ -58,8 +58,8 @@ def main() -> int:
             "import_s": seconds(python, "import rarefault.runtime.daemon.service"),
             "onnxruntime_import_s": seconds(python, "import onnxruntime"),
             "help_s": seconds(python, "import rarefault.runtime.cli as c; c.main(['--version'])"),
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
             "models": models(folder),
+            **origin(),
         }
     print(f"installed without extras  {result['installed_mb']:.0f} MB  (largest: {result['largest_mb']})")
     print(
@@ -69,8 +69,7 @@ def main() -> int:
     for name, row in result["models"].items():
         costs = " / ".join(f"{cost:.0f}" for cost in row["verdict_cost_us"].values())
         print(f"{name:<32}{row['size_bytes'] / 1e6:.2f} MB, {costs} us at N = 1 / 64")
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write(args.json, result)
     return 0
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as mqtt
-from benchmarks.faults_parts.recording import Message
+from benchmarks.faults.recording import Message
+from benchmarks.harness.clients import send_at_once
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -62,9 +63,7 @@ class Client:
             except OSError:
                 time.sleep(0.02)
                 continue
-            sock = self._client.socket()
-            if isinstance(sock, socket.socket):  # else the broker died just now
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            send_at_once(self._client)
             while self._client.loop(0.1) == mqtt.MQTT_ERR_SUCCESS and not self._over:
                 pass
             if not self._over:
