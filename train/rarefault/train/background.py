@@ -1,7 +1,7 @@
 """Work in further threads beside what the calling one does.
 
-The libraries that grow trees, and torch, leave Python's lock alone while they compute: on two cores, trees that grow
-beside a network that learns take as long as trees that grow alone.
+The libraries that grow trees, and torch, release Python's lock while they compute, so that trees grow beside a network
+that is being fitted (decision 0028).
 """
 
 import ctypes
@@ -15,8 +15,8 @@ import joblib
 
 P = ParamSpec("P")
 T = TypeVar("T")
-#: Threads unless the configuration says how many, at most. Each holds what it grows trees from, 0.4 GB on plant 31; and
-#: where a third core is the network's, two have less to do than that one.
+#: Threads where the configuration names no number, at most. Each holds the statistics that it grows trees from, and a
+#: third core is the network's, which takes longer than two of them (decision 0028).
 MOST = 2
 #: Seconds until an interrupt is noticed, at most.
 WAIT_S = 0.2
