@@ -22,11 +22,8 @@ import time
 from pathlib import Path
 
 from benchmarks.faults.recording import DEVICES, Recording, compare
-from benchmarks.faults.run import KINDS, PER_FAULT, Run, can_rename, run_in_peace, say
+from benchmarks.faults.run import KINDS, PER_FAULT, Run, can_rename, make_model, run_in_peace, say
 from benchmarks.harness.machine import RESULTS, origin, write
-from benchmarks.harness.models import make_tiny_model
-
-from rarefault.runtime.model_file import load_model
 
 
 def main() -> int:
@@ -41,7 +38,7 @@ def main() -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="rarefault-faults-") as name:
         folder = Path(name)
-        model = load_model(make_tiny_model(folder))
+        model = make_model(folder)
         rng = random.Random(args.seed)
         schedule = make_schedule(rng, quick=args.quick)
         recording = Recording(model, len(schedule) * PER_FAULT, args.seed)

@@ -21,11 +21,12 @@ from benchmarks.faults.programs import Client, Process, small_disk
 from benchmarks.faults.recording import MALFORMED, Recording, Verdicts, compare
 from benchmarks.harness.broker import free_port, mosquitto
 from benchmarks.harness.daemon import daemon_command
+from benchmarks.harness.models import make_tiny_model
 
 from rarefault.runtime.daemon.config import DaemonConfig, ModelConfig
 from rarefault.runtime.daemon.journal_reader import JournalReader
 from rarefault.runtime.errors import JournalError
-from rarefault.runtime.model_file import LoadedModel
+from rarefault.runtime.model_file import LoadedModel, load_model
 
 #: Messages a second while faults are injected, and messages for each fault.
 RATE, PER_FAULT = 400, 220
@@ -371,6 +372,11 @@ def can_rename() -> bool:
 def host_name() -> str:
     """What the daemon is called where nobody says it."""
     return DaemonConfig(model=ModelConfig(path="tiny.onnx")).publish.runtime_name
+
+
+def make_model(folder: Path) -> LoadedModel:
+    """The model that the daemon serves."""
+    return load_model(make_tiny_model(folder))
 
 
 def run_in_peace(folder: Path, model: LoadedModel, recording: Recording) -> Run:
