@@ -9,8 +9,6 @@ world", 2005, section 4.5). The new event's own share of the distribution is tak
 coverage would be reached for certain and exceeded by half of that share on average.
 
 Where a class has too few events for the coverage, it abstains: it is plausible always.
-
-Why: decision 0007.
 """
 
 import math
