@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 def test_whatever_happens_the_verdicts_are_those_of_an_undisturbed_run(tmp_path: Path) -> None:
     """Daemon and broker are killed and frozen, the disk fills up: nothing is lost, doubled or contradicted."""
     path = tmp_path / "faults.json"
-    command = [sys.executable, "-m", "benchmarks.faults", "--quick", "--seed", "7", "--json", path]
+    command = [sys.executable, "-m", "benchmarks.faults", "--quick", "--seed", "7", "--json", str(path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(path.read_text(encoding="utf-8"))
