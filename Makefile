@@ -58,7 +58,7 @@ bench-quality: $(BENCH_VENV)/.ready ## every method on the same blocks; hours (-
 	  echo "RAREFAULT_DATA is not set: it names the folder that holds phm2015/ and tep/" >&2; exit 1; }
 	$(BENCH_VENV)/bin/python -m benchmarks.quality $(QUALITY_ARGS)
 
-bench-novelty: $(BENCH_VENV)/.ready ## what is said of a fault that training has never seen
+bench-novelty: $(BENCH_VENV)/.ready ## what is predicted of a fault that training has never seen
 	$(BENCH_VENV)/bin/python -m benchmarks.novelty
 
 bench-front: $(BENCH_VENV)/.ready ## what the presets score, and what a verdict costs with each; hours

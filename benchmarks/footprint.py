@@ -2,7 +2,7 @@
 
 Builds the wheel, installs it without extras into an empty virtual environment, and measures there. Model files are of
 two simulated plants over 60 days (28 channels), with the default configuration and with the network alone, in both
-precisions. A verdict's cost depends on the size of what is computed, not on how well it has learnt: one epoch is
+precisions. A verdict's cost depends on the size of what is computed, not on how well it was fitted: one epoch is
 trained.
 """
 
@@ -83,12 +83,12 @@ def models(folder: Path) -> dict[str, dict[str, Any]]:
         config.write_text(CONFIG + more, encoding="utf-8")
         run([*cli, "train", config, "--out", trained])
         for precision, options in (("float32", []), ("int8", ["--int8"])):
-            file, told = folder / f"{number}-{precision}.onnx", folder / "told.json"
+            file, printed = folder / f"{number}-{precision}.onnx", folder / "inspected.json"
             # So little training leaves weights that quantisation may move far.
             limits = [word for limit in ("changed", "f1-loss", "alarms-changed") for word in (f"--max-{limit}", 1)]
             run([*cli, "export", trained, "-o", file, *options, *(limits if options else [])])
-            run([*cli, "inspect", file, "--json", told])
-            row = json.loads(told.read_text(encoding="utf-8"))
+            run([*cli, "inspect", file, "--json", printed])
+            row = json.loads(printed.read_text(encoding="utf-8"))
             found[f"{name}, {precision}"] = {key: row[key] for key in ("size_bytes", "verdict_cost_us")}
     return found
 

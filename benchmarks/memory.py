@@ -91,7 +91,7 @@ def main() -> int:
     print(f"        {rss_mb['0']:.1f} MB; {result['verdicts']:,} verdicts, journal {result['journal_mb']:g} MB")
     write(args.json, result)
     if result["samples"] != marks[1] or result["verdicts"] == 0:
-        print(f"{result['samples']:,} samples of {marks[1]:,} were read, {result['verdicts']:,} verdicts said")
+        print(f"{result['samples']:,} samples of {marks[1]:,} were read, {result['verdicts']:,} verdicts came")
         return 1
     return 0 if growth <= GOAL else 1
 

@@ -1,4 +1,4 @@
-"""A fault that training has never seen: what is said of it, and how well a score tells it from what is known.
+"""A fault that training has never seen: what is predicted of it, and how well a score tells it from what is known.
 
 Needs ``RAREFAULT_DATA`` with ``phm2015/plant_31*.csv`` and ``tep/d*.dat``. Of each fault in turn, all windows are taken
 out of the training and validation parts (as time that is unlabelled); a model is trained as shipped, but decided on the
@@ -46,7 +46,7 @@ HELD_OUT = {
 
 
 def main() -> int:
-    """Train without each fault, print and write what is said of it."""
+    """Train without each fault, print and write what is predicted of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=RESULTS / "novelty.json")
     args = parser.parse_args()
@@ -72,13 +72,13 @@ def main() -> int:
 
 
 def without_fault(fold: Fold, fault: int) -> Fold:
-    """A fold in whose parts nobody knows of a fault, but in the test part."""
+    """A fold whose training and validation windows of a fault are unlabelled."""
     parts = {part: windows if part == "test" else _hidden(windows, fault) for part, windows in fold.parts.items()}
     return replace(fold, parts=parts)
 
 
 def _hidden(windows: LabelledWindows, fault: int) -> LabelledWindows:
-    """Windows of which those of a fault have no label, and of whose units nobody knows of it."""
+    """Windows of which those of a fault have no label, neither at the device nor at units."""
     units = windows.at_units
     if units is not None:
         kept = [j for j, known in enumerate(units.faults) if known != fault]

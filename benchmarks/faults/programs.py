@@ -133,8 +133,8 @@ class Process:
             self.before = log.tell()
             self.process = subprocess.Popen(self.command, stdout=log, stderr=log, env=os.environ | self.environment)
 
-    def has_said(self, words: str) -> bool:
-        """Whether it has said something since its start."""
+    def has_logged(self, words: str) -> bool:
+        """Whether it has logged these words since its start."""
         return words.encode() in self.log.read_bytes()[self.before :]
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> int:

@@ -209,12 +209,12 @@ class Run:
         self.disk_fills_felt += self._failed_turns() > before
 
     def _failed_turns(self) -> int:
-        """How often the daemon has said that it could not keep a turn."""
-        return self._said("a turn could not be kept")
+        """How often the daemon has logged that it could not keep a turn."""
+        return self._logged("a turn could not be kept")
 
     def _clock_ahead(self, *_clients: Client) -> None:
         """The gateway is a day ahead for a moment, and the daemon notices both ways."""
-        self._wait(lambda: self.daemon.has_said("connected to broker"))  # it is up, and has seen the clock as it was
+        self._wait(lambda: self.daemon.has_logged("connected to broker"))  # it is up, and has seen the clock as it was
         self._step(86_400)
         time.sleep(self.rng.uniform(0.3, 1.5))
         self._step(0)
@@ -223,10 +223,10 @@ class Run:
     def _clock_behind_at_boot(self, *_clients: Client) -> None:
         """The daemon starts two hours behind, takes nothing, and goes on once the clock is set."""
         self._note("daemon_kills", self.daemon.kill())
-        before = self._said("this machine's clock cannot be right")
+        before = self._logged("this machine's clock cannot be right")
         self.clock.set(-7200)
         self.daemon.start()
-        self._until_said("this machine's clock cannot be right", before)
+        self._until_logged("this machine's clock cannot be right", before)
         time.sleep(self.rng.uniform(0.3, 1.5))
         self._step(0)
         self.done["clock_behind_at_boot"] += 1
@@ -246,20 +246,20 @@ class Run:
 
     def _step(self, seconds: int) -> None:
         """Set the clock of the daemon that runs, so far ahead of the right time."""
-        before = self._said("this machine's clock was set")
+        before = self._logged("this machine's clock was set")
         self.clock.set(seconds)
-        self.clock_steps += self._until_said("this machine's clock was set", before)
+        self.clock_steps += self._until_logged("this machine's clock was set", before)
 
-    def _said(self, words: str) -> int:
-        """How often the daemon has said so."""
+    def _logged(self, words: str) -> int:
+        """How often the daemon has logged these words."""
         return self.daemon.log.read_text(encoding="utf-8", errors="replace").count(words)
 
-    def _until_said(self, words: str, before: int) -> bool:
-        """Wait until the daemon says something once more; whether it did."""
+    def _until_logged(self, words: str, before: int) -> bool:
+        """Wait until the daemon logs these words once more; whether it did."""
         deadline = time.monotonic() + PATIENCE_S
-        while self._said(words) == before and time.monotonic() < deadline:
+        while self._logged(words) == before and time.monotonic() < deadline:
             time.sleep(0.02)
-        return self._said(words) > before
+        return self._logged(words) > before
 
     def _send(self, device: Client) -> None:
         """Send what may be sent; after a death of the broker, all again that the daemon may not have."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-NAMES, WIDTH, ROW, TOP = 210, 190, 22, 52
+NAMES, WIDTH, ROW, TOP = 230, 190, 22, 52
 OURS, OTHERS, INK, BACK = "#c2410c", "#94a3b8", "#1e293b", "#ffffff"
 
 

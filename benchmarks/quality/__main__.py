@@ -38,7 +38,7 @@ from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 CACHE = cache_folder("quality")
-#: What ``--quick`` trains on: it took 8 min 2 s on two cores.
+#: What ``--quick`` trains on.
 QUICK_PROBLEMS, QUICK_FOLDS = ("plant31-day",), 1
 
 
@@ -62,7 +62,8 @@ def main() -> int:
     found = summarise(rows)
     if out:
         found, kept = merged(read(out), found)
-        console.print("\n".join(kept))
+        if kept:
+            console.print("\n".join(kept))
     found = in_order(found, PROBLEMS, METHODS)
     table = markdown(found)
     console.print(Markdown(table)) if console.is_terminal else print(table)

@@ -5,6 +5,7 @@ Nothing of the compared methods' libraries is imported here, so that the pages c
 """
 
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import mean
@@ -17,6 +18,8 @@ Entry = dict[str, Any]
 #: Problems by their key, each ``{"windows", "folds", "methods": {name: Entry}}``.
 Summary = dict[str, dict[str, Any]]
 
+#: The file in git.
+RESULT = "benchmarks/results/quality.json"
 #: Of every row.
 SCORES = (
     "macro_f1",
@@ -77,8 +80,10 @@ def in_order(summary: Summary, problems: Iterable[str], methods: Iterable[str]) 
 
 
 def read(path: Path) -> Summary:
-    """Read a file; nothing where there is none."""
+    """Read a file; nothing where there is none. Ends the program where it holds something else, such as rows."""
     found: Summary = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if not isinstance(found, dict):
+        sys.exit(f"{path} holds no means by data set and method, as {RESULT} does: name another file, or remove it")
     return found
 
 

@@ -48,7 +48,7 @@ class Suite:
     Attributes:
         folder: for models.
         quick: whether to do little of it.
-        report: told what is being done.
+        report: called with what is being measured.
         results: filled as it goes on.
     """
 
