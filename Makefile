@@ -10,7 +10,7 @@ FAKETIME := $(wildcard /usr/lib/*/faketime/libfaketimeMT.so.1 /usr/lib*/faketime
 SYSTEM := $(if $(MOSQUITTO),,mosquitto) $(if $(FAKETIME),,faketime) $(if $(STRACE),,strace)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system check test demo bench bench-faults bench-quality bench-novelty bench-front bench-speed bench-training clean
+.PHONY: help setup system check test demo bench bench-faults bench-quality bench-novelty bench-front bench-speed bench-training pages clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -46,19 +46,19 @@ demo: setup ## everything on one machine: simulate, train, export, serve, compar
 	$(BIN)/rarefault demo $(DEMO_ARGS)
 
 bench: setup ## the measurements
-	$(BIN)/python benchmarks/footprint.py --json benchmarks/results/footprint.json
-	@if [ -n "$$RAREFAULT_DATA" ]; then $(BIN)/python benchmarks/served.py; \
+	$(BIN)/python -m benchmarks.footprint --json benchmarks/results/footprint.json
+	@if [ -n "$$RAREFAULT_DATA" ]; then $(BIN)/python -m benchmarks.served; \
 	  else echo "RAREFAULT_DATA is not set: what is served is not measured"; fi
 
 bench-faults: setup system ## kill, freeze and starve daemon and broker, set clocks, and count what is lost (--quick: FAULTS_ARGS)
-	$(BIN)/python benchmarks/faults.py $(FAULTS_ARGS)
+	$(BIN)/python -m benchmarks.faults $(FAULTS_ARGS)
 
 bench-quality: $(BENCH_VENV)/.ready ## every method on the same blocks; hours (--quick and more: QUALITY_ARGS)
 	@[ -n "$$RAREFAULT_DATA" ] || { \
 	  echo "RAREFAULT_DATA is not set: it names the folder that holds phm2015/ and tep/" >&2; exit 1; }
 	$(BENCH_VENV)/bin/python -m benchmarks.quality $(QUALITY_ARGS)
 
-bench-novelty: $(BENCH_VENV)/.ready ## what is said of a fault that training has never seen
+bench-novelty: $(BENCH_VENV)/.ready ## what is predicted of a fault that training has never seen
 	$(BENCH_VENV)/bin/python -m benchmarks.novelty
 
 bench-front: $(BENCH_VENV)/.ready ## what the presets score, and what a verdict costs with each; hours
@@ -68,7 +68,10 @@ bench-speed: setup system ## the daemon beside what one would write by hand; an 
 	$(BIN)/python -m benchmarks.speed $(SPEED_ARGS)
 
 bench-training: setup ## memory of a training on a history, and on one ten times as long
-	$(BIN)/python benchmarks/training_memory.py
+	$(BIN)/python -m benchmarks.training_memory
+
+pages: setup ## the tables of the documentation, filled in from the results
+	$(BIN)/python -m benchmarks.pages $(PAGES_ARGS)
 
 # An environment of its own: what is compared with needs an older NumPy.
 $(BENCH_VENV)/.ready: pyproject.toml benchmarks/quality/constraints.txt

@@ -6,28 +6,32 @@ taken, with the journal on. Meanwhile an eleventh sends thousands of samples of 
 
 import argparse
 import json
-import os
-import platform
-import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any, Self
 
 import paho.mqtt.client as mqtt
+from benchmarks.harness.broker import broker
+from benchmarks.harness.clients import send_at_once
+from benchmarks.harness.daemon import Daemon
+from benchmarks.harness.machine import origin, write
+from benchmarks.harness.models import make_tiny_model
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-ROOT = Path(__file__).parents[1]
 DEVICES, BEGIN_S, STEP_S = 10, 1_300_000_000, 120
 #: Messages of the babbler per second; the last is as many as it can.
 RATES = (0, 1000, 5000, 100_000)
 SECONDS = 8.0
+SETTINGS: dict[str, dict[str, Any]] = {
+    "telemetry": {"max_age_s": float("inf")},
+    "journal": {"path": "edge.journal"},
+    "limits": {"burst_samples": 1000},
+}
 BABBLER = """
 import sys, time
 import paho.mqtt.client as mqtt
@@ -52,40 +56,28 @@ def main() -> int:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="rarefault-babble-") as name:
         folder = Path(name)
-        make = [sys.executable, str(ROOT / "tests" / "make_tiny_model.py"), name]
-        subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
-        port, metrics = free_port(), free_port()
-        programs = start(folder, port, metrics)
+        make_tiny_model(folder)
         rows = []
-        try:
+        with broker(folder) as port, Daemon(folder, port, SETTINGS) as daemon:
+            daemon.wait_until_ready()
             with Devices(port) as devices:
                 devices.measure(2.0)  # the first verdicts take longer
                 for rate in RATES:
-                    rows.append({"rate": rate} | beside(devices, port, metrics, rate))
+                    rows.append({"rate": rate} | beside(devices, port, daemon, rate))
                     print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
-        finally:
-            for program in programs:
-                program.kill()
-                program.wait()
-    result = {
-        "rows": rows,
-        "commit": git("rev-parse", "HEAD"),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-    }
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write(args.json, {"rows": rows, **origin()})
     return 0
 
 
-def beside(devices: "Devices", port: int, metrics: int, rate: int) -> dict[str, Any]:
+def beside(devices: "Devices", port: int, daemon: Daemon, rate: int) -> dict[str, Any]:
     """Latency of the devices while another babbles at a rate."""
     command = [sys.executable, "-c", BABBLER, str(port), str(rate)]
     babbler = subprocess.Popen(command) if rate else None
     try:
         time.sleep(1.0)
-        before, began = read(metrics), time.monotonic()
+        before, began = read(daemon), time.monotonic()
         latencies = devices.measure(SECONDS)
-        after, took = read(metrics), time.monotonic() - began
+        after, took = read(daemon), time.monotonic() - began
     finally:
         if babbler is not None:
             babbler.kill()
@@ -112,9 +104,7 @@ class Devices:
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
         self._client.on_message = self._on_message
         self._client.connect("127.0.0.1", port)
-        sock = self._client.socket()
-        assert isinstance(sock, socket.socket)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        send_at_once(self._client)
         self._client.subscribe("rarefault/+/verdict", 1)
         self._client.loop_start()
 
@@ -151,50 +141,11 @@ class Devices:
             return list(self._latencies)
 
 
-def start(folder: Path, port: int, metrics: int) -> list[subprocess.Popen[bytes]]:
-    """Broker and daemon."""
-    program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-    if program is None:
-        sys.exit("this needs the broker Mosquitto: apt-get install mosquitto")
-    conf, config = folder / "mosquitto.conf", folder / "edge.toml"
-    conf.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nuser root\nset_tcp_nodelay true\n")
-    config.write_text(
-        f'[model]\npath = "tiny.onnx"\n[broker]\nurl = "mqtt://127.0.0.1:{port}"\n[telemetry]\nmax_age_s = inf\n'
-        f'[metrics]\nport = {metrics}\n[journal]\npath = "edge.journal"\n[limits]\nburst_samples = 1000\n'
-    )
-    with (folder / "log").open("ab") as log:
-        broker = subprocess.Popen([program, "-c", str(conf)], stdout=log, stderr=log)
-        time.sleep(0.5)
-        command = [sys.executable, "-m", "rarefault.runtime.cli", "run", str(config)]
-        daemon = subprocess.Popen(command, stdout=log, stderr=log)
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{metrics}/readyz", timeout=5):
-                return [daemon, broker]
-        except OSError:
-            time.sleep(0.1)
-    sys.exit(f"the daemon did not start:\n{(folder / 'log').read_text()}")
-
-
-def read(metrics: int) -> dict[str, float]:
+def read(daemon: Daemon) -> dict[str, float]:
     """Numbers of messages, and of those rejected as too fast, so far."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{metrics}/metrics", timeout=10) as page:
-        lines = dict(line.rsplit(" ", 1) for line in page.read().decode().splitlines() if not line.startswith("#"))
-    rejected = float(lines['rarefault_rejected_total{reason="too_fast"}'])
-    return {"rejected": rejected, "babble": float(lines["rarefault_messages_total"])}
-
-
-def free_port() -> int:
-    """A port of the loopback that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def git(*words: str) -> str:
-    """What git says, in one line."""
-    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    numbers = daemon.numbers()
+    rejected = numbers['rarefault_rejected_total{reason="too_fast"}']
+    return {"rejected": rejected, "babble": numbers["rarefault_messages_total"]}
 
 
 if __name__ == "__main__":

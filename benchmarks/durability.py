@@ -10,38 +10,32 @@ import argparse
 import json
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.memory import Daemon, Publisher, broker, origin  # noqa: E402
+from benchmarks.harness.broker import broker
+from benchmarks.harness.clients import Publisher
+from benchmarks.harness.daemon import Daemon
+from benchmarks.harness.machine import origin, write
+from benchmarks.harness.models import make_tiny_model
 
 CHANNELS = ("c1.S1", "c1.S2", "c1.R1", "c2.S1", "c2.S2", "c2.R1", "z1.E1", "z1.S1", "z1.S2")
 DEVICES = 100
 #: Time between the samples of a device.
 INTERVAL_MS = 10_000
-SETTINGS = {"off": "", "full": "full", "normal": "normal"}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "off": {},
+    "full": {"journal": {"path": "edge.journal", "sync": "full"}},
+    "normal": {"journal": {"path": "edge.journal", "sync": "normal"}},
+}
 #: ``limits.pending_messages``. It is set here and not at the broker: over MQTT 5 the broker does as the client says;
 #: over MQTT 3.1.1 Mosquitto 2.0 does not keep to its own ``max_inflight_messages`` while it has a backlog.
 PENDING = (1000, 20)
 #: How much slower the daemon may be with the journal on.
 GOAL_PERCENT = 15.0
-#: Makes the tiny model of the tests with the channels of this measurement.
-MAKE_MODEL = """
-import sys
-from pathlib import Path
-import numpy as np
-import make_tiny_model as tiny
-n = len(sys.argv) - 2
-tiny.CHANNELS = tuple(sys.argv[2:])
-tiny.CENTER, tiny.SCALE = np.full(n, 700, np.float32), np.full(n, 20, np.float32)
-tiny.make(Path(sys.argv[1]))
-"""
 
 
 def main() -> int:
@@ -55,9 +49,7 @@ def main() -> int:
     found = {}
     with tempfile.TemporaryDirectory(prefix="rarefault-durability-") as name:
         folder = Path(name)
-        subprocess.run(
-            [sys.executable, "-c", MAKE_MODEL, folder, *CHANNELS], cwd=ROOT / "tests", check=True, stdout=sys.stderr
-        )
+        make_tiny_model(folder, CHANNELS)
         with broker(folder, "max_queued_messages 0") as port, Publisher(port) as publisher:
             for pending in PENDING:
                 runs: dict[str, list[dict[str, float]]] = {setting: [] for setting in SETTINGS}
@@ -66,7 +58,8 @@ def main() -> int:
                         for file in folder.glob("edge.journal*"):
                             file.unlink()
                         profile = args.profile / f"{pending}-{setting}.profile" if args.profile else None
-                        daemon = Daemon(folder, port, journal=SETTINGS[setting], pending=pending, profile=profile)
+                        settings = {"limits": {"pending_messages": pending}, **SETTINGS[setting]}
+                        daemon = Daemon(folder, port, settings, profile=profile)
                         runs[setting].append(run(daemon, publisher, args.messages))
                 found[f"pending_{pending}"] = summary(runs)
                 show(pending, found[f"pending_{pending}"])
@@ -78,8 +71,7 @@ def main() -> int:
         **found,
         **origin(),
     }
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write(args.json, result)
     return 0
 
 
@@ -99,7 +91,9 @@ def run(daemon: Daemon, publisher: Publisher, messages: int) -> dict[str, float]
         seconds, cpu_s = time.perf_counter() - began, daemon.cpu_s() - cpu_s
         daemon.settle()
         counts = daemon.counts()
-    if counts["rarefault_samples_total"] != messages or not counts["rarefault_verdicts_total"]:
+    if not counts["rarefault_verdicts_total"]:
+        sys.exit(f"{messages} messages brought no verdict: more are needed (--messages)")
+    if counts["rarefault_samples_total"] != messages:
         sys.exit(f"of {messages} messages, {counts['rarefault_samples_total']:.0f} were read as samples")
     return {
         "messages_per_s": messages / seconds,

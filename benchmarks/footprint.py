@@ -2,14 +2,13 @@
 
 Builds the wheel, installs it without extras into an empty virtual environment, and measures there. Model files are of
 two simulated plants over 60 days (28 channels), with the default configuration and with the network alone, in both
-precisions. A verdict's cost depends on the size of what is computed, not on how well it has learnt: one epoch is
+precisions. A verdict's cost depends on the size of what is computed, not on how well it was fitted: one epoch is
 trained.
 """
 
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -19,8 +18,9 @@ import venv
 from pathlib import Path
 from typing import Any
 
+from benchmarks.harness.machine import ROOT, origin, write
+
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # of the processes that are measured
-ROOT = Path(__file__).parents[1]
 RUNS = 9
 CONFIG = """[data]
 format = "phm2015"
@@ -58,8 +58,8 @@ def main() -> int:
             "import_s": seconds(python, "import rarefault.runtime.daemon.service"),
             "onnxruntime_import_s": seconds(python, "import onnxruntime"),
             "help_s": seconds(python, "import rarefault.runtime.cli as c; c.main(['--version'])"),
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
             "models": models(folder),
+            **origin(),
         }
     print(f"installed without extras  {result['installed_mb']:.0f} MB  (largest: {result['largest_mb']})")
     print(
@@ -69,8 +69,7 @@ def main() -> int:
     for name, row in result["models"].items():
         costs = " / ".join(f"{cost:.0f}" for cost in row["verdict_cost_us"].values())
         print(f"{name:<32}{row['size_bytes'] / 1e6:.2f} MB, {costs} us at N = 1 / 64")
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write(args.json, result)
     return 0
 
 
@@ -84,12 +83,12 @@ def models(folder: Path) -> dict[str, dict[str, Any]]:
         config.write_text(CONFIG + more, encoding="utf-8")
         run([*cli, "train", config, "--out", trained])
         for precision, options in (("float32", []), ("int8", ["--int8"])):
-            file, told = folder / f"{number}-{precision}.onnx", folder / "told.json"
+            file, printed = folder / f"{number}-{precision}.onnx", folder / "inspected.json"
             # So little training leaves weights that quantisation may move far.
             limits = [word for limit in ("changed", "f1-loss", "alarms-changed") for word in (f"--max-{limit}", 1)]
             run([*cli, "export", trained, "-o", file, *options, *(limits if options else [])])
-            run([*cli, "inspect", file, "--json", told])
-            row = json.loads(told.read_text(encoding="utf-8"))
+            run([*cli, "inspect", file, "--json", printed])
+            row = json.loads(printed.read_text(encoding="utf-8"))
             found[f"{name}, {precision}"] = {key: row[key] for key in ("size_bytes", "verdict_cost_us")}
     return found
 

@@ -4,13 +4,12 @@
 
 trains every preset on all folds of plant 31, blocks of a day, and judges it with the trees beside it and alone;
 measures what a verdict costs, 64 windows at a time on one thread; writes ``benchmarks/results/front.json`` and
-``docs/front.svg``. Nothing learns again from the validation blocks, and they alone decide: more takes three times as
-long, and helps all alike. What is trained is kept in ``benchmarks/.cache/front``: remove that to train anew after a
-change.
+``docs/results/front.svg``. No model is refitted on the validation blocks, and the decision is fitted on them alone:
+the other way takes three times as long and helps all alike. What is trained is kept in ``benchmarks/.cache/front``:
+remove that to train again after a change.
 """
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -24,8 +23,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
-from benchmarks.memory import origin
-from benchmarks.quality.__main__ import THREADS
+from benchmarks.harness.machine import RESULTS, ROOT, THREADS, cache, data_folder, origin, write
 from benchmarks.quality.methods import ONCE
 from benchmarks.quality.methods.nets import train_net
 from benchmarks.quality.prediction import Judged, Prediction, filtered, judge, score
@@ -43,8 +41,6 @@ from rarefault.train.fitting.imbalance import class_shares
 from rarefault.train.fitting.trees import grow_trees
 from rarefault.train.model.network import PRESETS, LRConvLSTM
 
-ROOT = Path(__file__).parents[1]
-CACHE = ROOT / "benchmarks" / ".cache" / "front"
 PROBLEM = PROBLEMS["plant31-day"]
 TREES = "trees"
 #: What network and trees say together has a filter of its own, fitted when they are pooled.
@@ -57,21 +53,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each that train (default 2)")
     args = parser.parse_args()
-    folder = os.environ.get("RAREFAULT_DATA")
-    if not folder:
-        sys.exit("RAREFAULT_DATA is not set: it names the folder that holds phm2015/plant_31a.csv")
+    folder = data_folder()
     os.environ.update(dict.fromkeys(THREADS, "1"))  # inherited, and read when the libraries are loaded
-    CACHE.mkdir(parents=True, exist_ok=True)
-    (CACHE / ".gitignore").write_text("*\n", encoding="utf-8")
     # The slowest first, so that the last one is short.
     todo = [(which, fold) for which in (*PRESETS, TREES) for fold in range(PROBLEM.folds)]
     with ProcessPoolExecutor(args.workers, get_context("spawn")) as pool:
-        running = {pool.submit(_train, which, fold, Path(folder)): f"{which}, fold {fold}" for which, fold in todo}
+        running = {pool.submit(_train, which, fold, folder): f"{which}, fold {fold}" for which, fold in todo}
         for done in as_completed(running):
             print(f"{running[done]}: {done.result():.0f} s", flush=True)
     torch.set_num_threads(1)
-    scored = _scored(Path(folder))
-    costs = _costs(make_fold(PROBLEM, 0, Path(folder)))
+    scored = _scored(folder)
+    costs = _costs(make_fold(PROBLEM, 0, folder))
     rows = [row | costs[row["preset"], row["trees"]] for row in scored]
     for row in rows:
         print(
@@ -79,10 +71,8 @@ def main() -> int:
             f"{row['float32_us']:6.1f} us in float32, {row['int8_us']:6.1f} us in int8"
         )
     found = {"rows": rows, "protocol": "PHM 2015 plant 31, blocks of a day, 5 folds, seed 0", **origin()}
-    (ROOT / "benchmarks" / "results" / "front.json").write_text(
-        json.dumps(found, indent=1, default=float) + "\n", encoding="utf-8"
-    )
-    _plot(rows, ROOT / "docs" / "front.svg")
+    write(RESULTS / "front.json", found)
+    _plot(rows, ROOT / "docs" / "results" / "front.svg")
     return 0
 
 
@@ -107,7 +97,7 @@ def _fold(number: int, data: Path, changes: dict[str, Any] | None = None) -> Fol
 
 
 def _kept(which: str, number: int) -> Path:
-    return CACHE / f"{which}-fold{number}.npz"
+    return cache("front") / f"{which}-fold{number}.npz"
 
 
 def _load(which: str, number: int) -> Prediction:

@@ -1,4 +1,4 @@
-"""A fault that training has never seen: what is said of it, and how well a score tells it from what is known.
+"""A fault that training has never seen: what is predicted of it, and how well a score tells it from what is known.
 
 Needs ``RAREFAULT_DATA`` with ``phm2015/plant_31*.csv`` and ``tep/d*.dat``. Of each fault in turn, all windows are taken
 out of the training and validation parts (as time that is unlabelled); a model is trained as shipped, but decided on the
@@ -13,10 +13,6 @@ alarms per device and day beside them.
 """
 
 import argparse
-import json
-import os
-import platform
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +21,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
+from benchmarks.harness.machine import RESULTS, data_folder, origin, write
 from benchmarks.quality.methods import ONCE
 from benchmarks.quality.methods.nets import train_net
 from benchmarks.quality.prediction import fitted
@@ -38,7 +35,6 @@ from rarefault.train.calibration.held_out_windows import HeldOutWindows
 from rarefault.train.dataset.label_runs import event_of
 from rarefault.train.dataset.windows import LabelledWindows
 
-ROOT = Path(__file__).parents[1]
 #: ``unknown`` alarms per device and day that the decision may raise in held-out time.
 BUDGET = 0.05
 #: Faults held out: of plant 31 (first fold of days) all with 20 test windows, of Tennessee Eastman some of each kind
@@ -50,18 +46,16 @@ HELD_OUT = {
 
 
 def main() -> int:
-    """Train without each fault, print and write what is said of it."""
+    """Train without each fault, print and write what is predicted of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "novelty.json")
+    parser.add_argument("--out", type=Path, default=RESULTS / "novelty.json")
     args = parser.parse_args()
-    folder = os.environ.get("RAREFAULT_DATA")
-    if not folder:
-        sys.exit("RAREFAULT_DATA is not set: it names the folder that holds phm2015/plant_31a.csv and tep/d00.dat")
+    folder = data_folder()
     torch.set_num_threads(1)
-    rows, commit = [], _git("rev-parse", "HEAD")  # of the code as it is loaded
+    rows, about = [], origin()  # of the code as it is loaded
     for problem, faults in HELD_OUT.items():
         # Cross-fitting and learning again would cut windows from the history, which still names the fault.
-        fold = make_fold(PROBLEMS[problem], 0, Path(folder).resolve(), ONCE)
+        fold = make_fold(PROBLEMS[problem], 0, folder, ONCE)
         for name in faults:
             row = {"data": problem, "fault": name} | judge_without(fold, fold.history.classes.index(name))
             rows.append(row)
@@ -73,20 +67,18 @@ def main() -> int:
                 f"alarm, {row['unknown_elsewhere']:.2f} a day beside them",
                 flush=True,
             )
-    found = {"rows": rows, "commit": commit}
-    found["machine"] = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    args.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    write(args.out, {"rows": rows, **about})
     return 0
 
 
 def without_fault(fold: Fold, fault: int) -> Fold:
-    """A fold in whose parts nobody knows of a fault, but in the test part."""
+    """A fold whose training and validation windows of a fault are unlabelled."""
     parts = {part: windows if part == "test" else _hidden(windows, fault) for part, windows in fold.parts.items()}
     return replace(fold, parts=parts)
 
 
 def _hidden(windows: LabelledWindows, fault: int) -> LabelledWindows:
-    """Windows of which those of a fault have no label, and of whose units nobody knows of it."""
+    """Windows of which those of a fault have no label, neither at the device nor at units."""
     units = windows.at_units
     if units is not None:
         kept = [j for j, known in enumerate(units.faults) if known != fault]
@@ -139,11 +131,6 @@ def _alarms(test: HeldOutWindows, spec: DecisionSpec, posterior: Float64, fault:
         "events_unknown": met,
         "unknown_elsewhere": max(counts.unknown - met, 0) / test.device_days,
     }
-
-
-def _git(*words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip()
 
 
 if __name__ == "__main__":

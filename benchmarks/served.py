@@ -7,10 +7,6 @@ fold, and the macro-F1 of all folds' windows together, served and offline. About
 """
 
 import argparse
-import json
-import os
-import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmarks.harness.machine import RESULTS, data_folder, origin, write
 from sklearn.metrics import f1_score
 
 from rarefault.export.demo.broker import EmbeddedBroker
@@ -35,7 +32,6 @@ from rarefault.train.replay.publisher import Publisher
 from rarefault.train.replay.replay import play, telemetry_messages
 from rarefault.train.runs.training import train
 
-ROOT = Path(__file__).parents[1]
 FOLDS = 5
 #: How long no verdict may come before the rest is given up.
 IDLE_S = 20.0
@@ -45,13 +41,11 @@ def main() -> int:
     """Serve every fold, print and write what it was worth."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folds", type=int, default=FOLDS, help=f"how many of the {FOLDS} (default: all)")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "served.json")
+    parser.add_argument("--out", type=Path, default=RESULTS / "served.json")
     args = parser.parse_args()
-    folder = os.environ.get("RAREFAULT_DATA")
-    if not folder:
-        sys.exit("RAREFAULT_DATA is not set: it names the folder that holds phm2015/plant_31a.csv")
-    data = {"format": "phm2015", "path": str(Path(folder, "phm2015").resolve()), "plants": [31]}
-    commit = _git("rev-parse", "HEAD")  # of the code as it is loaded
+    folder = data_folder()
+    data = {"format": "phm2015", "path": str(folder / "phm2015"), "plants": [31]}
+    about = origin()  # of the code as it is loaded
     rows: list[dict[str, Any]] = []
     together: dict[str, list[np.ndarray[Any, np.dtype[np.int64]]]] = {"label": [], "offline": [], "served": []}
     for fold in range(args.folds):
@@ -72,11 +66,10 @@ def main() -> int:
         "macro_f1_offline": macro_f1(label, offline),
         "macro_f1_served": macro_f1(label, served),
         "rows": rows,
-        "commit": commit,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        **about,
     }
     print(f"together  macro-F1 offline {found['macro_f1_offline']:.4f} served {found['macro_f1_served']:.4f}")
-    args.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    write(args.out, found)
     return 0
 
 
@@ -135,11 +128,6 @@ def serve(
 def macro_f1(label: np.ndarray[Any, np.dtype[np.int64]], verdict: np.ndarray[Any, np.dtype[np.int64]]) -> float:
     """Over the classes that occur."""
     return float(f1_score(label, verdict, labels=np.unique(label), average="macro", zero_division=0))
-
-
-def _git(*words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Tennessee Eastman process files to a history in table form.
 
-    python benchmarks/tep_to_table.py TEP_FOLDER OUT_FOLDER
+    python -m benchmarks.tep_to_table TEP_FOLDER OUT_FOLDER
 
 reads ``dNN.dat`` (training run of fault NN, faulty throughout) and ``dNN_te.dat`` (test run, normal up to row 160) and
 writes ``samples.parquet``, ``events.csv`` and ``tep.toml``, ready for ``rarefault describe`` and ``rarefault train``.

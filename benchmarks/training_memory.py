@@ -14,10 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.memory import origin  # noqa: E402
+from benchmarks.harness.machine import RESULTS, origin, write
 
 PLANTS, DAYS = 4, 60
 SCALES = (1, 10)
@@ -36,7 +33,7 @@ rounds = {rounds}
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "training_memory.json")
+    parser.add_argument("--out", type=Path, default=RESULTS / "training_memory.json")
     args = parser.parse_args()
     rows = [_measure(scale) for scale in SCALES]
     small, large = rows
@@ -53,7 +50,7 @@ def main() -> int:
         f"{per_sample:,.0f} bytes more for each sample of {found['bytes_of_a_sample']} bytes; "
         f"sequences held as copies would take {found['copied_mb']:,} MB"
     )
-    args.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    write(args.out, found)
     return 0
 
 

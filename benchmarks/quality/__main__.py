@@ -2,20 +2,18 @@
 
     RAREFAULT_DATA=... python -m benchmarks.quality
 
-reads ``phm2015/plant_31*.csv`` and ``tep/d*.dat`` from the folder ``RAREFAULT_DATA``, runs what has not been run yet
-and writes ``benchmarks/results/quality.json``, a list of rows ``{data, protocol, dealing, method, seed, macro_f1,
-macro_recall, f1_per_class, ...}``, and ``quality.md`` beside it. It may be interrupted: what is complete is kept in
-``benchmarks/.cache/quality``. Both files hold all results of the present settings, whichever this call has run, and
-what they held before of trainings that are not there any more; ``--quick`` and ``--folds`` print their table and leave
-them alone.
+reads ``phm2015/plant_31*.csv`` and ``tep/d*.dat`` from the folder ``RAREFAULT_DATA`` and runs what has not been run
+yet. It may be interrupted: what is complete is kept in ``benchmarks/.cache/quality``, with ``rows.json``, a list of
+rows ``{data, protocol, dealing, method, seed, macro_f1, macro_recall, f1_per_class, ...}``. The rows' means and ranges
+over the seeds go to ``benchmarks/results/quality.json``, from which ``python -m benchmarks.pages`` makes the tables of
+the documentation. What that file has of methods that have not been run here stays; ``--quick`` and ``--folds`` print
+their tables and leave it alone.
 Networks train on a GPU where there is one.
 """
 
 import argparse
 import json
 import os
-import platform
-import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -26,20 +24,21 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
+from benchmarks.harness.machine import RESULTS, THREADS, commit, data_folder, machine
+from benchmarks.harness.machine import cache as cache_folder
+from benchmarks.pages.quality import markdown
 from benchmarks.quality.cache import Cache, Task
 from benchmarks.quality.methods import METHODS
 from benchmarks.quality.protocol import PROBLEMS
-from benchmarks.quality.table import Row, make_rows, markdown
+from benchmarks.quality.rows import make_rows
+from benchmarks.quality.summary import Row, in_order, merged, read, summarise, write
 from benchmarks.quality.worker import start, work
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-ROOT = Path(__file__).parents[2]
-CACHE = ROOT / "benchmarks" / ".cache" / "quality"
-#: Libraries of which each would take all cores.
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS")
-#: What ``--quick`` trains on: it took 8 min 2 s on two cores.
+CACHE = cache_folder("quality")
+#: What ``--quick`` trains on.
 QUICK_PROBLEMS, QUICK_FOLDS = ("plant31-day",), 1
 
 
@@ -47,24 +46,26 @@ def main() -> int:
     """Run what is missing, write rows and table."""
     args = _arguments()
     console = Console(stderr=True)
-    folder = os.environ.get("RAREFAULT_DATA")
-    if not folder:
-        sys.exit("RAREFAULT_DATA is not set: it names the folder that holds phm2015/plant_31a.csv and tep/d00.dat")
+    folder = data_folder()
     cache = Cache(CACHE)
     chosen = make_tasks(args.problems, args.methods, args.seeds, args.dealings, args.folds)
     todo = [task for task in chosen if args.fresh or cache.current(task) is None]
     console.print(f"{len(chosen)} trainings, {len(chosen) - len(todo)} of them kept from before")
-    failed = _run(todo, Path(folder).resolve(), args.workers, console, fresh=args.fresh) if todo else 0
+    failed = _run(todo, folder, args.workers, console, fresh=args.fresh) if todo else 0
 
     apart = args.quick or args.folds is not None
     shown = chosen if apart else make_tasks(list(PROBLEMS), list(METHODS), args.seeds, args.dealings)
     rows, missing = make_rows(cache, shown)
-    out = args.out or (None if apart else ROOT / "benchmarks" / "results" / "quality.json")
-    if out and (kept := _kept(out, rows)):
-        console.print(f"{len(kept)} rows are kept from {out.name}: their trainings are not in {CACHE.name}")
-        places = {(p.data, p.protocol, m): i for i, (p, m) in enumerate(product(PROBLEMS.values(), METHODS))}
-        rows = sorted(rows + kept, key=lambda row: (places[_key(row)[:3]], *_key(row)[3:]))
-    table = markdown(rows)
+    out = args.out or (None if apart else RESULTS / "quality.json")
+    if not apart:
+        rows = _with_earlier(CACHE / "rows.json", rows)
+    found = summarise(rows)
+    if out:
+        found, kept = merged(read(out), found)
+        if kept:
+            console.print("\n".join(kept))
+    found = in_order(found, PROBLEMS, METHODS)
+    table = markdown(found)
     console.print(Markdown(table)) if console.is_terminal else print(table)
     if missing:
         console.print(f"{len(missing)} trainings are missing, the first is: {missing[0]}")
@@ -72,16 +73,21 @@ def main() -> int:
     if commits - {_commit()}:
         console.print(f"some rows are of another commit than this one: {', '.join(sorted(commits))}; see --fresh")
     if out:
-        out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-        out.with_suffix(".md").write_text(table, encoding="utf-8")
+        write(out, found)
+        console.print(f"{out} is written; python -m benchmarks.pages brings its tables into docs/results")
     return 1 if failed else 0
 
 
-def _kept(out: Path, rows: list[Row]) -> list[Row]:
-    """Rows of an earlier file that the trainings at hand do not give again; each says which commit it is of."""
-    earlier: list[Row] = json.loads(out.read_text(encoding="utf-8")) if out.exists() else []
+def _with_earlier(file: Path, rows: list[Row]) -> list[Row]:
+    """The rows, and those of an earlier run whose trainings are not in the cache any more; all are kept in the file."""
+    earlier: list[Row] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
     made = {_key(row) for row in rows}
-    return [row for row in earlier if _key(row) not in made and row["method"] in METHODS]
+    every = rows + [row for row in earlier if _key(row) not in made and row["method"] in METHODS]
+    places = {(p.data, p.protocol, m): i for i, (p, m) in enumerate(product(PROBLEMS.values(), METHODS))}
+    every.sort(key=lambda row: (places[_key(row)[:3]], *_key(row)[3:]))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(every, indent=1) + "\n", encoding="utf-8")
+    return every
 
 
 def _key(row: Row) -> tuple[str, str, str, int, int]:
@@ -112,8 +118,7 @@ def make_tasks(
 def _run(tasks: list[Task], data: Path, workers: int, console: Console, *, fresh: bool) -> int:
     """Run tasks in processes of one thread each; the number of those that failed."""
     os.environ.update(dict.fromkeys(THREADS, "1"))  # inherited, and read when the libraries are loaded
-    commit, failed = _commit(), 0
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, {_gpu()}Python {platform.python_version()}"
+    failed, about = 0, (_commit(), machine(*_gpu()))
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -126,7 +131,7 @@ def _run(tasks: list[Task], data: Path, workers: int, console: Console, *, fresh
     with progress, pool:
         bar = progress.add_task("starting", total=len(tasks))
         # What takes longest stands last in the table. It goes first, so that nothing waits for it alone at the end.
-        running = {pool.submit(work, task, data, CACHE, fresh, commit, machine): task for task in reversed(tasks)}
+        running = {pool.submit(work, task, data, CACHE, fresh, *about): task for task in reversed(tasks)}
         try:
             for future in as_completed(running):
                 failed += not _report(running[future], future, console)
@@ -166,7 +171,7 @@ def _arguments() -> argparse.Namespace:
         help="some methods, the first fold of days, one seed: about eight minutes on two cores",
     )
     parser.add_argument("--fresh", action="store_true", help="run again what is kept")
-    parser.add_argument("--out", type=Path, help="JSON; the table goes beside it (default results/quality.json)")
+    parser.add_argument("--out", type=Path, help="means and ranges as JSON (default: results/quality.json)")
     args = parser.parse_args()
     quick: bool = args.quick
     args.problems = args.problems or list(QUICK_PROBLEMS if quick else PROBLEMS)
@@ -189,19 +194,13 @@ def _names_of(there: Mapping[str, object]) -> Callable[[str], list[str]]:
     return names
 
 
-def _gpu() -> str:
+def _gpu() -> list[str]:
     """The one that networks train on, if there is any."""
-    return f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
+    return [torch.cuda.get_device_name()] if torch.cuda.is_available() else []
 
 
 def _commit() -> str:
-    dirty = _git("status", "--porcelain", "--untracked-files=no", "--", "train", "runtime", "benchmarks/quality")
-    return _git("rev-parse", "HEAD") + ("-dirty" if dirty else "")
-
-
-def _git(*words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip()
+    return commit("train", "runtime", "benchmarks/quality")
 
 
 if __name__ == "__main__":

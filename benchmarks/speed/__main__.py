@@ -13,12 +13,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.memory import origin
+from benchmarks.harness.machine import RESULTS, origin, write
 from benchmarks.speed.suite import Suite
 from rich.console import Console
 from rich.table import Table
 
-ROOT = Path(__file__).parents[2]
 #: What is aimed at: key, whether more is better, and the value.
 TARGETS = {
     "ratio_naive": (True, 20.0),
@@ -38,7 +37,7 @@ def main() -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--quick", action="store_true", help="each once, no fleet of 50,000; nothing is written")
     parser.add_argument("--only", default="", help="some parts, with commas between; what the file has else is kept")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "speed.json")
+    parser.add_argument("--out", type=Path, default=RESULTS / "speed.json")
     args = parser.parse_args()
     console, notes = Console(), Console(stderr=True)
     only = {name.strip() for name in args.only.split(",") if name.strip()}
@@ -55,7 +54,7 @@ def main() -> int:
     results = suite.results | origin() | {"processor": _processor(), "commits": commits}
     _print(console, results)
     if not args.quick:
-        args.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        write(args.out, results)
     return 0
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from benchmarks.memory import broker
+from benchmarks.harness.broker import broker
 from benchmarks.speed.load import Load, Watch, load_and_watch
 from benchmarks.speed.model import ModelFiles
 from benchmarks.speed.programs import Process, Program, running, wait_until_idle

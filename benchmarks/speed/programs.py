@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.memory import free_port
+from benchmarks.harness import process as kernel
+from benchmarks.harness.broker import free_port
+from benchmarks.harness.daemon import daemon_command
+from benchmarks.harness.machine import ROOT
 from benchmarks.speed.model import LENGTH, SEQUENCE, ModelFiles
 
-ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 #: Where npm puts Node-RED; git does not see it.
 NODE = ROOT / "benchmarks" / ".cache" / "node_red"
@@ -54,13 +56,11 @@ class Process:
     def cpu_s(self) -> float:
         """Processor time that it has used, all threads."""
         self.check()
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return kernel.cpu_s(self._process.pid)
 
-    def memory_mb(self, name: str = "VmHWM") -> float:
+    def memory_mb(self) -> float:
         """Peak resident memory."""
-        text = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii")
-        return next(int(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name}:")) * 1024 / 1e6
+        return kernel.memory_mb(self._process.pid)
 
     def check(self) -> None:
         """Raise where it has ended."""
@@ -103,21 +103,20 @@ def running(command: list[str], folder: Path, **environment: str) -> Iterator[Pr
             process.wait()
 
 
-def daemon_config(port: int, model: Path, *, journal: bool = True, topic: str = "telemetry/{device}") -> str:
+def daemon_config(port: int, model: Path, *, topic: str = "telemetry/{device}") -> str:
     """The daemon as it is measured: its defaults, with room for all devices."""
-    text = (
+    return (
         f'[model]\npath = "{model}"\n[broker]\nurl = "mqtt://127.0.0.1:{port}"\nclient_id = "measured"\n'
         f'[publish]\nruntime = "edge"\n[telemetry]\ntopic = "{topic}"\nmax_age_s = inf\n'
-        "[limits]\nmax_devices = 100000\n"
+        '[limits]\nmax_devices = 100000\n[journal]\npath = "edge.journal"\n'
     )
-    return text + ('[journal]\npath = "edge.journal"\n' if journal else "")
 
 
-def _ours(*, int8: bool, journal: bool = True) -> Callable[[Path, int, ModelFiles, int], list[str]]:
+def _ours(*, int8: bool) -> Callable[[Path, int, ModelFiles, int], list[str]]:
     def start(folder: Path, port: int, models: ModelFiles, _stride: int) -> list[str]:
         config = folder / "edge.toml"
-        config.write_text(daemon_config(port, models.step_int8 if int8 else models.step, journal=journal))
-        return [sys.executable, "-m", "rarefault.runtime.cli", "run", str(config)]
+        config.write_text(daemon_config(port, models.step_int8 if int8 else models.step))
+        return daemon_command(config)
 
     return start
 
@@ -171,7 +170,6 @@ def install_node_red() -> bool:
 
 OURS = Program("rarefault", _ours(int8=True), carried=True)
 OURS_FLOAT = Program("rarefault, float32", _ours(int8=False), carried=True)
-OURS_MEMORY = Program("rarefault, no journal", _ours(int8=True, journal=False), carried=True)
 BY_HAND = Program("by hand, ONNX Runtime", _by_hand("onnx"))
 EAGER = Program("by hand, torch eager", _by_hand("torch"))
 NODE_RED = Program("Node-RED, onnxruntime-node", _node_red)

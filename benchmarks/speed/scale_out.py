@@ -1,13 +1,13 @@
 """Two daemons that share one fleet by disjoint topic filters, beside one that has all of it."""
 
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.memory import broker
+from benchmarks.harness.broker import broker
+from benchmarks.harness.daemon import daemon_command
 from benchmarks.speed.load import Load, Watch
 from benchmarks.speed.measure import BROKER, wait_until_online
 from benchmarks.speed.model import ModelFiles
@@ -48,9 +48,8 @@ def _measure(files: ModelFiles, devices: int, rounds: int, topics: Sequence[str]
             own.mkdir()
             text = daemon_config(port, files.step_int8, topic=topic)
             (own / "edge.toml").write_text(text.replace('"measured"', f'"measured_{i}"'))
-            command = [sys.executable, "-m", "rarefault.runtime.cli", "run", str(own / "edge.toml")]
             watch.online.clear()
-            processes.append(stack.enter_context(running(command, own)))
+            processes.append(stack.enter_context(running(daemon_command(own / "edge.toml"), own)))
             wait_until_online(processes[-1], watch)
 
         def send(packets: list[list[bytes]]) -> None:

@@ -8,7 +8,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.memory import broker
+from benchmarks.harness.broker import broker
 from benchmarks.speed.load import load_and_watch
 from benchmarks.speed.measure import BROKER, Cost, measure_cost, measure_latency, wait_until_online
 from benchmarks.speed.model import ModelFiles, make_models
@@ -48,7 +48,7 @@ class Suite:
     Attributes:
         folder: for models.
         quick: whether to do little of it.
-        report: told what is being done.
+        report: called with what is being measured.
         results: filled as it goes on.
     """
 

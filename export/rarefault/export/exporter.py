@@ -182,7 +182,7 @@ def _write_int8(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Torch on one thread: on a busy machine, threads that wait for each other make its small steps 60 times slower."""
+    """Torch on one thread: on a busy machine, threads that wait for each other slow its small steps down."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,8 +1,7 @@
 """The streaming step as an ONNX graph, built layer by layer from the checkpoint's weights.
 
 The graph is written out rather than traced: a trace leaves slices and concatenations of the LSTM weights in the graph,
-which the quantiser cannot reach and which make a single verdict five times as dear (3.2 ms instead of 0.62 ms at
-reference sizes); and tracing takes 14 s where this takes 0.3 s.
+which the quantiser cannot reach and which make a verdict slower (decision 0019).
 What a trace would guarantee, that the graph computes what the module computes, is proved instead on the finished file
 (:mod:`rarefault.export.parity`), so that a change of the network that is not followed here stops the export.
 

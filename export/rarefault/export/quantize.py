@@ -4,6 +4,8 @@ Weights are quantised per output channel to 7 bits (``reduce_range``): on x86 pr
 unsigned activations and full-range signed weights saturates, so that the same file would give other verdicts on other
 gateways. Activations are scaled over the whole batch, so an int8 verdict depends a little on who shares its batch; how
 much is measured and written into the manifest.
+
+Why: decision 0018.
 """
 
 import tempfile

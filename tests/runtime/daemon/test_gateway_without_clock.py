@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 import pytest
-from benchmarks.faults_parts.fake_clock import FakeClock
+from benchmarks.faults.fake_clock import FakeClock
 
 from rarefault.runtime.cli import main
 from rarefault.runtime.daemon.host.clock import RELEASED_MS, ClockTrust, WallClock, trained_ms

@@ -7,8 +7,8 @@ import numpy as np
 from rarefault.runtime.arrays import Float32, Int32, Int64, begins
 from rarefault.runtime.inference.window_buffer import Windows
 
-#: Windows in one call of the step. Larger batches cost more for each window, as their intermediate values leave the
-#: processor's caches, and memory in proportion; see docs/performance.md.
+#: Windows in one call of the step, at most. Larger batches bring nothing, as their intermediate values leave the
+#: processor's caches, and need memory in proportion (decision 0014).
 MAX_BATCH = 64
 
 

@@ -7,6 +7,8 @@ event::
     2 * events seen / (events + alarms raised)
 
 so that an alarm that comes and goes during one event costs as much as one that is false.
+
+Why: decision 0030.
 """
 
 import msgspec

@@ -83,14 +83,13 @@ def fit_thresholds(
     """Thresholds [K] that make an objective large, the largest being 1, and the objective there.
 
     First one rule for all classes: thresholds ``true_prior ** beta``, so that a class with few validation windows gets
-    its threshold from what holds for the others. Macro-F1 stops there: a threshold for each class gained on the
-    validation blocks and lost on the test blocks of all methods that were compared (0.692 instead of 0.699 on days of
-    plant 31, 0.516 instead of 0.556 on weeks). A fault that hardly shows, as one with a single training window, has a
-    posterior near its share everywhere: with a threshold near its share, too, it would take the windows of normal
-    wholesale, and macro-F1 puts up with that where another fault gains as much. So a fault with few validation windows
-    whose threshold by the rule costs anything there, or would at half of it, is left to its posterior. Where alarms are
-    counted, one factor for all faults in addition, then one class after the other, within a factor of four, where the
-    class has windows enough and the gain is worth it.
+    its threshold from what holds for the others. Macro-F1 stops there: thresholds of each class overfit the
+    validation blocks (decision 0008). A fault that hardly shows, such as one with a single training window, has a
+    posterior near its prior everywhere. With a threshold near its prior it would take many windows of normal, and
+    macro-F1 accepts that where another fault gains as much. So a fault with few validation windows keeps its posterior
+    where the rule's threshold, or half of it, costs anything there. Where alarms are counted, one factor for all faults
+    follows, then one class after the other, within a factor of four, where the class has windows enough and the gain is
+    worth it.
 
     Args:
         by_share: what ``beta`` is to make large: macro-F1. Alarms would say little of classes that are seldom or never

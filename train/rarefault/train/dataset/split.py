@@ -8,6 +8,8 @@ A part (train, validation, test) is the samples of its blocks. Blocks are longer
 foreign block between two of a part's own is a gap that resets the device: no window straddles a border, and the first
 verdict in a block comes a whole window after its border. That is the embargo of one window between labels of different
 parts.
+
+Why: decision 0021.
 """
 
 import itertools

@@ -19,6 +19,8 @@ The belief is carried in the step's state, so that a fresh device has none: what
 is. Weight and renewal 1 and powers of 1 and 0 do that for all windows.
 
 Shapes: W windows, N devices due, B sequences, T windows of each, K classes.
+
+Why: decision 0006.
 """
 
 from collections.abc import Callable, Iterable

@@ -35,8 +35,8 @@ def _sizes(filters: int, inner: tuple[int, int], outer: tuple[int, int]) -> Mode
     return ModelSpec(filters=filters, kernel=5, inner=inner, outer=outer, dropout=0.3, clip=5.0, missing_indicator=True)
 
 
-#: ``reference`` has the sizes of the design; ``small`` trains in about a minute on two cores. docs/performance.md has
-#: what each costs and scores.
+#: ``reference`` has the sizes of the paper. With trees beside it the size makes little difference (decision 0002);
+#: docs/results/speed.md has what each costs and scores.
 PRESETS = {
     "reference": _sizes(8, (256, 64), (512, 128)),
     "medium": _sizes(8, (96, 32), (192, 64)),

@@ -133,7 +133,7 @@ def window_features(found: Statistics, units_UM: Tensor) -> Tensor:
 def extra_features(found: Statistics, units_UM: Tensor) -> Tensor:
     """What the extremely randomised trees ask for, [N, features]: the same and how unsteady the channels are.
 
-    Some faults show in that alone (fault 16 of Tennessee Eastman). Boosted trees gain nothing from it.
+    Some faults show in that alone. Boosted trees gain nothing from it (decision 0012).
     """
     return torch.cat([window_features(found, units_UM), found.mean_abs_change.flatten(1)], dim=1)
 
@@ -142,8 +142,8 @@ def unit_features(window_NLC: Tensor, found: Statistics, units_UM: Tensor) -> Te
     """What the trees of single units ask for, unit after unit, [N U, features].
 
     The values of its channels in the last bins, and the differences of the pairs of its last values. A unit has so few
-    channels that trees find by themselves what to make of the bins: on weeks of plant 31, F1 of faults 2 and 3 was 0.97
-    and 0.94 so, and 0.92 and 0.91 with the statistics of the channels in their place. Which unit it is, is not told.
+    channels that trees do better on the bins than on statistics of them. The unit's number is no feature, because what
+    one unit shows can happen at each (decision 0010).
     """
     size = units_UM.shape[1]
     own = window_NLC[:, -RECENT:, units_UM].permute(0, 2, 1, 3).flatten(2)

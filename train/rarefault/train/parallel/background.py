@@ -1,7 +1,7 @@
 """Work in further threads beside what the calling one does.
 
-The libraries that grow trees, and torch, leave Python's lock alone while they compute: on two cores, trees that grow
-beside a network that learns take as long as trees that grow alone.
+The libraries that grow trees, and torch, release Python's lock while they compute, so that trees grow beside a network
+that is being fitted (decision 0028).
 """
 
 import ctypes

@@ -4,6 +4,8 @@ paho reads a packet in pieces of one byte, writes every packet by itself, and ma
 :class:`BufferedSocket` reads and writes in large pieces, and the four kinds of packets of which there are many are read
 and written here: PUBLISH and PUBACK in both directions (MQTT 3.1.1 and 5.0, sections 3.3 and 3.4). All others are
 paho's, and so is whatever is not plain, errors included.
+
+Why: decision 0016.
 """
 
 import socket

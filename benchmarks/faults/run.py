@@ -1,27 +1,9 @@
-"""Fault injection: whatever happens to the daemon and its broker, the verdicts are those of an undisturbed run.
+"""One playing of the recording, with a broker and a daemon that are killed, frozen and starved meanwhile."""
 
-A recording of telemetry is played through Mosquitto to the daemon while both are killed (SIGKILL) and frozen (SIGSTOP)
-at random moments, the journal's disk fills up, and malformed messages are mixed in. The daemon's own clock is set a day
-ahead and back while it runs, and is two hours behind when it starts; its host is given another name. In the recording
-the devices' clocks step or are far ahead for a moment, samples come twice and out of order, and devices pause.
-Afterwards the verdicts that arrived are compared with those of the same daemon over the same recording left in peace.
-
-A killed broker loses what only its memory held, which no daemon can bring back. So the sender does what a device with a
-store does: after a broker's death it sends again what the daemon has not kept. The broker saves its sessions at every
-change; but to Mosquitto it is none that a message is on its way to a client that is there, until that confirms it. So
-the consumer has read what was sent to it before the broker is killed.
-
-Exit code 0: nothing lost, nothing contradicting, nothing that should not be there, no device left muted.
-"""
-
-import argparse
 import json
-import os
-import platform
 import random
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -34,17 +16,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from benchmarks.faults.fake_clock import FakeClock
+from benchmarks.faults.programs import Client, Process, small_disk
+from benchmarks.faults.recording import MALFORMED, Recording, Verdicts, compare
+from benchmarks.harness.broker import free_port, mosquitto
+from benchmarks.harness.daemon import daemon_command
+from benchmarks.harness.models import make_tiny_model
+
 from rarefault.runtime.daemon.config import DaemonConfig, ModelConfig
 from rarefault.runtime.errors import JournalError
 from rarefault.runtime.inference.model_file import LoadedModel, load_model
 from rarefault.runtime.journal.reader import JournalReader
-
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.faults_parts.fake_clock import FakeClock  # noqa: E402
-from benchmarks.faults_parts.programs import Client, Process, small_disk  # noqa: E402
-from benchmarks.faults_parts.recording import DEVICES, MALFORMED, Recording, Verdicts, compare  # noqa: E402
 
 #: Messages a second while faults are injected, and messages for each fault.
 RATE, PER_FAULT = 400, 220
@@ -58,72 +40,6 @@ KINDS = (
     *("daemon_kills", "broker_kills", "daemon_freezes", "broker_freezes", "disk_fills", "kills_of_both"),
     *("clock_ahead", "clock_behind_at_boot", "renames"),
 )
-
-
-def main() -> int:
-    """Inject, compare, tell."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="5 kills of the daemon and 2 of the broker only")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="write the result here (default in full: results/faults.json)")
-    args = parser.parse_args()
-    began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="rarefault-faults-") as name:
-        folder = Path(name)
-        subprocess.run(
-            [sys.executable, ROOT / "tests" / "make_tiny_model.py", folder], check=True, stdout=subprocess.DEVNULL
-        )
-        model = load_model(folder / "tiny.onnx")
-        rng = random.Random(args.seed)
-        schedule = make_schedule(rng, quick=args.quick)
-        recording = Recording(model, len(schedule) * PER_FAULT, args.seed)
-        say(f"{len(recording.messages)} messages of {DEVICES} devices; first in peace")
-        peaceful = run_in_peace(folder / "peace", model, recording)
-        say(f"{len(peaceful.verdicts)} verdicts; now with {len(schedule)} faults")
-        disturbed = Run(folder / "faults", model, recording, rng)
-        disturbed.play(schedule)
-    problems = compare(peaceful.verdicts, disturbed.verdicts)
-    problems |= {"differing_in_peace": sum(compare(recording.expected, peaceful.verdicts).values())}
-    problems |= {"muted": len(disturbed.muted | peaceful.muted)}
-    problems |= {"ended_alone": peaceful.ended_alone + disturbed.ended_alone}
-    problems |= {"alarms_differ": sum(peaceful.alarms.get(d) != disturbed.alarms.get(d) for d in recording.devices)}
-    result = {
-        **disturbed.done,
-        "messages": len(recording.messages),
-        "disk_fills_felt": disturbed.disk_fills_felt,
-        "clock_steps": disturbed.clock_steps,
-        "absurd_stamps": recording.absurd_stamps,
-        "wrong_for_a_while": recording.wrong_for_a_while,
-        "malformed": disturbed.malformed,
-        "sent_again": disturbed.sent_again,
-        "verdicts": len(peaceful.verdicts),
-        "redelivered": sum(len(v) - 1 for v in disturbed.verdicts.values()),
-        **problems,
-        "owed_at_end": disturbed.owed_at_end,
-        "seconds": round(time.monotonic() - began, 1),
-        "mode": "quick" if args.quick else "full",
-        "seed": args.seed,
-        "commit": git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--untracked-files=no") else ""),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-    }
-    width = max(map(len, result))
-    print("\n".join(f"{key:<{width}}  {value}" for key, value in result.items()))
-    path = args.json or (None if args.quick else ROOT / "benchmarks" / "results" / "faults.json")
-    if path:
-        path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    reached = disturbed.done["daemon_kills"] >= (5 if args.quick else 100)
-    reached &= disturbed.done["broker_kills"] >= (2 if args.quick else 20)
-    reached &= disturbed.done["renames"] >= (1 if args.quick else 3) or not can_rename()
-    reached &= disturbed.clock_steps >= (3 if args.quick else 20)
-    return 0 if reached and not any(problems.values()) else 1
-
-
-def make_schedule(rng: random.Random, *, quick: bool) -> list[str]:
-    """Kinds of faults in random order."""
-    counts = (5, 2, 1, 1, 1, 1, 1, 1, 1) if quick else (110, 22, 8, 8, 3, 8, 8, 8, 4)
-    schedule = [kind for kind, count in zip(KINDS, counts, strict=True) for _ in range(count)]
-    rng.shuffle(schedule)
-    return schedule
 
 
 class Run:
@@ -156,8 +72,7 @@ class Run:
         self._known_kept = 0
         self._arrived_at = time.monotonic()
         self._over = False
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         conf = folder / "mosquitto.conf"
         conf.write_text(
             f"listener {self.port} 127.0.0.1\nallow_anonymous true\nuser root\nset_tcp_nodelay true\n"
@@ -170,11 +85,8 @@ class Run:
             "reconnect_min_s = 0.05\nreconnect_max_s = 0.2\n[telemetry]\nmax_age_s = inf\n"
             '[journal]\npath = "disk/edge.journal"\nsnapshot_s = 1.0\n'
         )
-        program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-        if program is None:
-            sys.exit("this needs the broker Mosquitto: apt-get install mosquitto")
-        self.broker = Process([program, "-c", str(conf)], folder / "mosquitto.log")
-        self._command = [sys.executable, "-m", "rarefault.runtime.cli", "run", str(config)]
+        self.broker = Process([mosquitto(), "-c", str(conf)], folder / "mosquitto.log")
+        self._command = daemon_command(config)
         self.clock = FakeClock(folder / "faketime")
         # Its names are those of the host at the first start, and stay.
         self.name = "edge" if can_rename() else host_name()
@@ -297,12 +209,12 @@ class Run:
         self.disk_fills_felt += self._failed_turns() > before
 
     def _failed_turns(self) -> int:
-        """How often the daemon has said that it could not keep a turn."""
-        return self._said("a turn could not be kept")
+        """How often the daemon has logged that it could not keep a turn."""
+        return self._logged("a turn could not be kept")
 
     def _clock_ahead(self, *_clients: Client) -> None:
         """The gateway is a day ahead for a moment, and the daemon notices both ways."""
-        self._wait(lambda: self.daemon.has_said("connected to broker"))  # it is up, and has seen the clock as it was
+        self._wait(lambda: self.daemon.has_logged("connected to broker"))  # it is up, and has seen the clock as it was
         self._step(86_400)
         time.sleep(self.rng.uniform(0.3, 1.5))
         self._step(0)
@@ -311,10 +223,10 @@ class Run:
     def _clock_behind_at_boot(self, *_clients: Client) -> None:
         """The daemon starts two hours behind, takes nothing, and goes on once the clock is set."""
         self._note("daemon_kills", self.daemon.kill())
-        before = self._said("this machine's clock cannot be right")
+        before = self._logged("this machine's clock cannot be right")
         self.clock.set(-7200)
         self.daemon.start()
-        self._until_said("this machine's clock cannot be right", before)
+        self._until_logged("this machine's clock cannot be right", before)
         time.sleep(self.rng.uniform(0.3, 1.5))
         self._step(0)
         self.done["clock_behind_at_boot"] += 1
@@ -334,20 +246,20 @@ class Run:
 
     def _step(self, seconds: int) -> None:
         """Set the clock of the daemon that runs, so far ahead of the right time."""
-        before = self._said("this machine's clock was set")
+        before = self._logged("this machine's clock was set")
         self.clock.set(seconds)
-        self.clock_steps += self._until_said("this machine's clock was set", before)
+        self.clock_steps += self._until_logged("this machine's clock was set", before)
 
-    def _said(self, words: str) -> int:
-        """How often the daemon has said so."""
+    def _logged(self, words: str) -> int:
+        """How often the daemon has logged these words."""
         return self.daemon.log.read_text(encoding="utf-8", errors="replace").count(words)
 
-    def _until_said(self, words: str, before: int) -> bool:
-        """Wait until the daemon says something once more; whether it did."""
+    def _until_logged(self, words: str, before: int) -> bool:
+        """Wait until the daemon logs these words once more; whether it did."""
         deadline = time.monotonic() + PATIENCE_S
-        while self._said(words) == before and time.monotonic() < deadline:
+        while self._logged(words) == before and time.monotonic() < deadline:
             time.sleep(0.02)
-        return self._said(words) > before
+        return self._logged(words) > before
 
     def _send(self, device: Client) -> None:
         """Send what may be sent; after a death of the broker, all again that the daemon may not have."""
@@ -462,6 +374,11 @@ def host_name() -> str:
     return DaemonConfig(model=ModelConfig(path="tiny.onnx")).publish.runtime_name
 
 
+def make_model(folder: Path) -> LoadedModel:
+    """The model that the daemon serves."""
+    return load_model(make_tiny_model(folder))
+
+
 def run_in_peace(folder: Path, model: LoadedModel, recording: Recording) -> Run:
     """The same with no faults."""
     run = Run(folder, model, recording, random.Random(0))
@@ -469,16 +386,6 @@ def run_in_peace(folder: Path, model: LoadedModel, recording: Recording) -> Run:
     return run
 
 
-def git(*words: str) -> str:
-    """What git says, in one line."""
-    done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip().replace("\n", " ")
-
-
 def say(text: str) -> None:
     """Progress, on standard error."""
     print(text, file=sys.stderr, flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as mqtt
-from benchmarks.faults_parts.recording import Message
+from benchmarks.faults.recording import Message
+from benchmarks.harness.clients import send_at_once
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -62,9 +63,7 @@ class Client:
             except OSError:
                 time.sleep(0.02)
                 continue
-            sock = self._client.socket()
-            if isinstance(sock, socket.socket):  # else the broker died just now
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            send_at_once(self._client)
             while self._client.loop(0.1) == mqtt.MQTT_ERR_SUCCESS and not self._over:
                 pass
             if not self._over:
@@ -134,8 +133,8 @@ class Process:
             self.before = log.tell()
             self.process = subprocess.Popen(self.command, stdout=log, stderr=log, env=os.environ | self.environment)
 
-    def has_said(self, words: str) -> bool:
-        """Whether it has said something since its start."""
+    def has_logged(self, words: str) -> bool:
+        """Whether it has logged these words since its start."""
         return words.encode() in self.log.read_bytes()[self.before :]
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> int:

@@ -1,4 +1,4 @@
-"""benchmarks/tep_to_table.py: what it writes is read back through the table reader."""
+"""What ``benchmarks.tep_to_table`` writes is read back through the table reader."""
 
 import subprocess
 import sys
@@ -10,14 +10,13 @@ from rarefault.runtime.inference.grid import Grid
 from rarefault.train.config import TrainConfig, load_train_config
 from rarefault.train.history import History, label_bins, read_history
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "tep_to_table.py"
+ROOT = Path(__file__).parents[2]
 
 
 def run_script(source: Path, target: Path) -> "subprocess.CompletedProcess[str]":
-    """The script, as a person calls it."""
-    return subprocess.run(
-        [sys.executable, str(SCRIPT), str(source), str(target)], capture_output=True, text=True, check=False
-    )
+    """The command, as a person calls it."""
+    command = [sys.executable, "-m", "benchmarks.tep_to_table", str(source), str(target)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def converted(source: Path, target: Path) -> tuple[TrainConfig, History]:
