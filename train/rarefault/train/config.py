@@ -16,24 +16,30 @@ LayerSizes = tuple[Annotated[int, msgspec.Meta(ge=1, le=4096)], Annotated[int, m
 
 
 class ModelConfig(Section, frozen=True):
-    """``[model]``: a preset, and what of it is changed."""
+    """``[model]``: sizes of the network.
+
+    A preset gives them, and each can be changed. A key that is not set has the preset's value.
+    """
 
     preset: Literal["reference", "medium", "small", "tiny"] = "small"
+    """The preset. ``small`` trains in about a minute on two cores."""
     filters: Count | None = None
+    """Filters of each of the two convolutions."""
     kernel: Count | None = None
+    """Bins that a convolution's kernel spans. ``window.length`` must exceed ``2 * (kernel - 1)``."""
     inner: LayerSizes | None = None
-    """Hidden sizes of the two inner LSTM layers, over the bins of a window."""
+    """Hidden sizes of the two inner LSTM layers, which read a window bin by bin."""
     outer: LayerSizes | None = None
-    """Hidden sizes of the two outer LSTM layers, over the windows."""
+    """Hidden sizes of the two outer LSTM layers, which read window after window."""
     dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] | None = None
-    """Share of the filters dropped after each convolution while training."""
+    """Share of the filters that is dropped after each convolution during training."""
     clip: Positive | None = None
-    """Normalised values are clipped to plus and minus this."""
+    """Normalised values are clipped to plus and minus this many standard deviations."""
     missing_indicator: bool | None = None
-    """Whether the first convolution also sees which values are missing."""
+    """Let the first convolution also see which values are missing."""
     network: bool | None = None
-    """Whether the network is trained and served; ``false`` leaves trees and filter alone, for about half the training
-    and three quarters of a verdict's cost. ``pooling.held_out_log_loss`` of the metrics says what that would lose."""
+    """Train and serve the network. ``false`` leaves trees and filter alone, for about half of the training time and
+    three quarters of a verdict's cost. ``pooling.held_out_log_loss`` in ``metrics.json`` shows what that would lose."""
 
     def spec(self) -> ModelSpec:
         """The preset with the changes."""
@@ -42,107 +48,121 @@ class ModelConfig(Section, frozen=True):
 
 
 class RecipeConfig(Section, frozen=True):
-    """``[recipe]``: what is done about the imbalance."""
+    """``[recipe]``: how training handles the imbalance of the classes."""
 
     alpha: Annotated[float, msgspec.Meta(ge=0, le=2)] = 1.0
-    """Class weights are ``n_c ** -alpha``: 0 is no weighting, 1 the classic ``1 / n_c``."""
+    """Class weights are ``n_c ** -alpha``: 0 gives equal weights, 1 the classic ``1 / n_c``."""
     max_weight: Annotated[float, msgspec.Meta(ge=1)] = 20.0
-    """No class weighs more than this many times the mean sample."""
+    """Largest weight of a class. The mean weight of all samples is 1."""
     sampler: Literal["under", "smote", "none"] = "under"
+    """``under`` trains on random subsets of the normal sequences, ``smote`` adds synthetic faulty sequences, ``none``
+    does neither."""
     normal_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.33
-    """Part of the normal sequences that each random subset holds."""
+    """``under`` only: share of the normal sequences in each random subset."""
     subsets: Annotated[int, msgspec.Meta(ge=1, le=100)] = 5
-    """Number of random subsets; each epoch trains on one of them and all faulty sequences."""
+    """``under`` only: number of random subsets. Each epoch trains on one of them and on all faulty sequences."""
 
 
 class TreesConfig(Section, frozen=True):
-    """``[trees]``: boosted and extremely randomised trees beside the network."""
+    """``[trees]``: boosted and extremely randomised trees beside the network, on statistics of each window."""
 
     rounds: Annotated[int, msgspec.Meta(ge=0, le=2000)] = 150
-    """Boosted trees for each class; 0 leaves the network alone."""
+    """Boosted trees for each class. 0: no trees, the network judges alone."""
     learning_rate: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.1
+    """Learning rate of the boosted trees."""
     leaves: Annotated[int, msgspec.Meta(ge=2, le=256)] = 15
-    """Leaves of a tree, at most."""
+    """Most leaves of a boosted tree."""
     min_samples: Count = 5
-    """Windows in a leaf, at least."""
+    """Fewest windows in a leaf."""
     l2: NotNegative = 5.0
-    """Draws the values of leaves towards 0. Without it, a class of a few windows can make them grow without bound."""
+    """L2 regularisation of the leaf values. Without it, a class with few windows can make them grow without bound."""
     features: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
-    """Share of the statistics, drawn anew for each split, that it may choose from."""
+    """Share of the statistics that each split may choose from, drawn at random."""
     extra_trees: Annotated[int, msgspec.Meta(ge=0, le=2000)] = 100
-    """Extremely randomised trees of the whole device, which have half of what its trees say; 0: none."""
+    """Extremely randomised trees, on the whole device. They have half of the weight of the device's trees. 0: none."""
     units: tuple[Annotated[str, msgspec.Meta(min_length=1)], ...] | None = None
-    """How the channels of like parts of a device begin, one entry a part, such as ``["pump1_", "pump2_"]``: what one of
-    them has shown can happen at each. By default the components of PHM 2015's plants, in other data none."""
+    """Name prefixes of the channels of like parts of a device, one entry for each part, such as ``["pump1_",
+    "pump2_"]``. A fault seen at one part then also teaches the others. Default: the components of a PHM 2015 plant; no
+    parts for other data."""
     swaps: Annotated[int, msgspec.Meta(ge=0, le=100)] = 8
-    """How often windows of faults with fewer than 20 events are learnt from again with their units swapped."""
+    """With ``units``: how many copies of the windows of faults with fewer than 20 events are trained on, with the parts
+    swapped at random."""
 
 
 class TrainingConfig(Section, frozen=True):
-    """``[training]``: the optimisation."""
+    """``[training]``: optimisation, and what is done after it."""
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] | None = None
-    """Name of the model; by default that of the configuration file."""
+    """Name of the model. Default: the configuration file's name."""
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**31)] = 0
+    """Seed of all random draws of the training."""
     epochs: Count = 25
+    """Most epochs."""
     patience: Count = 15
-    """Epochs without a better validation score before training stops."""
+    """Training stops after this many epochs without a better validation score."""
     batch_size: Count = 16
-    """Sequences in a step of the optimiser."""
+    """Sequences in one step of the optimiser."""
     sequence_length: Count = 16
     """Windows in a training sequence, T."""
     passes: Positive = 5.0
-    """How often an epoch sees each window on average; sequences start anywhere and overlap."""
+    """How often an epoch sees each window, on average. Sequences start anywhere and overlap."""
     learning_rate: Positive = 3e-3
     """Peak of the one-cycle schedule."""
     clip_norm: Positive = 1.0
+    """Gradients are clipped to this norm."""
     cross_fit: bool | Literal["auto"] = "auto"
-    """Whether the decision is fitted on the training blocks, too, judged by further models that have not seen them: a
-    training of five folds takes three to four times the processor's time. ``auto``: where some fault has fewer than
-    50 events in the validation blocks. A retraining does not."""
+    """Fit the decision on the training blocks as well: further models are trained, each without some of the blocks, and
+    judge those. With five folds this takes three to four times the processor time. ``auto`` does it if some fault has
+    fewer than 50 events in the validation blocks. Has no effect with ``--from``."""
     refit: bool = True
-    """Whether network and trees learn again from the training and validation blocks together, once all that the
-    validation blocks are for has been fitted by a model that has not seen them."""
+    """Train network and trees once more, on training and validation blocks together, after the decision was fitted. The
+    result is what is served."""
     retrain_tolerance: Share = 0.02
-    """A retrained model may lose so much macro-F1 on the validation blocks of the run that it started from, and on the
-    test blocks of the new data."""
+    """With ``--from``: how much macro-F1 may fall, on the earlier run's validation blocks and on the new data's test
+    blocks. A model that loses more is not accepted."""
     retrain_false_alarms: NotNegative = 0.1
-    """So many false alarms per device and day more a retrained model may raise there, or a single one more."""
+    """With ``--from``: by how much false alarms per device and day may rise on these blocks. A single alarm more is
+    always allowed."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the network is trained. ``auto`` takes a GPU if there is one."""
     precision: Literal["float32", "mixed"] = "float32"
-    """``mixed`` computes products in bfloat16, weights and loss stay float32: for GPUs; slower on most processors."""
+    """``mixed`` computes products in bfloat16 and keeps weights and loss in float32. For GPUs; slower on most
+    processors."""
     threads: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
-    """Threads of torch on the processor; 0 takes one for small networks and leaves it to torch for others."""
+    """Threads of torch on the processor. 0: one for small networks, torch's own choice for others."""
     jobs: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
-    """How many trees grow at once, beside a network that learns: each holds its windows in memory. What comes of it is
-    the same for any number. 0: as many as the process may use cores, two at most."""
+    """How many sets of trees are grown at once, while a network is trained. Each holds its windows in memory. The
+    result does not depend on it. 0: one for each core that the process may use, at most two."""
 
 
 class DecisionConfig(Section, frozen=True):
     """``[decision]``: how probabilities become verdicts and alarms."""
 
     objective: Literal["macro_f1", "event_f1", "false_alarm_budget", "posterior"] = "macro_f1"
-    """What the thresholds make large on the validation blocks: macro-F1 of the verdicts, F1 of the alarms against the
-    events, or macro recall within a budget of false alarms. ``posterior``: none, the largest posterior decides."""
+    """What the classes' thresholds maximise on held-out windows. ``macro_f1``: macro-F1 of the verdicts. ``event_f1``:
+    F1 of the alarms against the logged events. ``false_alarm_budget``: macro recall within a budget of false alarms.
+    ``posterior``: no thresholds, the class with the largest probability wins."""
     false_alarms_per_device_day: NotNegative | None = None
-    """The budget; 1 by default."""
+    """``false_alarm_budget`` only: the budget. Default: 1."""
     filter: bool = True
-    """Whether what was said of a device's windows before weighs in, as much as makes the held-out windows' labels
-    likeliest."""
+    """Combine each window's probabilities with those of the device's earlier windows. How much the past counts is
+    fitted on held-out windows."""
     coverage: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.9
-    """Share of an event's windows in which its class is to be plausible. 0: never asked; else from 0.5 on."""
+    """Share of an event's windows whose prediction set must contain the event's class: 0 (no prediction sets), or from
+    0.5."""
     unknown_per_device_day: NotNegative = 0.0
-    """How many ``unknown`` alarms per device and day there may be in held-out time, all of which is known. It sets how
-    many windows in a row without a plausible class raise one. 0: ``unknown`` is never an alarm."""
+    """How many ``unknown`` alarms per device and day are allowed in held-out time, where all classes are known. This
+    sets how many windows in a row that fit no class raise one. 0: ``unknown`` is never an alarm."""
     raise_threshold: Share | Literal["auto"] = "auto"
-    """Score from which on a fault is an alarm. ``auto``, here and below: what comes nearest to one alarm for each
-    held-out event, see :mod:`rarefault.train.calibration.alarm_timing`."""
+    """An alarm is raised when the fault's score is at least this for ``on_delay_s``. ``auto``, here and below: the
+    value that comes nearest to one alarm for each held-out event."""
     clear_threshold: Share | Literal["auto"] = "auto"
-    """Score below which it is cleared. ``auto``: 0.6 of ``raise_threshold``."""
+    """An alarm is cleared when the fault's score is below this for ``off_delay_s``. ``auto``: 0.6 of
+    ``raise_threshold``."""
     on_delay_s: NotNegative | Literal["auto"] = "auto"
-    """How long a fault must last to be an alarm."""
+    """How long a fault must last before its alarm is raised, seconds."""
     off_delay_s: NotNegative | Literal["auto"] = "auto"
-    """How long a fault must be gone to be cleared."""
+    """How long a fault must be gone before its alarm is cleared, seconds."""
 
     def __post_init__(self) -> None:
         if 0 < self.coverage < 0.5:
@@ -157,7 +177,7 @@ class DecisionConfig(Section, frozen=True):
 
 
 class TrainConfig(Section, frozen=True):
-    """The whole file."""
+    """The trainer's configuration file. Only ``[data]`` is required."""
 
     data: DataConfig
     grid: GridSpec = GridSpec()

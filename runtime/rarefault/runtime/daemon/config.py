@@ -45,44 +45,52 @@ def split_url(url: str) -> tuple[str, str, int]:
 
 
 class ModelConfig(Section, frozen=True):
-    """``[model]``: what says the verdicts."""
+    """``[model]``: the model file that makes the verdicts."""
 
     path: Annotated[str, msgspec.Meta(min_length=1)]
-    """The ONNX file; relative to the configuration file."""
+    """The model file (ONNX) that ``rarefault export`` wrote. Relative to the folder of the configuration file."""
     watch: bool = True
-    """Whether a changed model or configuration file is loaded by itself; SIGHUP does it in any case."""
+    """Reload when the model file or the configuration file changes. SIGHUP reloads in any case."""
     threads: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
-    """Threads of ONNX Runtime."""
+    """Threads that ONNX Runtime uses. One is best on a gateway, where most batches are small."""
 
 
 class BrokerConfig(Section, frozen=True):
-    """``[broker]``: the MQTT broker and the session with it."""
+    """``[broker]``: the MQTT broker, and how the daemon connects to it."""
 
     url: str = "mqtt://localhost:1883"
+    """Address of the broker: ``mqtt://HOST:PORT``, or ``mqtts://HOST:PORT`` with TLS. The port is 1883 or 8883 by
+    default. User name and password have keys of their own."""
     protocol: Literal["auto", "5", "3.1.1"] = "auto"
-    """``auto`` speaks MQTT 5 and falls back to 3.1.1 where the broker does not know it."""
+    """MQTT version. ``auto`` tries MQTT 5 first and falls back to 3.1.1 when the broker does not speak MQTT 5."""
     client_id: str = ""
-    """Names the session that the broker keeps while the daemon is away; by default ``rarefault-`` and the runtime."""
+    """MQTT client id. The broker keeps the daemon's session under this id while the daemon is away. Default:
+    ``rarefault-`` and the runtime's name. With a journal, the default is the id of the journal's first start."""
     username: str = ""
+    """User name at the broker. Empty: none."""
     password_file: str = ""
-    """File whose first line is the password; relative to the configuration file."""
+    """File whose first line is the password. Relative to the folder of the configuration file."""
     password_env: str = ""
-    """Environment variable that holds the password."""
+    """Name of the environment variable that holds the password."""
     ca_file: str = ""
-    """With mqtts://: certificates (PEM) of whom to trust; by default those of the system."""
+    """TLS only: file with the CA certificates to trust (PEM). Default: those of the system."""
     certificate_file: str = ""
-    """With mqtts://: the daemon's own certificate (PEM), where the broker asks for one."""
+    """TLS only: the daemon's own certificate (PEM), for a broker that asks for one. Needs ``key_file``."""
     key_file: str = ""
-    """With mqtts://: the key of that certificate (PEM, not encrypted)."""
+    """TLS only: the private key of that certificate (PEM, not encrypted)."""
     check_host_name: bool = True
-    """With mqtts://: whether the broker's certificate must be made out to the host in the url."""
+    """TLS only: require that the broker's certificate was issued for the host in ``url``."""
     keepalive_s: Annotated[int, msgspec.Meta(ge=5, le=65535)] = 60
+    """MQTT keep-alive interval, seconds."""
     connect_timeout_s: Annotated[float, msgspec.Meta(gt=0, le=300)] = 5.0
-    """How long a connection may take, and how long the broker may take to answer it."""
+    """How long a connection may take to open, and how long the broker may take to answer it, seconds."""
     session_expiry_s: Annotated[int, msgspec.Meta(ge=0, le=4_294_967_295)] = 7 * 86400
-    """MQTT 5: how long the broker keeps the session of a daemon that is away; 4294967295 is for ever."""
+    """MQTT 5: how long the broker keeps the session of a daemon that is away, seconds. 4294967295 means for ever."""
     reconnect_min_s: Seconds = 1.0
+    """Delay before the first new attempt to connect, seconds. It doubles with each failed attempt and is shortened at
+    random by up to half."""
     reconnect_max_s: Seconds = 60.0
+    """Longest delay between two attempts to connect, seconds."""
 
     def __post_init__(self) -> None:
         split_url(self.url)
@@ -116,41 +124,48 @@ class BrokerConfig(Section, frozen=True):
 
 
 class TelemetryConfig(Section, frozen=True):
-    """``[telemetry]``: where the samples come from and what they look like."""
+    """``[telemetry]``: where the samples come from and what the messages look like."""
 
     topic: str = "telemetry/{device}"
-    """Levels may be fixed text, ``+`` (any) or hold ``{device}`` (the device's name)."""
+    """Topic of the telemetry. A level is fixed text, ``+`` (any text), or text that holds ``{device}`` (the device's
+    name)."""
     share: str = ""
-    """Group of daemons among which the broker deals out the devices (MQTT 5, shared subscription); only for brokers
-    that give all messages of a topic to one member."""
+    """Group name of a shared subscription (MQTT 5): the broker divides the devices among the daemons of the group. Only
+    for brokers that send all messages of a topic to the same member of the group."""
     qos: Literal[0, 1] = 1
+    """QoS of the subscription. With 0, the broker does not keep messages while the daemon is away."""
     device: str = ""
-    """Path of the device's name in the message. Where the topic has ``{device}``, too, the two must agree."""
+    """Path of the device's name in the message. If the topic has ``{device}`` as well, the two names must be equal."""
     several_topics: bool = False
-    """Whether a device may come on topics that differ before ``{device}``, or anywhere where only the message names it;
-    otherwise that is taken for two machines of one name, and the second one's telemetry is rejected."""
+    """Accept a device on topics that differ before ``{device}`` (or on any topic, if only the message names the
+    device). If false, the second topic counts as another machine of the same name, and its telemetry is rejected."""
     sender_property: str = ""
-    """MQTT 5: name of a user property in which the broker names the sender; it must be the device."""
+    """MQTT 5: user property in which the broker names the sender. The sender must be the device, or the message is
+    rejected."""
     time: str = "time"
-    """Path of the sample's time in the message."""
+    """Path of the sample's time in the message. A sample without a time gets the time of its arrival."""
     values: str = "values"
-    """Path of the object of channel values in the message; empty where they are the message itself."""
+    """Path of the object with the channel values in the message. Empty: the message itself is that object."""
     fields: dict[str, str] = msgspec.field(default_factory=dict)
-    """Foreign name, or path into nested objects such as ``sensors.inlet.value``, to channel."""
+    """Maps foreign names to channels of the model. A name may be a path into nested objects, such as
+    ``sensors.inlet.value``."""
     max_payload_bytes: Count = 1 << 20
+    """Largest message, bytes. Larger messages are rejected."""
     max_batch: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 10_000
-    """Largest number of samples in a JSON array."""
+    """Most samples in one JSON array. Longer arrays are rejected."""
     max_values: Count = 1000
-    """Largest number of values in a sample, those of unknown channels included."""
+    """Most values in one sample, unknown channels included. Larger samples are rejected."""
     max_future_s: Annotated[float, msgspec.Meta(ge=0)] = 300.0
-    """A sample may be this much ahead of the daemon's clock."""
+    """How far ahead of the daemon's clock a sample's time may be, seconds."""
     max_age_s: Seconds = 7 * 86400.0
-    """A sample may be this old; ``inf`` for the replay of history."""
+    """How old a sample may be on arrival, seconds. ``inf`` accepts any age, for the replay of history."""
     clock_wait_s: Annotated[float, msgspec.Meta(ge=0)] = 600.0
-    """How long telemetry waits at the broker while the daemon's clock seems to be behind: behind the journal, not set
-    by the system, or behind all devices. ``inf`` is for ever. Before the model's training, it always waits."""
+    """How long telemetry waits at the broker while this machine's clock seems to be behind, seconds: earlier than the
+    journal's samples, not yet set by the system, or earlier than the times of all devices. ``inf`` waits for ever. A
+    clock that is earlier than this release or the model's training makes telemetry wait in any case."""
     silent_after_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
-    """A device of which nothing arrives for so long has ``no data``; 0 is the model's ``max_gap_s``, ``inf`` never."""
+    """A device without telemetry for this long gets the alarm state ``no data``, seconds. 0 takes the model's
+    ``max_gap_s``; ``inf`` means never."""
 
     def __post_init__(self) -> None:
         has_device = Template(self.topic).has_device
@@ -175,16 +190,18 @@ class TelemetryConfig(Section, frozen=True):
 
 
 class PublishConfig(Section, frozen=True):
-    """``[publish]``: where the verdicts go."""
+    """``[publish]``: where verdicts, alarms and the daemon's state are published."""
 
     prefix: str = "rarefault"
-    """Topics are ``{prefix}/{device}/verdict``, ``{prefix}/{device}/alarm``, ``{prefix}/{runtime}/status`` and
-    ``{prefix}/{runtime}/health``, and ``{prefix}/{device}/feedback/result`` for what people are answered."""
+    """Start of all topics that the daemon publishes, such as ``{prefix}/{device}/verdict``."""
     runtime: str = ""
-    """Name of this daemon; by default the host's name."""
+    """Name of this daemon in its status and health topics. Default: the host name. With a journal, the default is the
+    name of the journal's first start."""
     qos: Literal[0, 1] = 1
+    """QoS of verdicts, alarms and answers to feedback. With 0, they can be lost."""
     feedback: bool = True
-    """Whether to listen to ``{prefix}/{device}/feedback`` and keep it; needs a journal."""
+    """Listen to ``{prefix}/{device}/feedback`` and keep people's answers in the journal. Without a journal, nobody
+    listens."""
 
     def __post_init__(self) -> None:
         for level in self.prefix.split("/"):
@@ -200,76 +217,97 @@ class PublishConfig(Section, frozen=True):
 
 
 class LimitsConfig(Section, frozen=True):
-    """``[limits]``: how much the daemon keeps; none of its queues grows beyond."""
+    """``[limits]``: how much the daemon keeps in memory. Nothing grows beyond these limits."""
 
     max_devices: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1000
+    """Most devices at a time. Telemetry of further devices is rejected."""
     forget_after_s: Seconds = 7 * 86400.0
-    """A device that has had ``no data`` for so long makes room for others."""
+    """A device with ``no data`` for this long is forgotten, seconds: it makes room for others, and its retained alarm
+    is cleared."""
     samples_per_s: Seconds = 100.0
-    """Samples of one device per second, of its own time or of the daemon's; more are rejected. ``inf`` is no limit."""
+    """Most samples per second of one device, by its own time or by the daemon's clock, whichever has advanced further.
+    More are rejected. ``inf`` means no limit."""
     burst_samples: Count = 10_000
     """Samples that a device may send at once beyond that rate."""
     outbox_messages: Count = 10_000
-    """Verdicts and alarms that wait for the broker's confirmation."""
+    """Most verdicts and alarms that wait for the broker's confirmation. When the outbox is full, the oldest verdict is
+    dropped. The last alarm of each device is never dropped."""
     pending_messages: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 1000
-    """Telemetry messages that are received and not yet acknowledged."""
+    """Telemetry messages that are received and not yet acknowledged. Under MQTT 5 the broker is told this limit."""
 
 
 class JournalConfig(Section, frozen=True):
-    """``[journal]``: what survives the daemon."""
+    """``[journal]``: the file that keeps what must survive a restart."""
 
     path: str = ""
-    """The file, relative to the configuration file; empty keeps everything in memory only."""
+    """The journal (an SQLite file). Relative to the folder of the configuration file. Empty: no journal, and a killed
+    daemon forgets everything."""
     sync: Literal["full", "normal"] = "full"
-    """``full`` survives a power failure, ``normal`` a killed process."""
+    """What a committed turn survives: ``full`` a power failure, ``normal`` a killed process only."""
     snapshot_s: Seconds = 60.0
-    """Time between two snapshots of the devices' memory; a restart processes again what came after the last."""
+    """Shortest time between two snapshots of the devices' state, seconds. A restart processes again the samples that
+    came after the last snapshot."""
     keep_days: Seconds = 30.0
-    """Samples older than this are deleted, by the journal's own newest ones: a clock that is ahead makes none old."""
+    """Samples, alarms, answers and rejected telemetry older than this are deleted, days. Age counts from the newest
+    samples in the journal, so a clock that is ahead deletes nothing."""
     max_bytes: Annotated[int, msgspec.Meta(ge=1 << 20)] = 1 << 30
-    """The oldest samples beyond this size are deleted."""
+    """Most bytes of samples. Beyond it the oldest samples are deleted."""
     on_damage: Literal["salvage", "stop"] = "salvage"
-    """``salvage`` puts a damaged file aside and goes on with what can be read of it; ``stop`` ends the daemon."""
+    """What to do with a damaged journal. ``salvage`` puts the file aside and goes on with what can be read of it;
+    ``stop`` ends the daemon."""
     max_rejected_bytes: Annotated[int, msgspec.Meta(ge=0)] = 16 << 20
-    """What was set aside is deleted beyond this size, oldest first; 0 sets nothing aside."""
+    """Most bytes of rejected telemetry that the journal keeps. Beyond it the oldest is deleted; 0 keeps none."""
     commit_ms: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 10.0
-    """How long telemetry may wait for more of it, to be written together."""
+    """How long a message may wait for others, so that they are committed together, milliseconds."""
     commit_messages: Count = 16
-    """So many messages do not wait; at most the number that the broker sends unacknowledged (Mosquitto: 20)."""
+    """With this many messages, the daemon commits without waiting. Should not exceed the number of messages that the
+    broker sends unacknowledged (Mosquitto: 20)."""
 
 
 class MetricsConfig(Section, frozen=True):
     """``[metrics]``: the pages ``/metrics`` for Prometheus, ``/healthz`` and ``/readyz``."""
 
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0
-    """0 is off."""
+    """TCP port of the pages. 0: off."""
     host: str = "127.0.0.1"
+    """Address that the pages are served on."""
 
 
 class DecisionConfig(Section, frozen=True):
-    """``[decision]``: what replaces the model's own decision, without another training."""
+    """``[decision]``: settings that replace those of the model file, without a new training.
+
+    A key that is not set leaves the model's own value.
+    """
 
     coverage: Annotated[float, msgspec.Meta(ge=0, lt=1)] | None = None
-    """Share of an event's windows in which its class is plausible; one that the model has levels for, or 0 for none."""
+    """Share of an event's windows whose prediction set must contain the event's class. Must be a coverage that the
+    model file has thresholds for; 0 publishes no prediction sets."""
     raise_threshold: Share | None = None
+    """An alarm is raised when the fault's score is at least this for ``on_delay_s``."""
     clear_threshold: Share | None = None
+    """An alarm is cleared when the fault's score is below this for ``off_delay_s``."""
     on_delay_s: NotNegative | None = None
+    """How long a fault must last before its alarm is raised, seconds."""
     off_delay_s: NotNegative | None = None
+    """How long a fault must be gone before its alarm is cleared, seconds."""
     unknown_windows: Annotated[int, msgspec.Meta(ge=0)] | None = None
-    """So many windows in a row of which no class is plausible make the alarm state ``unknown``; 0: none ever do."""
+    """This many windows in a row that fit no class make the alarm state ``unknown``: in each of them, no class reaches
+    its conformal threshold. 0: never."""
     mute: tuple[str, ...] | None = None
-    """Faults that raise no alarm; their verdicts are published all the same."""
+    """Faults that raise no alarm. Their verdicts are still published."""
 
 
 class LogConfig(Section, frozen=True):
-    """``[log]``: what is said on standard error."""
+    """``[log]``: what the daemon logs on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe messages that are logged."""
     format: Literal["text", "json"] = "text"
+    """``text`` for people, or ``json``: one object per line."""
 
 
 class DaemonConfig(Section, frozen=True):
-    """The whole file."""
+    """The daemon's configuration file."""
 
     model: ModelConfig
     broker: BrokerConfig = BrokerConfig()

@@ -30,23 +30,24 @@ Finite = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info
 
 
 class GridSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The time grid: how irregular samples become fixed bins. All in seconds."""
+    """``[grid]``: the time grid, which turns irregular samples into bins of a fixed width. All times are in seconds."""
 
     period_s: Annotated[float, msgspec.Meta(ge=0.001)] = 900.0
-    """Width of a bin. Whole milliseconds."""
+    """Width of a bin, seconds. A whole number of milliseconds."""
     offset_s: NotNegative = 0.0
-    """Bins begin at multiples of ``period_s`` from the epoch, plus this. Devices that report at those multiples, a
-    little too soon or too late, need a border elsewhere: else a second decides which bin a sample falls into."""
+    """Bins begin at multiples of ``period_s`` since the epoch, plus this, seconds. Set it for devices that report at
+    those multiples, a little early or late: otherwise a second decides which bin a sample falls into."""
     max_hold_s: NotNegative = 2700.0
-    """How long an empty cell repeats the last value before it is missing (NaN)."""
+    """How long an empty cell repeats the last value before it counts as missing (NaN), seconds."""
     allowed_lateness_s: NotNegative = 0.0
-    """How long after its end a bin stays open for out-of-order samples, in the device's own time."""
+    """How long after its end a bin stays open for samples that arrive out of order, seconds. Counted in the device's
+    own time."""
     max_gap_s: Positive = 7200.0
-    """A longer stretch without any sample resets the device: nothing held, empty window, zero state. A sample
-    further ahead than this is believed with the next one that agrees; see :mod:`rarefault.runtime.inference.clocks`."""
+    """A longer stretch without samples resets the device, seconds: no value is held, the window is empty, the model's
+    state is zero. A sample further ahead than this is used only if the next one agrees."""
     restart_after: Annotated[int, msgspec.Meta(ge=3, le=1_000_000)] = 20
-    """A device starts anew at its present time when so many of its samples in a row were late and lie where nothing was
-    judged, because its clock was far ahead before; or fewer, from three on, that span ``max_gap_s``."""
+    """Number of late samples in a row after which a device starts again at its present time, because its clock was far
+    ahead before. They must lie where no window was judged. Three are enough if they span ``max_gap_s``."""
 
     def __post_init__(self) -> None:
         for name in ("period_s", "offset_s", "max_hold_s", "allowed_lateness_s", "max_gap_s"):
@@ -97,15 +98,15 @@ class GridSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class WindowSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The window: one step of the outer sequence. In bins."""
+    """``[window]``: the stretch of time that one verdict covers. In bins."""
 
     length: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 16
     """Bins in a window."""
     stride: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 2
-    """Bins between the ends of two windows; a window is due where ``(end_bin + 1 + phase) % stride == 0``."""
+    """Bins between the ends of two windows. A window is due where ``(end_bin + 1 + phase) % stride == 0``."""
     spread: bool = False
-    """Whether each device has a phase of its own, the CRC-32 of its name modulo the stride, so that the windows of a
-    fleet do not all fall due in the same bin; else it is 0."""
+    """Give each device its own phase (the CRC-32 of its name modulo the stride), so that the windows of a fleet do not
+    all fall due in the same bin. If false, the phase is 0."""
 
     def phase(self, device: str) -> int:
         """The phase of a device."""
@@ -121,29 +122,33 @@ class DecisionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """From log-probabilities to a verdict and an alarm; the rule is in :mod:`rarefault.runtime.inference.decision`."""
 
     training_prior: tuple[Positive, ...]
-    """Class shares that the weighted, under-sampled loss made the model learn, [K]."""
+    """Class shares that the model learned, because of class weights and under-sampling, [K]."""
     true_prior: tuple[Positive, ...]
-    """Class shares of the training history itself, [K]."""
+    """Class shares in the training history, [K]."""
     thresholds: tuple[Positive, ...]
-    """Per class: the verdict is the class with the largest ``posterior / threshold``, [K]."""
+    """Threshold of each class, [K]. The verdict is the class with the largest ``posterior / threshold``."""
     temperature: Positive = 1.0
-    """Log-probabilities are divided by it before the priors are corrected."""
+    """Log-probabilities are divided by this before the priors are corrected."""
     coverage: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
-    """Share of an event's windows in which its class is to be plausible; 0 where that is not asked."""
+    """Share of an event's windows whose prediction set must contain the event's class. 0: no prediction sets."""
     conformal_thresholds: tuple[Share, ...] = msgspec.field(default=(), name="plausible")
-    """Least posterior at which a class is plausible, [K]; 0 for one that always is. Empty without a coverage."""
+    """Conformal threshold of each class, [K]: a class is in the prediction set if its posterior is at least this. 0 for
+    a class that always is. Empty if ``coverage`` is 0."""
     thresholds_by_coverage: dict[str, tuple[Share, ...]] = msgspec.field(default_factory=dict, name="levels")
-    """The same at other coverages, by their percentage, so that a daemon may ask for another one."""
+    """Conformal thresholds at other coverages, by percentage (``"95"``), so that a daemon can choose another
+    coverage."""
     unknown_windows: Annotated[int, msgspec.Meta(ge=0)] = 0
-    """So many windows in a row of which no class is plausible make the alarm state ``unknown``; 0: none ever do."""
+    """This many windows in a row that fit no class make the alarm state ``unknown``. 0: never."""
     muted: tuple[Annotated[int, msgspec.Meta(ge=1)], ...] = ()
-    """Numbers of the faults that raise no alarm."""
+    """Indices of the faults that raise no alarm."""
     raise_threshold: Share = 0.5
-    """An alarm is raised when its class's score is at least this for ``on_delay_s``."""
+    """An alarm is raised when its fault's score is at least this for ``on_delay_s``."""
     clear_threshold: Share = 0.3
-    """An alarm is cleared when its class's score is below this for ``off_delay_s``."""
+    """An alarm is cleared when its fault's score is below this for ``off_delay_s``."""
     on_delay_s: NotNegative = 0.0
+    """How long a fault must last before its alarm is raised, seconds."""
     off_delay_s: NotNegative = 0.0
+    """How long a fault must be gone before its alarm is cleared, seconds."""
 
     def __post_init__(self) -> None:
         if self.clear_threshold > self.raise_threshold:
@@ -153,28 +158,35 @@ class DecisionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """All that a model file says of itself."""
+    """What a model file says about itself."""
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    """Name of the model: letters, digits, ``.``, ``_`` and ``-``, at most 64 characters."""
     channels: tuple[str, ...]
     """Names of the C channels, in the order of the model's input."""
     classes: tuple[str, ...]
-    """Names of the K classes; the first is ``normal``."""
+    """Names of the K classes. The first is ``normal``."""
     grid: GridSpec
+    """The time grid."""
     window: WindowSpec
+    """The window."""
     state_size: Count
-    """Size S of the carried state of one device."""
+    """Size S of the state that the model carries from window to window, per device."""
     decision: DecisionSpec
+    """How log-probabilities become verdicts and alarms."""
     counters: tuple[str, ...] = ()
-    """Channels that only ever increase (an energy meter); the model sees their increase per bin."""
+    """Channels that only ever increase, such as an energy meter. The model reads their increase per bin."""
     missing: tuple[Finite, ...] = ()
-    """Numbers that stand for no value, in any channel, such as -9999; samples have none where they hold one."""
+    """Numbers that mean "no value" in any channel, such as -9999. They count as missing."""
     precision: Literal["float32", "int8"] = "float32"
+    """Precision of the network's weights."""
     training: dict[str, Any] = {}
-    """Where the model comes from: configuration, data fingerprint, scores. For people; nothing depends on it."""
+    """Where the model comes from: time, release, digests of configuration and data, test scores. For people; the daemon
+    reads only ``created``, to check its clock."""
     quantisation: dict[str, Any] | None = None
-    """For int8: the measured change in decisions and scores."""
+    """int8 only: how much verdicts and alarms changed by quantisation, as measured at export."""
     version: Literal[1] = MANIFEST_VERSION
+    """Version of the manifest's format. A reader refuses any other."""
 
     def __post_init__(self) -> None:
         for what, names in (("channels", self.channels), ("classes", self.classes)):

@@ -36,16 +36,20 @@ PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
 
 class SplitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """``[split]``: which samples train, which choose, which judge."""
+    """``[split]``: which samples are for training, validation and test."""
 
     by: Literal["time", "device"] = "time"
+    """``time``: blocks of time are dealt to the folds. ``device``: whole devices are."""
     block_s: Annotated[float, msgspec.Meta(gt=0, le=1e9)] = 86400.0
-    """Length of a block of time."""
+    """Length of a block of time, seconds."""
     folds: Annotated[int, msgspec.Meta(ge=3, le=100)] = 5
+    """Number of folds."""
     test_fold: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Number of the fold that is held out for the test, from 0."""
     validation_fold: Annotated[int, msgspec.Meta(ge=0)] = 1
+    """Number of the fold that is held out for validation, from 0. All other folds are for training."""
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**31)] = 0
-    """Another one deals the blocks or devices to the folds otherwise."""
+    """Another seed assigns blocks or devices to folds differently."""
 
     def __post_init__(self) -> None:
         for name in ("test_fold", "validation_fold"):

@@ -21,10 +21,12 @@ from rarefault.runtime.arrays import Bool, Float64, Int32, Int64
 
 
 class Affiliation(msgspec.Struct, frozen=True, kw_only=True):
-    """Affiliation scores of one fault; null where it has no event, precision also where it is nowhere predicted."""
+    """Affiliation scores of one fault. Null if the fault has no event; the precision also if it was never predicted."""
 
     precision: float | None
+    """How near the predictions are to the events, from 0 to 1."""
     recall: float | None
+    """How near the events are to the predictions, from 0 to 1."""
 
 
 def affiliation_of_fault(device: Int32 | Int64, label: Int64, verdict: Int64, fault: int) -> Affiliation:

@@ -13,16 +13,22 @@ FACTORS = tuple(2.0 ** (step / 2) for step in range(-12, 13))
 
 
 class CostPoint(msgspec.Struct, frozen=True, kw_only=True):
-    """Alarms and events where the thresholds of all faults are multiplied by one factor."""
+    """Alarms and events when the thresholds of all faults are multiplied by one factor."""
 
     factor: float
+    """The factor."""
     missed: int
     """Events without an alarm of their fault."""
     events: int
+    """Events with at least one judged window."""
     false_alarms: int
+    """False alarms."""
     false_alarms_per_device_day: float
+    """The same per device and day."""
     alarm_changes_per_device_day: float
+    """Changes of the alarm state per device and day."""
     true_alarms: int
+    """True alarms."""
 
 
 def cost_curve(evaluation: Evaluation, manifest: Manifest) -> list[CostPoint]:

@@ -7,17 +7,19 @@ from rarefault.runtime.arrays import Float64, Int64
 
 
 class Coverage(msgspec.Struct, frozen=True, kw_only=True):
-    """How often the true class was plausible, for one class."""
+    """How often the prediction set contained the true class, for one class."""
 
     level: float
-    """Least posterior at which the class is plausible; 0 where it always is, as too few events were seen."""
+    """Conformal threshold of the class: the least posterior with which it is in the set. 0 if it always is, because too
+    few events were seen."""
     windows: int
+    """Windows with this label."""
     events: int
-    """Runs of windows with one label, of one device without a gap."""
+    """Runs of windows with this label, of one device and without a gap."""
     by_window: float | None
-    """Share of the windows in which the class was plausible."""
+    """Share of the windows whose set contained the class."""
     by_event: float | None
-    """Mean over the events of that share; this is what the coverage is stated of."""
+    """Mean over the events of that share. This is what the coverage is about."""
 
 
 def coverages(

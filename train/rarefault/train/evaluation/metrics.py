@@ -20,94 +20,126 @@ CALIBRATION_BINS = 15
 
 
 class ClassScores(msgspec.Struct, frozen=True, kw_only=True):
-    """Scores of one class; null where it has no windows."""
+    """Scores of one class. Null if the class has no windows."""
 
     support: int
+    """Windows with this label."""
     predicted: int
+    """Windows with this verdict."""
     precision: float | None
+    """Share of the verdicts that are right."""
     recall: float | None
+    """Share of the windows that are recognised."""
     f1: float | None
+    """Harmonic mean of precision and recall."""
     average_precision: float | None
+    """Area under the precision-recall curve."""
 
 
 class ReliabilityBin(msgspec.Struct, frozen=True, kw_only=True):
-    """The windows of one bin of stated probability."""
+    """The windows of one bin of predicted probability."""
 
     windows: int
+    """Number of windows."""
     stated: float
-    """Mean probability."""
+    """Mean predicted probability."""
     share: float
-    """Share of the windows in which it came true."""
+    """Share of the windows in which the prediction was right."""
 
 
 class EventScore(msgspec.Struct, frozen=True, kw_only=True):
-    """One event of the log that has at least one judged window."""
+    """One event of the fault log with at least one judged window."""
 
     device: str
+    """Name of the device."""
     fault: str
+    """The fault."""
     start_ms: int
+    """Start, milliseconds since the epoch."""
     end_ms: int
+    """End, milliseconds since the epoch."""
     detected: bool
+    """Whether any window of the event has the event's fault as its verdict."""
     delay_s: float | None
-    """From the event's start (or the first judged window after it) to the end of the first right verdict."""
+    """Time from the event's start (or the first judged window after it) to the end of the first right verdict, seconds.
+    Null if it was not detected."""
 
 
 class Scores(msgspec.Struct, frozen=True, kw_only=True):
     """All scores of one part."""
 
     windows: int
+    """Number of judged windows with a label."""
     macro_f1: float
+    """Mean F1 of the classes that occur."""
     balanced_accuracy: float
+    """Mean recall of the classes that occur."""
     accuracy: float
+    """Share of the verdicts that are right."""
     log_loss: float
+    """Mean negative logarithm of the true class's probability."""
     calibration_error: float
+    """Expected calibration error of the most probable class, in 15 bins."""
     always_normal_macro_f1: float
-    """What a model that always says normal gets on the same windows."""
+    """Macro-F1 of a model that always predicts normal, on the same windows."""
     classes: dict[str, ClassScores]
+    """Scores of each class."""
     absent: list[str]
-    """Classes without windows here; left out of the macro figures."""
+    """Classes without windows here. The macro figures leave them out."""
     confusion: list[list[int]]
-    """Truth in rows, verdict in columns."""
+    """Confusion matrix: labels in rows, verdicts in columns, in the order of ``classes``."""
     macro_average_precision: float
-    """Mean average precision, the area under the precision-recall curve, of the classes that occur."""
+    """Mean average precision of the classes that occur."""
     lowest_recall: float
+    """Lowest recall of the classes that occur."""
     lowest_recall_class: str | None
-    """The class that is seen worst, and its recall."""
+    """The class with the lowest recall."""
     reliability: list[ReliabilityBin]
-    """Of the most probable class."""
+    """Reliability of the most probable class's probability."""
     fault_reliability: list[ReliabilityBin]
-    """Of the probability that there is any fault at all."""
+    """Reliability of the probability that there is any fault."""
     coverage: dict[str, Coverage] = {}
-    """How often the true class was plausible, by class; see :mod:`rarefault.train.calibration.conformal`."""
+    """How often the prediction set contained the true class, by class."""
     events_total: int = 0
+    """Events with at least one judged window."""
     events_detected: int = 0
+    """Events with at least one right verdict."""
     event_recall: dict[str, float | None] = {}
+    """Share of the events that were detected, by fault."""
     median_delay_s: float | None = None
+    """Median delay of the detected events, seconds."""
     false_alarms: int = 0
-    """Raised alarms of a fault that is not active at any time in the alarm, and ``unknown`` while no fault is."""
+    """Alarms of a fault that was not active at any time of the alarm, and ``unknown`` alarms while no fault was
+    active."""
     false_alarms_per_device_day: float | None = None
+    """The same per device and day."""
     alarm_changes: int = 0
-    """Changes of the alarm state, those to ``normal`` included: what a person is told."""
+    """Changes of the alarm state, to ``normal`` included."""
     alarm_changes_per_device_day: float | None = None
+    """The same per device and day."""
     unknown_alarms: int = 0
-    """Raised ``unknown``, whatever was there."""
+    """``unknown`` alarms, whatever was active."""
     device_days: float = 0.0
+    """Judged time of all devices, days."""
     true_alarms: int = 0
-    """Raised alarms of a fault that is active at some time in the alarm."""
+    """Alarms of a fault that was active at some time of the alarm."""
     events_alarmed: int = 0
-    """Events that an alarm of their fault meets."""
+    """Events that met an alarm of their fault."""
     event_f1: float | None = None
-    """Of the share of alarms that are true and the share of events with an alarm, over all faults together."""
+    """F1 of the alarms, over all faults together: of the share of alarms that are true, and the share of events with an
+    alarm."""
     affiliation: dict[str, Affiliation] = {}
-    """Of the verdicts against the labels, by fault; see :mod:`rarefault.train.evaluation.affiliation`."""
+    """Affiliation scores of the verdicts, by fault."""
     affiliation_precision: float | None = None
+    """Mean affiliation precision of the faults that have one."""
     affiliation_recall: float | None = None
-    """Means over the faults that have one."""
+    """Mean affiliation recall of the faults that have one."""
     phm2015: Phm2015Score | None = None
-    """Of the verdicts against the fault log; see :mod:`rarefault.train.evaluation.phm2015_score`."""
+    """Scores as in the PHM Society 2015 data challenge: verdicts against the fault log."""
     phm2015_of_labels: Phm2015Score | None = None
-    """What verdicts without any error would get, one fault at a time as they are."""
+    """The challenge's scores of verdicts without any error, which report one fault at a time."""
     events: list[EventScore] = []
+    """Each event."""
 
 
 def score_windows(label: Int64, verdict: Int64, posterior: Float64, classes: tuple[str, ...]) -> Scores:

@@ -25,16 +25,21 @@ _NAMES, _SCORED = re.compile(r"fault_[1-6]"), re.compile(r"fault_[1-5]")
 
 
 class Phm2015Score(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts and both scores, summed over devices."""
+    """Scores of the PHM Society 2015 data challenge, summed over the devices."""
 
     tp: int
+    """Predicted stretches that match an event of the same fault: start and end are within the tolerance."""
     fp: int
+    """Predicted stretches that match no event."""
     fn: int
+    """Events that no predicted stretch matches."""
     ms: int
+    """Predicted stretches that match an event of another fault."""
     rules: float
-    """``(4 tp - 10 (fp + ms) - (fn + ms))`` over the number of codes: 5, or of all faults where they are not PHM's."""
+    """Score by the challenge's rules: ``(4 tp - 10 (fp + ms) - (fn + ms))`` over the number of fault codes: 5, or all
+    faults if they are not those of the challenge."""
     literature: float
-    """``10 tp - 0.1 (fp + fn) - 0.01 ms``."""
+    """Score as published later: ``10 tp - 0.1 (fp + fn) - 0.01 ms``."""
 
 
 class Intervals(msgspec.Struct, frozen=True):

@@ -21,14 +21,21 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """Sizes of the network."""
 
     filters: Count
+    """Filters of each of the two convolutions."""
     kernel: Count
+    """Bins that a convolution's kernel spans."""
     inner: tuple[int, int]
+    """Hidden sizes of the two inner LSTM layers, which read a window bin by bin."""
     outer: tuple[int, int]
+    """Hidden sizes of the two outer LSTM layers, which read window after window."""
     dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)]
+    """Share of the filters that is dropped after each convolution during training."""
     clip: Positive
+    """Normalised values are clipped to plus and minus this many standard deviations."""
     missing_indicator: bool
+    """Whether the first convolution also sees which values are missing."""
     network: bool = True
-    """Whether there is a network at all; without one the trees judge alone, and the sizes mean nothing."""
+    """Whether there is a network at all. Without one, the trees judge alone and the sizes mean nothing."""
 
 
 def _sizes(filters: int, inner: tuple[int, int], outer: tuple[int, int]) -> ModelSpec:

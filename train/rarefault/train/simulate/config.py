@@ -19,17 +19,23 @@ Share = Annotated[float, msgspec.Meta(ge=0, le=0.5)]
 
 
 class Proportions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Share of time that each fault gives the label; the rest is normal.
+    """``[proportions]``: share of time with each fault; the rest is normal.
 
     The defaults are those of plant 1 of the PHM Society 2015 data challenge.
     """
 
     fault_1: Share = 0.0483
+    """Share of time with a stuck valve."""
     fault_2: Share = 0.0375
+    """Share of time with a drifting sensor."""
     fault_3: Share = 0.0339
+    """Share of time with a fouled heat exchanger."""
     fault_4: Share = 0.0006
+    """Share of time with heating and cooling at once."""
     fault_5: Share = 0.0065
+    """Share of time in which the supply is too cold."""
     fault_6: Share = 0.1926
+    """Share of time with lost communication."""
 
     def __post_init__(self) -> None:
         if sum(self.by_code().values()) > 0.6:
@@ -41,19 +47,24 @@ class Proportions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 class SimulationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Plants, their size, and how long they are watched."""
+    """Simulated plants: how many, how large, and over what time."""
 
     plants: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 4
+    """Number of plants."""
     days: Annotated[int, msgspec.Meta(ge=5, le=3660)] = 120
+    """Days of history."""
     components: Annotated[int, msgspec.Meta(ge=1, le=50)] = 3
     """Cooling units of a plant, each with four sensors and four control references."""
     zones: Annotated[int, msgspec.Meta(ge=1, le=20)] = 2
-    """Metered zones of a plant; unit ``i`` draws its power in zone ``i mod zones``."""
+    """Metered zones of a plant. Unit ``i`` draws its power in zone ``i mod zones``."""
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**31)] = 0
+    """The same seed gives the same files."""
     period_s: Annotated[int, msgspec.Meta(ge=60, le=3600)] = 900
-    """Mean time between two samples of a component."""
+    """Mean time between two samples of a component, seconds."""
     start: Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\d$")] = "2024-01-01"
+    """First day, as ``YYYY-MM-DD``."""
     proportions: Proportions = msgspec.field(default_factory=Proportions)
+    """Share of time with each fault."""
 
     def __post_init__(self) -> None:
         try:

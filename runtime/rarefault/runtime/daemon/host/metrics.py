@@ -29,29 +29,29 @@ REQUEST_S = 5.0
 HELP = {
     "rarefault_connected": "Whether the broker has accepted the connection.",
     "rarefault_connections_total": "Connections that the broker accepted.",
-    "rarefault_sessions_lost_total": "How often the broker did not have the session that there was.",
+    "rarefault_sessions_lost_total": "Times that the broker no longer had the daemon's session.",
     "rarefault_messages_total": "Telemetry messages received.",
     "rarefault_messages_dropped_total": "Telemetry of QoS 0 dropped because it could not be processed in time.",
     "rarefault_messages_waiting": "Telemetry messages received and not yet processed.",
     "rarefault_samples_total": "Samples read.",
     "rarefault_samples_late_total": "Samples dropped because their bin had closed.",
-    "rarefault_samples_distrusted_total": "Samples dropped because their time was far ahead of their device's others.",
-    "rarefault_values_missing_total": "Values taken as missing because the model's training named them so.",
+    "rarefault_samples_distrusted_total": "Samples dropped because their time was far ahead of the device's others.",
+    "rarefault_values_missing_total": "Values taken as missing: the model lists their number as 'no value'.",
     "rarefault_rejected_total": "Messages and samples rejected, by reason.",
     "rarefault_unknown_channels_total": "Values of channels that the model does not have, ignored.",
     "rarefault_feedback_total": "Answers of people to alarms.",
     "rarefault_devices": "Devices seen and not forgotten.",
-    "rarefault_devices_silent": "Those of them of which nothing has arrived for telemetry.silent_after_s.",
-    "rarefault_devices_muted": "Those of them of which all samples have been late for a while.",
-    "rarefault_device_restarts_total": "Devices that started anew because all of their samples were late.",
-    "rarefault_clock_steps_total": "How often this machine's clock was set by two seconds or more.",
+    "rarefault_devices_silent": "Devices without telemetry for telemetry.silent_after_s.",
+    "rarefault_devices_muted": "Devices whose samples have all been late for a while.",
+    "rarefault_device_restarts_total": "Devices that started again at their present time, as all samples were late.",
+    "rarefault_clock_steps_total": "Times that this machine's clock was set by two seconds or more.",
     "rarefault_verdicts_total": "Verdicts, by fault.",
-    "rarefault_alarm_changes_total": "Changes of alarm states, by new state.",
+    "rarefault_alarm_changes_total": "Alarm state changes, by new state.",
     "rarefault_outbox_messages": "Verdicts and alarms that wait for the broker's confirmation.",
-    "rarefault_outbox_dropped_total": "Verdicts given up because the outbox was full.",
+    "rarefault_outbox_dropped_total": "Verdicts dropped because the outbox was full.",
     "rarefault_refused_total": "Verdicts and alarms that the broker refused.",
     "rarefault_journal_bytes": "Size of the journal on disk.",
-    "rarefault_journal_failures_total": "Turns that the journal could not keep.",
+    "rarefault_journal_failures_total": "Turns that could not be written to the journal.",
     "rarefault_journal_damaged_total": "Damaged journals that were put aside.",
     "rarefault_reloads_total": "Reloads of model and configuration, by outcome.",
 }
@@ -142,7 +142,7 @@ class MetricsPage:
         )
         self.turn_messages = self._histogram("rarefault_turn_messages", "Messages in one turn.", BATCH_BUCKETS)
         self.turn_verdicts = self._histogram(
-            "rarefault_turn_verdicts", "Verdicts of one turn that has some: the model's batch.", BATCH_BUCKETS
+            "rarefault_turn_verdicts", "Verdicts in one turn that has any: the model's batch.", BATCH_BUCKETS
         )
         self._metrics = make_wsgi_app(self._registry)
         self._running: tuple[WSGIServer, Thread] | None = None

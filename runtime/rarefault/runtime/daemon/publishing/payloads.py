@@ -14,71 +14,84 @@ from rarefault.runtime.times import format_ms
 
 
 class VerdictPayload(msgspec.Struct, frozen=True):
-    """The class of one window of one device. Times are ISO 8601 in UTC."""
+    """One verdict: the class of one window of one device. Times are ISO 8601 in UTC."""
 
     id: str
-    """The same at every delivery, so that a consumer can drop a repeated one."""
+    """Id of the verdict. It is the same at each delivery, so that a consumer can drop repeats."""
     device: str
+    """Name of the device."""
     start: str
     """Start of the window."""
     end: str
     """End of the window."""
     fault: str
-    """The class of the model that the decision takes."""
+    """The class that the decision chose, ``normal`` included."""
     probability: float
-    """Of that class."""
+    """Calibrated probability of that class."""
     score: float
-    """What decided: probability over the class's threshold, all classes' scaled to sum 1. The fault is the class with
-    the largest score, which for a rare one may be far larger than its probability."""
+    """What decided: each class's probability divided by its threshold, scaled to sum 1. The verdict is the class with
+    the largest score. For a rare fault the score may be far larger than the probability."""
     probabilities: dict[str, float]
+    """Calibrated probability of each class."""
     model: str
+    """Id of the model that made it: name and digest."""
     time: str
     """When the verdict was made."""
     prediction_set: list[str] | msgspec.UnsetType = msgspec.UNSET
-    """The classes that the window can be of, at the coverage; absent where there is none."""
+    """The prediction set: the classes that the window can be of, at the model's coverage. Absent if the coverage is
+    0."""
     overridden: list[str] | msgspec.UnsetType = msgspec.UNSET
-    """Keys of the daemon's ``[decision]`` that replace the model's own; absent where there are none."""
+    """Keys of the daemon's ``[decision]`` that replace the model's own. Absent if there are none."""
 
 
 class AlarmPayload(msgspec.Struct, frozen=True):
-    """A new alarm state of one device."""
+    """A new alarm state of one device, published when the state changes. Times are ISO 8601 in UTC."""
 
     id: str
+    """Id of the alarm, to be named in feedback. It is the same at each delivery."""
     device: str
+    """Name of the device."""
     state: str
-    """A class of the model, ``unknown`` or ``no data``."""
+    """The new state: a class of the model (``normal`` included), ``unknown`` or ``no data``."""
     since: str
-    """End of the first window that spoke for the state; time of the last sample where the device has fallen silent."""
+    """End of the first window that showed the state. For a device that has fallen silent: the time of its last
+    sample."""
     probability: float | msgspec.UnsetType
-    """Of the state's class; absent for ``unknown`` and ``no data``, which have none."""
+    """Calibrated probability of the state's class. Absent for ``unknown`` and ``no data``."""
     score: float | msgspec.UnsetType
-    """What decided, to be compared with ``raise_threshold`` and ``clear_threshold``; absent likewise."""
+    """What decided, to compare with ``raise_threshold`` and ``clear_threshold``. Absent for ``unknown`` and ``no
+    data``."""
     channels: dict[str, float]
-    """For a fault: the channels that moved the verdict most, with what each gave to its log-probability."""
+    """For a fault: the channels that contributed most to the verdict, each with what it added to the fault's
+    log-probability. Empty otherwise."""
     model: str
+    """Id of the model: name and digest."""
     overridden: list[str] | msgspec.UnsetType = msgspec.UNSET
-    """As in a verdict."""
+    """Keys of the daemon's ``[decision]`` that replace the model's own. Absent if there are none."""
 
 
 class HealthPayload(msgspec.Struct, frozen=True):
-    """How the daemon is; published when it changes."""
+    """State of the daemon, published when it changes."""
 
     status: Literal["online", "offline", "impaired"]
-    """What the status topic says."""
+    """The same as on the status topic. ``impaired``: the daemon runs, but it cannot take or keep telemetry, or can use
+    none of it."""
     problems: list[str]
-    """What keeps it from its work, a sentence each."""
+    """What is wrong, one sentence each."""
     model: str
+    """Id of the model: name and digest."""
     devices: int
-    """Devices seen and not forgotten."""
+    """Number of devices that were seen and not forgotten."""
     muted: int
-    """Those of them of which all samples have been late for a while."""
+    """Number of these whose samples have all been late for a while."""
     silent: int
-    """Those of them of which nothing has come for ``telemetry.silent_after_s``."""
+    """Number of these without telemetry for ``telemetry.silent_after_s``."""
     overridden: dict[str, float | tuple[str, ...]]
-    """What the daemon's ``[decision]`` replaces of the model's own, by key."""
+    """Keys of the daemon's ``[decision]`` that replace the model's own, with their values."""
     version: str
+    """Release of rarefault."""
     time: str
-    """When it became so."""
+    """When the daemon's state became this."""
 
 
 def verdict_payloads(

@@ -22,34 +22,40 @@ LISTED = 50
 
 
 class FeedbackPayload(msgspec.Struct, frozen=True):
-    """The message: of an alarm by its id, or of a stretch of time."""
+    """A person's answer to an alarm, or a statement about a stretch of time."""
 
     answer: Literal["confirmed", "refuted", "retracted"]
+    """``confirmed``: the fault was there. ``refuted``: it was not. ``retracted``: takes back an earlier answer to the
+    same alarm or stretch of time."""
     alarm: str = ""
-    """Id of the alarm."""
+    """Id of the alarm. If absent, ``start`` and ``end`` are required."""
     fault: str = ""
-    """Which fault it was, where it was another one than the alarm said, or where there was no alarm."""
+    """Which fault it was, if it was another one than the alarm's, or if there was no alarm."""
     new: bool = False
-    """Whether ``fault`` is one that nobody has named before, and no slip of the pen."""
+    """Set to true if ``fault`` is a new name. Otherwise an unknown name is refused as a typing error."""
     start: str | float | int | None = None
+    """When the fault began, if known better than from the alarm. ISO 8601, epoch seconds or milliseconds."""
     end: str | float | int | None = None
-    """When it was there, where that is known better; ISO 8601 or epoch seconds or milliseconds."""
+    """When the fault ended, likewise."""
     note: str = ""
+    """Free text, at most 2000 characters."""
 
 
 class ResultPayload(msgspec.Struct, frozen=True):
-    """The answer to a message of feedback, on ``{prefix}/{device}/feedback/result``."""
+    """The daemon's reply to a message of feedback."""
 
     alarm: str
-    """As in the message; empty where that named none."""
+    """The alarm's id from the message. Empty if the message named none."""
     accepted: bool
+    """Whether the answer was kept."""
     reason: str
-    """Why it was not accepted, and what to do; empty where it was."""
+    """Why it was not accepted, and what to do. Empty if it was."""
     runtime: str
-    """Which daemon says so: all that share a prefix get the message."""
+    """Name of the daemon that replies: all daemons that share a prefix receive the message."""
     time: str
+    """When the message arrived."""
     faults: list[str] | msgspec.UnsetType = msgspec.UNSET
-    """The faults that are known, where the message's was not."""
+    """The known faults, if the message's fault is not one of them."""
 
 
 class UnknownFaultError(RejectionError):

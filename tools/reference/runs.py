@@ -1,0 +1,86 @@
+"""The page of the run directory: what a training leaves behind, with ``metrics.json`` field by field."""
+
+import msgspec
+
+from tools.reference import sources
+from tools.reference.docstrings import class_text
+from tools.reference.structs import rows, table
+
+#: The files of a run directory, from what they are for.
+FILES = {
+    "checkpoint.pt": "Sizes and weights of the model, read by `rarefault export` and `rarefault evaluate`.",
+    "manifest.json": "The [manifest](manifest.md), as it will be exported.",
+    "config.toml": "The configuration with all of its defaults and with absolute paths.",
+    "data.json": (
+        "What was read: `fingerprint`, `devices`, `channels`, `classes`, `counters`, number of `samples` and `events`, "
+        "and `notes` about the files."
+    ),
+    "split.json": (
+        "The `blocks` of each device with their part, the number of `samples`, and `notes`. After a training with "
+        "`--from` also `earlier`: the data and blocks of the runs before."
+    ),
+    "metrics.json": "Scores, notes and times; see below.",
+    "curves.json": "The training curves, one entry for each epoch of the network. Empty without a network.",
+    "reference.npz": "Outputs of the model on real windows. The exporter checks the ONNX file against them.",
+    "report.html": "All of this as a page for people. It needs no other file.",
+    "resume.pt": "Only while training is unfinished: what `--resume` goes on from.",
+}
+#: The top level of ``metrics.json``.
+METRICS = {
+    "test": "[Scores](#scores) of the test blocks, by the model that will be exported, on the served path.",
+    "validation": "[Scores](#scores) of the validation blocks, by a model that was not trained on them.",
+    "windows": "Number of labelled windows by part (`train`, `validation`, `test`) and class.",
+    "unlabelled_windows": "Number of windows without a label, by part. They are neither trained on nor scored.",
+    "epochs": "Epochs that the network was trained for.",
+    "best_epoch": "The epoch whose weights were kept: that with the best validation score.",
+    "weights": "Weight of each class in the network's loss (of the first random subset).",
+    "notes": "Sentences about the data and the fit that a person should know; the report shows them, too.",
+    "seconds": "Time that each stage took, seconds.",
+    "estimated_seconds": "Time that was announced for the long stages before they began, seconds.",
+    "cost_curve": "List of [points](#cost-curve): missed events and false alarms, for stricter and looser thresholds.",
+    "pooling": (
+        "How the parts of the model were weighted. `trees_share`: weight of the trees in the pool with the network, by "
+        "class. `filter`: fitted parameters of the forward filter. `held_out_log_loss`: log loss on held-out windows "
+        "`as_served`, and of the `trees_alone` (null without a network or without trees); where the latter is no "
+        "larger, the network is not worth its cost."
+    ),
+    "retraining": (
+        "Only after a training with `--from`. `accepted`, and if not, the `reasons`; `from`: the earlier run; "
+        "`tolerance`, `false_alarms_tolerance`; `old_validation` and `new_test`: scores `before` and `after`."
+    ),
+}
+
+
+def page() -> str:
+    """``metrics-json.md``."""
+    parts: dict[str, type[msgspec.Struct]] = {
+        "Scores": sources.Scores,
+        "Classes": sources.ClassScores,
+        "Coverage": sources.Coverage,
+        "Events": sources.EventScore,
+        "Reliability": sources.ReliabilityBin,
+        "Affiliation": sources.Affiliation,
+        "PHM 2015": sources.Phm2015Score,
+        "Cost curve": sources.CostPoint,
+    }
+    shown = "\n\n".join(
+        f"### {title}\n\n{class_text(struct)}\n\n"
+        + table(("field", "type", "meaning"), [(f"`{row.name}`", row.type, row.meaning) for row in rows(struct)])
+        for title, struct in parts.items()
+    )
+    return f"""# Run directory and metrics.json
+
+`rarefault train` leaves one folder.
+
+{table(("file", "holds"), [(f"`{name}`", text) for name, text in FILES.items()])}
+
+`rarefault train --json FILE` writes the content of `metrics.json`, with the path of the run as `run`, to a file of your
+choice.
+
+## `metrics.json`
+
+{table(("key", "holds"), [(f"`{name}`", text) for name, text in METRICS.items()])}
+
+A number that cannot be computed, such as the recall of a class without windows, is `null`.
+
+{shown}"""

@@ -1,0 +1,69 @@
+"""Where the reference comes from: the only place that says where in the code things stand."""
+
+import rarefault.runtime as public
+from rarefault.runtime import cli
+from rarefault.runtime.daemon.config import DaemonConfig
+from rarefault.runtime.daemon.host.metrics import LABELS as METRIC_LABELS
+from rarefault.runtime.daemon.publishing.payloads import (
+    AlarmPayload,
+    HealthPayload,
+    VerdictPayload,
+    alarm_payload,
+    verdict_payloads,
+)
+from rarefault.runtime.daemon.telemetry.feedback import FeedbackPayload, ResultPayload
+from rarefault.runtime.daemon.telemetry.rejections import REMEDY, Reason
+from rarefault.runtime.errors import RarefaultError, UsageError
+from rarefault.runtime.inference.manifest import METADATA_KEY, DecisionSpec, GridSpec, Manifest, WindowSpec
+from rarefault.runtime.inference.model_file import LoadedModel, load_model
+from rarefault.runtime.inference.pipeline import Pipeline, Verdicts
+from rarefault.runtime.times import format_ms, parse_time_ms
+from rarefault.train.config import TrainConfig
+from rarefault.train.evaluation.affiliation import Affiliation
+from rarefault.train.evaluation.cost_curve import CostPoint
+from rarefault.train.evaluation.coverage import Coverage
+from rarefault.train.evaluation.metrics import ClassScores, EventScore, ReliabilityBin, Scores
+from rarefault.train.evaluation.phm2015_score import Phm2015Score
+from rarefault.train.model.network import PRESETS, ModelSpec
+from rarefault.train.simulate.config import SimulationConfig
+
+__all__ = [
+    "METADATA_KEY",
+    "METRIC_LABELS",
+    "PRESETS",
+    "REMEDY",
+    "Affiliation",
+    "AlarmPayload",
+    "ClassScores",
+    "CostPoint",
+    "Coverage",
+    "DaemonConfig",
+    "DecisionSpec",
+    "EventScore",
+    "FeedbackPayload",
+    "GridSpec",
+    "HealthPayload",
+    "LoadedModel",
+    "Manifest",
+    "ModelSpec",
+    "Phm2015Score",
+    "Pipeline",
+    "RarefaultError",
+    "Reason",
+    "ReliabilityBin",
+    "ResultPayload",
+    "Scores",
+    "SimulationConfig",
+    "TrainConfig",
+    "UsageError",
+    "VerdictPayload",
+    "Verdicts",
+    "WindowSpec",
+    "alarm_payload",
+    "cli",
+    "format_ms",
+    "load_model",
+    "parse_time_ms",
+    "public",
+    "verdict_payloads",
+]
