@@ -56,8 +56,7 @@ def run(args: argparse.Namespace) -> int:
     console = PlainConsole(stderr=str(args.json) == "-")
     with console.status("reading the history"):
         history = read_history(config.data, args.config.parent, strict=args.strict, allow_incomplete=True)
-        start, end = (None if t is None else round(t.timestamp() * 1000) for t in (config.data.start, config.data.end))
-        summary = summarise(history, grid, span_ms=(start, end), folds=split.folds, block_s=block_s)
+        summary = summarise(history, grid, span_ms=config.data.span_ms, folds=split.folds, block_s=block_s)
     print_summary(console, summary, everything=args.all)
     if args.json is not None:
         write_json(args.json, summary)

@@ -147,10 +147,9 @@ def _check_times(history: "History", telemetry: "TelemetryConfig", console: "Con
 
 
 def _read(args: argparse.Namespace) -> "History":
-    from rarefault.runtime.journal.summary import is_journal
     from rarefault.train.config import load_train_config
     from rarefault.train.dataset.split import split_history
-    from rarefault.train.history import JournalConfig, Phm2015Config, TableConfig, read_history
+    from rarefault.train.history import read_history, source_of
 
     first: Path = args.data[0]
     if first.suffix == ".toml":
@@ -163,12 +162,7 @@ def _read(args: argparse.Namespace) -> "History":
         return split_history(history, config.split, config.grid).select(history, args.part)
     if args.part != "all":
         raise UsageError(f"--part {args.part} needs a CONFIG.toml, whose [split] says what the parts are")
-    if first.is_dir():
-        return read_history(Phm2015Config(path=str(first.resolve())), Path(), allow_incomplete=True)
-    if all(is_journal(path) for path in args.data):
-        journals = JournalConfig(path=tuple(str(path.resolve()) for path in args.data))
-        return read_history(journals, Path(), allow_incomplete=True)
-    return read_history(TableConfig(samples=tuple(str(p.resolve()) for p in args.data)), Path(), allow_incomplete=True)
+    return read_history(source_of(args.data), Path(), allow_incomplete=True)
 
 
 def _select(history: "History", start: int | None, end: int | None) -> "History":

@@ -7,7 +7,6 @@ swapped, and what is compared and asked of each unit is also asked of whichever 
 Shapes: U units, M channels of each, N windows, L bins, C channels.
 """
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,25 +14,23 @@ import numpy as np
 from rarefault.runtime.arrays import Float32, Int64
 from rarefault.runtime.errors import HistoryError
 from rarefault.train.dataset.unit_labels import NO_UNITS
-from rarefault.train.history import DataConfig, Phm2015Config
-from rarefault.train.history.parsing.natural import natural
+from rarefault.train.history import DataConfig
 
 
 def channels_of_units(prefixes: tuple[str, ...] | None, data: DataConfig, channels: Sequence[str]) -> Int64:
     """Numbers of the channels of each unit, those of one name in one column, [U, M]; empty without units.
 
     Args:
-        prefixes: how the channels' names begin, by unit. None: the components of a plant of the PHM Society's data of
-            2015 are units, and nothing else is.
-        data: says whether the history is such data.
+        prefixes: how the channels' names begin, by unit. None: the units that the history's format defines, such as
+            the components of a plant of the PHM Society's data of 2015.
+        data: the section that the history is read with.
         channels: of the history, [C].
 
     Raises:
         HistoryError: a unit has no channels, or the units have none of the same name.
     """
     if prefixes is None:
-        known = {name.partition(".")[0] for name in channels} if isinstance(data, Phm2015Config) else set()
-        prefixes = tuple(f"{name}." for name in sorted(known, key=natural) if re.fullmatch(r"c\d+", name))
+        prefixes = data.unit_prefixes(channels)
     found = [{name.removeprefix(p): i for i, name in enumerate(channels) if name.startswith(p)} for p in prefixes]
     for prefix, names in zip(prefixes, found, strict=True):
         if not names:

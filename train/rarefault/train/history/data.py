@@ -2,14 +2,17 @@
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 
 from rarefault.runtime.arrays import Bool, Float64, Int32, Int64
-from rarefault.train.history.config import EventTimes, Overlap
 from rarefault.train.history.notes import ReadNotes
 
+#: Which of several events that are active at one time gives the label; see ``labels.label_bins``.
+Overlap = Literal["rarest", "file order"]
+#: How the times of events are placed on the grid; see :mod:`rarefault.train.history.labels`.
+EventTimes = Literal["exact", "rounded"]
 #: Reserved word of events and labels for time of which nobody knows the class; it is neither learnt from nor scored.
 UNLABELLED = "unlabelled"
 #: Stands for the class of such time.

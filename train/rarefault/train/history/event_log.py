@@ -8,7 +8,6 @@ import polars as pl
 from rarefault.runtime.arrays import Bool, Int32, Int64
 from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.inference.manifest import NORMAL
-from rarefault.train.history.config import JournalConfig, TableConfig
 from rarefault.train.history.data import NO_UNIT, UNLABELLED, History
 from rarefault.train.history.finish import Draft, EventPiece, finish, refuse_reversed
 from rarefault.train.history.notes import (
@@ -26,6 +25,7 @@ from rarefault.train.history.parsing.frames import SUFFIXES, folder_contents, li
 from rarefault.train.history.parsing.lines import Block
 from rarefault.train.history.parsing.natural import natural
 from rarefault.train.history.parsing.normal import means_normal, says_nothing
+from rarefault.train.history.source import NamedSourceConfig
 
 EVENT_COLUMNS = ("device", "start", "end", "fault")
 #: Column that may be there: the part of the device that the event is of.
@@ -50,7 +50,7 @@ class NamedReader:
 
     events_key, time_zone_key, open_key = "data.events", "data.time_zone", "data.open_events"
 
-    def __init__(self, config: TableConfig | JournalConfig, base: Path) -> None:
+    def __init__(self, config: NamedSourceConfig, base: Path) -> None:
         self.settings, self.base = config, base
         self.draft = Draft()
         self.notes = self.draft.notes

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 
 import numpy as np
 
@@ -11,10 +10,10 @@ from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.inference.manifest import NO_DATA, NORMAL, UNKNOWN
 from rarefault.runtime.times import format_ms
 from rarefault.train.history.assemble import Piece, assemble, drop_values
-from rarefault.train.history.config import Source
 from rarefault.train.history.data import NO_UNIT, UNLABELLED, Events, History, Stretches, fingerprint
 from rarefault.train.history.notes import REPEATED_EVENTS, REVERSED_EVENTS, ReadNotes
 from rarefault.train.history.parsing.lines import Block
+from rarefault.train.history.source import SourceConfig
 
 
 @dataclass(slots=True)
@@ -60,7 +59,7 @@ def refuse_reversed(block: Block, start_ms: Int64, end_ms: Int64, notes: ReadNot
 
 
 def finish(
-    config: Source,
+    config: SourceConfig,
     draft: Draft,
     *,
     devices: list[str],
@@ -82,7 +81,7 @@ def finish(
         fault_order: all of them in the order of the classes; those that do not occur are left out.
         units: names by index, as the draft numbers them.
     """
-    start_ms, end_ms = _ms(config.start), _ms(config.end)
+    start_ms, end_ms = config.span_ms
     if start_ms is not None or end_ms is not None:
         low, high = start_ms or 0, end_ms if end_ms is not None else np.iinfo(np.int64).max
         draft.pieces = [piece.select((piece.time_ms >= low) & (piece.time_ms < high)) for piece in draft.pieces]
@@ -136,10 +135,6 @@ def _check_faults(names: set[str]) -> None:
             f"data: a fault is named {reserved[0]!r}, which is the verdict where no class is known: give it another "
             f"name or, for time of which nobody knows the class, {UNLABELLED!r}"
         )
-
-
-def _ms(moment: datetime | None) -> int | None:
-    return None if moment is None else round(moment.timestamp() * 1000)
 
 
 def _concatenate(pieces: list[EventPiece]) -> Events:

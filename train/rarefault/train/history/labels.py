@@ -25,8 +25,7 @@ from numpy.typing import ArrayLike
 
 from rarefault.runtime.arrays import Bool, Int64
 from rarefault.runtime.inference.manifest import GridSpec
-from rarefault.train.history.config import EventTimes
-from rarefault.train.history.data import NO_LABEL, Events, History, Stretches
+from rarefault.train.history.data import NO_LABEL, Events, EventTimes, History, Stretches
 
 
 def label_bins(history: History, device: ArrayLike, index: ArrayLike, grid: GridSpec) -> Int64:

@@ -1,4 +1,4 @@
-"""Tables in long form: a row is a device, a time, channel values and perhaps a label.
+"""Tables in wide form, one column per channel: a row is a device, a time, channel values and perhaps a label.
 
 CSV files have a header line; Parquet files bring their own types. Files may differ in their channels, and a row may
 leave cells empty: a channel that is not reported is missing from that sample, no more. A label column becomes events:
@@ -7,15 +7,19 @@ and the run goes on; where no label at all says that there is no fault, the empt
 range are left as they are; the model clips what it is given.
 """
 
+import glob
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, Self
 
+import msgspec
 import numpy as np
 import polars as pl
 
 from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.inference.manifest import NORMAL
+from rarefault.runtime.journal.summary import is_journal
 from rarefault.train.history.assemble import Piece
-from rarefault.train.history.config import TableConfig
 from rarefault.train.history.data import UNLABELLED, History
 from rarefault.train.history.event_log import NamedReader, as_text
 from rarefault.train.history.notes import BAD_CELLS, NO_LABELS, NORMAL_WORDS, TEXT_COLUMNS, UNKNOWN_LABELS
@@ -24,14 +28,52 @@ from rarefault.train.history.parsing.frames import find_files, listed, read_fram
 from rarefault.train.history.parsing.lines import Block
 from rarefault.train.history.parsing.normal import says_nothing
 from rarefault.train.history.runs import NO_FAULT, SILENT, Labels, label_runs
+from rarefault.train.history.source import Name, NamedSourceConfig
 
 #: A column with more labels than this names something else.
 MOST_LABELS = 1000
 
 
-def read_table(config: TableConfig, base: Path) -> History:
-    """Read samples and events; see ``read.read_history``."""
-    return _Reader(config, base).read()
+class TableConfig(NamedSourceConfig, frozen=True, kw_only=True, tag_field="format", tag="table"):
+    """CSV (with a header line) or Parquet files in wide form: device, time, one column per channel, perhaps a label."""
+
+    samples: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1)]
+    """Files or glob patterns, relative to the configuration file. Every column that holds numbers and is none of the
+    three below is a channel."""
+    device_column: str = "device"
+    """Column with the device's name; "" names each device after its file."""
+    time_column: Name = "time"
+    """ISO 8601, epoch seconds or epoch milliseconds."""
+    label_column: str = ""
+    """Column whose runs of one value become events; none by default."""
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Names and patterns of the files."""
+        return self.samples
+
+    @classmethod
+    def of_paths(cls, paths: Sequence[Path]) -> Self | None:
+        """Files of any name that are no journals."""
+        if any(path.is_dir() or is_journal(path) for path in paths):
+            return None
+        return cls(samples=tuple(map(str, paths)))
+
+    def absolute(self, base: Path) -> Self:
+        """The section with its paths made absolute."""
+        samples = tuple(_absolute_pattern(name, base.resolve()) for name in self.samples)
+        return msgspec.structs.replace(self, samples=samples, events=self.absolute_events(base))
+
+    def read(self, base: Path, *, allow_incomplete: bool = False) -> History:  # noqa: ARG002 - samples are always there
+        """Read samples and events."""
+        return _Reader(self, base).read()
+
+
+def _absolute_pattern(name: str, folder: Path) -> str:
+    """A file or pattern from anywhere; brackets in the folder's name, or in that of one file, are no pattern."""
+    if (folder / name).is_file():
+        return glob.escape(str(folder / name))
+    return str(Path(glob.escape(str(folder))) / name)
 
 
 class _Reader(NamedReader):
