@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from rarefault.train.history.summary import HistorySummary
+    from rarefault.train.history.summary.structs import HistorySummary
 
 HELP = "print what is in a history: devices, channels, gaps, duplicates, events, class proportions"
 EXTRA = "train"
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from rarefault.train.commands.console import PlainConsole
     from rarefault.train.config import load_train_config
     from rarefault.train.history import read_history
-    from rarefault.train.history.summary import summarise
+    from rarefault.train.history.summary.summarise import summarise
 
     config = load_train_config(args.config)
     grid, split = config.grid, config.split
@@ -158,7 +158,7 @@ def _print_classes(console: "Console", summary: "HistorySummary") -> None:
 
 
 def _print_notes(console: "Console", summary: "HistorySummary") -> None:
-    from rarefault.train.history.summary import PartSummary
+    from rarefault.train.history.summary.structs import PartSummary
 
     console.print("\nfound in the files")
     table = _table()
