@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rarefault.runtime.results import add_json_argument, write_json
+from rarefault.train.commands.wording import duration, percent
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -181,21 +182,6 @@ def _table() -> "Table":
     from rich.table import Table
 
     return Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-
-
-def duration(seconds: float | None) -> str:
-    """Such as ``12.8 d``, ``45 min``; "" for None."""
-    if seconds is None:
-        return ""
-    for unit, size in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}" if seconds < 1000 * size else f"{seconds / size:,.0f} {unit}"
-    return f"{seconds:.3g} s"
-
-
-def percent(share: float | None, decimals: int = 2) -> str:
-    """Such as ``4.83 %``; "" for None."""
-    return "" if share is None else f"{100 * share:.{decimals}f} %"
 
 
 def _minute(time: str | None) -> str:

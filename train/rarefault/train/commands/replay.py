@@ -2,11 +2,11 @@
 
 import argparse
 import time
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rarefault.runtime.errors import UsageError
+from rarefault.train.commands.arguments import instant
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,8 +49,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--speed", metavar="X", type=_speed, default=1.0, help="multiple of real time, or 'max' (default: 1)"
     )
     parser.add_argument("--part", choices=("all", "test", "validation", "train"), default="all", help="of the split")
-    parser.add_argument("--start", type=_instant, help="leave out what is before (ISO 8601 with a zone)")
-    parser.add_argument("--end", type=_instant, help="leave out what is at or after")
+    parser.add_argument("--start", type=instant, help="leave out what is before (ISO 8601 with a zone)")
+    parser.add_argument("--end", type=instant, help="leave out what is at or after")
     parser.add_argument("--username", default="")
     parser.add_argument("--password-env", metavar="NAME", default="", help="environment variable with the password")
     parser.add_argument(
@@ -177,10 +177,3 @@ def _speed(text: str) -> float:
     if not value > 0:
         raise ValueError(text)
     return value
-
-
-def _instant(text: str) -> int:
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise argparse.ArgumentTypeError(f"{text} has no time zone; write it like 2011-03-01T12:00:00Z")
-    return round(moment.timestamp() * 1000)

@@ -19,7 +19,8 @@ from rarefault.runtime.journal.records import SAMPLES
 from rarefault.runtime.journal.summary import is_journal
 from rarefault.train.history.assemble import Piece
 from rarefault.train.history.data import History
-from rarefault.train.history.event_log import NamedReader
+from rarefault.train.history.event_log import read_events
+from rarefault.train.history.named_reader import NamedReader
 from rarefault.train.history.notes import NAMELESS_SAMPLES
 from rarefault.train.history.parsing.frames import listed
 from rarefault.train.history.source import Name, NamedSourceConfig
@@ -94,7 +95,7 @@ class _Reader(NamedReader):
                     raise HistoryError(f"data.path: {error}") from error
         self.check_channels(listed(names))
         if (events := self.events_path()) is not None:
-            self.read_events(events)
+            read_events(self, events)
         return self.finish()
 
     def _take(self, journal: JournalReader) -> None:

@@ -178,8 +178,7 @@ def _read_events(path: Path, device: int, shift_ms: int, draft: Draft, encoding:
         left = refuse_reversed(block, start_ms, end_ms, draft.notes)
         code = block.fields[2].str.strip_chars().cast(pl.Int64, strict=False).fill_null(0).to_numpy()
         unknown = left & ((code < 1) | (code > N_FAULTS))
-        if unknown.any():
-            draft.notes.add(UNKNOWN_FAULTS, int(unknown.sum()), block.quote(int(np.flatnonzero(unknown)[0])))
+        block.note(draft.notes, UNKNOWN_FAULTS, unknown)
         rows = np.flatnonzero(left & ~unknown)
         draft.events.append(
             EventPiece(
