@@ -1,8 +1,8 @@
 """Units: like parts of a device, such as the air handlers of a building or the pumps of a station.
 
-What one of them has shown can happen at each of the others. For a fault of which there are few events that is most of
-what can be known of it: windows of such faults are learnt from several times, each time with the units' channels
-swapped, and what is compared and asked of each unit is also asked of whichever unit has most and least of it.
+What one of them has shown can happen at each of the others. For a fault with few events that is most of what can be
+known of it: the fit repeats the windows of such faults, each time with the units' channels swapped, and every feature
+of a unit is also taken at whichever unit has most and least of it.
 
 Shapes: U units, M channels of each, N windows, L bins, C channels.
 """
@@ -44,9 +44,9 @@ def channels_of_units(prefixes: tuple[str, ...] | None, data: DataConfig, channe
 
 
 def swapped(window_NLC: Float32, units: Int64, rng: np.random.Generator) -> Float32:
-    """Copies of windows with the channels of their units dealt anew at random, [N, L, C].
+    """Copies of windows with the channels of their units swapped at random, [N, L, C].
 
-    A unit of which nothing is known in a window, such as one that the device does not have, stays where it is.
+    A unit without any value in a window, such as one that the device does not have, stays where it is.
     """
     n, u = len(window_NLC), len(units)
     present = ~np.isnan(window_NLC[:, :, units]).all(axis=(1, 3))  # [N, U]

@@ -16,7 +16,7 @@ from rarefault.train.history.parsing.cells import Names, parse_times
 from rarefault.train.history.parsing.frames import listed
 from rarefault.train.history.parsing.lines import Block
 from rarefault.train.history.parsing.natural import natural
-from rarefault.train.history.parsing.normal import means_normal, says_nothing
+from rarefault.train.history.parsing.normal import is_empty, means_normal
 from rarefault.train.history.source import NamedSourceConfig
 
 
@@ -135,7 +135,7 @@ class NamedReader:
         known = self.settings.faults
         if known:
             return fault.is_in([*known, UNLABELLED]).to_numpy()
-        return ~fault.is_in([name for name in fault.unique().to_list() if says_nothing(name)]).to_numpy()
+        return ~fault.is_in([name for name in fault.unique().to_list() if is_empty(name)]).to_numpy()
 
 
 def as_text(column: pl.Series) -> pl.Series:

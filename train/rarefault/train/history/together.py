@@ -148,18 +148,18 @@ def merge(histories: Sequence[History]) -> History:
         np.concatenate([log.fault for log in logs]),
         np.concatenate([_places(units, h.units, h.events.unit) for h in histories]),
     )
-    again = _said_before(events, np.repeat(np.arange(len(logs)), [len(log) for log in logs]))
-    if again.any():
-        at = int(again.argmax())
+    repeated = _in_earlier_source(events, np.repeat(np.arange(len(logs)), [len(log) for log in logs]))
+    if repeated.any():
+        at = int(repeated.argmax())
         where = f"{devices[events.device[at]]} {first.classes[events.fault[at]]} {format_ms(events.start_ms[at])}"
-        notes.add(COMMON_EVENTS, int(again.sum()), where, problem=False)
+        notes.add(COMMON_EVENTS, int(repeated.sum()), where, problem=False)
     return replace(
         first,
         devices=devices,
         device=device[order],
         time_ms=time_ms[order],
         values=np.concatenate([history.values for history in histories])[order],
-        events=events.select(~again),
+        events=events.select(~repeated),
         unlabelled=Stretches(
             np.concatenate([slot[history.unlabelled.device] for history, slot in pairs]),
             np.concatenate([one.start_ms for one in silent]),
@@ -171,7 +171,7 @@ def merge(histories: Sequence[History]) -> History:
     )
 
 
-def _said_before(events: Events, source: Int64) -> Bool:
+def _in_earlier_source(events: Events, source: Int64) -> Bool:
     """Which events an earlier source has as well, as where two name the same log; within a source all are kept, [V]."""
     columns = np.stack([events.device, events.start_ms, events.end_ms, events.fault, events.unit], axis=1)
     _, number = np.unique(columns.astype(np.int64), axis=0, return_inverse=True)

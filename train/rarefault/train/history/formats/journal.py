@@ -1,4 +1,4 @@
-"""Journals of the daemon: what the edge saw, to be learnt from.
+"""Journals of the daemon: the samples that the edge received, for training.
 
 A journal holds samples in order of arrival. Late ones are taken as all others are, at their time; the broker may have
 delivered some twice, which is normal and no fault of the file. Of two samples of one device and time the one that

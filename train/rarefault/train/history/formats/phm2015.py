@@ -9,9 +9,9 @@
 
 No header lines; times have no zone and are taken as UTC. A plant is a device; its channels are ``c1.S1`` ... ``c5.R4``,
 ``z1.E1``, ``z1.E2`` and so on, and each row is a sample of its own. All ``zN.E1`` are counters: the grid takes their
-increase, and an interval in which E1 does not increase is missing. The log does not say which component an event is of,
-but its times do (:mod:`rarefault.train.history.event_units`). Values outside a sensor's range (R1 = 1139 at
-start-up, S2 down to -824) are left as they are; the model clips what it is given.
+increase, and an interval in which E1 does not increase is missing. The log does not name the component of an event,
+but its times show it (:mod:`rarefault.train.history.event_units`). Values outside a sensor's range (R1 = 1139 at
+start-up, S2 down to -824) stay; the model clips them.
 """
 
 import re

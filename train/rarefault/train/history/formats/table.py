@@ -29,7 +29,7 @@ from rarefault.train.history.notes import BAD_CELLS, NO_LABELS, NORMAL_WORDS, TE
 from rarefault.train.history.parsing.cells import Names, parse_numbers
 from rarefault.train.history.parsing.frames import find_files, listed, read_frames
 from rarefault.train.history.parsing.lines import Block
-from rarefault.train.history.parsing.normal import says_nothing
+from rarefault.train.history.parsing.normal import is_empty
 from rarefault.train.history.source import Name, NamedSourceConfig
 
 #: A column with more labels than this names something else.
@@ -199,7 +199,7 @@ class _Reader(NamedReader):
                 self.notes.add(NORMAL_WORDS, n, self.label_at[name], problem=False, at=name)
 
     def _is_empty(self, label: str) -> bool:
-        return says_nothing(label) and not self.means_normal(label) and label not in self.config.faults
+        return is_empty(label) and not self.means_normal(label) and label not in self.config.faults
 
     def _fault_of(self, label: str) -> int:
         """Number of a label's fault; a label that is not among the known faults counts as none."""

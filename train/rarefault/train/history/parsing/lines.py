@@ -103,7 +103,7 @@ def line_text(path: Path, line: int) -> str:
             if line < first + text.count("\n") + 1:
                 return text.split("\n")[line - first].rstrip("\r")
     except HistoryError:
-        pass  # in another encoding: the number of the line says enough
+        pass  # in another encoding: the number of the line is enough
     return ""
 
 

@@ -89,7 +89,7 @@ def _shortened(sentences: list[str]) -> list[str]:
 
 
 def majority_finding(name: str, share: float) -> str:
-    """Why a fault that covers more than half of the time is refused, and the mends."""
+    """Why a fault that covers more than half of the time is refused, and the remedies."""
     return (
         f"fault {name!r} covers {share:.0%} of the labelled time, more than all else together: if it is a word for "
         f'normal, set data.normal = ["{name}"], with all other such words; if machines were faulty most of the time, '
@@ -98,7 +98,7 @@ def majority_finding(name: str, share: float) -> str:
 
 
 def all_faulty_finding(names: Sequence[str]) -> str:
-    """Why a history without any normal time is refused, and the mends."""
+    """Why a history without any normal time is refused, and the remedies."""
     return (
         f"faults cover all of the labelled time ({listed(names)}), none of it is normal: if one of them is a word for "
         "normal, name it as data.normal, with all other such words; if machines were never without a fault, "
@@ -123,7 +123,7 @@ def _empty_channels(channels: list[ChannelSummary]) -> list[str]:
 
 
 def border_finding(history: History, grid: GridSpec) -> str | None:
-    """A sentence where most samples come at a border, some before it and some after; with the offset that mends it."""
+    """A sentence where most samples come at a border, some before it and some after; with the offset that avoids it."""
     if not len(history):
         return None
     period_ms = grid.period_ms
