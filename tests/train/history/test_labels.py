@@ -8,7 +8,7 @@ from hypothesis import given, settings
 
 from rarefault.runtime.inference.manifest import GridSpec
 from rarefault.train.history import Events, History, ReadNotes, Stretches, label_bins
-from rarefault.train.history.config import EventTimes, Overlap
+from rarefault.train.history.data import EventTimes, Overlap
 
 PERIOD_MS = 1000
 GRID = GridSpec(period_s=PERIOD_MS / 1000)

@@ -25,7 +25,8 @@ from rarefault.train.history.notes import (
     TOO_LARGE,
     WHOLE_DAYS,
 )
-from rarefault.train.history.parsing.codes import code_finding, codes_of
+from rarefault.train.history.summary.findings import code_finding
+from rarefault.train.history.summary.missing_codes import codes_of
 from rarefault.train.runs.sources import adapt
 
 SENTINELS = """\

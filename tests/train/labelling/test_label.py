@@ -16,7 +16,8 @@ from rarefault.runtime.journal.records import AlarmRecord, Feedback
 from rarefault.runtime.journal.writer import Journal
 from rarefault.runtime.times import parse_time_ms
 from rarefault.train.history import JournalConfig, label_bins, read_history
-from rarefault.train.labelling.labels import FOREVER_MS, Labels, Row, Span, make_labels
+from rarefault.train.labelling.labels import Labels, make_labels
+from rarefault.train.labelling.rows import FOREVER_MS, Row, Span
 
 MINUTE = 60_000
 T0 = 1_704_067_200_000

@@ -60,7 +60,7 @@ def test_small_histories_have_five_events_too(plants: int, days: int) -> None:
         for code, share in QUOTED.items():
             wanted = round(share * plants * days * 96)
             assert (schedule.fault == code).sum() >= min(5, wanted)
-            assert schedule.share[code] * plants * days * 96 == pytest.approx(wanted, abs=1)
+            assert schedule.proportions[code] * plants * days * 96 == pytest.approx(wanted, abs=1)
 
 
 def test_the_week_is_that_of_the_calendar() -> None:

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rarefault.runtime.results import add_json_argument, write_json
+from rarefault.train.commands.wording import duration, percent
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from rarefault.train.history.summary import HistorySummary
+    from rarefault.train.history.summary.structs import HistorySummary
 
 HELP = "print what is in a history: devices, channels, gaps, duplicates, events, class proportions"
 EXTRA = "train"
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from rarefault.train.commands.console import PlainConsole
     from rarefault.train.config import load_train_config
     from rarefault.train.history import read_history
-    from rarefault.train.history.summary import summarise
+    from rarefault.train.history.summary.summarise import summarise
 
     config = load_train_config(args.config)
     grid, split = config.grid, config.split
@@ -56,8 +57,7 @@ def run(args: argparse.Namespace) -> int:
     console = PlainConsole(stderr=str(args.json) == "-")
     with console.status("reading the history"):
         history = read_history(config.data, args.config.parent, strict=args.strict, allow_incomplete=True)
-        start, end = (None if t is None else round(t.timestamp() * 1000) for t in (config.data.start, config.data.end))
-        summary = summarise(history, grid, span_ms=(start, end), folds=split.folds, block_s=block_s)
+        summary = summarise(history, grid, span_ms=config.data.span_ms, folds=split.folds, block_s=block_s)
     print_summary(console, summary, everything=args.all)
     if args.json is not None:
         write_json(args.json, summary)
@@ -159,7 +159,7 @@ def _print_classes(console: "Console", summary: "HistorySummary") -> None:
 
 
 def _print_notes(console: "Console", summary: "HistorySummary") -> None:
-    from rarefault.train.history.summary import PartSummary
+    from rarefault.train.history.summary.structs import PartSummary
 
     console.print("\nfound in the files")
     table = _table()
@@ -182,21 +182,6 @@ def _table() -> "Table":
     from rich.table import Table
 
     return Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-
-
-def duration(seconds: float | None) -> str:
-    """Such as ``12.8 d``, ``45 min``; "" for None."""
-    if seconds is None:
-        return ""
-    for unit, size in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}" if seconds < 1000 * size else f"{seconds / size:,.0f} {unit}"
-    return f"{seconds:.3g} s"
-
-
-def percent(share: float | None, decimals: int = 2) -> str:
-    """Such as ``4.83 %``; "" for None."""
-    return "" if share is None else f"{100 * share:.{decimals}f} %"
 
 
 def _minute(time: str | None) -> str:

@@ -119,12 +119,12 @@ def load_step(path: Path, part: str) -> "Step":
 def _history(args: argparse.Namespace, own: "TrainConfig | None", console: "Console") -> "History":
     from rarefault.train.config import load_train_config
     from rarefault.train.dataset.split import split_history
-    from rarefault.train.history import Phm2015Config, read_history
+    from rarefault.train.history import read_history, source_of
 
     if args.data is not None and args.data.is_dir():
         if args.part != "all":
             raise UsageError(f"--data {args.data} is a folder without a split: add --part all, or name a CONFIG.toml")
-        return read_history(Phm2015Config(path=str(args.data.resolve())), Path(), strict=args.strict)
+        return read_history(source_of([args.data]), Path(), strict=args.strict)
     if args.data is not None:
         config, base = load_train_config(args.data), args.data.parent
     elif own is not None:

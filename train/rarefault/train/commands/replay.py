@@ -2,11 +2,11 @@
 
 import argparse
 import time
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rarefault.runtime.errors import UsageError
+from rarefault.train.commands.arguments import instant
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,8 +49,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--speed", metavar="X", type=_speed, default=1.0, help="multiple of real time, or 'max' (default: 1)"
     )
     parser.add_argument("--part", choices=("all", "test", "validation", "train"), default="all", help="of the split")
-    parser.add_argument("--start", type=_instant, help="leave out what is before (ISO 8601 with a zone)")
-    parser.add_argument("--end", type=_instant, help="leave out what is at or after")
+    parser.add_argument("--start", type=instant, help="leave out what is before (ISO 8601 with a zone)")
+    parser.add_argument("--end", type=instant, help="leave out what is at or after")
     parser.add_argument("--username", default="")
     parser.add_argument("--password-env", metavar="NAME", default="", help="environment variable with the password")
     parser.add_argument(
@@ -147,10 +147,9 @@ def _check_times(history: "History", telemetry: "TelemetryConfig", console: "Con
 
 
 def _read(args: argparse.Namespace) -> "History":
-    from rarefault.runtime.journal.summary import is_journal
     from rarefault.train.config import load_train_config
     from rarefault.train.dataset.split import split_history
-    from rarefault.train.history import JournalConfig, Phm2015Config, TableConfig, read_history
+    from rarefault.train.history import read_history, source_of
 
     first: Path = args.data[0]
     if first.suffix == ".toml":
@@ -163,12 +162,7 @@ def _read(args: argparse.Namespace) -> "History":
         return split_history(history, config.split, config.grid).select(history, args.part)
     if args.part != "all":
         raise UsageError(f"--part {args.part} needs a CONFIG.toml, whose [split] says what the parts are")
-    if first.is_dir():
-        return read_history(Phm2015Config(path=str(first.resolve())), Path(), allow_incomplete=True)
-    if all(is_journal(path) for path in args.data):
-        journals = JournalConfig(path=tuple(str(path.resolve()) for path in args.data))
-        return read_history(journals, Path(), allow_incomplete=True)
-    return read_history(TableConfig(samples=tuple(str(p.resolve()) for p in args.data)), Path(), allow_incomplete=True)
+    return read_history(source_of(args.data), Path(), allow_incomplete=True)
 
 
 def _select(history: "History", start: int | None, end: int | None) -> "History":
@@ -183,10 +177,3 @@ def _speed(text: str) -> float:
     if not value > 0:
         raise ValueError(text)
     return value
-
-
-def _instant(text: str) -> int:
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise argparse.ArgumentTypeError(f"{text} has no time zone; write it like 2011-03-01T12:00:00Z")
-    return round(moment.timestamp() * 1000)

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.table import Table
 
     from rarefault.train.commands.console import PlainConsole
-    from rarefault.train.simulate import FAULTS, SimulationConfig, simulate
+    from rarefault.train.simulate import FAULTS, SimulationConfig, fault_name, simulate
 
     values = read_toml(args.config) if args.config is not None else {}
     names = ("plants", "days", "components", "zones", "seed", "start")
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     table.add_column("cause")
     table.add_row("normal", f"{summary.proportions['normal']:.2%}", "", "")
     for code, cause in FAULTS.items():
-        name = f"fault_{code}"
+        name = fault_name(code)
         table.add_row(name, f"{summary.proportions[name]:.2%}", str(summary.events[name]), cause)
     console.print(table)
     console.print(f"{summary.samples} samples of {summary.plants} plants in {args.out}")

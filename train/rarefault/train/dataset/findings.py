@@ -1,4 +1,4 @@
-"""What matters most of a history that is to be learnt from; it is said before all other notes.
+"""What matters most about a history for training; it is printed before all other notes.
 
 A class that cannot be learnt, labels that look wrong, and channels that give the label away: each makes scores
 meaningless, however good they look.
@@ -45,11 +45,11 @@ def absent_classes(history: History, parts: Mapping[Part, LabelledWindows]) -> t
     for c, name in enumerate(history.classes):
         without = [part for part in PARTS if not (parts[part].label == c).any()]
         if without:
-            said = f"class {name} has no window in the {' and '.join(without)} blocks"
+            sentence = f"class {name} has no window in the {' and '.join(without)} blocks"
             if "train" in without:
-                unlearnt.append(f"{said}: the model cannot learn it")
+                unlearnt.append(f"{sentence}: the model cannot learn it")
             else:
-                unscored.append(f"{said}: it cannot be scored there")
+                unscored.append(f"{sentence}: it cannot be scored there")
     return unlearnt, unscored
 
 
@@ -85,9 +85,9 @@ def leaks(history: History, train: LabelledWindows) -> list[str]:
             fault = label == c
             share = _share(missing, fault)
             how = "that it is missing"
-            if not share and (told := [code for code in codes if _pure(values == code, fault)]):
-                share = _share(np.isin(values, told), fault)
-                how = f"its value {', '.join(f'{code:g}' for code in told)}"
+            if not share and (pure := [code for code in codes if _is_pure(values == code, fault)]):
+                share = _share(np.isin(values, pure), fault)
+                how = f"its value {', '.join(f'{code:g}' for code in pure)}"
             if share:
                 found.append(
                     f"channel {name} gives fault {history.classes[c]} away: {how} comes with {share:.0%} of its "
@@ -105,7 +105,7 @@ def _codes(values: Float32) -> list[float]:
     return different.tolist() if 1 < len(different) <= CODES else []
 
 
-def _pure(there: Bool, fault: Bool) -> bool:
+def _is_pure(there: Bool, fault: Bool) -> bool:
     """Whether of some windows nearly all have a fault."""
     n = int(there.sum())
     return n > 0 and int((there & fault).sum()) >= PURE * n
@@ -114,4 +114,4 @@ def _pure(there: Bool, fault: Bool) -> bool:
 def _share(there: Bool, fault: Bool) -> float:
     """Share of a fault's windows that are among some windows; 0 where those have no such fault, or it is too small."""
     share = float((there & fault).sum() / max(int(fault.sum()), 1))
-    return share if share >= WHOLE and _pure(there, fault) else 0.0
+    return share if share >= WHOLE and _is_pure(there, fault) else 0.0

@@ -2,7 +2,7 @@
 
 Time is cut at multiples of the block length. A cut is moved to the nearest instant, at most half a block away, at which
 no event that is shorter than a block is active, and left out where there is none: whole events never straddle. Events
-longer than a block cannot be kept whole; they are counted and said.
+longer than a block cannot be kept whole; they are counted and reported.
 
 A part (train, validation, test) is the samples of its blocks. Blocks are longer than the grid's ``max_gap_s``, so a
 foreign block between two of a part's own is a gap that resets the device: no window straddles a border, and the first
@@ -24,18 +24,19 @@ from sklearn.model_selection import StratifiedGroupKFold
 from rarefault.runtime.arrays import Bool, Int64
 from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.inference.manifest import GridSpec, WindowSpec
+from rarefault.runtime.settings import Section
 from rarefault.runtime.times import format_ms
 from rarefault.train.history import History, label_bins
 from rarefault.train.history.parsing.frames import listed
 
-#: Share of an interval's bins, drawn by the seed, that say what is in it when it is dealt; all of them for seed 0.
+#: Share of an interval's bins, drawn by the seed, that its fold is chosen by; all of them for seed 0.
 SUBSAMPLE = 0.5
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
 
-class SplitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class SplitConfig(Section, frozen=True, kw_only=True):
     """``[split]``: which samples are for training, validation and test."""
 
     by: Literal["time", "device"] = "time"
@@ -71,7 +72,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Split:
-    """All blocks, in order of device and time, and what must be said about them."""
+    """All blocks, in order of device and time, and notes on them for the user."""
 
     blocks: tuple[Block, ...]
     notes: tuple[str, ...]
@@ -111,7 +112,7 @@ def check_blocks(split: SplitConfig, grid: GridSpec, window: WindowSpec) -> None
 
 
 def split_history(history: History, config: SplitConfig, grid: GridSpec) -> Split:
-    """Cut the history into blocks and deal them to the parts, each fault as evenly as whole blocks allow.
+    """Cut the history into blocks and assign them to the parts, each fault as evenly as whole blocks allow.
 
     Raises:
         HistoryError: too few blocks or devices for the folds.
@@ -132,20 +133,8 @@ def split_history(history: History, config: SplitConfig, grid: GridSpec) -> Spli
                 "borders; each part sees other stretches of them"
             )
     if len(intervals) < config.folds:
-        what = "blocks" if config.by == "time" else "devices"
-        if config.by == "time" and sum((end - start) // block_ms for start, end in spans.values()) >= config.folds:
-            raise HistoryError(
-                f"the history has {len(intervals)} blocks, fewer than split.folds = {config.folds}: its events leave "
-                "hardly any time between them where a border could be. If a name stands for normal "
-                f"({listed(history.classes[1:])}), name it as data.normal; else set split.block_s to no more than most "
-                "events last, so that they are cut, or split by device"
-            )
-        raise HistoryError(
-            f"the history has {len(intervals)} {what}, fewer than split.folds = {config.folds}: "
-            + ("shorten split.block_s, " if config.by == "time" else "split by time, ")
-            + "lower split.folds or bring more history"
-        )
-    fold = _deal(history, intervals, config.folds, config.seed, grid)
+        raise HistoryError(_too_few(history, config, len(intervals), spans, block_ms))
+    fold = _assign_folds(history, intervals, config.folds, config.seed, grid)
     parts: dict[int, Part] = {config.test_fold: "test", config.validation_fold: "validation"}
     blocks = tuple(
         Block(history.devices[slot], start, end, parts.get(int(f), "train"))
@@ -159,6 +148,28 @@ def split_history(history: History, config: SplitConfig, grid: GridSpec) -> Spli
             "scores there are left out, not counted as zero"
         )
     return Split(blocks, tuple(notes))
+
+
+def _too_few(
+    history: History, config: SplitConfig, count: int, spans: dict[int, tuple[int, int]], block_ms: int
+) -> str:
+    """Why there are fewer blocks or devices than folds, and the remedy."""
+    if config.by == "device":
+        return (
+            f"the history has {count} devices, fewer than split.folds = {config.folds}: split by time, lower "
+            "split.folds or bring more history"
+        )
+    if sum((end - start) // block_ms for start, end in spans.values()) >= config.folds:
+        return (
+            f"the history has {count} blocks, fewer than split.folds = {config.folds}: its events leave "
+            "hardly any time between them where a border could be. If a name stands for normal "
+            f"({listed(history.classes[1:])}), name it as data.normal; else set split.block_s to no more than most "
+            "events last, so that they are cut, or split by device"
+        )
+    return (
+        f"the history has {count} blocks, fewer than split.folds = {config.folds}: shorten split.block_s, lower "
+        "split.folds or bring more history"
+    )
 
 
 def _device_spans(history: History) -> dict[int, tuple[int, int]]:
@@ -208,32 +219,32 @@ def _nearest_free(nominal: int, busy: list[tuple[int, int]]) -> int:
     return nominal
 
 
-def rotations(history: History, split: Split, of: Part, parts: int, seed: int, grid: GridSpec) -> list[Split]:
+def rotations(history: History, split: Split, of: Part, folds: int, seed: int, grid: GridSpec) -> list[Split]:
     """Splits that hold out some of a part's blocks in turn and train on all blocks but those and the test's.
 
-    The part's blocks are dealt to so many smaller parts; none where there are fewer blocks than those. What is held
-    out is called the validation blocks.
+    The part's blocks are assigned to so many folds; no split where there are fewer blocks than folds. In each split the
+    blocks that are held out are its validation blocks.
 
     Args:
         history: that the split is of.
         split: any, such as one of several sources.
         of: the part.
-        parts: how many.
-        seed: of the dealing.
+        folds: how many.
+        seed: of the fold assignment.
         grid: the bins.
     """
     slot = {name: number for number, name in enumerate(history.devices)}
-    dealt = [at for at, block in enumerate(split.blocks) if block.part == of]
-    if len(dealt) < parts:
+    own = [at for at, block in enumerate(split.blocks) if block.part == of]
+    if len(own) < folds:
         return []
-    intervals = [(slot[b.device], b.start_ms, b.end_ms) for b in (split.blocks[at] for at in dealt)]
-    number = dict(zip(dealt, _deal(history, intervals, parts, seed, grid).tolist(), strict=True))
+    intervals = [(slot[b.device], b.start_ms, b.end_ms) for b in (split.blocks[at] for at in own)]
+    fold = dict(zip(own, _assign_folds(history, intervals, folds, seed, grid).tolist(), strict=True))
     found = []
-    for held_out in range(parts):
+    for held_out in range(folds):
         blocks = [
             block
             if block.part == "test"
-            else replace(block, part="validation" if number.get(at) == held_out else "train")
+            else replace(block, part="validation" if fold.get(at) == held_out else "train")
             for at, block in enumerate(split.blocks)
         ]
         found.append(Split(tuple(blocks), ()))
@@ -243,7 +254,7 @@ def rotations(history: History, split: Split, of: Part, parts: int, seed: int, g
 def mostly_cut(history: History, split: Split) -> bool:
     """Whether most events of the blocks but the test's reach over a border between them.
 
-    What is held out of such a history is the rest of events that are learnt from.
+    The validation blocks of such a history hold further parts of the events in the training blocks.
     """
     events, held, cut = history.events, 0, 0
     for slot, name in enumerate(history.devices):
@@ -256,21 +267,24 @@ def mostly_cut(history: History, split: Split) -> bool:
     return 2 * cut > held
 
 
-def _deal(history: History, intervals: list[tuple[int, int, int]], folds: int, seed: int, grid: GridSpec) -> Int64:
+def _assign_folds(
+    history: History, intervals: list[tuple[int, int, int]], folds: int, seed: int, grid: GridSpec
+) -> Int64:
     """Fold of each interval, stratified over the labels of its bins."""
     bins = [np.arange(grid.bin_of(start), grid.bin_of(end - 1) + 1) for _, start, end in intervals]
     group = np.repeat(np.arange(len(intervals)), [len(b) for b in bins])
     device = np.array([slot for slot, _, _ in intervals])[group]
     label = label_bins(history, device, np.concatenate(bins), grid)
     if seed:
-        # The splitter deals the most mixed intervals first; its seed orders those alone that are equally mixed, of
-        # which there may be none (26 weeks of plant 31: the same folds for every seed). So each is told by a part.
-        told = np.random.default_rng(seed).random(len(label)) < SUBSAMPLE
-        told |= np.diff(group, prepend=-1) > 0
-        label, group = label[told], group[told]
-    # Groups hold the classes unevenly, and some classes have fewer bins than folds: what scikit-learn would warn of is
-    # said, in the terms of the history, by the caller's notes. Such classes are dealt with normal, and so is
-    # time without a label.
+        # The splitter assigns the most mixed intervals first; its seed orders only those that are equally mixed, of
+        # which there may be none (26 weeks of plant 31: the same folds for every seed). So the seed draws some of the
+        # bins of each, its first one always.
+        drawn = np.random.default_rng(seed).random(len(label)) < SUBSAMPLE
+        drawn |= np.diff(group, prepend=-1) > 0
+        label, group = label[drawn], group[drawn]
+    # Groups hold the classes unevenly, and some classes have fewer bins than folds: scikit-learn would warn of it, the
+    # caller's notes report it in the terms of the history. Such classes count as normal here, as does time without a
+    # label.
     counts = np.bincount(label[label >= 0], minlength=len(history.classes))
     stratum = np.where((label >= 0) & (counts[label] >= folds), label, 0)
     fold = np.zeros(len(intervals), np.int64)
@@ -278,10 +292,10 @@ def _deal(history: History, intervals: list[tuple[int, int, int]], folds: int, s
         return fold
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        # Classes that some folds lack are said in the split's notes.
+        # The split's notes name the classes that some folds lack.
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        dealt = list(splitter.split(label, stratum, group))
-    for number, (_, held_out) in enumerate(dealt):
+        parts = list(splitter.split(label, stratum, group))
+    for number, (_, held_out) in enumerate(parts):
         fold[np.unique(group[held_out])] = number
     return fold
 

@@ -1,4 +1,4 @@
-"""Which faults are active at which unit of a device, where the fault log says it.
+"""Which faults are active at which unit of a device, where the fault log names the unit.
 
 Shapes: W windows, U units, K classes, V events.
 """
@@ -23,7 +23,7 @@ NAMED_SHARE = 0.9
 
 @dataclass(frozen=True)
 class UnitLabels:
-    """What the fault log says of the units.
+    """The faults whose unit the log names, at each unit.
 
     Attributes:
         faults: those of whose events the log mostly names the unit, [J].
@@ -51,7 +51,7 @@ def label_units(
         units: channels of each unit, [U, M].
     """
     events = history.events
-    # Where a later line of the log wins, what is active at the units does not say which label a window has.
+    # Where a later line of the log wins, what is active at the units does not tell which label a window has.
     if not len(units) or history.overlap != "rarest":
         return None
     place = _places(history, units)
@@ -75,7 +75,7 @@ def named_shares(history: History, units: Int64) -> dict[int, float]:
 
 
 def unit_notes(history: History, labels: UnitLabels | None, units: Int64) -> list[str]:
-    """What a person should know of the units: which faults are looked for at each, and which nearly are."""
+    """Notes for the user: which faults are looked for at each unit, and which nearly are."""
     if labels is None:
         return []
     names = ", ".join(history.classes[c] for c in labels.faults)
@@ -90,7 +90,7 @@ def unit_notes(history: History, labels: UnitLabels | None, units: Int64) -> lis
 
 
 def _places(history: History, units: Int64) -> Int64:
-    """Row of ``units`` that each event is at, -1 where the log does not say, [V]."""
+    """Row of ``units`` that each event is at, -1 where the log names none, [V]."""
     numbers = [*unit_numbers(history.units, history.channels, units), NO_UNIT]
     return np.array(numbers, np.int64)[history.events.unit]
 

@@ -1,13 +1,12 @@
 """Units: like parts of a device, such as the air handlers of a building or the pumps of a station.
 
-What one of them has shown can happen at each of the others. For a fault of which there are few events that is most of
-what can be known of it: windows of such faults are learnt from several times, each time with the units' channels
-swapped, and what is compared and asked of each unit is also asked of whichever unit has most and least of it.
+What one of them has shown can happen at each of the others. For a fault with few events that is most of what can be
+known of it: the fit repeats the windows of such faults, each time with the units' channels swapped, and every feature
+of a unit is also taken at whichever unit has most and least of it.
 
 Shapes: U units, M channels of each, N windows, L bins, C channels.
 """
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,25 +14,23 @@ import numpy as np
 from rarefault.runtime.arrays import Float32, Int64
 from rarefault.runtime.errors import HistoryError
 from rarefault.train.dataset.unit_labels import NO_UNITS
-from rarefault.train.history import DataConfig, Phm2015Config
-from rarefault.train.history.parsing.natural import natural
+from rarefault.train.history import DataConfig
 
 
 def channels_of_units(prefixes: tuple[str, ...] | None, data: DataConfig, channels: Sequence[str]) -> Int64:
     """Numbers of the channels of each unit, those of one name in one column, [U, M]; empty without units.
 
     Args:
-        prefixes: how the channels' names begin, by unit. None: the components of a plant of the PHM Society's data of
-            2015 are units, and nothing else is.
-        data: says whether the history is such data.
+        prefixes: how the channels' names begin, by unit. None: the units that the history's format defines, such as
+            the components of a plant of the PHM Society's data of 2015.
+        data: the section that the history is read with.
         channels: of the history, [C].
 
     Raises:
         HistoryError: a unit has no channels, or the units have none of the same name.
     """
     if prefixes is None:
-        known = {name.partition(".")[0] for name in channels} if isinstance(data, Phm2015Config) else set()
-        prefixes = tuple(f"{name}." for name in sorted(known, key=natural) if re.fullmatch(r"c\d+", name))
+        prefixes = data.unit_prefixes(channels)
     found = [{name.removeprefix(p): i for i, name in enumerate(channels) if name.startswith(p)} for p in prefixes]
     for prefix, names in zip(prefixes, found, strict=True):
         if not names:
@@ -47,9 +44,9 @@ def channels_of_units(prefixes: tuple[str, ...] | None, data: DataConfig, channe
 
 
 def swapped(window_NLC: Float32, units: Int64, rng: np.random.Generator) -> Float32:
-    """Copies of windows with the channels of their units dealt anew at random, [N, L, C].
+    """Copies of windows with the channels of their units swapped at random, [N, L, C].
 
-    A unit of which nothing is known in a window, such as one that the device does not have, stays where it is.
+    A unit without any value in a window, such as one that the device does not have, stays where it is.
     """
     n, u = len(window_NLC), len(units)
     present = ~np.isnan(window_NLC[:, :, units]).all(axis=(1, 3))  # [N, U]

@@ -81,7 +81,7 @@ def cut_windows(history: History, grid: GridSpec, window: WindowSpec, units: Int
     Args:
         history: any.
         grid, window: how it is cut.
-        units: channels of each unit, [U, M]; with them, the windows know of the faults at each.
+        units: channels of each unit, [U, M]; with them, the windows hold the faults at each.
     """
     bins = Grid(grid, len(history.channels), history.counter_mask).push(history.device, history.time_ms, history.values)
     streams = WindowBuffer(window, len(history.channels))
@@ -94,7 +94,7 @@ def cut_windows(history: History, grid: GridSpec, window: WindowSpec, units: Int
 
 
 def channel_statistics(rows: Float32) -> tuple[Float32, Float32, list[int], list[int]]:
-    """Centre and scale of each channel over the training bins, and which channels say nothing.
+    """Centre and scale of each channel over the training bins, and which channels carry no information.
 
     Args:
         rows: bins, NaN where missing, [R, C].

@@ -2,19 +2,22 @@
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 
 from rarefault.runtime.arrays import Bool, Float64, Int32, Int64
-from rarefault.train.history.config import EventTimes, Overlap
 from rarefault.train.history.notes import ReadNotes
 
-#: Reserved word of events and labels for time of which nobody knows the class; it is neither learnt from nor scored.
+#: Which of several events that are active at one time gives the label; see ``labels.label_bins``.
+Overlap = Literal["rarest", "file order"]
+#: How the times of events are placed on the grid; see :mod:`rarefault.train.history.labels`.
+EventTimes = Literal["exact", "rounded"]
+#: Reserved word of events and labels for time of which nobody knows the class; it is neither trained on nor scored.
 UNLABELLED = "unlabelled"
 #: Stands for the class of such time.
 NO_LABEL = -1
-#: Stands for the unit of an event of which nobody has said at which one it was.
+#: Stands for the unit of an event whose log names none.
 NO_UNIT = -1
 
 
@@ -27,7 +30,7 @@ class Events:
         start_ms: milliseconds since the epoch, [V].
         end_ms: not before the start, [V].
         fault: index into the history's classes, never 0 (normal), [V].
-        unit: index into the history's units, -1 where nobody has said at which one it was, [V]; so by default.
+        unit: index into the history's units, -1 where the log names none, [V]; so by default.
     """
 
     device: Int32

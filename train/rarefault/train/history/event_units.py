@@ -1,4 +1,4 @@
-"""Which part of a device an event is of, where the log does not say so but its times do.
+"""Which part of a device an event is of, where the log does not name it but its times show it.
 
 Where each part of a device reports at instants of its own and the fault log is written by what watches the samples, an
 event begins and ends with a sample of the part that it is of. The PHM Society's data of 2015 are so (decision 0010).

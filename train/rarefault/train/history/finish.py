@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 
 import numpy as np
 
@@ -11,10 +10,10 @@ from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.inference.manifest import NO_DATA, NORMAL, UNKNOWN
 from rarefault.runtime.times import format_ms
 from rarefault.train.history.assemble import Piece, assemble, drop_values
-from rarefault.train.history.config import Source
 from rarefault.train.history.data import NO_UNIT, UNLABELLED, Events, History, Stretches, fingerprint
 from rarefault.train.history.notes import REPEATED_EVENTS, REVERSED_EVENTS, ReadNotes
 from rarefault.train.history.parsing.lines import Block
+from rarefault.train.history.source import SourceConfig
 
 
 @dataclass(slots=True)
@@ -26,7 +25,7 @@ class EventPiece:
         start_ms: milliseconds since the epoch, [v].
         end_ms: milliseconds since the epoch, [v].
         fault: index into the faults met so far, [v].
-        unit: index into the units met so far, -1 for none, [v]; None where the log says nothing of units.
+        unit: index into the units met so far, -1 for none, [v]; None where the log has no column for units.
     """
 
     device: Int32
@@ -54,13 +53,12 @@ class Draft:
 def refuse_reversed(block: Block, start_ms: Int64, end_ms: Int64, notes: ReadNotes) -> Bool:
     """Count the block's events that end before they start; which of them are left, [m]."""
     reversed_ = block.good & (end_ms < start_ms)
-    if reversed_.any():
-        notes.add(REVERSED_EVENTS, int(reversed_.sum()), block.quote(int(np.flatnonzero(reversed_)[0])))
+    block.note(notes, REVERSED_EVENTS, reversed_)
     return block.good & ~reversed_
 
 
 def finish(
-    config: Source,
+    config: SourceConfig,
     draft: Draft,
     *,
     devices: list[str],
@@ -82,29 +80,15 @@ def finish(
         fault_order: all of them in the order of the classes; those that do not occur are left out.
         units: names by index, as the draft numbers them.
     """
-    start_ms, end_ms = _ms(config.start), _ms(config.end)
-    if start_ms is not None or end_ms is not None:
-        low, high = start_ms or 0, end_ms if end_ms is not None else np.iinfo(np.int64).max
-        draft.pieces = [piece.select((piece.time_ms >= low) & (piece.time_ms < high)) for piece in draft.pieces]
+    draft.pieces = [_piece_within(piece, config.span_ms) for piece in draft.pieces]
     drop_values(draft.pieces, config.missing, draft.notes)
     device, time_ms, values = assemble(draft.pieces, channels, draft.notes)
-    log = _concatenate(draft.events)
-    inside = np.ones(len(log), bool)
-    if start_ms is not None:
-        inside &= log.end_ms >= start_ms
-    if end_ms is not None:
-        inside &= log.start_ms < end_ms
-    silent = inside & (log.fault == (faults.index(UNLABELLED) if UNLABELLED in faults else -1))
-    unlabelled = Stretches(log.device[silent], log.start_ms[silent], log.end_ms[silent])
-    inside &= ~silent
-    kept = Events(log.device[inside], log.start_ms[inside], log.end_ms[inside], log.fault[inside], log.unit[inside])
-    occurring = {faults[code] for code in np.unique(kept.fault).tolist()}
-    _check_faults(occurring)
-    classes = (NORMAL, *(name for name in fault_order if name in occurring))
-    class_of = np.array([classes.index(name) if name in occurring else 0 for name in faults], np.int32)
-    events = replace(kept, fault=class_of[kept.fault]) if len(kept) else kept
+    log = _within(_concatenate(draft.events), config.span_ms)
+    unknown = log.fault == (faults.index(UNLABELLED) if UNLABELLED in faults else -1)
+    unlabelled = Stretches(log.device[unknown], log.start_ms[unknown], log.end_ms[unknown])
+    classes, events = _classed(log.select(~unknown), faults, fault_order)
     _note_repeated(events, devices, classes, draft.notes)
-    return History(
+    history = History(
         devices=tuple(devices),
         channels=tuple(channels),
         classes=classes,
@@ -116,30 +100,65 @@ def finish(
         overlap=config.overlap,
         event_times=config.event_times,
         notes=draft.notes,
-        fingerprint=fingerprint(
-            tuple(devices),
-            tuple(channels),
-            classes,
-            (device, time_ms, values, events.device, events.start_ms, events.end_ms, events.fault)
-            + ((unlabelled.device, unlabelled.start_ms, unlabelled.end_ms) if len(unlabelled) else ())
-            + ((events.unit,) if (events.unit != NO_UNIT).any() else ()),
-        ),
+        fingerprint="",
         unlabelled=unlabelled,
         units=tuple(units),
     )
+    return replace(history, fingerprint=_fingerprint(history))
+
+
+def _piece_within(piece: Piece, span_ms: tuple[int | None, int | None]) -> Piece:
+    """The samples of a piece from the start to before the end of a span."""
+    start_ms, end_ms = span_ms
+    if start_ms is None and end_ms is None:
+        return piece
+    low, high = start_ms or 0, end_ms if end_ms is not None else np.iinfo(np.int64).max
+    return piece.select((piece.time_ms >= low) & (piece.time_ms < high))
+
+
+def _within(events: Events, span_ms: tuple[int | None, int | None]) -> Events:
+    """The events that share some time with a span."""
+    start_ms, end_ms = span_ms
+    inside = np.ones(len(events), bool)
+    if start_ms is not None:
+        inside &= events.end_ms >= start_ms
+    if end_ms is not None:
+        inside &= events.start_ms < end_ms
+    return events.select(inside)
+
+
+def _classed(events: Events, faults: list[str], fault_order: list[str]) -> tuple[tuple[str, ...], Events]:
+    """The classes that occur, and the events with their numbers; before, faults are numbered as in ``faults``.
+
+    Raises:
+        HistoryError: a fault has the name of a verdict where no class is known.
+    """
+    occurring = {faults[code] for code in np.unique(events.fault).tolist()}
+    _check_faults(occurring)
+    classes = (NORMAL, *(name for name in fault_order if name in occurring))
+    class_of = np.array([classes.index(name) if name in occurring else 0 for name in faults], np.int32)
+    return classes, replace(events, fault=class_of[events.fault]) if len(events) else events
+
+
+def _fingerprint(history: History) -> str:
+    """sha256 of the samples and the log; what a history lacks leaves it as it is."""
+    events, unlabelled = history.events, history.unlabelled
+    arrays = [history.device, history.time_ms, history.values]
+    arrays += [events.device, events.start_ms, events.end_ms, events.fault]
+    if len(unlabelled):
+        arrays += [unlabelled.device, unlabelled.start_ms, unlabelled.end_ms]
+    if (events.unit != NO_UNIT).any():
+        arrays.append(events.unit)
+    return fingerprint(history.devices, history.channels, history.classes, tuple(arrays))
 
 
 def _check_faults(names: set[str]) -> None:
-    """HistoryError where a fault has the name of what is said where no class is."""
+    """HistoryError where a fault has the name of a verdict where no class is known."""
     if reserved := sorted(names & {UNKNOWN, NO_DATA}):
         raise HistoryError(
             f"data: a fault is named {reserved[0]!r}, which is the verdict where no class is known: give it another "
             f"name or, for time of which nobody knows the class, {UNLABELLED!r}"
         )
-
-
-def _ms(moment: datetime | None) -> int | None:
-    return None if moment is None else round(moment.timestamp() * 1000)
 
 
 def _concatenate(pieces: list[EventPiece]) -> Events:

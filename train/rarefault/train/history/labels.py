@@ -1,6 +1,6 @@
 """From events to the class of each bin.
 
-A bin carries the state at its END, the last instant that its samples can know of. ``event_times`` says how an event is
+A bin carries what holds at its END, the last instant that its samples can show. ``event_times`` says how an event is
 placed on the grid:
 
 ``exact``
@@ -17,7 +17,7 @@ Where several events are active, ``overlap`` decides:
 ``file order``
     the event that stands later in the log wins.
 
-A bin without an event is normal, or, where the log says that nobody knows, carries no label.
+A bin without an event is normal, or carries no label where the log has it as unlabelled.
 """
 
 import numpy as np
@@ -25,8 +25,7 @@ from numpy.typing import ArrayLike
 
 from rarefault.runtime.arrays import Bool, Int64
 from rarefault.runtime.inference.manifest import GridSpec
-from rarefault.train.history.config import EventTimes
-from rarefault.train.history.data import NO_LABEL, Events, History, Stretches
+from rarefault.train.history.data import NO_LABEL, Events, EventTimes, History, Stretches
 
 
 def label_bins(history: History, device: ArrayLike, index: ArrayLike, grid: GridSpec) -> Int64:
@@ -38,7 +37,7 @@ def label_bins(history: History, device: ArrayLike, index: ArrayLike, grid: Grid
         index: number of the bin since the epoch, [E].
         grid: the bins.
     """
-    bins = _Order(np.asarray(device, np.int64), np.asarray(index, np.int64))
+    bins = _SortedBins(np.asarray(device, np.int64), np.asarray(index, np.int64))
     first, stop = bins.spans(history.events, grid, history.event_times)
     label = np.zeros(len(bins.key), np.int64)
     if len(history.unlabelled):
@@ -64,7 +63,7 @@ def active_bins(history: History, device: ArrayLike, index: ArrayLike, grid: Gri
         grid: the bins.
         which: events, [V].
     """
-    bins = _Order(np.asarray(device, np.int64), np.asarray(index, np.int64))
+    bins = _SortedBins(np.asarray(device, np.int64), np.asarray(index, np.int64))
     first, stop = bins.spans(history.events, grid, history.event_times)
     return bins.restore(active(first, stop, which, len(bins.key)).astype(np.int64)) > 0
 
@@ -114,7 +113,7 @@ def labelled_ends(events: Events, grid: GridSpec, event_times: EventTimes) -> tu
     return grid.end_ms(first), grid.end_ms(last)
 
 
-class _Order:
+class _SortedBins:
     """Bins sorted by device and index, so that an event is a span of positions."""
 
     _SHIFT = 43  # bins are numbered below 2**42 even at a period of one millisecond

@@ -3,17 +3,61 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Self
 
+import msgspec
 import numpy as np
 
 from rarefault.runtime.arrays import Bool, Float64, Int32, Int64
 from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.inference.manifest import NORMAL
 from rarefault.runtime.times import format_ms
-from rarefault.train.history.config import Source
 from rarefault.train.history.data import NO_UNIT, Events, History, Stretches, fingerprint
+from rarefault.train.history.formats import Source
 from rarefault.train.history.notes import COMMON_EVENTS, LACKING_CHANNELS, ReadNotes
 from rarefault.train.history.parsing.natural import natural
+from rarefault.train.history.source import HistoryConfig
+
+
+class TogetherConfig(HistoryConfig, frozen=True, kw_only=True, tag_field="format", tag="together"):
+    """Several sources as one history, such as tables of the past and the journals since.
+
+    Channels, devices and faults of one name are one; what a source does not have is missing from its samples.
+    """
+
+    sources: Annotated[tuple[Source, ...], msgspec.Meta(min_length=1)]
+    """Sections like ``[data]`` itself; each brings its own events."""
+
+    def __post_init__(self) -> None:
+        for key in ("overlap", "event_times"):
+            if len({getattr(source, key) for source in self.sources}) > 1:
+                raise ValueError(f"all sources must have the same {key}: it is a rule for the whole history")
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The places of all sources."""
+        return tuple(place for source in self.sources for place in source.places)
+
+    @property
+    def missing(self) -> tuple[float, ...]:
+        """Numbers that stand for no value in any of the sources."""
+        return tuple(dict.fromkeys(number for source in self.sources for number in source.missing))
+
+    @property
+    def counters(self) -> tuple[str, ...]:
+        """The channels that only increase in any of the sources."""
+        return tuple(dict.fromkeys(name for source in self.sources for name in source.counters))
+
+    def absolute(self, base: Path) -> Self:
+        """The section with the paths of all sources made absolute."""
+        return msgspec.structs.replace(self, sources=tuple(source.absolute(base) for source in self.sources))
+
+    def read(self, base: Path, *, allow_incomplete: bool = False) -> History:  # noqa: ARG002 - one source may be empty
+        """Read all sources; each may be empty."""
+        # What stands for no value in one source does so in all, as it will live.
+        sources = [msgspec.structs.replace(source, missing=self.missing) for source in self.sources]
+        return together([source.read(base, allow_incomplete=True) for source in sources], sources)
 
 
 def together(histories: Sequence[History], sources: Sequence[Source]) -> History:
@@ -29,7 +73,7 @@ def together(histories: Sequence[History], sources: Sequence[Source]) -> History
     _check_apart(histories, sources)
     channels = tuple(dict.fromkeys(name for history in histories for name in history.channels))
     found = {name for history in histories for name in history.classes[1:]}
-    ordered = [name for source in sources for name in getattr(source, "faults", ())]
+    ordered = [name for source in sources for name in source.faults]
     classes = (NORMAL, *(name for name in dict.fromkeys([*ordered, *sorted(found, key=natural)]) if name in found))
     counters = tuple(dict.fromkeys(name for history in histories for name in history.counters))
     merged = merge([_widened(history, channels, classes, counters) for history in histories])
@@ -70,7 +114,7 @@ def _check_apart(histories: Sequence[History], sources: Sequence[Source]) -> Non
         found.sort()
         for (_, end, one), (start, _, other) in pairwise(found):
             if start <= end:
-                earlier, later = (", ".join(sources[number].places) for number in (one, other))
+                earlier, later = (sources[number].describe() for number in (one, other))
                 raise HistoryError(
                     f"data.sources: {earlier} holds {channel!r} of {device!r} until {format_ms(end)}, {later} from "
                     f"{format_ms(start)} on: set end of the one or start of the other, so that each time is in one of "
@@ -104,18 +148,18 @@ def merge(histories: Sequence[History]) -> History:
         np.concatenate([log.fault for log in logs]),
         np.concatenate([_places(units, h.units, h.events.unit) for h in histories]),
     )
-    again = _said_before(events, np.repeat(np.arange(len(logs)), [len(log) for log in logs]))
-    if again.any():
-        at = int(again.argmax())
+    repeated = _in_earlier_source(events, np.repeat(np.arange(len(logs)), [len(log) for log in logs]))
+    if repeated.any():
+        at = int(repeated.argmax())
         where = f"{devices[events.device[at]]} {first.classes[events.fault[at]]} {format_ms(events.start_ms[at])}"
-        notes.add(COMMON_EVENTS, int(again.sum()), where, problem=False)
+        notes.add(COMMON_EVENTS, int(repeated.sum()), where, problem=False)
     return replace(
         first,
         devices=devices,
         device=device[order],
         time_ms=time_ms[order],
         values=np.concatenate([history.values for history in histories])[order],
-        events=events.select(~again),
+        events=events.select(~repeated),
         unlabelled=Stretches(
             np.concatenate([slot[history.unlabelled.device] for history, slot in pairs]),
             np.concatenate([one.start_ms for one in silent]),
@@ -127,7 +171,7 @@ def merge(histories: Sequence[History]) -> History:
     )
 
 
-def _said_before(events: Events, source: Int64) -> Bool:
+def _in_earlier_source(events: Events, source: Int64) -> Bool:
     """Which events an earlier source has as well, as where two name the same log; within a source all are kept, [V]."""
     columns = np.stack([events.device, events.start_ms, events.end_ms, events.fault, events.unit], axis=1)
     _, number = np.unique(columns.astype(np.int64), axis=0, return_inverse=True)

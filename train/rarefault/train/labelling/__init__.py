@@ -1,1 +1,1 @@
-"""Labels for what a journal holds."""
+"""From a journal, a fault log and people's answers to labels: ``rarefault label``."""

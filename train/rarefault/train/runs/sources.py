@@ -198,4 +198,4 @@ def without(blocks: Sequence[Block], taken: Sequence[Block], shortest_ms: int) -
 
 
 def _place(data: DataConfig) -> str:
-    return ", ".join(data.places)
+    return data.describe()

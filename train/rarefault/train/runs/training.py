@@ -32,9 +32,12 @@ from rarefault.train.fitting.network import Epoch, Fit, choose_device, fit
 from rarefault.train.fitting.new_model import new_model, set_threads
 from rarefault.train.fitting.trees import grow_trees
 from rarefault.train.history import History, absolute, read_history
-from rarefault.train.history.borders import border_finding
-from rarefault.train.history.parsing.codes import code_finding
-from rarefault.train.history.summary import all_faulty_finding, majority_finding
+from rarefault.train.history.summary.findings import (
+    all_faulty_finding,
+    border_finding,
+    code_finding,
+    majority_finding,
+)
 from rarefault.train.model.network import LRConvLSTM
 from rarefault.train.model.step import TorchStep
 from rarefault.train.report import write_report

@@ -6,12 +6,13 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from rarefault.train.simulate.config import FAULTS, Proportions, SimulationConfig
+from rarefault.runtime.inference.manifest import NORMAL
+from rarefault.train.simulate.config import FAULTS, Proportions, SimulationConfig, fault_name
 from rarefault.train.simulate.files import write_plant
 from rarefault.train.simulate.physics import run_plants, severities, weather
 from rarefault.train.simulate.schedule import plan_events
 
-__all__ = ["FAULTS", "Proportions", "SimulationConfig", "SimulationSummary", "simulate"]
+__all__ = ["FAULTS", "Proportions", "SimulationConfig", "SimulationSummary", "fault_name", "simulate"]
 
 #: Plants stepped together; bounds the memory of large fleets.
 BATCH = 8
@@ -37,7 +38,7 @@ def simulate(config: SimulationConfig, out: Path, progress: Callable[[float], No
     Args:
         config: plants, days, faults and seed.
         out: folder; made if it is not there.
-        progress: told the share that is done, from 0 to 1.
+        progress: called with the share that is done, from 0 to 1.
     """
     out.mkdir(parents=True, exist_ok=True)
     schedule = plan_events(config, np.random.default_rng([config.seed, 0]))
@@ -50,7 +51,7 @@ def simulate(config: SimulationConfig, out: Path, progress: Callable[[float], No
         columns = ("plant", "component", "start_s", "end_s", "fault")
         chosen = {name: getattr(schedule, name)[inside] for name in columns}
         chosen["plant"] = chosen["plant"] - first
-        mine = type(schedule)(**chosen, share={})
+        mine = type(schedule)(**chosen, proportions={})
         severity = severities(part, mine, np.random.default_rng([config.seed, 2, first]))
         traces = run_plants(
             part, outdoor[:, some.start : some.stop], severity, np.random.default_rng([config.seed, 3, first])
@@ -60,12 +61,12 @@ def simulate(config: SimulationConfig, out: Path, progress: Callable[[float], No
             samples += write_plant(out, first + plant + 1, plant, config, traces, severity, mine, rng)
             if progress is not None:
                 progress((first + plant + 1) / config.plants)
-    counts = np.bincount(schedule.fault, minlength=7)
+    counts = np.bincount(schedule.fault, minlength=len(FAULTS) + 1)
     return SimulationSummary(
         folder=str(out),
         plants=config.plants,
         samples=samples,
-        events={f"fault_{code}": int(counts[code]) for code in FAULTS},
-        proportions={"normal": 1 - sum(schedule.share.values())}
-        | {f"fault_{code}": schedule.share.get(code, 0.0) for code in FAULTS},
+        events={fault_name(code): int(counts[code]) for code in FAULTS},
+        proportions={NORMAL: 1 - sum(schedule.proportions.values())}
+        | {fault_name(code): schedule.proportions.get(code, 0.0) for code in FAULTS},
     )

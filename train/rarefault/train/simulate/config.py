@@ -5,6 +5,8 @@ from typing import Annotated
 
 import msgspec
 
+from rarefault.runtime.settings import Section
+
 #: The six fault kinds and their causes, by code.
 FAULTS = {
     1: "stuck valve",
@@ -15,26 +17,31 @@ FAULTS = {
     6: "lost communication",
 }
 
-Share = Annotated[float, msgspec.Meta(ge=0, le=0.5)]
+Proportion = Annotated[float, msgspec.Meta(ge=0, le=0.5)]
 
 
-class Proportions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+def fault_name(code: int) -> str:
+    """The name of a fault in histories and results."""
+    return f"fault_{code}"
+
+
+class Proportions(Section, frozen=True, kw_only=True):
     """``[proportions]``: share of time with each fault; the rest is normal.
 
     The defaults are those of plant 1 of the PHM Society 2015 data challenge.
     """
 
-    fault_1: Share = 0.0483
+    fault_1: Proportion = 0.0483
     """Share of time with a stuck valve."""
-    fault_2: Share = 0.0375
+    fault_2: Proportion = 0.0375
     """Share of time with a drifting sensor."""
-    fault_3: Share = 0.0339
+    fault_3: Proportion = 0.0339
     """Share of time with a fouled heat exchanger."""
-    fault_4: Share = 0.0006
+    fault_4: Proportion = 0.0006
     """Share of time with heating and cooling at once."""
-    fault_5: Share = 0.0065
+    fault_5: Proportion = 0.0065
     """Share of time in which the supply is too cold."""
-    fault_6: Share = 0.1926
+    fault_6: Proportion = 0.1926
     """Share of time with lost communication."""
 
     def __post_init__(self) -> None:
@@ -43,10 +50,10 @@ class Proportions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
     def by_code(self) -> dict[int, float]:
         """Share of each fault code."""
-        return {code: getattr(self, f"fault_{code}") for code in FAULTS}
+        return {code: getattr(self, fault_name(code)) for code in FAULTS}
 
 
-class SimulationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class SimulationConfig(Section, frozen=True, kw_only=True):
     """Simulated plants: how many, how large, and over what time."""
 
     plants: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 4

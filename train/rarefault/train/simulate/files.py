@@ -84,5 +84,5 @@ def _write(path: Path, rows: list[tuple[int, str]], rng: np.random.Generator) ->
     rows.sort(key=lambda row: row[0])
     twice = rng.random(len(rows)) < TWICE
     with path.open("w", encoding="utf-8") as file:
-        for (_, line), again in zip(rows, twice.tolist(), strict=True):
-            file.write(f"{line}\n{line}\n" if again else f"{line}\n")
+        for (_, line), repeated in zip(rows, twice.tolist(), strict=True):
+            file.write(f"{line}\n{line}\n" if repeated else f"{line}\n")

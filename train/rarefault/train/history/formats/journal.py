@@ -1,32 +1,59 @@
-"""Journals of the daemon: what the edge saw, to be learnt from.
+"""Journals of the daemon: the samples that the edge received, for training.
 
 A journal holds samples in order of arrival. Late ones are taken as all others are, at their time; the broker may have
 delivered some twice, which is normal and no fault of the file. Of two samples of one device and time the one that
 arrived last counts, as in the daemon. A daemon may be writing the file: what is read is of one moment.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, Self
 
+import msgspec
 import numpy as np
 
 from rarefault.runtime.arrays import Float64, Int32, Int64
 from rarefault.runtime.errors import HistoryError, JournalError
 from rarefault.runtime.journal.reader import JournalReader, is_sqlite
 from rarefault.runtime.journal.records import SAMPLES
+from rarefault.runtime.journal.summary import is_journal
 from rarefault.train.history.assemble import Piece
-from rarefault.train.history.config import JournalConfig
 from rarefault.train.history.data import History
-from rarefault.train.history.event_log import NamedReader
+from rarefault.train.history.event_log import read_events
+from rarefault.train.history.named_reader import NamedReader
 from rarefault.train.history.notes import NAMELESS_SAMPLES
 from rarefault.train.history.parsing.frames import listed
+from rarefault.train.history.source import Name, NamedSourceConfig
 
 #: Samples in a piece; a turn of the daemon has few.
 PIECE = 1 << 16
 
 
-def read_journal(config: JournalConfig, base: Path) -> History:
-    """Read samples and events; see ``read.read_history``."""
-    return _Reader(config, base).read()
+class JournalConfig(NamedSourceConfig, frozen=True, kw_only=True, tag_field="format", tag="journal"):
+    """Journals of the daemon: what it has received of its devices. A daemon may be writing them meanwhile."""
+
+    path: Name | Annotated[tuple[Name, ...], msgspec.Meta(min_length=1)]
+    """One journal, or several, relative to the configuration file."""
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The journals."""
+        return (self.path,) if isinstance(self.path, str) else self.path
+
+    @classmethod
+    def of_paths(cls, paths: Sequence[Path]) -> Self | None:
+        """Journals, one or several."""
+        return cls(path=tuple(map(str, paths))) if all(map(is_journal, paths)) else None
+
+    def absolute(self, base: Path) -> Self:
+        """The section with its paths made absolute."""
+        paths = tuple(str(base.resolve() / name) for name in self.places)
+        path = paths[0] if isinstance(self.path, str) else paths
+        return msgspec.structs.replace(self, path=path, events=self.absolute_events(base))
+
+    def read(self, base: Path, *, allow_incomplete: bool = False) -> History:  # noqa: ARG002 - a journal is complete
+        """Read samples and events; a journal may be empty."""
+        return _Reader(self, base).read()
 
 
 def open_journal(path: Path, what: str) -> JournalReader:
@@ -58,7 +85,7 @@ class _Reader(NamedReader):
 
     def read(self) -> History:
         names = []
-        for name in dict.fromkeys(self.config.paths):
+        for name in dict.fromkeys(self.config.places):
             path = self.base / name
             names.append(path.name)
             with open_journal(path, "data.path") as journal:
@@ -68,7 +95,7 @@ class _Reader(NamedReader):
                     raise HistoryError(f"data.path: {error}") from error
         self.check_channels(listed(names))
         if (events := self.events_path()) is not None:
-            self.read_events(events)
+            read_events(self, events)
         return self.finish()
 
     def _take(self, journal: JournalReader) -> None:

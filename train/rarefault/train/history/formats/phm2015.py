@@ -9,21 +9,23 @@
 
 No header lines; times have no zone and are taken as UTC. A plant is a device; its channels are ``c1.S1`` ... ``c5.R4``,
 ``z1.E1``, ``z1.E2`` and so on, and each row is a sample of its own. All ``zN.E1`` are counters: the grid takes their
-increase, and an interval in which E1 does not increase is missing. The log does not say which component an event is of,
-but its times do (:mod:`rarefault.train.history.event_units`). Values outside a sensor's range (R1 = 1139 at
-start-up, S2 down to -824) are left as they are; the model clips what it is given.
+increase, and an interval in which E1 does not increase is missing. The log does not name the component of an event,
+but its times show it (:mod:`rarefault.train.history.event_units`). Values outside a sensor's range (R1 = 1139 at
+start-up, S2 down to -824) stay; the model clips them.
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, Self
 
+import msgspec
 import numpy as np
 import polars as pl
 
 from rarefault.runtime.arrays import Int64
 from rarefault.runtime.errors import HistoryError
 from rarefault.train.history.assemble import Piece
-from rarefault.train.history.config import Phm2015Config
 from rarefault.train.history.data import History
 from rarefault.train.history.event_units import with_units
 from rarefault.train.history.finish import Draft, EventPiece, finish, refuse_reversed
@@ -31,6 +33,8 @@ from rarefault.train.history.notes import UNKNOWN_FAULTS
 from rarefault.train.history.parsing.cells import parse_numbers, parse_times
 from rarefault.train.history.parsing.frames import folder_contents
 from rarefault.train.history.parsing.lines import Block, read_blocks
+from rarefault.train.history.parsing.natural import natural
+from rarefault.train.history.source import Name, SourceConfig
 
 SENSORS = ("S1", "S2", "S3", "S4", "R1", "R2", "R3", "R4")
 METERS = ("E1", "E2")
@@ -40,32 +44,62 @@ N_FAULTS = 6
 _FILE = re.compile(r"plant_(\d+)([abc])\.csv")
 
 
-def read_phm2015(config: Phm2015Config, base: Path, *, allow_incomplete: bool = False) -> History:
-    """Read the plants of a folder; see ``read.read_history``."""
-    folder = base / config.path
-    found = _find(folder)
-    plants = _choose(folder, found, config.plants, allow_incomplete=allow_incomplete)
-    draft = Draft()
-    for device, plant in enumerate(plants):
-        files = found[plant]
-        if "a" in files:
-            _read_samples(files["a"], device, "c", SENSORS, draft, config.encoding)
-        if "b" in files:
-            _read_samples(files["b"], device, "z", METERS, draft, config.encoding)
-        if "c" in files:
-            _read_events(files["c"], device, round(config.time_shift_s * 1000), draft, config.encoding)
-    channels = sorted({name for piece in draft.pieces for name in piece.channels}, key=_channel_order)
-    faults = [f"fault_{code}" for code in range(1, N_FAULTS + 1)]
-    history = finish(
-        config,
-        draft,
-        devices=[f"plant_{plant}" for plant in plants],
-        channels=channels,
-        counters=[name for name in channels if name.endswith(f".{COUNTER}")],
-        faults=faults,
-        fault_order=faults,
-    )
-    return with_units(history, [name for name in dict.fromkeys(map(_stream, channels)) if name.startswith("c")])
+class Phm2015Config(SourceConfig, frozen=True, kw_only=True, tag_field="format", tag="phm2015"):
+    """A folder of ``plant_Na.csv`` (sensors), ``plant_Nb.csv`` (energy) and ``plant_Nc.csv`` (fault log)."""
+
+    path: Name
+    """The folder, relative to the configuration file."""
+    plants: tuple[Annotated[int, msgspec.Meta(ge=0)], ...] = ()
+    """The plants N to read; every complete one (with all three files) by default."""
+    time_shift_s: float = 3600.0
+    """Added to start and end of every event, seconds; the challenge's fault logs run one hour behind its sensor
+    files."""
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The folder."""
+        return (self.path,)
+
+    @classmethod
+    def of_paths(cls, paths: Sequence[Path]) -> Self | None:
+        """One folder."""
+        return cls(path=str(paths[0])) if len(paths) == 1 and paths[0].is_dir() else None
+
+    def absolute(self, base: Path) -> Self:
+        """The section with its path made absolute."""
+        return msgspec.structs.replace(self, path=str(base.resolve() / self.path))
+
+    def unit_prefixes(self, channels: Sequence[str]) -> tuple[str, ...]:
+        """The components of a plant: ``c1.``, ``c2.`` and so on."""
+        streams = {_stream(name) for name in channels}
+        return tuple(f"{name}." for name in sorted(streams, key=natural) if re.fullmatch(r"c\d+", name))
+
+    def read(self, base: Path, *, allow_incomplete: bool = False) -> History:
+        """Read the plants of the folder."""
+        folder = base / self.path
+        found = _find(folder)
+        plants = _choose(folder, found, self.plants, allow_incomplete=allow_incomplete)
+        draft = Draft()
+        for device, plant in enumerate(plants):
+            files = found[plant]
+            if "a" in files:
+                _read_samples(files["a"], device, "c", SENSORS, draft, self.encoding)
+            if "b" in files:
+                _read_samples(files["b"], device, "z", METERS, draft, self.encoding)
+            if "c" in files:
+                _read_events(files["c"], device, round(self.time_shift_s * 1000), draft, self.encoding)
+        channels = sorted({name for piece in draft.pieces for name in piece.channels}, key=_channel_order)
+        faults = [f"fault_{code}" for code in range(1, N_FAULTS + 1)]
+        history = finish(
+            self,
+            draft,
+            devices=[f"plant_{plant}" for plant in plants],
+            channels=channels,
+            counters=[name for name in channels if name.endswith(f".{COUNTER}")],
+            faults=faults,
+            fault_order=faults,
+        )
+        return with_units(history, [name for name in dict.fromkeys(map(_stream, channels)) if name.startswith("c")])
 
 
 def _stream(channel: str) -> str:
@@ -87,10 +121,10 @@ def _find(folder: Path) -> dict[int, dict[str, Path]]:
 
 
 def _choose(
-    folder: Path, found: dict[int, dict[str, Path]], asked: tuple[int, ...], *, allow_incomplete: bool
+    folder: Path, found: dict[int, dict[str, Path]], wanted: tuple[int, ...], *, allow_incomplete: bool
 ) -> list[int]:
     complete = sorted(plant for plant, files in found.items() if len(files) == 3)
-    if not asked:
+    if not wanted:
         if complete or allow_incomplete:
             return complete or sorted(found)
         plants = ", ".join(map(str, sorted(found)))
@@ -98,7 +132,7 @@ def _choose(
             f"data.path: no plant in {folder} is complete (plant_Na.csv, plant_Nb.csv and plant_Nc.csv); "
             f"some files are there of plants {plants}"
         )
-    for plant in asked:
+    for plant in wanted:
         lacking = sorted(set("abc") - set(found.get(plant, {})))
         if lacking and not (allow_incomplete and plant in found):
             names = ", ".join(f"plant_{plant}{letter}.csv" for letter in lacking)
@@ -106,7 +140,7 @@ def _choose(
                 f"data.plants: {names} missing in {folder}; complete plants there: "
                 f"{', '.join(map(str, complete)) or 'none'}"
             )
-    return list(dict.fromkeys(asked))
+    return list(dict.fromkeys(wanted))
 
 
 def _read_samples(path: Path, device: int, prefix: str, sensors: tuple[str, ...], draft: Draft, encoding: str) -> None:
@@ -144,8 +178,7 @@ def _read_events(path: Path, device: int, shift_ms: int, draft: Draft, encoding:
         left = refuse_reversed(block, start_ms, end_ms, draft.notes)
         code = block.fields[2].str.strip_chars().cast(pl.Int64, strict=False).fill_null(0).to_numpy()
         unknown = left & ((code < 1) | (code > N_FAULTS))
-        if unknown.any():
-            draft.notes.add(UNKNOWN_FAULTS, int(unknown.sum()), block.quote(int(np.flatnonzero(unknown)[0])))
+        block.note(draft.notes, UNKNOWN_FAULTS, unknown)
         rows = np.flatnonzero(left & ~unknown)
         draft.events.append(
             EventPiece(

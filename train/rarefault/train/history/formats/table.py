@@ -1,37 +1,81 @@
-"""Tables in long form: a row is a device, a time, channel values and perhaps a label.
+"""Tables in wide form, one column per channel: a row is a device, a time, channel values and perhaps a label.
 
 CSV files have a header line; Parquet files bring their own types. Files may differ in their channels, and a row may
 leave cells empty: a channel that is not reported is missing from that sample, no more. A label column becomes events:
-each run of one label over a device's samples, until another sample says something else. An empty label says nothing
-and the run goes on; where no label at all says that there is no fault, the empty ones do. Values outside a sensor's
-range are left as they are; the model clips what it is given.
+each run of one label over a device's samples, until a sample with another one. At an empty label the run goes on; where
+no other label means that there is no fault, the empty ones do. Values outside a sensor's range stay; the model clips
+them.
 """
 
+import glob
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, Self
 
+import msgspec
 import numpy as np
 import polars as pl
 
+from rarefault.runtime.arrays import Int64
 from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.inference.manifest import NORMAL
+from rarefault.runtime.journal.summary import is_journal
 from rarefault.train.history.assemble import Piece
-from rarefault.train.history.config import TableConfig
 from rarefault.train.history.data import UNLABELLED, History
-from rarefault.train.history.event_log import NamedReader, as_text
+from rarefault.train.history.event_log import read_events
+from rarefault.train.history.label_column import EMPTY, NO_FAULT, LabelPiece, label_events
+from rarefault.train.history.named_reader import NamedReader, as_text
 from rarefault.train.history.notes import BAD_CELLS, NO_LABELS, NORMAL_WORDS, TEXT_COLUMNS, UNKNOWN_LABELS
 from rarefault.train.history.parsing.cells import Names, parse_numbers
 from rarefault.train.history.parsing.frames import find_files, listed, read_frames
 from rarefault.train.history.parsing.lines import Block
-from rarefault.train.history.parsing.normal import says_nothing
-from rarefault.train.history.runs import NO_FAULT, SILENT, Labels, label_runs
+from rarefault.train.history.parsing.normal import is_empty
+from rarefault.train.history.source import Name, NamedSourceConfig
 
 #: A column with more labels than this names something else.
 MOST_LABELS = 1000
 
 
-def read_table(config: TableConfig, base: Path) -> History:
-    """Read samples and events; see ``read.read_history``."""
-    return _Reader(config, base).read()
+class TableConfig(NamedSourceConfig, frozen=True, kw_only=True, tag_field="format", tag="table"):
+    """CSV (with a header line) or Parquet files in wide form: device, time, one column per channel, perhaps a label."""
+
+    samples: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1)]
+    """Files or glob patterns, relative to the configuration file. Every column that holds numbers and is none of the
+    three below is a channel."""
+    device_column: str = "device"
+    """Column with the device's name; "" names each device after its file."""
+    time_column: Name = "time"
+    """ISO 8601, epoch seconds or epoch milliseconds."""
+    label_column: str = ""
+    """Column whose runs of one value become events; none by default."""
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Names and patterns of the files."""
+        return self.samples
+
+    @classmethod
+    def of_paths(cls, paths: Sequence[Path]) -> Self | None:
+        """Files of any name that are no journals."""
+        if any(path.is_dir() or is_journal(path) for path in paths):
+            return None
+        return cls(samples=tuple(map(str, paths)))
+
+    def absolute(self, base: Path) -> Self:
+        """The section with its paths made absolute."""
+        samples = tuple(_absolute_pattern(name, base.resolve()) for name in self.samples)
+        return msgspec.structs.replace(self, samples=samples, events=self.absolute_events(base))
+
+    def read(self, base: Path, *, allow_incomplete: bool = False) -> History:  # noqa: ARG002 - samples are always there
+        """Read samples and events."""
+        return _Reader(self, base).read()
+
+
+def _absolute_pattern(name: str, folder: Path) -> str:
+    """A file or pattern from anywhere; brackets in the folder's name, or in that of one file, are no pattern."""
+    if (folder / name).is_file():
+        return glob.escape(str(folder / name))
+    return str(Path(glob.escape(str(folder))) / name)
 
 
 class _Reader(NamedReader):
@@ -41,8 +85,8 @@ class _Reader(NamedReader):
         super().__init__(config, base)
         self.config = config
         self.label_names = Names()
-        self.labels: list[Labels] = []
-        self.silence_is_normal = False
+        self.labels: list[LabelPiece] = []
+        self.empty_is_normal = False
         self.label_at: dict[str, str] = {}  # the first place of each label
 
     def read(self) -> History:
@@ -54,9 +98,9 @@ class _Reader(NamedReader):
         self._check(paths)
         if self.labels:
             self._read_labels()
-            self.draft.events.append(label_runs(self.labels, self.label_names.list(), self._fault_of))
+            self.draft.events.append(label_events(self.labels, self.label_names.list(), self._fault_of))
         if events is not None:
-            self.read_events(events)
+            read_events(self, events)
         return self.finish()
 
     def _check(self, paths: list[Path]) -> None:
@@ -86,7 +130,7 @@ class _Reader(NamedReader):
         config = self.config
         own = {"", config.device_column, config.time_column, config.label_column}
         if config.channels:
-            self.seen.update(dict.fromkeys(name for name in columns if name not in own))
+            self.columns.update(dict.fromkeys(name for name in columns if name not in own))
             return [name for name in config.channels if name in columns]
         chosen = []
         for name, column in columns.items():
@@ -122,42 +166,47 @@ class _Reader(NamedReader):
         self.draft.pieces.append(Piece(device, time_ms[rows], channels, values, block.path, block.line[rows]))
         if config.label_column:
             label = as_text(columns[config.label_column]).gather(rows)
-            unknown = ~(self.is_known(label) | self.is_normal(label))
-            names = label.unique(maintain_order=True).to_list()
-            unknown &= ~label.is_in([name for name in names if self._is_silent(name)]).to_numpy()
-            self.note(UNKNOWN_LABELS, block, rows, unknown)
-            for name in names:
-                if name not in self.label_at:
-                    if len(self.label_at) >= MOST_LABELS:
-                        raise HistoryError(
-                            f"{block.path}: column {config.label_column!r} holds more than {MOST_LABELS} different "
-                            "labels: name the column of the labels as data.label_column"
-                        )
-                    self.label_at[name] = block.quote(int(rows[int(label.index_of(name) or 0)]))
-            self.labels.append(Labels(device, time_ms[rows], self.label_names.codes(label)))
+            self._note_labels(block, rows, label)
+            self.labels.append(LabelPiece(device, time_ms[rows], self.label_names.codes(label)))
+
+    def _note_labels(self, block: Block, rows: Int64, label: pl.Series) -> None:
+        """Note unknown labels, and the first place of each label; ``label`` [n] is of some rows ([n]) of a block."""
+        names = label.unique(maintain_order=True).to_list()
+        unknown = ~(self.is_known(label) | self.is_normal(label))
+        unknown &= ~label.is_in([name for name in names if self._is_empty(name)]).to_numpy()
+        block.note(self.notes, UNKNOWN_LABELS, unknown, rows)
+        for name in names:
+            if name in self.label_at:
+                continue
+            if len(self.label_at) >= MOST_LABELS:
+                raise HistoryError(
+                    f"{block.path}: column {self.config.label_column!r} holds more than {MOST_LABELS} different "
+                    "labels: name the column of the labels as data.label_column"
+                )
+            self.label_at[name] = block.quote(int(rows[int(label.index_of(name) or 0)]))
 
     def _read_labels(self) -> None:
-        """Find out what labels mean that name no fault, and say which were taken for normal."""
+        """Decide what empty labels mean, and note which labels were taken for normal."""
         count = sum(np.bincount(piece.label, minlength=len(self.label_names)) for piece in self.labels)
         samples = dict(zip(self.label_names.list(), np.asarray(count).tolist(), strict=True))
-        self.silence_is_normal = self.config.normal is None and all(
-            self._fault_of(name) != NO_FAULT for name in samples if not self._is_silent(name)
+        self.empty_is_normal = self.config.normal is None and all(
+            self._fault_of(name) != NO_FAULT for name in samples if not self._is_empty(name)
         )
         for name, n in samples.items():
-            if self._is_silent(name) and self.silence_is_normal:
+            if self._is_empty(name) and self.empty_is_normal:
                 self.notes.add(NO_LABELS, n, self.label_at[name], problem=False)
             elif name != NORMAL and self.means_normal(name):
                 self.notes.add(NORMAL_WORDS, n, self.label_at[name], problem=False, at=name)
 
-    def _is_silent(self, label: str) -> bool:
-        return says_nothing(label) and not self.means_normal(label) and label not in self.config.faults
+    def _is_empty(self, label: str) -> bool:
+        return is_empty(label) and not self.means_normal(label) and label not in self.config.faults
 
     def _fault_of(self, label: str) -> int:
         """Number of a label's fault; a label that is not among the known faults counts as none."""
         if self.means_normal(label):
             return NO_FAULT
-        if self._is_silent(label):
-            return NO_FAULT if self.silence_is_normal else SILENT
+        if self._is_empty(label):
+            return NO_FAULT if self.empty_is_normal else EMPTY
         if self.config.faults and label not in {*self.config.faults, UNLABELLED}:
             return NO_FAULT
         return self.faults.code(label)

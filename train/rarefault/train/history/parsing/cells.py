@@ -8,8 +8,10 @@ import polars as pl
 from rarefault.runtime.arrays import Bool, Float64, Int32, Int64
 from rarefault.runtime.times import MILLISECONDS_FROM, TIME_LIMIT_MS
 
-#: Text that stands for "no value", in any case.
-MISSING = ("", "nan", "nat", "na", "n/a", "<na>", "null", "none", "-")
+#: What programs write for an empty cell, in any case.
+EMPTY = frozenset({"", "nan", "nat", "na", "n/a", "<na>", "null", "-"})
+#: Text that stands for "no value", in any case; as a label "none" means no fault.
+MISSING = ("none", *EMPTY)
 
 #: Text that stands for a Boolean, in any case; the daemon takes JSON's as these numbers, too.
 _BOOLEANS = {"true": "1", "false": "0"}
@@ -123,7 +125,7 @@ def beyond_float32(value: Float64) -> Bool:
 
 
 def has_no_end(values: pl.Series) -> Bool:
-    """Which ends of events say that there is none: empty ones, and days of the year 2110 and later, [m]."""
+    """Which events have no end: those with an empty one, and with a day of the year 2110 or later, [m]."""
     if values.dtype == pl.Date or isinstance(values.dtype, pl.Datetime):
         return (_microseconds(values) >= TIME_LIMIT_MS * 1000).fill_null(value=True).to_numpy()
     if values.dtype.is_numeric():

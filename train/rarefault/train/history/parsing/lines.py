@@ -64,6 +64,23 @@ class Block:
             why = next(why for new, why in self._why if new[first])
             notes.add(BAD_LINES, len(bad), f"{self.quote(first)}: {why}")
 
+    def note(
+        self, notes: ReadNotes, kind: str, which: Bool, rows: Int64 | None = None, *, problem: bool = True
+    ) -> None:
+        """Note some of the block's lines, with the first of them as the example.
+
+        Args:
+            notes: where it is counted.
+            kind: what was found.
+            which: the lines, [m]; with ``rows``, of those, [n].
+            rows: some of the lines, [n]; all by default.
+            problem: whether strict reading refuses it.
+        """
+        if which.any():
+            first = int(np.flatnonzero(which)[0])
+            example = self.quote(first if rows is None else int(rows[first]))
+            notes.add(kind, int(which.sum()), example, problem=problem)
+
     def quote(self, row: int) -> str:
         """One of the lines as messages quote it."""
         return place(self.path, int(self.line[row]), self.text[row])
@@ -86,7 +103,7 @@ def line_text(path: Path, line: int) -> str:
             if line < first + text.count("\n") + 1:
                 return text.split("\n")[line - first].rstrip("\r")
     except HistoryError:
-        pass  # in another encoding: the number of the line says enough
+        pass  # in another encoding: the number of the line is enough
     return ""
 
 

@@ -2,8 +2,8 @@
 
 import re
 
-#: What says nothing at all: in labels so a run goes on, unless no other label says that there is no fault.
-_EMPTY = frozenset({"", "nan", "na", "n/a", "null", "nat", "<na>", "-"})
+from rarefault.train.history.parsing.cells import EMPTY
+
 _WORDS = frozenset(
     {
         *("normal", "nominal", "ok", "okay", "good", "healthy", "fine", "none", "no", "false"),
@@ -14,9 +14,9 @@ _WORDS = frozenset(
 _ZERO = re.compile(r"[+-]?0+([.,]0*)?")
 
 
-def says_nothing(label: str) -> bool:
+def is_empty(label: str) -> bool:
     """Whether a label is empty, or one of the words that programs write for an empty cell."""
-    return label.strip().casefold() in _EMPTY
+    return label.strip().casefold() in EMPTY
 
 
 def means_normal(label: str) -> bool:

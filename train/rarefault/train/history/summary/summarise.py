@@ -1,109 +1,28 @@
-"""What is in a history, in numbers: devices, channels, events, and the classes on the grid."""
+"""Counts of a history: devices, channels, events, and the classes on the grid."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-import msgspec
 import numpy as np
 
 from rarefault.runtime.arrays import Bool, Int32, Int64
 from rarefault.runtime.inference.grid import Grid
 from rarefault.runtime.inference.manifest import GridSpec
 from rarefault.runtime.times import format_ms
-from rarefault.train.history.borders import border_finding
 from rarefault.train.history.data import Events, History
 from rarefault.train.history.labels import event_time_ms, label_bins
 from rarefault.train.history.notes import Note
-from rarefault.train.history.parsing.codes import code_finding
-from rarefault.train.history.parsing.frames import listed
+from rarefault.train.history.summary.findings import findings
+from rarefault.train.history.summary.structs import (
+    ChannelSummary,
+    ClassSummary,
+    DeviceSummary,
+    HistorySummary,
+    NoteSummary,
+    PartSummary,
+)
 
 #: Samples or bins handled at a time, so that memory stays that of the history itself.
 CHUNK = 1 << 18
-#: Channels and classes that are named one by one where something is wrong with many.
-MOST_NAMED = 8
-
-
-class DeviceSummary(msgspec.Struct, kw_only=True):
-    """One device: its samples, its gaps, its part of the grid."""
-
-    name: str
-    samples: int
-    start: str | None
-    """First sample; without samples, of the span that is described."""
-    end: str | None
-    longest_gap_s: float | None
-    longest_gap_start: str | None
-    gaps: int
-    """Stretches without a sample that are longer than ``max_gap_s``."""
-    bins: int
-
-
-class ChannelSummary(msgspec.Struct, kw_only=True):
-    """One channel over all devices; values in physical units, of a counter its readings."""
-
-    name: str
-    counter: bool
-    samples: int
-    minimum: float | None
-    mean: float | None
-    maximum: float | None
-    last: str | None
-    """Its last sample of any device."""
-    longest_gap_s: float | None
-    """Longest stretch between two of its samples of one device."""
-    missing: float | None
-    """Share of the grid's bins that have no value, after the hold."""
-    finding: str
-    """``"never reported"``, ``"constant"`` or ``""``."""
-
-
-class ClassSummary(msgspec.Struct, kw_only=True):
-    """One class: its events in the log and its bins on the grid."""
-
-    name: str
-    events: int
-    total_s: float
-    median_s: float | None
-    overlapping: float | None
-    """Share of its events during which another event of the same device is active."""
-    bins: int
-    proportion: float | None
-    """Share of the bins."""
-
-
-class PartSummary(msgspec.Struct, kw_only=True):
-    """How often something was found at one channel or device, and the first of them."""
-
-    count: int
-    example: str
-
-
-class NoteSummary(msgspec.Struct, kw_only=True):
-    """Something that was wrong in the files."""
-
-    kind: str
-    count: int
-    example: str
-    parts: dict[str, PartSummary] = {}
-    """Of each channel, device or word that it was found at."""
-
-
-class HistorySummary(msgspec.Struct, kw_only=True):
-    """All of it."""
-
-    period_s: float
-    max_gap_s: float
-    samples: int
-    events: int
-    overlapping: float | None
-    overlap: str
-    fingerprint: str
-    devices: list[DeviceSummary]
-    channels: list[ChannelSummary]
-    classes: list[ClassSummary]
-    notes: list[NoteSummary]
-    findings: list[str]
-    unlabelled_bins: int = 0
-    """Bins of which nobody knows the class; they are in no share."""
 
 
 def summarise(
@@ -120,7 +39,7 @@ def summarise(
         history: may be a fault log alone.
         grid: period, hold and gap.
         span_ms: first and end of the bins of devices without samples; by default the span of their events.
-        folds: a class that a split cannot deal to as many parts is pointed out; 0 asks for none.
+        folds: a class that a split cannot spread over as many parts is pointed out; 0 checks none.
         block_s: the split's blocks of time, into which longer events are cut; None where it is by device.
     """
     counted = _count(history, grid, span_ms)
@@ -139,7 +58,7 @@ def summarise(
         channels=channels,
         classes=classes,
         notes=[_note(note) for note in history.notes],
-        findings=_findings(history, grid, channels, classes, folds, block_s),
+        findings=findings(history, grid, channels, classes, folds, block_s),
         unlabelled_bins=counted.unlabelled,
     )
 
@@ -294,88 +213,3 @@ def _classes(history: History, bins: Int64) -> list[ClassSummary]:
             )
         )
     return summaries
-
-
-def majority_finding(name: str, share: float) -> str:
-    """Why a fault that covers more than half of the time is refused, and the mends."""
-    return (
-        f"fault {name!r} covers {share:.0%} of the labelled time, more than all else together: if it is a word for "
-        f'normal, set data.normal = ["{name}"], with all other such words; if machines were faulty most of the time, '
-        "data.mostly_faulty = true"
-    )
-
-
-def all_faulty_finding(names: Sequence[str]) -> str:
-    """Why a history without any normal time is refused, and the mends."""
-    return (
-        f"faults cover all of the labelled time ({listed(names)}), none of it is normal: if one of them is a word for "
-        "normal, name it as data.normal, with all other such words; if machines were never without a fault, "
-        "data.mostly_faulty = true"
-    )
-
-
-def _empty_channels(channels: list[ChannelSummary]) -> list[str]:
-    """A sentence for each channel that carries no information; one for all where they are many."""
-    found = []
-    for finding in ("never reported", "constant"):
-        own = [channel for channel in channels if channel.finding == finding]
-        if len(own) > MOST_NAMED:
-            names = ", ".join(channel.name for channel in own[:MOST_NAMED])
-            more = len(own) - MOST_NAMED
-            found.append(f"{len(own)} channels are {finding}: {names} and {more} more: they carry no information")
-            continue
-        for channel in own:
-            value = "" if channel.minimum is None else f" ({channel.minimum:g})"
-            found.append(f"channel {channel.name} is {finding}{value}: it carries no information")
-    return found
-
-
-def _findings(
-    history: History,
-    grid: GridSpec,
-    channels: list[ChannelSummary],
-    classes: list[ClassSummary],
-    folds: int,
-    block_s: float | None,
-) -> list[str]:
-    """What stands in the way of training, one sentence each."""
-    found = []
-    if not len(history):
-        found.append("there are no samples: a fault log alone can be described, not learnt from")
-    if at_borders := border_finding(history, grid):
-        found.append(at_borders)
-    if codes := code_finding(history):
-        found.append(codes)
-    found += [
-        majority_finding(item.name, item.proportion)
-        for item in classes[1:]
-        if item.proportion and item.proportion > 0.5
-    ]
-    faulty = [item.name for item in classes[1:] if item.bins]
-    if len(faulty) > 1 and not classes[0].bins:
-        found.append(all_faulty_finding(faulty))
-    if len(classes) == 1:
-        found.append("there is no fault: nothing can be learnt from this history")
-    found += _empty_channels(channels)
-    few, unseen = [], []
-    for number, fault in enumerate(classes[1:], 1):
-        own = history.events.fault == number
-        if block_s is None:
-            dealt, unit = len(np.unique(history.events.device[own])), "device(s)"
-        else:
-            duration_s = (history.events.end_ms - history.events.start_ms)[own] / 1000
-            dealt, unit = int(np.maximum(duration_s // block_s, 1).sum()), "event(s) or blocks of long events"
-        if dealt < folds:
-            few.append(
-                f"class {fault.name} has {dealt} {unit}, fewer than the {folds} folds: "
-                "some parts of the split will lack it"
-            )
-        if fault.bins == 0:
-            unseen.append(
-                f"class {fault.name} labels no bin of the grid: its events lie where others win or no data is"
-            )
-    for sentences in (few, unseen):
-        found += sentences[:MOST_NAMED]
-        if len(sentences) > MOST_NAMED:
-            found.append(f"and so {len(sentences) - MOST_NAMED} more classes")
-    return found

@@ -1,7 +1,7 @@
 """A label per sample to events: each run of one label over a device's samples.
 
-A label holds until another sample says something else, as a state does, but for no longer than a device's samples are
-apart as a rule: nobody knows when it changed during a silence. After a device's last sample nothing is said.
+A label holds until a sample with another one, as a state does, but for no longer than the usual distance of a device's
+samples: nobody knows when it changed during a gap. It does not hold beyond a device's last sample.
 """
 
 from collections.abc import Callable
@@ -12,12 +12,12 @@ import numpy as np
 from rarefault.runtime.arrays import Int32, Int64
 from rarefault.train.history.finish import EventPiece
 
-#: What a label can say instead of a fault's number: no fault; nothing, so that the run goes on.
-NO_FAULT, SILENT = -1, -2
+#: What a label can mean instead of a fault's number: no fault; nothing, so that the run goes on.
+NO_FAULT, EMPTY = -1, -2
 
 
 @dataclass(slots=True)
-class Labels:
+class LabelPiece:
     """Labels of samples that stand together in a file (m of them).
 
     Attributes:
@@ -31,13 +31,13 @@ class Labels:
     label: Int32
 
 
-def label_runs(pieces: list[Labels], names: list[str], fault_of: Callable[[str], int]) -> EventPiece:
+def label_events(pieces: list[LabelPiece], names: list[str], fault_of: Callable[[str], int]) -> EventPiece:
     """Events from the first sample of each run of one fault to what ends it.
 
     Args:
         pieces: the labels of all samples, in the order of the files.
         names: of the labels, by number.
-        fault_of: the number of a label's fault, or ``NO_FAULT`` or ``SILENT``.
+        fault_of: the number of a label's fault, or ``NO_FAULT`` or ``EMPTY``.
     """
     device = np.concatenate([piece.device for piece in pieces])
     time_ms = np.concatenate([piece.time_ms for piece in pieces])
@@ -45,7 +45,7 @@ def label_runs(pieces: list[Labels], names: list[str], fault_of: Callable[[str],
     fault = np.array([fault_of(name) for name in names], np.int32)[label]
     order = np.lexsort((time_ms, device))
     hold_ms = _usual_steps(device[order], time_ms[order])
-    order = order[fault[order] != SILENT]
+    order = order[fault[order] != EMPTY]
     device, time_ms, fault = device[order], time_ms[order], fault[order]
     change = (np.diff(device) != 0) | (np.diff(fault) != 0)
     first = np.flatnonzero(np.r_[len(order) > 0, change]) if len(order) else np.empty(0, np.int64)

@@ -5,39 +5,13 @@ import re
 import numpy as np
 
 from rarefault.runtime.arrays import Float64
-from rarefault.train.history.data import History
 
 #: A code that nobody knows stands at least so often, and is so many times larger than all other values.
 OFTEN, LARGER = 3, 10
-#: Channels and codes that a sentence names.
-MOST_CODES = 5
 
 _LIMITS = {float(n) for bits in (16, 32, 64) for n in (2 ** (bits - 1) - 1, -(2 ** (bits - 1)), 2**bits - 1)}
 _KNOWN = frozenset(_LIMITS | {-999.25, 1e20, -1e20, 1e30, -1e30, float(np.finfo(np.float32).max)})
 _NINES = re.compile(r"-?9{3,}(\.9*|\.0)?")
-
-
-def code_finding(history: History) -> str | None:
-    """A sentence that names the codes, where they are and how often; None where there is none."""
-    found: dict[float, list[tuple[str, int]]] = {}
-    for i, name in enumerate(history.channels):
-        for code, count in codes_of(history.values[:, i]).items():
-            found.setdefault(code, []).append((name, count))
-    if not found:
-        return None
-    codes = sorted(found, key=lambda code: -sum(count for _, count in found[code]))
-    places = []
-    for code in codes[:MOST_CODES]:
-        shown = ", ".join(
-            f"{name} ({count} time{'s' if count > 1 else ''})" for name, count in found[code][:MOST_CODES]
-        )
-        more = f" and {len(found[code]) - MOST_CODES} more channels" if len(found[code]) > MOST_CODES else ""
-        places.append(f"{_text(code)} in {shown}{more}")
-    more = f"; and {len(codes) - MOST_CODES} more such values" if len(codes) > MOST_CODES else ""
-    return (
-        f"values like codes for 'no value', far outside of all others of their channel: {'; '.join(places)}{more}; if "
-        f"that is what they are, set data.missing = [{', '.join(map(_text, codes[:MOST_CODES]))}]"
-    )
 
 
 def codes_of(value: Float64) -> dict[float, int]:
@@ -74,7 +48,3 @@ def codes_of(value: Float64) -> dict[float, int]:
 
 def _looks_like_code(value: float) -> bool:
     return value in _KNOWN or _NINES.fullmatch(repr(value)) is not None
-
-
-def _text(value: float) -> str:
-    return str(int(value)) if value == int(value) and abs(value) < 2**64 else repr(value)
