@@ -20,6 +20,11 @@ def number(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:,.{digits}f}"
 
 
+def commit(name: str) -> str:
+    """The short form of a commit, ``-dirty`` where the tree had changes."""
+    return f"`{name[:7]}{'-dirty' if name.endswith('-dirty') else ''}`"
+
+
 def average(values: Sequence[float | None]) -> float | None:
     """The mean of those that are there; None where none is."""
     there = [value for value in values if value is not None]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.pages.chart import Panel, panels
-from benchmarks.pages.markdown import average, number, spread, table
+from benchmarks.pages.markdown import average, commit, number, spread, table
 from benchmarks.quality.summary import Entry, Summary
 
 TITLES = {
@@ -147,7 +147,7 @@ def commits(summary: Summary) -> str:
     rows = []
     for key, about in summary.items():
         for name, entry in about["methods"].items():
-            short = ", ".join(f"`{commit[:7]}`" for commit in entry["commits"])
+            short = ", ".join(map(commit, entry["commits"]))
             rows.append([TITLES[key], _bold(name), short, "; ".join(entry["machines"])])
     return table(["data", "method", "commits", "machines"], rows, words=4)
 

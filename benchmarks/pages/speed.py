@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from benchmarks.pages.markdown import number, table
+from benchmarks.pages.markdown import commit, number, table
 
 Result = dict[str, Any]
 #: What is aimed at: key of the result, what it is, its unit, digits, whether more is better, and the value.
@@ -107,7 +107,7 @@ def about(of: Result) -> str:
     """Where a result was measured."""
     processor = f", {of['processor']}" if "processor" in of else ""
     commits = of.get("commits", {}).values() or [of[key] for key in ("commit",) if key in of]
-    short = ", ".join(f"`{commit}`" for commit in sorted({commit[:7] for commit in commits}))
+    short = ", ".join(sorted({commit(name) for name in commits}))
     return f"Measured on: {of['machine']}{processor}" + (f"; commit {short}." if short else ".")
 
 

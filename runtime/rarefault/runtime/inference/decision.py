@@ -22,8 +22,6 @@ The alarm is what a person sees. A fault's alarm is raised when it is the verdic
 A single window in which nothing is plausible is no evidence of something new: by the coverage, a tenth of all windows
 of normal are short of their level. ``unknown_windows`` of them in a row are: as many as held-out time hardly ever has.
 Only then, and only where ``unknown_windows`` is not 0, the alarm state is ``unknown``.
-
-Why: decision 0011.
 """
 
 from dataclasses import dataclass

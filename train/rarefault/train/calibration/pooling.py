@@ -10,7 +10,8 @@ from rarefault.runtime.arrays import Float32, Float64, Int64
 
 #: Of faults with fewer training windows, the trees alone are heard.
 FEW_WINDOWS = 100
-#: The trees' weight without held-out windows (decision 0005).
+#: The trees' share that one would take without held-out windows: two kinds of trees know more than boosted ones alone,
+#: for which it was three quarters. Held-out windows ask for 0.82 on Tennessee Eastman, for 0.82 to 1 on plant 31.
 USUAL_SHARE = 0.875
 
 
@@ -37,8 +38,10 @@ def fit_pool_weight(network: Float32, trees: Float32, label: Int64, shift: Float
     """The trees' share of the pooled verdict: half-way from the usual one to what the validation windows ask for.
 
     What they ask for makes their labels likeliest. Both parts get a factor of their own; their sum is a temperature,
-    which is fitted again with the decision. Few events make few independent windows, so that the weight of one fold
-    says little of the next: it is drawn half-way to the usual one (decision 0005).
+    which is fitted again with the decision. Few events make few independent windows, so that the share found on one
+    fold hardly tells that of the next (0.1 to 1.0 on weeks of plant 31): half-way, the log loss on test blocks fell
+    from 1.275 to 1.072 on Tennessee Eastman, from 0.315 to 0.308 on days of plant 31, and rose from 0.550 to 0.553 on
+    weeks.
 
     Args:
         network, trees: log-probabilities, [W, K].

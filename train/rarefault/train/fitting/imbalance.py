@@ -3,8 +3,6 @@
 Training sequences are split into normal ones N and faulty ones P. Several random subsets N_i of N are drawn, each
 Q_i = N_i + P gets class weights from its own counts, and each epoch trains on one Q_i chosen at random: all of N is
 seen over time, and no fault is thrown away.
-
-Why: decision 0003.
 """
 
 from dataclasses import dataclass

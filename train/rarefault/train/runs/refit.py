@@ -2,8 +2,6 @@
 
 Of a fault with a handful of events, the validation blocks hold what the training blocks lack. Nothing is left to say
 when to stop or how to decide: the network takes as many epochs as were best, trees and decision stay of one size.
-
-Why: decision 0009.
 """
 
 from collections.abc import Callable
