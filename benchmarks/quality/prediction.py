@@ -14,7 +14,7 @@ from rarefault.runtime.inference.manifest import DecisionSpec
 from rarefault.train.calibration.decision_fit import fit_decision
 from rarefault.train.dataset.label_runs import event_of
 from rarefault.train.evaluation.metrics import score_windows, to_plain
-from rarefault.train.fitting.imbalance import class_shares
+from rarefault.train.fitting.imbalance import class_frequencies
 from rarefault.train.model.forward_filter import fit_filter
 
 #: What a decision needs to know of held-out windows; see :class:`rarefault.train.calibration.decision_fit.Validation`.
@@ -111,7 +111,7 @@ def judge(fold: Fold, prediction: Prediction) -> Judged:
 
 def fitted(fold: Fold, prediction: Prediction, objective: str) -> DecisionSpec:
     """The decision for an objective, from the validation windows."""
-    shares = class_shares(fold.parts["train"].label, fold.n_classes)
+    shares = class_frequencies(fold.parts["train"].label, fold.n_classes)
     config = msgspec.convert(
         msgspec.to_builtins(fold.config.decision) | {"objective": objective}, type(fold.config.decision)
     )
@@ -132,7 +132,7 @@ def fitted(fold: Fold, prediction: Prediction, objective: str) -> DecisionSpec:
 
 def filtered(fold: Fold, prediction: Prediction) -> Prediction:
     """With the forward filter that makes the labels of the held-out windows likeliest, as it is shipped."""
-    true = class_shares(fold.parts["train"].label, fold.n_classes)
+    true = class_frequencies(fold.parts["train"].label, fold.n_classes)
     held = prediction.windows or {name: getattr(fold.validation(), name) for name in HELD_OUT}
     training_prior = prediction.training_prior or true
     found = fit_filter(prediction.validation, held["label"], held["fresh"], training_prior, true)

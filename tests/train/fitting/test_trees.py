@@ -17,7 +17,7 @@ from rarefault.train.config import TreesConfig
 from rarefault.train.dataset.unit_labels import NO_UNITS, UnitLabels
 from rarefault.train.dataset.units import channels_of_units, swapped
 from rarefault.train.dataset.windows import LabelledWindows
-from rarefault.train.fitting.imbalance import class_shares
+from rarefault.train.fitting.imbalance import class_frequencies
 from rarefault.train.fitting.network import serve
 from rarefault.train.fitting.tree_features import features_of
 from rarefault.train.fitting.trees import grow_trees, judge
@@ -233,7 +233,7 @@ def test_a_fault_whose_unit_the_log_names_is_known_at_every_unit() -> None:
     taught = pumps(bins // 400 % 2, fault, told=True)
     asked = pumps(np.full(6000, 2), fault, told=True)
     units = np.array([[0, 1], [2, 3], [4, 5]])
-    prior = class_shares(taught.label, 3)
+    prior = class_frequencies(taught.label, 3)
     trees = grow_trees(taught, 3, prior, TreesConfig(rounds=60), 0, units=units)
     assert trees is not None
     assert trees.at_units is not None

@@ -24,7 +24,7 @@ from rarefault.train.config import TrainConfig
 from rarefault.train.dataset.split import Split, mostly_cut, rotations
 from rarefault.train.dataset.unit_labels import NO_UNITS
 from rarefault.train.dataset.windows import LabelledWindows, cut_windows
-from rarefault.train.fitting.imbalance import effective_prior, move_prior
+from rarefault.train.fitting.imbalance import move_prior
 from rarefault.train.fitting.network import choose_device, refit_network, serve
 from rarefault.train.fitting.new_model import new_model
 from rarefault.train.fitting.trees import grow_at_devices, grow_at_units, judge
@@ -291,7 +291,7 @@ class Rotation:
         torch.manual_seed(config.training.seed)
         model, _ = new_model(config, self.history, train)
         model.to(choose_device(config.training.device))
-        subsets = refit_network(model, train, config, self.epochs, self.on_epoch)
+        learnt = refit_network(model, train, config, self.epochs, self.on_epoch)
         model.cpu()
-        move_prior(model, effective_prior(subsets), self.training_prior)
+        move_prior(model, learnt, self.training_prior)
         return model

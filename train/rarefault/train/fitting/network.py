@@ -18,8 +18,8 @@ from rarefault.runtime.arrays import Float32
 from rarefault.runtime.errors import RarefaultError
 from rarefault.train.config import TrainConfig
 from rarefault.train.dataset.windows import LabelledWindows
-from rarefault.train.fitting.epochs import epoch_source
-from rarefault.train.fitting.imbalance import Subset, weighted_nll
+from rarefault.train.fitting.epochs import epoch_source, quickly_sampled
+from rarefault.train.fitting.imbalance import Subset, loss_of
 from rarefault.train.model.network import LRConvLSTM
 
 #: Windows that go through the network at once when a segment is served offline.
@@ -40,11 +40,25 @@ class Epoch(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Fit:
-    """What training leaves: curves, the epoch whose weights are in the model (0: as it was), the subsets drawn."""
+    """What the training of a network leaves.
+
+    Attributes:
+        curves: an entry for each epoch; empty where there is no network.
+        best_epoch: number of the epoch whose weights are in the model; 0 where it is as it was.
+        training_prior: class frequencies that the model has learnt, [K].
+        class_weights: weight of each class in the loss, in the first subset, [K].
+    """
 
     curves: list[Epoch]
     best_epoch: int
-    subsets: list[Subset]
+    training_prior: tuple[float, ...]
+    class_weights: tuple[float, ...]
+
+    @classmethod
+    def of(cls, curves: list[Epoch], best_epoch: int, subsets: list[Subset], config: TrainConfig) -> "Fit":
+        """From the subsets that were drawn."""
+        weights = tuple(float(weight) for weight in subsets[0].weights)
+        return cls(curves, best_epoch, loss_of(config.recipe).training_prior(subsets), weights)
 
 
 def fit(
@@ -76,7 +90,7 @@ def fit(
     """
     training = config.training
     if not model.spec.network:
-        return Fit([], 0, epoch_source(train, model, config).subsets)
+        return Fit.of([], 0, epoch_source(train, model, config).subsets, config)
     course = _Course(model, train, config)
     store = _ResumeFile(resume_file, model, course.optimizer, course.schedule, digest)
     curves, best = store.load() if resume else ([], _Best())
@@ -106,7 +120,7 @@ def fit(
         if on_epoch is not None:
             on_epoch(curves[-1], better)
     model.load_state_dict(best.weights)
-    return Fit(curves, best.epoch + 1, course.source.subsets)
+    return Fit.of(curves, best.epoch + 1, course.source.subsets, config)
 
 
 def refit_network(
@@ -115,7 +129,7 @@ def refit_network(
     config: TrainConfig,
     epochs: int,
     on_epoch: Callable[[int], None] | None = None,
-) -> list[Subset]:
+) -> tuple[float, ...]:
     """Train for a number of epochs that is known to be good; nothing is held out to judge them by.
 
     Args:
@@ -126,19 +140,19 @@ def refit_network(
         on_epoch: told how many are done.
 
     Returns:
-        The subsets drawn.
+        The class frequencies that the model has learnt, [K].
 
     Raises:
         RarefaultError: the loss is no longer a number.
     """
     if not model.spec.network:
-        return epoch_source(windows, model, config).subsets
+        return loss_of(config.recipe).training_prior(epoch_source(windows, model, config).subsets)
     course = _Course(model, windows, config)
     for number in range(epochs):
         course.run(number)
         if on_epoch is not None:
             on_epoch(number + 1)
-    return course.source.subsets
+    return loss_of(config.recipe).training_prior(course.source.subsets)
 
 
 #: Batches that are timed.
@@ -167,11 +181,8 @@ def rehearse(model: LRConvLSTM, train: LabelledWindows, validation: LabelledWind
         model: of which nothing is needed afterwards; it has a network.
         train, validation, config: see :func:`fit`.
     """
-    recipe = config.recipe
-    if recipe.sampler == "smote":  # to mix sequences takes minutes
-        recipe = msgspec.structs.replace(recipe, sampler="none")
     model.to(choose_device(config.training.device))
-    course = _Course(model, train, msgspec.structs.replace(config, recipe=recipe))
+    course = _Course(model, train, quickly_sampled(config))
     course.run(0, batches=1)  # what is set up at the first
     count = min(TIMED, course.source.steps)
     started = time.perf_counter()
@@ -193,6 +204,7 @@ class _Course:
         if training.precision == "mixed":
             check_mixed(next(model.parameters()).device)
         self._model, self._stride, self._training = model, windows.stride, training
+        self._loss = loss_of(config.recipe)
         self.source = epoch_source(windows, model, config)
         self.optimizer = torch.optim.Adam(model.parameters(), lr=training.learning_rate)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -209,7 +221,7 @@ class _Course:
         for x, target, weights in islice(self.source.batches(number), batches):
             with torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "mixed"):
                 log_prob, _ = model(x.to(device), self._stride)
-            loss = weighted_nll(log_prob.float(), target.to(device), weights.to(device))
+            loss = self._loss(log_prob.float(), target.to(device), weights.to(device))
             self.optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm)

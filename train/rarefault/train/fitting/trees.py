@@ -15,7 +15,7 @@ from rarefault.runtime.errors import RarefaultError
 from rarefault.train.config import TrainConfig, TreesConfig
 from rarefault.train.dataset.unit_labels import NO_UNITS
 from rarefault.train.dataset.windows import LabelledWindows
-from rarefault.train.fitting.imbalance import class_shares
+from rarefault.train.fitting.imbalance import class_frequencies
 from rarefault.train.fitting.tree_features import CHUNK, extra_count, features_of, fill_unknown, unit_features_of
 from rarefault.train.model.trees import UNSEEN, ExtraTrees, TreeExpert, UnitTrees
 
@@ -244,7 +244,7 @@ def grow_at_units(
         grower = _grower(config, seed)
         _grow(grower, features[np.repeat(labels.known[select, j], len(units))], told[j].ravel(), threads)
         growers.append((grower, [at]))
-    shift = np.log(np.asarray(prior)) - np.log(np.asarray(class_shares(windows.label, len(prior))))
+    shift = np.log(np.asarray(prior)) - np.log(np.asarray(class_frequencies(windows.label, len(prior))))
     trees = UnitTrees(
         **_read(growers, np.zeros(len(chosen))),
         faults=torch.tensor([labels.faults[j] for j in chosen]),

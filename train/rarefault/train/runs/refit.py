@@ -10,7 +10,7 @@ from rarefault.runtime.arrays import Int64
 from rarefault.train.config import TrainConfig
 from rarefault.train.dataset.unit_labels import NO_UNITS
 from rarefault.train.dataset.windows import LabelledWindows
-from rarefault.train.fitting.imbalance import effective_prior, move_prior
+from rarefault.train.fitting.imbalance import move_prior
 from rarefault.train.fitting.network import choose_device, refit_network
 from rarefault.train.fitting.trees import refit_trees
 from rarefault.train.model.network import LRConvLSTM
@@ -51,9 +51,9 @@ def refit(
             trees = background.submit(refit_trees, held_out.trees, windows, training_prior, config, units)
         if epochs:
             start.to(choose_device(config.training.device))
-            subsets = refit_network(start, windows, config, epochs, on_epoch)
+            learnt = refit_network(start, windows, config, epochs, on_epoch)
             start.cpu()
-            move_prior(start, effective_prior(subsets), training_prior)
+            move_prior(start, learnt, training_prior)
         start.trees = None if trees is None else background.result(trees)
     start.filter = held_out.filter
     return start

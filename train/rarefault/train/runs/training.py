@@ -27,7 +27,7 @@ from rarefault.train.dataset.windows import LabelledWindows, cut_windows
 from rarefault.train.evaluation.cost_curve import cost_curve
 from rarefault.train.evaluation.evaluate import Evaluation, evaluate
 from rarefault.train.evaluation.metrics import to_plain
-from rarefault.train.fitting.imbalance import class_shares, effective_prior
+from rarefault.train.fitting.imbalance import class_frequencies
 from rarefault.train.fitting.network import Epoch, Fit, choose_device, fit
 from rarefault.train.fitting.new_model import new_model, set_threads
 from rarefault.train.fitting.trees import grow_trees
@@ -187,7 +187,7 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
     tell.left(expected.left(seconds, epochs_share))
 
     k = len(history.classes)
-    training_prior, true = effective_prior(fitted.subsets), class_shares(parts["train"].label, k)
+    training_prior, true = fitted.training_prior, class_frequencies(parts["train"].label, k)
     trees = None
     if config.trees.rounds:
         tell.stage("growing the trees")
@@ -360,7 +360,7 @@ def _metrics(
         "unlabelled_windows": {part: int((~windows.labelled).sum()) for part, windows in parts.items()},
         "epochs": len(fitted.curves),
         "best_epoch": fitted.best_epoch,
-        "weights": {name: float(w) for name, w in zip(history.classes, fitted.subsets[0].weights, strict=True)},
+        "weights": dict(zip(history.classes, fitted.class_weights, strict=True)),
         "notes": notes,
         "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
     }
