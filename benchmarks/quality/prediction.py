@@ -119,15 +119,7 @@ def fitted(fold: Fold, prediction: Prediction, objective: str) -> DecisionSpec:
     if prediction.windows:
         device, end_ms, fresh, label = (prediction.windows[name] for name in HELD_OUT)
         held = replace(held, device=device, end_ms=end_ms, fresh=fresh, label=label)
-    return fit_decision(
-        prediction.validation,
-        held.label,
-        fold.history.classes,
-        prediction.training_prior or shares,
-        shares,
-        config,
-        held,
-    ).spec
+    return fit_decision(prediction.validation, held, prediction.training_prior or shares, shares, config).spec
 
 
 def filtered(fold: Fold, prediction: Prediction) -> Prediction:

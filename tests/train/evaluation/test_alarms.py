@@ -243,7 +243,7 @@ def test_the_cost_curve() -> None:
 def fit(day: HeldOutWindows, log_prob: Float64, **changes: object) -> tuple[DecisionSpec, list[str]]:
     share = (0.9, 0.1, 1e-6)
     config = DecisionConfig(**{"coverage": 0.0, **changes})  # type: ignore[arg-type]
-    fitted = fit_decision(log_prob.astype(np.float32), day.label, CLASSES, share, share, config, day)
+    fitted = fit_decision(log_prob.astype(np.float32), day, share, share, config)
     return fitted.spec, fitted.notes
 
 
@@ -275,8 +275,3 @@ def test_without_events_the_alarms_say_nothing() -> None:
     empty = replace(day, history=history())
     _, notes = fit(empty, np.log(posterior), objective="event_f1")
     assert "hold no event" in notes[0]
-    with pytest.raises(ValueError, match="needs the held-out windows"):
-        fit_decision(
-            np.log(posterior).astype(np.float32), day.label, CLASSES, (0.9, 0.1, 1e-6), (0.9, 0.1, 1e-6),
-            DecisionConfig(objective="event_f1", coverage=0),
-        )  # fmt: skip

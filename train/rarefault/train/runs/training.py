@@ -222,9 +222,7 @@ def train(  # noqa: PLR0912, PLR0915 - a list of stages, to be read from top to 
     held.fit_filter(model, training_prior, true, wanted=config.decision.filter)
 
     tell.stage("fitting the decision on the windows that were held out")
-    decision = fit_decision(
-        held.log_prob(model), held.windows.label, history.classes, training_prior, true, config.decision, held.windows
-    )
+    decision = fit_decision(held.log_prob(model), held.windows, training_prior, true, config.decision)
     for note in decision.notes:
         tell.note(note)
     notes += decision.notes
