@@ -13,7 +13,7 @@ from rarefault.runtime.inference.decision import Decision
 from rarefault.runtime.inference.manifest import DecisionSpec
 from rarefault.train.calibration.decision_fit import fit_decision
 from rarefault.train.dataset.label_runs import event_of
-from rarefault.train.evaluation.metrics import score_windows, to_plain
+from rarefault.train.evaluation.metrics import JudgedWindows, score_windows, to_plain
 from rarefault.train.fitting.imbalance import class_frequencies
 from rarefault.train.model.forward_filter import fit_filter
 
@@ -165,15 +165,15 @@ def score(judged: list[Judged], classes: tuple[str, ...]) -> dict[str, Any]:
 
     def scores(of: str) -> dict[str, Any]:
         verdict = np.concatenate([getattr(j, of) for j in judged])[known]
-        return to_plain(score_windows(label[known], verdict, posterior, classes))  # type: ignore[no-any-return]
+        return to_plain(score_windows(JudgedWindows(label[known], verdict, posterior, classes)))  # type: ignore[no-any-return]
 
     decided, plain, careful = scores("verdict"), scores("plain"), scores("budget_verdict")
     days = sum(j.device_days for j in judged)
     one_fold = [
         float(
-            to_plain(score_windows(j.label[j.label >= 0], j.verdict[j.label >= 0], j.posterior[j.label >= 0], classes))[
-                "macro_f1"
-            ]
+            JudgedWindows(j.label[j.label >= 0], j.verdict[j.label >= 0], j.posterior[j.label >= 0], classes).macro(
+                "f1"
+            )
         )
         for j in judged
     ]

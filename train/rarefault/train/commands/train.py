@@ -127,6 +127,8 @@ def print_scores(console: "Console", scores: dict[str, Any], title: str) -> None
     """The scores of one part as a table, rare classes as visible as common ones."""
     from rich.table import Table
 
+    from rarefault.train.evaluation.metrics import headlines
+
     table = Table(title=title, title_justify="left")
     table.add_column("class")
     for column in ("windows", "recall", "precision", "F1", "AP", "events seen"):
@@ -140,18 +142,13 @@ def print_scores(console: "Console", scores: dict[str, Any], title: str) -> None
             f"{sum(seen)}/{len(seen)}" if seen else "-",
         )
     console.print(table)
-    console.print(
-        f"macro-F1 {scores['macro_f1']:.3f} (always-normal {scores['always_normal_macro_f1']:.3f}) · balanced accuracy "
-        f"{scores['balanced_accuracy']:.3f} · calibration error {scores['calibration_error']:.3f} · per device and day "
-        f"{scores['false_alarms_per_device_day']:.2f} false alarms, {scores['alarm_changes_per_device_day']:.2f} alarm "
-        "changes",
-    )
+    console.print(" · ".join(f"{title} {value}" for title, value in headlines(scores)))
     if scores["events_total"]:
         delay = scores["median_delay_s"]
         after = "" if delay is None else f", seen after {delay / 60:.0f} min (median)"
         console.print(
-            f"events with an alarm {scores['events_alarmed']} of {scores['events_total']}{after} · F1 of the alarms "
-            f"{scores['event_f1']:.3f} · lowest recall {scores['lowest_recall']:.3f} ({scores['lowest_recall_class']})",
+            f"events with an alarm {scores['events_alarmed']} of {scores['events_total']}{after} · lowest recall "
+            f"{scores['lowest_recall']:.3f} ({scores['lowest_recall_class']})",
         )
 
 

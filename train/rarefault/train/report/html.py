@@ -12,7 +12,7 @@ from rarefault.runtime.inference.manifest import Manifest
 from rarefault.runtime.times import format_ms
 from rarefault.train.evaluation.cost_curve import CostPoint, cost_curve
 from rarefault.train.evaluation.evaluate import Evaluation
-from rarefault.train.evaluation.metrics import to_plain
+from rarefault.train.evaluation.metrics import headlines, to_plain
 from rarefault.train.report import plots
 from rarefault.train.report.comparison import comparison_rows
 
@@ -60,11 +60,13 @@ def _write(
     environment.filters["share"] = lambda value: "–" if value is None else f"{value:.3f}"
     environment.filters["points"] = lambda value: "–" if value is None else f"{value:.2f}"
     environment.filters["time"] = lambda ms: format_ms(ms)[:16].replace("T", " ")
+    scores = to_plain(evaluation.scores)
     page = environment.get_template("report.html.j2").render(
         title=title,
         version=__version__,
         manifest=manifest,
-        scores=to_plain(evaluation.scores),
+        scores=scores,
+        headlines=headlines(scores),
         legend=[(name, plots.colour(c)) for c, name in enumerate(classes)],
         confusion=plots.confusion(evaluation.scores.confusion, classes),
         precision_recall=plots.precision_recall(label[known], verdicts.posterior[known], classes),

@@ -18,11 +18,10 @@ import numpy as np
 
 from rarefault.runtime.errors import UsageError
 from rarefault.train.config import TrainConfig, to_toml
+from rarefault.train.evaluation.metrics import HEADLINES
 from rarefault.train.parallel.cluster import run_all
 from rarefault.train.runs.run_directory import RunDirectory
 
-#: What is kept of a fold's test blocks beside the scores by class.
-TEST_SCORES = ("macro_f1", "balanced_accuracy", "calibration_error", "false_alarms_per_device_day", "event_f1")
 #: Beside a run's own files: the configuration that it is of.
 CONFIG_FILE = "trial.toml"
 
@@ -145,7 +144,7 @@ def train_one(training: Training) -> dict[str, Any]:
 def summary(trial: Trial) -> dict[str, Any]:
     """Mean and spread over the folds of what is reported of the test blocks, and F1 by class."""
     found: dict[str, Any] = {}
-    for key in TEST_SCORES:
+    for key in (line.key for line in HEADLINES):
         values = [scores[key] for scores in trial.test if scores[key] is not None]
         found[key] = _mean_and_spread(values)
     classes = dict.fromkeys(name for scores in trial.test for name in scores["classes"])
