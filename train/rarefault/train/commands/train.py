@@ -59,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     from rarefault.train.commands.console import PlainConsole
     from rarefault.train.commands.progress import TrainingProgress
     from rarefault.train.config import load_train_config
+    from rarefault.train.report import write_report
     from rarefault.train.report.comparison import refusal
     from rarefault.train.runs.retraining import load_retrain_config
     from rarefault.train.runs.run_directory import RunDirectory
@@ -84,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
                 start=start,
                 observer=progress.observer(),
             )
+            write_report(result)
     except KeyboardInterrupt:
         if RunDirectory(out).resume.exists():
             origin = f" --from {args.start}" if start else ""
@@ -97,8 +99,10 @@ def run(args: argparse.Namespace) -> int:
         print_comparison(console, retraining)
     worth = result.metrics["pooling"]["held_out_log_loss"]
     if worth["trees_alone"] is not None:
-        said = f"held-out log loss {worth['as_served']:.3f}, {worth['trees_alone']:.3f} without it (model.network)"
-        console.print(f"network        {said}")
+        console.print(
+            f"network        held-out log loss {worth['as_served']:.3f}, {worth['trees_alone']:.3f} without it "
+            "(model.network)"
+        )
     console.print(f"run directory  {out}")
     console.print(f"report         {out / 'report.html'}")
     if args.json is not None:

@@ -64,7 +64,8 @@ def run(args: argparse.Namespace) -> int:
     from rarefault.train.commands.train import model_name, parse_changes
     from rarefault.train.config import load_train_config, to_toml
     from rarefault.train.history import absolute
-    from rarefault.train.runs.trials import Training, run_trials, summary, variations
+    from rarefault.train.report import write_report
+    from rarefault.train.runs.trials import Fold, run_trials, summary, variations
 
     if args.trials is not None and args.trials < 1:
         raise UsageError(f"--trials {args.trials}: at least 1")
@@ -80,12 +81,12 @@ def run(args: argparse.Namespace) -> int:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("training", total=total)
 
-        def on_training(training: Training, metrics: dict[str, Any]) -> None:
-            where = training.out.relative_to(out.resolve())
-            said = f"{where}: validation macro-F1 {metrics['validation']['macro_f1']:.3f}"
-            progress.update(bar, advance=1, description=said)
+        def on_fold(fold: Fold, metrics: dict[str, Any]) -> None:
+            where = fold.out.relative_to(out.resolve())
+            text = f"{where}: validation macro-F1 {metrics['validation']['macro_f1']:.3f}"
+            progress.update(bar, advance=1, description=text)
             if not console.is_terminal:
-                console.print(said)
+                console.print(text)
 
         trials = run_trials(
             configs,
@@ -95,7 +96,8 @@ def run(args: argparse.Namespace) -> int:
             name=name,
             address=args.ray,
             cpus=args.ray_cpus,
-            on_training=on_training,
+            finish=write_report,
+            on_fold=on_fold,
         )
     best = trials[0]
     chosen = next(config for each, config in configs if each == best.changes)

@@ -222,7 +222,7 @@ class JudgedWindows:
     @property
     def correct(self) -> Bool:
         """Whether the most probable class is the true one, [W]."""
-        return self.posterior.argmax(axis=1) == self.label
+        return np.asarray(self.posterior.argmax(axis=1) == self.label)
 
 
 def _log_loss(judged: JudgedWindows) -> float:

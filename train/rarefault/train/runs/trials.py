@@ -5,7 +5,6 @@ are chosen by their validation blocks; test blocks are looked at for the chosen 
 """
 
 import itertools
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,26 +20,33 @@ from rarefault.train.config import TrainConfig, to_toml
 from rarefault.train.evaluation.metrics import HEADLINES
 from rarefault.train.parallel.cluster import run_all
 from rarefault.train.runs.run_directory import RunDirectory
+from rarefault.train.runs.training import Training, train
 
 #: Beside a run's own files: the configuration that it is of.
 CONFIG_FILE = "trial.toml"
 
 
+def _nothing(_made: Training) -> None:
+    """Add nothing to a run directory."""
+
+
 @dataclass(frozen=True)
-class Training:
-    """One fold of one variation.
+class Fold:
+    """One fold of one variation, which is a training of its own.
 
     Attributes:
         config: whole, with the fold in it.
         base: folder that the paths of its data are relative to.
         out: the run directory.
         name: of the model.
+        finish: called with what was made, such as to write the report; a function of a module.
     """
 
     config: TrainConfig
     base: Path
     out: Path
     name: str
+    finish: Callable[[Training], None]
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,8 @@ def run_trials(
     name: str = "model",
     address: str | None = None,
     cpus: int | None = None,
-    on_training: Callable[[Training, dict[str, Any]], None] = lambda _training, _metrics: None,
+    finish: Callable[[Training], None] = _nothing,
+    on_fold: Callable[[Fold, dict[str, Any]], None] = lambda _fold, _metrics: None,
 ) -> list[Trial]:
     """Train all variations on all folds; the best one first.
 
@@ -94,12 +101,14 @@ def run_trials(
         folds: number of folds that are judged; all by default.
         name: of the models, where the configuration gives none.
         address, cpus: see :func:`rarefault.train.parallel.cluster.run_all`.
-        on_training: told of each training when it is done, with its metrics.
+        finish: called with each training where it was made, such as to write its report; a function of a module, so
+            that other processes find it.
+        on_fold: called with each fold when it is done, and its metrics.
 
     Raises:
         UsageError: ``out`` is of other trials, or there are fewer folds.
     """
-    trainings: list[Training] = []
+    trainings: list[Fold] = []
     owner: list[int] = []
     base, out = base.resolve(), out.resolve()
     for number, (_, config) in enumerate(configs):
@@ -108,12 +117,12 @@ def run_trials(
             raise UsageError(f"--folds {folds}: the configuration has split.folds = {n_folds}")
         for fold in range(folds or n_folds):
             folder = out / f"variation-{number + 1}" / f"fold-{fold}"
-            trainings.append(Training(_of_fold(config, fold), base, folder, name))
+            trainings.append(Fold(_of_fold(config, fold), base, folder, name, finish))
             owner.append(number)
     metrics: dict[int, dict[str, Any]] = {}
     for number, result in run_all(train_one, trainings, address, cpus):
         metrics[number] = result
-        on_training(trainings[number], result)
+        on_fold(trainings[number], result)
     trials = []
     for number, (changes, _) in enumerate(configs):
         own = [metrics[i] for i in range(len(trainings)) if owner[i] == number]
@@ -121,24 +130,24 @@ def run_trials(
     return sorted(trials, key=lambda trial: -trial.score)
 
 
-def train_one(training: Training) -> dict[str, Any]:
+def train_one(fold: Fold) -> dict[str, Any]:
     """Train one fold, or read what an earlier call has left of it; its metrics."""
-    from rarefault.train.runs.training import train
-
-    run = RunDirectory(training.out)
-    text = to_toml(training.config)
-    mark = training.out.with_name(f"{training.out.name}.{CONFIG_FILE}")
+    run = RunDirectory(fold.out)
+    text = to_toml(fold.config)
+    mark = fold.out.with_name(f"{fold.out.name}.{CONFIG_FILE}")
     if mark.exists() and mark.read_text(encoding="utf-8") != text:
-        raise UsageError(f"{training.out} is of another configuration: choose another --out, or remove it")
-    if mark.exists() and run.report.exists():  # the last thing that is written
-        found: dict[str, Any] = json.loads(run.metrics.read_text(encoding="utf-8"))
+        raise UsageError(f"{fold.out} is of another configuration: choose another --out, or remove it")
+    if mark.exists() and run.finished:
+        found: dict[str, Any] = run.load_json(run.metrics)
         return found
-    training.out.parent.mkdir(parents=True, exist_ok=True)
+    fold.out.parent.mkdir(parents=True, exist_ok=True)
     mark.write_text(text, encoding="utf-8")
     resume = run.resume.exists()
-    if not resume and training.out.exists():
-        shutil.rmtree(training.out)  # interrupted before its first epoch, or after its last
-    return train(training.config, training.base, training.out, name=training.name, resume=resume).metrics
+    if not resume and fold.out.exists():
+        shutil.rmtree(fold.out)  # interrupted before its first epoch, or after its last
+    made = train(fold.config, fold.base, fold.out, name=fold.name, resume=resume)
+    fold.finish(made)
+    return made.metrics
 
 
 def summary(trial: Trial) -> dict[str, Any]:
