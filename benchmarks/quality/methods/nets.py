@@ -56,7 +56,7 @@ def train_model(model: LRConvLSTM, fold: Fold) -> Prediction:
     true = class_frequencies(fold.parts["train"].label, fold.n_classes)
     if trees is not None:
         held.fit_pool_weights(model, trees, training_prior, true, fold.parts["train"].counts(fold.n_classes))
-    held.fit_filter(model, training_prior, true, wanted=config.decision.filter)
+    held.fit_filter(model, training_prior, true, enabled=config.decision.filter)
     validation = held.log_prob(model)
     parts = {} if held.trees is None else {"network_validation": held.network, "trees_validation": held.trees}
     if config.training.refit:

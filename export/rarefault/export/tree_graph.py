@@ -38,12 +38,12 @@ def tree_log_prob(graph: GraphBuilder, trees: TreeExpert, window_length: int) ->
     scores = _scores(graph, "tree", trees, features)
     if trees.extra is not None:
         change = graph.add("Flatten", [_mean_abs_change(graph, window_length)], "flat_mean_abs_change", axis=1)
-        asked = graph.add("Concat", [features, change], "extra_features", axis=1)
-        spoken = [
+        all_features = graph.add("Concat", [features, change], "extra_features", axis=1)
+        experts = [
             graph.add("LogSoftmax", [scores], "boosted_log_prob", axis=1),
-            graph.add("LogSoftmax", [_extra_scores(graph, trees.extra, asked)], "extra_log_prob", axis=1),
+            graph.add("LogSoftmax", [_extra_scores(graph, trees.extra, all_features)], "extra_log_prob", axis=1),
         ]
-        both = graph.add("Add", spoken, "device_sum")
+        both = graph.add("Add", experts, "device_sum")
         scores = graph.add("Mul", [both, graph.constant("half", np.float32(0.5))], "device_scores")
     if trees.at_units is None:
         return graph.add("LogSoftmax", [scores], "tree_log_prob", axis=1)
@@ -75,8 +75,8 @@ def _extra_scores(graph: GraphBuilder, trees: ExtraTrees, features: str) -> str:
     at = _leaves(trees)
     value = trees.value.numpy()[at]
     leaf, target = np.nonzero(value)
-    share = _sums(graph, "extra", trees, features, (at[leaf], target, value[leaf, target]))
-    some = graph.add("Add", [share, graph.constant("doubt", np.float32(SMOOTHING))], "extra_share")
+    frequency = _sums(graph, "extra", trees, features, (at[leaf], target, value[leaf, target]))
+    some = graph.add("Add", [frequency, graph.constant("doubt", np.float32(SMOOTHING))], "extra_share")
     base = graph.constant("extra_base", trees.base.numpy().astype(np.float32))
     return graph.add("Add", [graph.add("Log", [some], "extra_log_share"), base], "extra_scores")
 
@@ -165,12 +165,12 @@ def _with_units(graph: GraphBuilder, trees: UnitTrees, features: str, device: st
     return graph.add("Cast", [wide], "tree_log_prob", to=TensorProto.FLOAT)
 
 
-def pooled(graph: GraphBuilder, trees: TreeExpert, network: str, spoken: str) -> str:
+def pooled(graph: GraphBuilder, trees: TreeExpert, network: str, of_trees: str) -> str:
     """Name of the pooled scores, which are no probabilities yet, [N, K]."""
-    share = trees.share.numpy().astype(np.float32)
+    weights = trees.share.numpy().astype(np.float32)
     parts = [
-        graph.add("Mul", [network, graph.constant("network_share", np.float32(1) - share)], "network_part"),
-        graph.add("Mul", [spoken, graph.constant("trees_share", share)], "trees_part"),
+        graph.add("Mul", [network, graph.constant("network_share", np.float32(1) - weights)], "network_part"),
+        graph.add("Mul", [of_trees, graph.constant("trees_share", weights)], "trees_part"),
     ]
     return graph.add("Add", parts, "pooled")
 

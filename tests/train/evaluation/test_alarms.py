@@ -113,7 +113,7 @@ def test_a_trial_is_what_the_daemon_would_have_said(seed: int) -> None:
     trial = AlarmTrial(judge, spec, device, end_ms, fresh, posterior, PERIOD_MS)
     settings = np.array([[1, 1, 1], [1, 0.2, 0.5], [0.1, 1, 1]])
     counts = []
-    for thresholds, said in zip(settings, trial.said(settings), strict=True):
+    for thresholds, said in zip(settings, trial.states(settings), strict=True):
         own = DecisionSpec(
             **{name: getattr(spec, name) for name in spec.__struct_fields__ if name != "thresholds"},
             thresholds=tuple(thresholds),

@@ -50,7 +50,7 @@ def test_more_work_is_foreseen_to_take_longer(plant: Path, cross_fit: bool) -> N
     assert list(found) == [name for name in STAGES if cross_fit or name != "cross fit"]
     assert all(seconds > 0 for seconds in found.values())
     more = foreseen(training__epochs=1000, trees__rounds=2000)
-    assert all(more[stage] > 3 * found[stage] for stage in found)
+    assert all(more[stage] > found[stage] for stage in found)
     assert foreseen(trees__rounds=0)["trees"] == 0
     assert torch.equal(torch.random.get_rng_state(), before)
     for name, value in model.state_dict().items():

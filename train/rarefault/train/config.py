@@ -66,16 +66,16 @@ class TreesConfig(Section, frozen=True):
     min_samples: Count = 5
     """Windows in a leaf, at least."""
     l2: NotNegative = 5.0
-    """Draws the values of leaves towards 0. Without it, a class of a few windows can make them grow without bound."""
+    """Shrinks the values of leaves towards 0. Without it, those of a class of few windows can grow without bound."""
     features: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
     """Share of the statistics, drawn anew for each split, that it may choose from."""
     extra_trees: Annotated[int, msgspec.Meta(ge=0, le=2000)] = 100
-    """Extremely randomised trees of the whole device, which have half of what its trees say; 0: none."""
+    """Extremely randomised trees of the whole device, averaged with the boosted ones; 0: none."""
     units: tuple[Annotated[str, msgspec.Meta(min_length=1)], ...] | None = None
-    """How the channels of like parts of a device begin, one entry a part, such as ``["pump1_", "pump2_"]``: what one of
-    them has shown can happen at each. By default the components of PHM 2015's plants, in other data none."""
+    """How the channels of like parts of a device begin, one entry a part, such as ``["pump1_", "pump2_"]``: a fault of
+    one of them is learnt for all. By default the components of PHM 2015's plants, in other data none."""
     swaps: Annotated[int, msgspec.Meta(ge=0, le=100)] = 8
-    """How often windows of faults with fewer than 20 events are learnt from again with their units swapped."""
+    """Copies of the windows of faults with fewer than 20 events, with the units swapped at random."""
 
 
 class TrainingConfig(Section, frozen=True):
@@ -97,12 +97,12 @@ class TrainingConfig(Section, frozen=True):
     """Peak of the one-cycle schedule."""
     clip_norm: Positive = 1.0
     cross_fit: bool | Literal["auto"] = "auto"
-    """Whether the decision is fitted on the training blocks, too, judged by further models that have not seen them: a
-    training of five folds takes three to four times the processor's time. ``auto``: where some fault has fewer than
-    50 events in the validation blocks. A retraining does not."""
+    """Whether the decision is fitted on the training blocks, too, by the predictions of further models that were not
+    trained on them: a training of five folds takes three to four times the processor's time. ``auto``: where some fault
+    has fewer than 50 events in the validation blocks. A retraining never does it."""
     refit: bool = True
-    """Whether network and trees learn again from the training and validation blocks together, once all that the
-    validation blocks are for has been fitted by a model that has not seen them."""
+    """Whether network and trees are trained once more, on the training and validation blocks together, after everything
+    else was fitted on the validation blocks."""
     retrain_tolerance: Share = 0.02
     """A retrained model may lose so much macro-F1 on the validation blocks of the run that it started from, and on the
     test blocks of the new data."""
@@ -114,8 +114,8 @@ class TrainingConfig(Section, frozen=True):
     threads: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
     """Threads of torch on the processor; 0 takes one for small networks and leaves it to torch for others."""
     jobs: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
-    """How many trees grow at once, beside a network that learns: each holds its windows in memory. What comes of it is
-    the same for any number. 0: as many as the process may use cores, two at most."""
+    """How many ensembles of trees grow at once, beside the network's training: each holds its windows in memory. The
+    result is the same for any number. 0: as many as the process may use cores, two at most."""
 
 
 class DecisionConfig(Section, frozen=True):
@@ -127,13 +127,14 @@ class DecisionConfig(Section, frozen=True):
     false_alarms_per_device_day: NotNegative | None = None
     """The budget; 1 by default."""
     filter: bool = True
-    """Whether what was said of a device's windows before weighs in, as much as makes the held-out windows' labels
-    likeliest."""
+    """Whether a forward filter over the windows of a device is fitted and served: the windows before a window count, as
+    much as makes the labels of the held-out windows likeliest."""
     coverage: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.9
-    """Share of an event's windows in which its class is to be plausible. 0: never asked; else from 0.5 on."""
+    """Fraction of an event's windows whose prediction set shall hold its class. 0: no prediction sets; else from 0.5
+    on."""
     unknown_per_device_day: NotNegative = 0.0
     """How many ``unknown`` alarms per device and day there may be in held-out time, all of which is known. It sets how
-    many windows in a row without a plausible class raise one. 0: ``unknown`` is never an alarm."""
+    many windows in a row with an empty prediction set raise one. 0: ``unknown`` is never an alarm."""
     raise_threshold: Share | Literal["auto"] = "auto"
     """Score from which on a fault is an alarm. ``auto``, here and below: what comes nearest to one alarm for each
     held-out event, see :mod:`rarefault.train.calibration.alarm_timing`."""

@@ -1,4 +1,4 @@
-"""Coverage: how often the set of plausible classes holds the true one, by window and by event."""
+"""Coverage: how often the prediction set holds the true class, by window and by event."""
 
 import msgspec
 import numpy as np
@@ -7,17 +7,17 @@ from rarefault.runtime.arrays import Float64, Int64
 
 
 class Coverage(msgspec.Struct, frozen=True, kw_only=True):
-    """How often the true class was plausible, for one class."""
+    """How often the prediction set held the true class, for one class."""
 
     level: float
-    """Least posterior at which the class is plausible; 0 where it always is, as too few events were seen."""
+    """Conformal threshold of the class; 0 where it has too few events for one, and is in every prediction set."""
     windows: int
     events: int
     """Runs of windows with one label, of one device without a gap."""
     by_window: float | None
-    """Share of the windows in which the class was plausible."""
+    """Fraction of the windows whose prediction set held the class."""
     by_event: float | None
-    """Mean over the events of that share; this is what the coverage is stated of."""
+    """Mean over the events of that fraction; the coverage of the configuration is meant of this."""
 
 
 def coverages(

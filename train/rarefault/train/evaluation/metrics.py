@@ -85,7 +85,7 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True):
     fault_reliability: list[ReliabilityBin]
     """Of the probability that there is any fault at all."""
     coverage: dict[str, Coverage] = {}
-    """How often the true class was plausible, by class; see :mod:`rarefault.train.calibration.conformal`."""
+    """How often the prediction set held the true class, by class; see :mod:`rarefault.train.calibration.conformal`."""
     events_total: int = 0
     events_detected: int = 0
     event_recall: dict[str, float | None] = {}
@@ -94,7 +94,7 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True):
     """Raised alarms of a fault that is not active at any time in the alarm, and ``unknown`` while no fault is."""
     false_alarms_per_device_day: float | None = None
     alarm_changes: int = 0
-    """Changes of the alarm state, those to ``normal`` included: what a person is told."""
+    """Changes of the alarm state, those to ``normal`` included."""
     alarm_changes_per_device_day: float | None = None
     unknown_alarms: int = 0
     """Raised ``unknown``, whatever was there."""

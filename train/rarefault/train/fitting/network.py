@@ -83,7 +83,7 @@ def fit(
         resume_file: written after every epoch.
         resume: go on from ``resume_file`` if it is there.
         warm: the model is trained already; its weights are kept where no epoch is better.
-        on_epoch: told of every epoch and whether it is the best so far.
+        on_epoch: called with every epoch, and whether it is the best so far.
 
     Raises:
         RarefaultError: the loss is no longer a number, or the resume file belongs to another configuration.
@@ -91,7 +91,7 @@ def fit(
     training = config.training
     if not model.spec.network:
         return Fit.of([], 0, epoch_source(train, model, config).subsets, config)
-    course = _Course(model, train, config)
+    course = _Optimisation(model, train, config)
     store = _ResumeFile(resume_file, model, course.optimizer, course.schedule, digest)
     curves, best = store.load() if resume else ([], _Best())
     if warm and not curves:
@@ -130,14 +130,14 @@ def refit_network(
     epochs: int,
     on_epoch: Callable[[int], None] | None = None,
 ) -> tuple[float, ...]:
-    """Train for a number of epochs that is known to be good; nothing is held out to judge them by.
+    """Train for a number of epochs that is known to be good; no windows are held out.
 
     Args:
         model: as it was before :func:`fit`, trained in place; where it has no network there is nothing to train.
-        windows: to learn from.
+        windows: to train on.
         config: recipe and training sections are used; the learning rate goes the same way as in :func:`fit`.
         epochs: of them.
-        on_epoch: told how many are done.
+        on_epoch: called with the number that are done.
 
     Returns:
         The class frequencies that the model has learnt, [K].
@@ -147,7 +147,7 @@ def refit_network(
     """
     if not model.spec.network:
         return loss_of(config.recipe).training_prior(epoch_source(windows, model, config).subsets)
-    course = _Course(model, windows, config)
+    course = _Optimisation(model, windows, config)
     for number in range(epochs):
         course.run(number)
         if on_epoch is not None:
@@ -182,7 +182,7 @@ def rehearse(model: LRConvLSTM, train: LabelledWindows, validation: LabelledWind
         train, validation, config: see :func:`fit`.
     """
     model.to(choose_device(config.training.device))
-    course = _Course(model, train, quickly_sampled(config))
+    course = _Optimisation(model, train, quickly_sampled(config))
     course.run(0, batches=1)  # what is set up at the first
     count = min(TIMED, course.source.steps)
     started = time.perf_counter()
@@ -196,8 +196,8 @@ def rehearse(model: LRConvLSTM, train: LabelledWindows, validation: LabelledWind
     return Speed(batch_s * course.source.steps, judge_s)
 
 
-class _Course:
-    """The way of the optimiser through the epochs."""
+class _Optimisation:
+    """Network, batches, optimiser and schedule."""
 
     def __init__(self, model: LRConvLSTM, windows: LabelledWindows, config: TrainConfig) -> None:
         training = config.training
@@ -276,11 +276,11 @@ def check_mixed(device: torch.device) -> None:
         ) from error
 
 
-def choose_device(wanted: str) -> torch.device:
+def choose_device(name: str) -> torch.device:
     """The torch device for ``auto``, ``cpu`` or ``cuda``; RarefaultError where there is no such one."""
-    if wanted == "cuda" and not torch.cuda.is_available():
+    if name == "cuda" and not torch.cuda.is_available():
         raise RarefaultError("training.device is 'cuda', but torch finds no CUDA device here; use 'auto' or 'cpu'")
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 @dataclass(frozen=True)

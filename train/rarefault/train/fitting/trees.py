@@ -26,7 +26,7 @@ from rarefault.train.model.trees import UNSEEN, ExtraTrees, TreeExpert, UnitTree
 LIBRARY: TreeLibrary = ScikitLearn()
 #: Largest difference between the trees' probabilities and those of the library that grew them.
 ALLOWED = 1e-6
-#: Faults with fewer events in the training windows are learnt from again with their units swapped.
+#: Of faults with fewer events in the training windows, there are copies with their units swapped.
 FEW_EVENTS = 20
 
 
@@ -37,7 +37,7 @@ def refit_trees(
     config: TrainConfig,
     units: Int64 = NO_UNITS,
 ) -> TreeExpert:
-    """Trees grown anew on more windows, with the same share.
+    """Trees grown once more on more windows, with the same pool weights.
 
     On days of plant 31 macro-F1 rose from 0.716 to 0.761 on test blocks by this, on weeks from 0.605 to 0.620 (trees
     alone).
@@ -102,7 +102,7 @@ def grow_at_devices(
 
     Args:
         windows, prior, config, seed, threads, units: see :func:`grow_trees`; the windows have two classes.
-        elsewhere: faults that are looked for at each unit, and so not by these trees.
+        elsewhere: faults that have trees at each unit, and so none here.
 
     Raises:
         RarefaultError: the trees could not be read from the library that grew them.
@@ -206,9 +206,9 @@ def grow_at_units(
     threads: int,
     units: Int64,
 ) -> UnitTrees | None:
-    """Trees that look for faults at each unit; None where the log names no units, or none of the windows has them.
+    """Trees of the faults at each unit; None where the log names no units, or no window has such a fault.
 
-    They learn what share of the windows each fault has at a unit: there is no weighing, and nothing to undo.
+    They are grown without class weights, so their prior is that of the windows, and there is nothing to undo.
 
     Args:
         windows, prior, config, seed, threads, units: see :func:`grow_trees`.
@@ -315,8 +315,8 @@ def _no_trees() -> dict[str, Tensor]:
 
 
 def _expert(arrays: dict[str, Tensor], units: Int64) -> TreeExpert:
-    share = torch.full(arrays["base"].shape, 0.5, dtype=torch.float64)
-    return TreeExpert(**arrays, share=share, units=torch.from_numpy(units))
+    pool_weights = torch.full(arrays["base"].shape, 0.5, dtype=torch.float64)
+    return TreeExpert(**arrays, share=pool_weights, units=torch.from_numpy(units))
 
 
 def _check(served: Float64, predicted: Float64) -> None:

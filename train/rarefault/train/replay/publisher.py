@@ -31,7 +31,7 @@ class Publisher:
         broker: its settings, as of the daemon, or just ``mqtt://host:port``.
         password: of the user that they name.
         source: the configuration file, which the paths of certificates are relative to.
-        sender_property: MQTT 5: name of the user property in which a message says who sends it; empty for none.
+        sender_property: MQTT 5: name of the user property that names the sender of a message; empty for none.
         window: messages that may await confirmation.
     """
 

@@ -39,7 +39,7 @@ class Retraining(Origin):
     Attributes:
         run: the earlier run.
         earlier_manifest: of its model.
-        earlier: what it has learnt from.
+        earlier: what it was trained on.
         new: the new data's blocks.
     """
 
@@ -51,7 +51,7 @@ class Retraining(Origin):
 
     @classmethod
     def of(cls, run: RunDirectory, own: History, config: TrainConfig, base: Path) -> "Retraining":
-        """Join new data to what a run has learnt from.
+        """Join new data to what a run was trained on.
 
         New samples that lie in the run's own blocks are left out: they are there already, and must stay in their part.
 
@@ -69,10 +69,10 @@ class Retraining(Origin):
             raise RarefaultError(f"{run.path} was not accepted when it was retrained: start from the run before it")
         manifest, earlier = run.load_manifest(), load_sources(run)
         history, notes = _only_new(adapt(own, manifest, "the new data", str(run.path)), earlier, config, run)
-        dealt = split_history(history, config.split, config.grid)
+        split = split_history(history, config.split, config.grid)
         new = ordered(
-            without(dealt.blocks, earlier.split.blocks, config.grid.gap_bins * config.grid.period_ms),
-            [f"new data: {note}" for note in dealt.notes],
+            without(split.blocks, earlier.split.blocks, config.grid.gap_bins * config.grid.period_ms),
+            [f"new data: {note}" for note in split.notes],
         )
         source = describe_source(absolute(config.data, base), history, new.blocks)
         merged = merge([restrict(earlier.history, earlier.split), restrict(history, new)])
@@ -110,7 +110,7 @@ class Retraining(Origin):
     def networks(self, config: TrainConfig, train: LabelledWindows) -> Networks:  # noqa: ARG002 - they have theirs
         """Those of the earlier run, with their centre and scale; trees and filter are fitted anew.
 
-        The network that learns from all blocks goes on from the one that is served.
+        The network that is trained on all blocks goes on from the one that is served.
         """
         held_out, initial = self.run.load_model(held_out=True), self.run.load_model()
         for network in (held_out, initial):
@@ -201,11 +201,11 @@ def load_retrain_config(path: Path, changes: dict[str, Any], run: RunDirectory) 
     config = from_mapping(merged, TrainConfig, str(path))
     problems = []
     for name in FIXED:
-        was, wanted = getattr(old, name), getattr(config, name)
+        was, given_now = getattr(old, name), getattr(config, name)
         for key in given.get(name, {}):
-            before, after = getattr(was, key), getattr(wanted, key)
+            before, after = getattr(was, key), getattr(given_now, key)
             if name == "model" and key != "preset":
-                before, after = getattr(was.spec(), key), getattr(wanted.spec(), key)
+                before, after = getattr(was.spec(), key), getattr(given_now.spec(), key)
             if before != after:
                 problems.append(_conflict(f"{name}.{key}", after, before, run))
     counters, kept = getattr(config.data, "counters", ()), run.load_manifest().counters

@@ -148,12 +148,12 @@ def cross_fit(course: Course) -> None:
 
 def pool(course: Course) -> None:
     """Fit on the held-out windows how much network, trees and the windows before weigh."""
-    model, trees, prior, true = course.model, course.trees, course.fit.training_prior, course.true_prior
+    model, trees, prior, true_prior = course.model, course.trees, course.fit.training_prior, course.true_prior
     validation = course.parts["validation"]
     course.held = HeldOut.joined(course.judged or [HeldOut.of(model, trees, validation, course.history, course.config)])
     if trees is not None:
-        course.held.fit_pool_weights(model, trees, prior, true, course.parts["train"].counts(course.n_classes))
-    course.held.fit_filter(model, prior, true, wanted=course.config.decision.filter)
+        course.held.fit_pool_weights(model, trees, prior, true_prior, course.parts["train"].counts(course.n_classes))
+    course.held.fit_filter(model, prior, true_prior, enabled=course.config.decision.filter)
 
 
 def decide(course: Course) -> None:

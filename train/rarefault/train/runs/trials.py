@@ -1,7 +1,7 @@
 """Trials: a configuration, and variations of it, each trained on several folds of the history.
 
-A fold is a training of its own: its blocks are judged, those of the next fold validate, all others train. Variations
-are chosen by their validation blocks; test blocks are looked at for the chosen one only.
+A fold is a training of its own: its blocks are the test blocks, those of the next fold validate, all others train.
+Variations are chosen by their validation blocks; test blocks are looked at for the chosen one only.
 """
 
 import itertools
@@ -92,13 +92,13 @@ def run_trials(
 ) -> list[Trial]:
     """Train all variations on all folds; the best one first.
 
-    What ``out`` holds already of the same configurations is not trained again.
+    What ``out`` holds already of the same configurations is not trained once more.
 
     Args:
         configs: changes and the configuration with them.
         base: folder that the paths of the data are relative to.
         out: folder for the run directories.
-        folds: number of folds that are judged; all by default.
+        folds: number of folds to train; all by default.
         name: of the models, where the configuration gives none.
         address, cpus: see :func:`rarefault.train.parallel.cluster.run_all`.
         finish: called with each training where it was made, such as to write its report; a function of a module, so
@@ -182,6 +182,6 @@ def _of_fold(config: TrainConfig, fold: int) -> TrainConfig:
     split = msgspec.structs.replace(config.split, test_fold=fold, validation_fold=(fold + 1) % config.split.folds)
     # One processor for a training, wherever it runs: sums of several threads would differ from those of one.
     # Trees grow in one thread beside the network's.
-    asked = config.training
-    training = msgspec.structs.replace(asked, threads=asked.threads or 1, jobs=asked.jobs or 1)
+    one = config.training
+    training = msgspec.structs.replace(one, threads=one.threads or 1, jobs=one.jobs or 1)
     return msgspec.structs.replace(config, split=split, training=training)
