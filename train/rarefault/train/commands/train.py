@@ -93,11 +93,21 @@ def run(args: argparse.Namespace) -> int:
         elif out.exists():
             console.print(f"nothing is kept to go on from: remove {out}, or train into another folder")
         raise
-    print_scores(console, result.metrics["test"], f"held-out test blocks of {name}")
+    _print_result(console, result.metrics, name, out)
+    if args.json is not None:
+        write_json(args.json, {"run": str(out), **result.metrics})
     retraining: dict[str, Any] | None = result.metrics.get("retraining")
-    if retraining:
-        print_comparison(console, retraining)
-    worth = result.metrics["pooling"]["held_out_log_loss"]
+    if retraining and not retraining["accepted"]:
+        raise RarefaultError(refusal(retraining, out))
+    console.print(f"next           rarefault export {out} -o {name}.onnx")
+    return 0
+
+
+def _print_result(console: "Console", metrics: dict[str, Any], name: str, out: Path) -> None:
+    print_scores(console, metrics["test"], f"held-out test blocks of {name}")
+    if "retraining" in metrics:
+        print_comparison(console, metrics["retraining"])
+    worth = metrics["pooling"]["held_out_log_loss"]
     if worth["trees_alone"] is not None:
         console.print(
             f"network        held-out log loss {worth['as_served']:.3f}, {worth['trees_alone']:.3f} without it "
@@ -105,12 +115,6 @@ def run(args: argparse.Namespace) -> int:
         )
     console.print(f"run directory  {out}")
     console.print(f"report         {out / 'report.html'}")
-    if args.json is not None:
-        write_json(args.json, {"run": str(out), **result.metrics})
-    if retraining and not retraining["accepted"]:
-        raise RarefaultError(refusal(retraining, out))
-    console.print(f"next           rarefault export {out} -o {name}.onnx")
-    return 0
 
 
 def parse_changes(pairs: list[str]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from rarefault.runtime.results import add_json_argument, write_json
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from rarefault.train.config import TrainConfig
     from rarefault.train.runs.trials import Trial
 
 HELP = "train on every fold, and compare variations of a configuration"
@@ -58,14 +59,12 @@ def add_ray_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train all of it."""
     import msgspec
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from rarefault.train.commands.console import PlainConsole
     from rarefault.train.commands.train import model_name, parse_changes
     from rarefault.train.config import load_train_config, to_toml
     from rarefault.train.history import absolute
-    from rarefault.train.report import write_report
-    from rarefault.train.runs.trials import Fold, run_trials, summary, variations
+    from rarefault.train.runs.trials import summary, variations
 
     if args.trials is not None and args.trials < 1:
         raise UsageError(f"--trials {args.trials}: at least 1")
@@ -76,6 +75,39 @@ def run(args: argparse.Namespace) -> int:
     name = configs[0][1].training.name or model_name(args.config.stem)
     out = args.out or Path("runs") / f"{name}-trials"
     console = PlainConsole(stderr=str(args.json) == "-")
+    trials = _run(args, configs, out, name, console)
+    best = trials[0]
+    chosen = next(config for each, config in configs if each == best.changes)
+    chosen = msgspec.structs.replace(chosen, data=absolute(chosen.data, args.config.parent))
+    (out / "best.toml").write_text(to_toml(chosen), encoding="utf-8")
+    if len(trials) > 1:
+        _print_variations(console, trials)
+    judged = summary(best)
+    _print_test(console, best, judged)
+    console.print(f"run directories  {out}")
+    console.print(f"next             rarefault train {out / 'best.toml'}")
+    if args.json is not None:
+        varied_scores = [
+            {"changes": trial.changes, "validation_macro_f1": trial.score, "by_fold": trial.validation}
+            for trial in trials
+        ]
+        write_json(args.json, {"variations": varied_scores, "best": best.changes, "test": judged})
+    return 0
+
+
+def _run(
+    args: argparse.Namespace,
+    configs: "list[tuple[dict[str, Any], TrainConfig]]",
+    out: Path,
+    name: str,
+    console: "Console",
+) -> "list[Trial]":
+    """Train all folds under a progress bar."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from rarefault.train.report import write_report
+    from rarefault.train.runs.trials import Fold, run_trials
+
     total = sum(args.folds or config.split.folds for _, config in configs)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -88,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
             if not console.is_terminal:
                 console.print(text)
 
-        trials = run_trials(
+        return run_trials(
             configs,
             args.config.parent,
             out,
@@ -99,29 +131,6 @@ def run(args: argparse.Namespace) -> int:
             finish=write_report,
             on_fold=on_fold,
         )
-    best = trials[0]
-    chosen = next(config for each, config in configs if each == best.changes)
-    chosen = msgspec.structs.replace(chosen, data=absolute(chosen.data, args.config.parent))
-    (out / "best.toml").write_text(to_toml(chosen), encoding="utf-8")
-    if len(trials) > 1:
-        _print_variations(console, trials)
-    judged = summary(best)
-    _print_test(console, best, judged)
-    console.print(f"run directories  {out}")
-    console.print(f"next             rarefault train {out / 'best.toml'}")
-    if args.json is not None:
-        write_json(
-            args.json,
-            {
-                "variations": [
-                    {"changes": trial.changes, "validation_macro_f1": trial.score, "by_fold": trial.validation}
-                    for trial in trials
-                ],
-                "best": best.changes,
-                "test": judged,
-            },
-        )
-    return 0
 
 
 def parse_vary(words: list[str]) -> dict[str, list[Any]]:

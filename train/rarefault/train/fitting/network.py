@@ -91,36 +91,38 @@ def fit(
     training = config.training
     if not model.spec.network:
         return Fit.of([], 0, epoch_source(train, model, config).subsets, config)
-    course = _Optimisation(model, train, config)
-    store = _ResumeFile(resume_file, model, course.optimizer, course.schedule, digest)
+    optimisation = _Optimisation(model, train, config)
+    store = _ResumeFile(resume_file, model, optimisation.optimizer, optimisation.schedule, digest)
     curves, best = store.load() if resume else ([], _Best())
     if warm and not curves:
-        best = _Best(-1, validate(model, validation)[1], {k: v.detach().clone() for k, v in model.state_dict().items()})
+        best = _Best.of(-1, validate(model, validation)[1], model)
 
     for number in range(len(curves), training.epochs):
         if number - best.epoch >= training.patience:
             break
-        started = time.perf_counter()
-        train_loss = course.run(number)
-        validation_loss, score = validate(model, validation)
-        curves.append(
-            Epoch(
-                epoch=number + 1,
-                train_loss=train_loss,
-                validation_loss=validation_loss,
-                validation_macro_f1=score,
-                learning_rate=float(course.schedule.get_last_lr()[0]),
-                seconds=time.perf_counter() - started,
-            )
-        )
-        better = score > best.score
-        if better:
-            best = _Best(number, score, {k: v.detach().clone() for k, v in model.state_dict().items()})
+        curves.append(_epoch(optimisation, model, validation, number))
+        if better := curves[-1].validation_macro_f1 > best.score:
+            best = _Best.of(number, curves[-1].validation_macro_f1, model)
         store.save(curves, best)
         if on_epoch is not None:
             on_epoch(curves[-1], better)
     model.load_state_dict(best.weights)
-    return Fit.of(curves, best.epoch + 1, course.source.subsets, config)
+    return Fit.of(curves, best.epoch + 1, optimisation.source.subsets, config)
+
+
+def _epoch(optimisation: "_Optimisation", model: LRConvLSTM, validation: LabelledWindows, number: int) -> Epoch:
+    """Train for one epoch, and validate."""
+    started = time.perf_counter()
+    train_loss = optimisation.run(number)
+    validation_loss, score = validate(model, validation)
+    return Epoch(
+        epoch=number + 1,
+        train_loss=train_loss,
+        validation_loss=validation_loss,
+        validation_macro_f1=score,
+        learning_rate=float(optimisation.schedule.get_last_lr()[0]),
+        seconds=time.perf_counter() - started,
+    )
 
 
 def refit_network(
@@ -147,12 +149,12 @@ def refit_network(
     """
     if not model.spec.network:
         return loss_of(config.recipe).training_prior(epoch_source(windows, model, config).subsets)
-    course = _Optimisation(model, windows, config)
+    optimisation = _Optimisation(model, windows, config)
     for number in range(epochs):
-        course.run(number)
+        optimisation.run(number)
         if on_epoch is not None:
             on_epoch(number + 1)
-    return loss_of(config.recipe).training_prior(course.source.subsets)
+    return loss_of(config.recipe).training_prior(optimisation.source.subsets)
 
 
 #: Batches that are timed.
@@ -182,18 +184,18 @@ def rehearse(model: LRConvLSTM, train: LabelledWindows, validation: LabelledWind
         train, validation, config: see :func:`fit`.
     """
     model.to(choose_device(config.training.device))
-    course = _Optimisation(model, train, quickly_sampled(config))
-    course.run(0, batches=1)  # what is set up at the first
-    count = min(TIMED, course.source.steps)
+    optimisation = _Optimisation(model, train, quickly_sampled(config))
+    optimisation.run(0, batches=1)  # what is set up at the first
+    count = min(TIMED, optimisation.source.steps)
     started = time.perf_counter()
-    course.run(0, batches=count)
+    optimisation.run(0, batches=count)
     batch_s = (time.perf_counter() - started) / count
     most = min(len(validation), JUDGED)
     head = validation.head(most)
     started = time.perf_counter()
     serve(model, head)
     judge_s = (time.perf_counter() - started) / most * len(validation)
-    return Speed(batch_s * course.source.steps, judge_s)
+    return Speed(batch_s * optimisation.source.steps, judge_s)
 
 
 class _Optimisation:
@@ -290,6 +292,11 @@ class _Best:
     epoch: int = -1
     score: float = -1.0
     weights: dict[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, epoch: int, score: float, model: LRConvLSTM) -> "_Best":
+        """With a copy of the weights of a model."""
+        return cls(epoch, score, {name: value.detach().clone() for name, value in model.state_dict().items()})
 
 
 class _ResumeFile:
