@@ -1,21 +1,37 @@
 """The imbalance recipe: weights, their cap, the loss, the subsets."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rarefault.train.config import RecipeConfig
+from rarefault.train.fitting.epochs import SAMPLERS
 from rarefault.train.fitting.imbalance import (
     WeightedNll,
     class_frequencies,
     draw_subsets,
+    loss_of,
     one_hot,
     smote_sequences,
 )
 
 LOSS = WeightedNll(alpha=1.0, max_weight=20.0)
 COUNTS = np.array([6806, 483, 375, 6])
+
+
+def test_every_sampler_of_the_configuration_has_an_entry() -> None:
+    """What ``recipe.sampler`` may be, and what there is; what stands for a slow one is one of them."""
+    assert set(get_args(RecipeConfig.__annotations__["sampler"])) == set(SAMPLERS)
+    assert {sampler.timed_as for sampler in SAMPLERS.values()} <= {"", *SAMPLERS}
+
+
+def test_the_recipe_chooses_the_loss() -> None:
+    """Its settings are those of the loss."""
+    assert loss_of(RecipeConfig(alpha=0.5, max_weight=7)) == WeightedNll(alpha=0.5, max_weight=7)
 
 
 def test_alpha_one_is_the_classic_weight() -> None:
