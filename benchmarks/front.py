@@ -37,7 +37,7 @@ from rarefault.runtime.inference.manifest import DecisionSpec, Manifest
 from rarefault.runtime.inference.model_file import load_model
 from rarefault.train.calibration.pooling import fit_pool_weights
 from rarefault.train.dataset.units import channels_of_units
-from rarefault.train.fitting.imbalance import class_shares
+from rarefault.train.fitting.imbalance import class_frequencies
 from rarefault.train.fitting.trees import grow_trees
 from rarefault.train.model.network import PRESETS, LRConvLSTM
 
@@ -132,7 +132,7 @@ def _beside(fold: Fold, network: Prediction, trees: Prediction) -> Prediction:
     assert training_prior is not None
     assert training_prior == trees.training_prior
     labels = fold.parts["validation"].label
-    shift = np.log(class_shares(fold.parts["train"].label, fold.n_classes)) - np.log(training_prior)
+    shift = np.log(class_frequencies(fold.parts["train"].label, fold.n_classes)) - np.log(training_prior)
     counts = fold.parts["train"].counts(fold.n_classes)
     units = fold.parts["train"].at_units
     at_units = () if units is None else units.faults

@@ -115,7 +115,7 @@ def judge_without(fold: Fold, fault: int) -> dict[str, Any]:
 def _alarms(test: HeldOutWindows, spec: DecisionSpec, posterior: Float64, fault: int) -> dict[str, Any]:
     """Of the new fault's events those that alarms meet, and ``unknown`` where there is no event."""
     trial = test.trial(spec, posterior)
-    (said,) = trial.said(np.asarray([spec.thresholds]))
+    (said,) = trial.states(np.asarray([spec.thresholds]))
     (counts,) = trial.count(np.asarray([spec.thresholds]))
     standing = np.zeros(len(test.device), np.int64)
     place = dict(zip(zip(test.device.tolist(), test.end_ms.tolist(), strict=True), range(len(standing)), strict=True))

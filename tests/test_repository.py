@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -15,6 +16,24 @@ ROOT = Path(__file__).parents[1]
 PORTIONS = {"runtime": set(), "train": {"runtime"}, "export": {"runtime", "train"}}
 RUNTIME_LIBRARIES = {"msgspec", "numpy", "onnxruntime", "paho", "prometheus_client", "rarefault"}
 COMMANDS = sorted(entry_points(group="rarefault.commands"), key=lambda entry: entry.name)
+
+
+#: Rooms of the trainer, from the bottom up: a room imports itself and those of the lines above it.
+ROOMS = (
+    {"history", "parallel", "simulate"},
+    {"dataset"},
+    {"model"},
+    {"config"},
+    {"fitting"},
+    {"evaluation"},
+    {"calibration"},
+    {"runs"},
+    {"report", "replay", "labelling"},
+    {"commands"},
+)
+MOST_MODULES, MOST_LINES = 14, 80
+#: Functions that may be longer, and why.
+LONG: dict[str, str] = {}
 
 
 def modules(portion: str) -> list[Path]:
@@ -47,6 +66,37 @@ def test_imports_point_one_way(portion: str) -> None:
         for name in imported(file):
             parts = name.split(".")
             assert parts[0] != "rarefault" or parts[1] in allowed, f"{file} imports {name}"
+
+
+def test_rooms_of_the_trainer_import_downwards() -> None:
+    """What is fitted knows nothing of runs, and what runs knows nothing of reports and commands."""
+    folder = ROOT / "train" / "rarefault" / "train"
+    level = {room: number for number, rooms in enumerate(ROOMS) for room in rooms}
+    upwards = []
+    for file in modules("train"):
+        own = file.relative_to(folder).parts[0].removesuffix(".py")
+        for name in imported(file):
+            parts = name.split(".")
+            if parts[:2] != ["rarefault", "train"] or len(parts) < 3 or parts[2] == own:
+                continue
+            if level[parts[2]] >= level[own]:
+                upwards.append(f"{file.relative_to(folder)} imports {name}")
+    assert not upwards
+
+
+def test_folders_and_functions_stay_small() -> None:
+    """A folder can be taken in at a glance, and a function is on one screen."""
+    folders = Counter(file.parent for portion in PORTIONS for file in modules(portion) if file.name != "__init__.py")
+    assert not {str(folder): n for folder, n in folders.items() if n > MOST_MODULES}
+    long = {
+        f"{file.relative_to(ROOT)}:{node.name}": lines
+        for portion in PORTIONS
+        for file in modules(portion)
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (lines := (node.end_lineno or node.lineno) - node.lineno + 1) > MOST_LINES
+    }
+    assert long.keys() == LONG.keys()
 
 
 def test_the_runtime_uses_its_base_dependencies_alone() -> None:

@@ -16,7 +16,7 @@ from benchmarks.quality.prediction import Judged, Prediction
 from benchmarks.quality.protocol import PROBLEMS, Problem, config_of
 
 from rarefault.runtime.inference import decision
-from rarefault.train.calibration import alarm_timing, conformal, decision_fit, thresholds
+from rarefault.train.calibration import alarm_timing, conformal, decision_fit, objectives, thresholds
 from rarefault.train.calibration import held_out_windows as validation
 from rarefault.train.evaluation import alarms
 
@@ -165,7 +165,17 @@ def decision_of(task: Task) -> str:
 @lru_cache
 def _decision_code() -> str:
     digest = hashlib.sha256()
-    for module in (decision, alarms, alarm_timing, conformal, decision_fit, thresholds, validation, judging):
+    for module in (
+        decision,
+        alarms,
+        alarm_timing,
+        conformal,
+        decision_fit,
+        objectives,
+        thresholds,
+        validation,
+        judging,
+    ):
         digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()[:12]
 

@@ -13,8 +13,8 @@ from rarefault.runtime.inference.decision import Decision
 from rarefault.runtime.inference.manifest import DecisionSpec
 from rarefault.train.calibration.decision_fit import fit_decision
 from rarefault.train.dataset.label_runs import event_of
-from rarefault.train.evaluation.metrics import score_windows, to_plain
-from rarefault.train.fitting.imbalance import class_shares
+from rarefault.train.evaluation.metrics import JudgedWindows, score_windows, to_plain
+from rarefault.train.fitting.imbalance import class_frequencies
 from rarefault.train.model.forward_filter import fit_filter
 
 #: What a decision needs to know of held-out windows; see :class:`rarefault.train.calibration.decision_fit.Validation`.
@@ -111,7 +111,7 @@ def judge(fold: Fold, prediction: Prediction) -> Judged:
 
 def fitted(fold: Fold, prediction: Prediction, objective: str) -> DecisionSpec:
     """The decision for an objective, from the validation windows."""
-    shares = class_shares(fold.parts["train"].label, fold.n_classes)
+    shares = class_frequencies(fold.parts["train"].label, fold.n_classes)
     config = msgspec.convert(
         msgspec.to_builtins(fold.config.decision) | {"objective": objective}, type(fold.config.decision)
     )
@@ -119,20 +119,12 @@ def fitted(fold: Fold, prediction: Prediction, objective: str) -> DecisionSpec:
     if prediction.windows:
         device, end_ms, fresh, label = (prediction.windows[name] for name in HELD_OUT)
         held = replace(held, device=device, end_ms=end_ms, fresh=fresh, label=label)
-    return fit_decision(
-        prediction.validation,
-        held.label,
-        fold.history.classes,
-        prediction.training_prior or shares,
-        shares,
-        config,
-        held,
-    ).spec
+    return fit_decision(prediction.validation, held, prediction.training_prior or shares, shares, config).spec
 
 
 def filtered(fold: Fold, prediction: Prediction) -> Prediction:
     """With the forward filter that makes the labels of the held-out windows likeliest, as it is shipped."""
-    true = class_shares(fold.parts["train"].label, fold.n_classes)
+    true = class_frequencies(fold.parts["train"].label, fold.n_classes)
     held = prediction.windows or {name: getattr(fold.validation(), name) for name in HELD_OUT}
     training_prior = prediction.training_prior or true
     found = fit_filter(prediction.validation, held["label"], held["fresh"], training_prior, true)
@@ -173,15 +165,15 @@ def score(judged: list[Judged], classes: tuple[str, ...]) -> dict[str, Any]:
 
     def scores(of: str) -> dict[str, Any]:
         verdict = np.concatenate([getattr(j, of) for j in judged])[known]
-        return to_plain(score_windows(label[known], verdict, posterior, classes))  # type: ignore[no-any-return]
+        return to_plain(score_windows(JudgedWindows(label[known], verdict, posterior, classes)))  # type: ignore[no-any-return]
 
     decided, plain, careful = scores("verdict"), scores("plain"), scores("budget_verdict")
     days = sum(j.device_days for j in judged)
     one_fold = [
         float(
-            to_plain(score_windows(j.label[j.label >= 0], j.verdict[j.label >= 0], j.posterior[j.label >= 0], classes))[
-                "macro_f1"
-            ]
+            JudgedWindows(j.label[j.label >= 0], j.verdict[j.label >= 0], j.posterior[j.label >= 0], classes).macro(
+                "f1"
+            )
         )
         for j in judged
     ]

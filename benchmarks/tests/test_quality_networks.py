@@ -17,7 +17,7 @@ from scipy.special import log_softmax
 
 from rarefault.train.config import load_train_config
 from rarefault.train.dataset.split import PARTS, Part, split_history
-from rarefault.train.fitting.imbalance import class_shares
+from rarefault.train.fitting.imbalance import class_frequencies
 from rarefault.train.history import read_history
 
 
@@ -57,7 +57,7 @@ def test_a_method_is_judged_with_the_filter_that_is_shipped(write_plant: Callabl
     prediction = train_net(fold, 0)
     with_filter = filtered(fold, prediction)
     assert prediction.training_prior is not None
-    shift = np.log(class_shares(fold.parts["train"].label, 3)) - np.log(prediction.training_prior)
+    shift = np.log(class_frequencies(fold.parts["train"].label, 3)) - np.log(prediction.training_prior)
 
     def loss(of: Prediction) -> float:
         label = of.windows["label"]

@@ -13,7 +13,7 @@ from benchmarks.quality.protocol import Fold
 from rarefault.runtime.arrays import Float32
 from rarefault.train.calibration.cross_fit import HeldOut, Rotation, wants_cross_fit
 from rarefault.train.dataset.units import channels_of_units
-from rarefault.train.fitting.imbalance import class_shares, effective_prior
+from rarefault.train.fitting.imbalance import class_frequencies
 from rarefault.train.fitting.network import choose_device, fit, serve
 from rarefault.train.fitting.new_model import new_model
 from rarefault.train.fitting.trees import grow_trees, judge
@@ -42,7 +42,7 @@ def train_model(model: LRConvLSTM, fold: Fold) -> Prediction:
             resume_file=Path(folder, "resume.pt"),
         )
     model.cpu()
-    training_prior = effective_prior(fitted.subsets)
+    training_prior = fitted.training_prior
     units = channels_of_units(config.trees.units, config.data, fold.history.channels)
     trees = None
     if config.trees.rounds:
@@ -53,10 +53,10 @@ def train_model(model: LRConvLSTM, fold: Fold) -> Prediction:
     if wants_cross_fit(config, fold.parts["train"], fold.parts["validation"], fold.n_classes):
         judged = Rotation(fold.history, fold.split, config, training_prior, fitted.best_epoch, units).run(model)
     held = HeldOut.joined(judged or [HeldOut.of(model, trees, fold.parts["validation"], fold.history, config)])
-    true = class_shares(fold.parts["train"].label, fold.n_classes)
+    true = class_frequencies(fold.parts["train"].label, fold.n_classes)
     if trees is not None:
         held.fit_pool_weights(model, trees, training_prior, true, fold.parts["train"].counts(fold.n_classes))
-    held.fit_filter(model, training_prior, true, wanted=config.decision.filter)
+    held.fit_filter(model, training_prior, true, enabled=config.decision.filter)
     validation = held.log_prob(model)
     parts = {} if held.trees is None else {"network_validation": held.network, "trees_validation": held.trees}
     if config.training.refit:

@@ -23,7 +23,7 @@ from rarefault.train.model.network import LRConvLSTM
 from rarefault.train.model.step import TorchStep
 from rarefault.train.runs.run_directory import Reference, RunDirectory
 
-#: What ``on_stage`` is told, in this order; the second part only for int8.
+#: What ``on_stage`` is called with, in this order; the second part only for int8.
 STAGES = (
     "reading the run",
     "holding the checkpoint against its reference outputs",
@@ -65,12 +65,12 @@ def export_run(
         output: the file to write; it appears whole or not at all, and an older one stays until then.
         int8: quantise the LSTM layers.
         limits: how much quantisation may change; the defaults where it is None.
-        on_stage: told what is being done: each of :data:`STAGES`, then of :data:`INT8_STAGES`.
+        on_stage: called with what is being done: each of :data:`STAGES`, then of :data:`INT8_STAGES`.
 
     Raises:
         ParityError: checkpoint and reference outputs, or file and checkpoint, differ, or int8 changes too much.
         RarefaultError: the run directory is unfinished or damaged, or of a retraining that was not accepted.
-        UsageError: the file cannot be written there, or int8 is asked of a model without a network.
+        UsageError: the file cannot be written there, or the model has no network to quantise.
     """
     if not output.parent.is_dir():
         raise UsageError(f"{output}: the folder {output.parent} does not exist; make it first")

@@ -107,7 +107,7 @@ def with_manifest(model: onnx.ModelProto, manifest: Manifest) -> bytes:
 
 
 def _preprocess(graph: GraphBuilder, model: LRConvLSTM, missing: str, one_axis: str) -> str:
-    """Normalise, fill what is missing with the mean, clip; beside it, if wanted, what was missing."""
+    """Normalise, fill what is missing with the mean, clip; with ``missing_indicator`` also what was missing."""
     clip = np.float32(model.spec.clip)
     x = graph.add("Sub", ["window", graph.constant("center", _array(model.center))], "centered")
     x = graph.add("Div", [x, graph.constant("scale", _array(model.scale))], "normalised")
@@ -150,14 +150,14 @@ def _lstm(
     return f"{name}_all"
 
 
-def _filtered(graph: GraphBuilder, forward: ForwardFilter, said: str, belief: str) -> tuple[str, str]:
+def _filtered(graph: GraphBuilder, forward: ForwardFilter, log_prob: str, belief: str) -> tuple[str, str]:
     """Names of the filtered scores [N, K], which are no probabilities yet, and of the belief to carry [N, K].
 
     See :meth:`rarefault.train.model.forward_filter.ForwardFilter.step`.
 
     Args:
         forward: the filter.
-        said: log-probabilities [N, K].
+        log_prob: log-probabilities [N, K].
         belief: the one before, [N, K].
     """
 
@@ -170,8 +170,8 @@ def _filtered(graph: GraphBuilder, forward: ForwardFilter, said: str, belief: st
     kept = graph.add("Mul", [belief, constant("kept", 1 - forward.renewal)], "kept_belief")
     mixed = graph.add("Add", [kept, constant("renewed", forward.renewal * forward.true)], "renewed_belief")
     before = graph.add("Where", [some, mixed, true], "belief_before")
-    learnt = constant("log_learnt", forward.learnt.log())
-    evidence = graph.add("Sub", [said, learnt], "evidence")
+    training_prior = constant("log_learnt", forward.learnt.log())
+    evidence = graph.add("Sub", [log_prob, training_prior], "evidence")
     weight = [some, constant("weight", forward.weight), graph.constant("first", np.float32(1))]
     weighted = graph.add("Mul", [evidence, graph.add("Where", weight, "evidence_weight")], "weighted_evidence")
     after = graph.add("Add", [graph.add("Log", [before], "log_belief_before"), weighted], "belief_score")
@@ -180,7 +180,7 @@ def _filtered(graph: GraphBuilder, forward: ForwardFilter, said: str, belief: st
     gained = graph.add("Mul", [gained, constant("belief_power", forward.belief_power)], "belief_term")
     own = graph.add("Mul", [evidence, constant("window_power", forward.window_power)], "window_term")
     pool = graph.add("Where", [some, graph.add("Add", [gained, own], "pooled_terms"), evidence], "opinion_pool")
-    scores = graph.add("Add", [pool, learnt], "filtered")
+    scores = graph.add("Add", [pool, training_prior], "filtered")
     return scores, graph.add("Exp", [after], "next_belief")
 
 

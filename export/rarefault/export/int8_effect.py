@@ -42,7 +42,7 @@ class Int8Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Judged:
-    """What a step says of the blocks.
+    """Predictions of a step for the blocks.
 
     Attributes:
         log_prob: [W, K].
@@ -62,7 +62,7 @@ Judge = Callable[[Step], Judged]
 
 
 def choose_judge(run: RunDirectory, manifest: Manifest, reference: Reference) -> tuple[Judge, str]:
-    """The best material at hand to judge with, and what it is.
+    """The best data at hand to compare on, and what it is.
 
     The run's held-out test blocks, if its history can still be read and is what was trained on; else the real windows
     of the reference outputs, which carry no labels.
@@ -84,12 +84,12 @@ def measure(judge: Judge, exact: Step, quantised: Step, company: Step) -> dict[s
         quantised: the int8 file.
         company: the int8 file with other devices in each batch.
     """
-    wanted, got, crowded = judge(exact), judge(quantised), judge(company)
+    float32, int8, crowded = judge(exact), judge(quantised), judge(company)
     return {
-        "verdicts": len(wanted.fault),
-        **_difference(wanted, got),
-        "macro_f1": {"float32": wanted.macro_f1, "int8": got.macro_f1},
-        "company": {"devices": COMPANY, **_difference(got, crowded), "macro_f1": crowded.macro_f1},
+        "verdicts": len(float32.fault),
+        **_difference(float32, int8),
+        "macro_f1": {"float32": float32.macro_f1, "int8": int8.macro_f1},
+        "company": {"devices": COMPANY, **_difference(int8, crowded), "macro_f1": crowded.macro_f1},
     }
 
 
@@ -131,7 +131,7 @@ class InCompany:
         self._state = np.zeros((COMPANY, state_size), np.float32)
 
     def __call__(self, window: Float32, state: Float32, /) -> tuple[Float32, Float32]:
-        """Like the step itself, for the devices that are asked about."""
+        """Like the step itself, for the devices that it is given."""
         n = len(window)
         log_prob, next_state = self._step(
             np.concatenate((window, next(self._windows))), np.concatenate((state, self._state))
@@ -140,16 +140,16 @@ class InCompany:
         return log_prob[:n], next_state[:n]
 
 
-def _difference(wanted: Judged, got: Judged) -> dict[str, Any]:
+def _difference(before: Judged, after: Judged) -> dict[str, Any]:
     return {
-        "changed": float((wanted.fault != got.fault).mean()),
-        "log_prob_difference": largest_difference(wanted.log_prob, got.log_prob),
+        "changed": float((before.fault != after.fault).mean()),
+        "log_prob_difference": largest_difference(before.log_prob, after.log_prob),
         "alarm_changes": {
-            "before": len(wanted.alarms),
-            "after": len(got.alarms),
-            "different": len(wanted.alarms ^ got.alarms),
+            "before": len(before.alarms),
+            "after": len(after.alarms),
+            "different": len(before.alarms ^ after.alarms),
         },
-        "alarms": alarm_difference(wanted.alarms, got.alarms),
+        "alarms": alarm_difference(before.alarms, after.alarms),
     }
 
 
@@ -166,10 +166,10 @@ def alarm_difference(before: frozenset[tuple[int, int, int]], after: frozenset[t
         ``before``, ``after``, ``only_before``, ``only_after`` and ``changed``, the sum of the last two over ``before``,
         1 at most.
     """
-    wanted, got = _standing(before), _standing(after)
+    standing, others_of = _standing(before), _standing(after)
     same = 0
-    for key, mine in wanted.items():
-        others = iter(got.get(key, []))
+    for key, mine in standing.items():
+        others = iter(others_of.get(key, []))
         other = next(others, None)
         for since, until in mine:
             while other is not None and other[1] <= since:
@@ -177,7 +177,7 @@ def alarm_difference(before: frozenset[tuple[int, int, int]], after: frozenset[t
             if other is not None and other[0] < until:
                 same += 1
                 other = next(others, None)
-    n, m = (sum(map(len, of.values())) for of in (wanted, got))
+    n, m = (sum(map(len, of.values())) for of in (standing, others_of))
     only = n - same, m - same
     changed = min(1.0, sum(only) / max(n, 1))
     return {"before": n, "after": m, "only_before": only[0], "only_after": only[1], "changed": changed}
@@ -224,8 +224,8 @@ def _judge_reference(step: Step, manifest: Manifest, reference: Reference) -> Ju
     device = np.repeat(np.arange(n, dtype=np.int32), steps)
     turn = np.tile(np.arange(steps), n)
     end_ms = turn * manifest.window.stride * manifest.grid.period_ms
-    said = Decision(manifest.decision).judge(device, end_ms, turn == 0, log_prob)
-    return Judged(log_prob, said.fault, _alarms(said.alarms), None)
+    decided = Decision(manifest.decision).judge(device, end_ms, turn == 0, log_prob)
+    return Judged(log_prob, decided.fault, _alarms(decided.alarms), None)
 
 
 def _alarms(changes: list[AlarmChange]) -> frozenset[tuple[int, int, int]]:

@@ -102,7 +102,7 @@ def check_file(
 
 
 def precise_step(model: LRConvLSTM) -> TorchStep:
-    """The network in double precision, without the trees, which carry nothing, and the filter, which asks them."""
+    """The network in double precision, without the trees, which carry nothing, and the filter, which needs them."""
     exact = copy.deepcopy(model)
     exact.trees = exact.filter = None
     return TorchStep(exact.double())

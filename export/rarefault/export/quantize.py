@@ -18,7 +18,7 @@ from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
 from rarefault.runtime.errors import RarefaultError
 
-#: What the manifest says of it.
+#: Its name in the manifest.
 METHOD = "dynamic, LSTM weights per output channel in 7 bits"
 
 
@@ -44,11 +44,11 @@ def quantise(model: onnx.ModelProto) -> onnx.ModelProto:
             weight_type=QuantType.QInt8,
         )
         quantised = onnx.load(path)
-    wanted = count_operators(model)["LSTM"]
+    expected = count_operators(model)["LSTM"]
     reached = count_operators(quantised)["DynamicQuantizeLSTM"]
-    if reached != wanted:
+    if reached != expected:
         raise RarefaultError(
-            f"int8 reached {reached} of {wanted} LSTM layers: their weights are not constants of the graph; "
+            f"int8 reached {reached} of {expected} LSTM layers: their weights are not constants of the graph; "
             "export without --int8 and report the fault"
         )
     del quantised.graph.value_info[:]

@@ -38,12 +38,12 @@ def tree_log_prob(graph: GraphBuilder, trees: TreeExpert, window_length: int) ->
     scores = _scores(graph, "tree", trees, features)
     if trees.extra is not None:
         change = graph.add("Flatten", [_mean_abs_change(graph, window_length)], "flat_mean_abs_change", axis=1)
-        asked = graph.add("Concat", [features, change], "extra_features", axis=1)
-        spoken = [
+        all_features = graph.add("Concat", [features, change], "extra_features", axis=1)
+        experts = [
             graph.add("LogSoftmax", [scores], "boosted_log_prob", axis=1),
-            graph.add("LogSoftmax", [_extra_scores(graph, trees.extra, asked)], "extra_log_prob", axis=1),
+            graph.add("LogSoftmax", [_extra_scores(graph, trees.extra, all_features)], "extra_log_prob", axis=1),
         ]
-        both = graph.add("Add", spoken, "device_sum")
+        both = graph.add("Add", experts, "device_sum")
         scores = graph.add("Mul", [both, graph.constant("half", np.float32(0.5))], "device_scores")
     if trees.at_units is None:
         return graph.add("LogSoftmax", [scores], "tree_log_prob", axis=1)
@@ -75,8 +75,8 @@ def _extra_scores(graph: GraphBuilder, trees: ExtraTrees, features: str) -> str:
     at = _leaves(trees)
     value = trees.value.numpy()[at]
     leaf, target = np.nonzero(value)
-    share = _sums(graph, "extra", trees, features, (at[leaf], target, value[leaf, target]))
-    some = graph.add("Add", [share, graph.constant("doubt", np.float32(SMOOTHING))], "extra_share")
+    frequency = _sums(graph, "extra", trees, features, (at[leaf], target, value[leaf, target]))
+    some = graph.add("Add", [frequency, graph.constant("doubt", np.float32(SMOOTHING))], "extra_share")
     base = graph.constant("extra_base", trees.base.numpy().astype(np.float32))
     return graph.add("Add", [graph.add("Log", [some], "extra_log_share"), base], "extra_scores")
 
@@ -165,12 +165,12 @@ def _with_units(graph: GraphBuilder, trees: UnitTrees, features: str, device: st
     return graph.add("Cast", [wide], "tree_log_prob", to=TensorProto.FLOAT)
 
 
-def pooled(graph: GraphBuilder, trees: TreeExpert, network: str, spoken: str) -> str:
+def pooled(graph: GraphBuilder, trees: TreeExpert, network: str, of_trees: str) -> str:
     """Name of the pooled scores, which are no probabilities yet, [N, K]."""
-    share = trees.share.numpy().astype(np.float32)
+    weights = trees.share.numpy().astype(np.float32)
     parts = [
-        graph.add("Mul", [network, graph.constant("network_share", np.float32(1) - share)], "network_part"),
-        graph.add("Mul", [spoken, graph.constant("trees_share", share)], "trees_part"),
+        graph.add("Mul", [network, graph.constant("network_share", np.float32(1) - weights)], "network_part"),
+        graph.add("Mul", [of_trees, graph.constant("trees_share", weights)], "trees_part"),
     ]
     return graph.add("Add", parts, "pooled")
 
@@ -190,12 +190,31 @@ def _statistics(graph: GraphBuilder, trees: TreeExpert, length: int) -> _Found:
     """The statistics of ``window``; see :func:`rarefault.train.model.trees.statistics`."""
     taps = Taps.of(length)
     known = graph.add("Not", ["missing"], "known")
+    mean, count = _means(graph, taps, length, known)
+    width = _ranges(graph, taps, length, known, count)
+    last = graph.add("Gather", ["window", graph.constant("last_bin", np.array([length - 1]))], "last", axis=1)
+    before = graph.constant("lagged_bins", np.array([length - 1 - lag for lag in taps.lags]))
+    change = graph.add("Sub", [last, graph.add("Gather", ["window", before], "lagged", axis=1)], "changes")
+    channels = graph.add("Concat", [last, change, mean, width], "statistics", axis=1)
+    if not trees.units.numel():
+        return _Found(channels, [])
+    levels = [(last, 0), (mean, taps.spans.index(taps.quarter))]
+    levels += [(change, taps.lags.index(taps.quarter))] if taps.lags else []
+    return _Found(channels, [_within_units(graph, trees, *of) for of in zip(LEVELS, levels, strict=False)])
+
+
+def _means(graph: GraphBuilder, taps: Taps, length: int, known: str) -> tuple[str, str]:
+    """Means over the spans, and how many bins of each are known, [N, S, C] each."""
     spans = graph.constant("spans", taps.span_matrix(length))
     filled = graph.add("Where", [known, "window", graph.constant("nothing", np.float32(0))], "known_or_zero")
     total = graph.add("MatMul", [spans, graph.add("Cast", [filled], "wide", to=TensorProto.DOUBLE)], "totals")
     count = graph.add("MatMul", [spans, graph.add("Cast", [known], "ones", to=TensorProto.DOUBLE)], "counts")
     mean = graph.add("Cast", [graph.add("Div", [total, count], "wide_means")], "means", to=TensorProto.FLOAT)
+    return mean, count
 
+
+def _ranges(graph: GraphBuilder, taps: Taps, length: int, known: str, count: str) -> str:
+    """Largest less smallest value over the spans, NaN where nothing is known, [N, S, C]."""
     axis = graph.constant("bin_axis", np.array([1]))
     end = graph.constant("window_end", np.array([length]))
     widths = []
@@ -205,44 +224,30 @@ def _statistics(graph: GraphBuilder, trees: TreeExpert, length: int) -> _Found:
         extremes[operator] = (name, graph.add("Where", inputs, name))
     for span in taps.spans:
         start = graph.constant(f"span_{span}_start", np.array([length - span]))
-        ends = [
-            graph.add(
-                operator,
-                [graph.add("Slice", [bins, start, end, axis], f"{name}_{span}_bins")],
-                f"{name}_{span}",
-                axes=[1],
-                keepdims=1,
-            )
-            for operator, (name, bins) in extremes.items()
-        ]
+        ends = []
+        for operator, (name, bins) in extremes.items():
+            part = graph.add("Slice", [bins, start, end, axis], f"{name}_{span}_bins")
+            ends.append(graph.add(operator, [part], f"{name}_{span}", axes=[1], keepdims=1))
         widths.append(graph.add("Sub", ends, f"range_{span}"))
     width = graph.add("Concat", widths, "wide_ranges", axis=1)
     some = graph.add("Greater", [count, graph.constant("none", np.float64(0))], "some_known")
-    width = graph.add("Where", [some, width, graph.constant("nan", np.float32(np.nan))], "ranges")
+    return graph.add("Where", [some, width, graph.constant("nan", np.float32(np.nan))], "ranges")
 
-    last = graph.add("Gather", ["window", graph.constant("last_bin", np.array([length - 1]))], "last", axis=1)
-    before = graph.constant("lagged_bins", np.array([length - 1 - lag for lag in taps.lags]))
-    change = graph.add("Sub", [last, graph.add("Gather", ["window", before], "lagged", axis=1)], "changes")
-    channels = graph.add("Concat", [last, change, mean, width], "statistics", axis=1)
-    if not trees.units.numel():
-        return _Found(channels, [])
-    levels = [(last, 0), (mean, taps.spans.index(taps.quarter))]
-    levels += [(change, taps.lags.index(taps.quarter))] if taps.lags else []
+
+def _within_units(graph: GraphBuilder, trees: TreeExpert, name: str, level: tuple[str, int]) -> tuple[str, list[str]]:
+    """Channels of each unit [N, U, M] in a row of some statistics, and the differences of their pairs [N, U, P]."""
+    rows, row = level
+    values = graph.add("Gather", [rows, graph.constant(f"{name}_row", np.array(row))], f"{name}_level", axis=1)
+    units = graph.constant(f"{name}_units", trees.units.numpy())
+    own = graph.add("Gather", [values, units], f"{name}_of_units", axis=1)
     first, second = pairs_of(trees.units.shape[1])
-    found: list[tuple[str, list[str]]] = []
-    for name, (rows, row) in zip(LEVELS, levels, strict=False):
-        level = graph.add("Gather", [rows, graph.constant(f"{name}_row", np.array(row))], f"{name}_level", axis=1)
-        units = graph.constant(f"{name}_units", trees.units.numpy())
-        own = graph.add("Gather", [level, units], f"{name}_of_units", axis=1)  # [N, U, M]
-        pairs = []
-        if first:
-            ends = [
-                graph.add("Gather", [own, graph.constant(f"{name}_{end}", np.array(chosen))], f"{name}_{end}s", axis=2)
-                for end, chosen in (("minuend", first), ("subtrahend", second))
-            ]
-            pairs = [graph.add("Sub", ends, f"{name}_pairs")]  # [N, U, P]
-        found.append((own, pairs))
-    return _Found(channels, found)
+    if not first:
+        return own, []
+    ends = [
+        graph.add("Gather", [own, graph.constant(f"{name}_{end}", np.array(chosen))], f"{name}_{end}s", axis=2)
+        for end, chosen in (("minuend", first), ("subtrahend", second))
+    ]
+    return own, [graph.add("Sub", ends, f"{name}_pairs")]
 
 
 def _mean_abs_change(graph: GraphBuilder, length: int) -> str:

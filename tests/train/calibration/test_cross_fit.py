@@ -15,7 +15,7 @@ from rarefault.train.calibration.held_out_windows import HeldOutWindows
 from rarefault.train.config import TrainConfig, load_train_config
 from rarefault.train.dataset.split import Split, rotations, split_history
 from rarefault.train.dataset.windows import LabelledWindows, cut_windows
-from rarefault.train.fitting.imbalance import class_shares, effective_prior, move_prior
+from rarefault.train.fitting.imbalance import class_frequencies, move_prior
 from rarefault.train.fitting.network import refit_network, serve
 from rarefault.train.fitting.new_model import new_model
 from rarefault.train.fitting.trees import grow_trees, judge
@@ -50,7 +50,7 @@ def log_loss(log_prob: np.ndarray, label: np.ndarray) -> float:
 def test_all_windows_but_those_of_the_test_are_judged_by_what_has_not_seen_them(prepared: Prepared) -> None:
     """Each in one part, none of the test blocks; what has seen them knows them better."""
     config, history, split, windows = prepared
-    training_prior = class_shares(windows.label, 3)
+    training_prior = class_frequencies(windows.label, 3)
     network, _ = new_model(config, history, windows)
     told: dict[str, list[tuple[int, int]]] = {"networks": [], "trees": []}
     parts = Rotation(
@@ -90,7 +90,7 @@ def test_all_windows_but_those_of_the_test_are_judged_by_what_has_not_seen_them(
 def test_what_the_network_is_worth_is_measured(prepared: Prepared) -> None:
     """Log loss at the best temperature, as served and by the trees alone: a network that knows the labels gains all."""
     config, history, _, windows = prepared
-    shares = class_shares(windows.label, 3)
+    shares = class_frequencies(windows.label, 3)
     spec = DecisionSpec(training_prior=shares, true_prior=shares, thresholds=(1.0,) * 3)
     validation = HeldOutWindows.of(history, windows, config.grid, config.window)
     known = validation.label >= 0
@@ -118,7 +118,7 @@ def test_any_number_of_threads_says_the_same(prepared: Prepared) -> None:
     said = []
     for jobs in (1, 3):
         with_jobs = msgspec.structs.replace(config, training=msgspec.structs.replace(config.training, jobs=jobs))
-        parts = Rotation(history, split, with_jobs, class_shares(windows.label, 3), 1).run(network)
+        parts = Rotation(history, split, with_jobs, class_frequencies(windows.label, 3), 1).run(network)
         said.append(HeldOut.joined(parts))
     np.testing.assert_array_equal(said[0].trees, said[1].trees)
     np.testing.assert_array_equal(said[0].network, said[1].network)
@@ -170,7 +170,7 @@ def test_blocks_are_held_out_in_turn_where_events_are_few(
 def test_trees_learn_from_more_of_the_blocks_than_the_network(prepared: Prepared) -> None:
     """What judges some blocks is grown on the others of their part, too, and on nothing of those blocks themselves."""
     config, history, split, windows = prepared
-    training_prior = class_shares(windows.label, 3)
+    training_prior = class_frequencies(windows.label, 3)
     network, _ = new_model(config, history, windows)
     first = Rotation(history, split, config, training_prior, 0).run(network)[0]
     (held_out, *_) = rotations(history, split, "validation", TREE_PARTS, config.split.seed, config.grid)
@@ -206,7 +206,7 @@ def test_learning_again_keeps_the_class_shares_that_were_learnt(prepared: Prepar
         if again:
             refit(model, model, windows, training_prior, config, 1)
         else:
-            subsets = refit_network(model, windows, config, 1)
+            learnt = refit_network(model, windows, config, 1)
         networks.append(serve(model, windows))
-    moved = networks[1] - networks[0] - np.log(np.array(training_prior) / np.array(effective_prior(subsets)))
+    moved = networks[1] - networks[0] - np.log(np.array(training_prior) / np.array(learnt))
     np.testing.assert_allclose(moved - moved[:, :1], 0, atol=1e-5)

@@ -11,7 +11,7 @@ from rarefault.train.calibration.cross_fit import TREE_PARTS, UNIT_PARTS, Rotati
 from rarefault.train.config import ModelConfig, TrainConfig, TrainingConfig, TreesConfig
 from rarefault.train.dataset.split import Split, SplitConfig, mostly_cut, rotations, split_history
 from rarefault.train.dataset.windows import LabelledWindows, cut_windows
-from rarefault.train.fitting.imbalance import class_shares
+from rarefault.train.fitting.imbalance import class_frequencies
 from rarefault.train.fitting.network import serve
 from rarefault.train.fitting.new_model import new_model
 from rarefault.train.fitting.trees import grow_at_devices, grow_at_units, judge
@@ -85,7 +85,7 @@ def test_trees_of_units_hold_out_less_than_those_of_devices() -> None:
     history = station(once=False)
     split = split_history(history, CONFIG.split, CONFIG.grid)
     train, _ = cut(history, split)
-    shares = class_shares(train.label, 3)
+    shares = class_frequencies(train.label, 3)
     network, _ = new_model(CONFIG, history, train)
     parts = Rotation(history, split, CONFIG, shares, 0, UNITS).run(network)
     assert len(parts) == 4 * TREE_PARTS * UNIT_PARTS
@@ -113,7 +113,7 @@ def test_of_events_longer_than_a_block_all_hold_out_whole_parts() -> None:
     train, _ = cut(long, split)
     network, _ = new_model(CONFIG, long, train)
     assert mostly_cut(long, split)
-    assert len(Rotation(long, split, CONFIG, class_shares(train.label, 3), 0, UNITS).run(network)) == 4
+    assert len(Rotation(long, split, CONFIG, class_frequencies(train.label, 3), 0, UNITS).run(network)) == 4
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -1,15 +1,19 @@
-"""Temperature and thresholds from validation windows."""
+"""Temperature and thresholds from held-out windows."""
+
+from dataclasses import replace
+from typing import Any, get_args
 
 import numpy as np
 import pytest
+from tests.train.evaluation.test_alarms import GRID, PERIOD_MS, history
 
 from rarefault.runtime.arrays import Float32, Int64
 from rarefault.runtime.inference.decision import Decision
-from rarefault.train.calibration.decision_fit import fit_decision
+from rarefault.train.calibration.decision_fit import DecisionFit, fit_decision
+from rarefault.train.calibration.held_out_windows import HeldOutWindows
+from rarefault.train.calibration.objectives import OBJECTIVES
 from rarefault.train.config import DecisionConfig
 from rarefault.train.fitting.imbalance import SMALLEST_PRIOR
-
-CLASSES = ("normal", "a", "b")
 
 
 def draw(n: int, prior: tuple[float, ...], sharpness: float, seed: int = 0) -> tuple[Float32, Int64]:
@@ -24,21 +28,36 @@ def draw(n: int, prior: tuple[float, ...], sharpness: float, seed: int = 0) -> t
     return log_prob.astype(np.float32), label
 
 
+def fitted(log_prob: Float32, label: Int64, training_prior: Any, prior: Any, **changes: Any) -> DecisionFit:
+    """The decision, by windows of one device of which nothing but the labels matters."""
+    n, classes = len(label), ("normal", "a", "b", "c")[: len(prior)]
+    end_ms, fresh = np.arange(1, n + 1) * PERIOD_MS, np.arange(n) == 0
+    windows = HeldOutWindows(
+        replace(history(), classes=classes), np.zeros(n, np.int64), end_ms, fresh, label, GRID, PERIOD_MS
+    )
+    return fit_decision(log_prob, windows, training_prior, prior, DecisionConfig(coverage=0, **changes))
+
+
+def test_every_objective_of_the_configuration_has_an_entry() -> None:
+    """What ``decision.objective`` may be, and what there is."""
+    assert set(get_args(DecisionConfig.__annotations__["objective"])) == set(OBJECTIVES)
+
+
 def test_the_temperature_undoes_over_confidence() -> None:
     """Log-probabilities three times too sharp come back with a temperature of three."""
     prior = (0.9, 0.07, 0.03)
-    log_prob, label = draw(20_000, prior, sharpness=3.0)
-    fitted = fit_decision(log_prob, label, CLASSES, (1 / 3,) * 3, prior, DecisionConfig(coverage=0))
-    assert fitted.spec.temperature == pytest.approx(3.0, rel=0.05)
-    top = Decision(fitted.spec).posterior(log_prob)
+    log_prob, label = draw(6_000, prior, sharpness=3.0)
+    spec = fitted(log_prob, label, (1 / 3,) * 3, prior).spec
+    assert spec.temperature == pytest.approx(3.0, rel=0.1)
+    top = Decision(spec).posterior(log_prob)
     right = (top.argmax(axis=1) == label).mean()
-    assert top.max(axis=1).mean() == pytest.approx(right, abs=0.01)
+    assert top.max(axis=1).mean() == pytest.approx(right, abs=0.02)
 
 
 def test_thresholds_raise_macro_f1_on_other_data() -> None:
     """Fitted on one draw, they help on another: rare classes are seen that the posterior alone would miss."""
     prior = (0.95, 0.04, 0.01)
-    spec = fit_decision(*draw(4000, prior, 1.0), CLASSES, (1 / 3,) * 3, prior, DecisionConfig(coverage=0)).spec
+    spec = fitted(*draw(4000, prior, 1.0), (1 / 3,) * 3, prior).spec
     log_prob, label = draw(20_000, prior, 1.0, seed=1)
 
     def recall(thresholds: bool) -> float:
@@ -54,10 +73,8 @@ def test_thresholds_raise_macro_f1_on_other_data() -> None:
 def test_the_posterior_alone_can_be_asked_for() -> None:
     """With ``objective = "posterior"`` all thresholds are equal."""
     prior = (0.9, 0.07, 0.03)
-    fitted = fit_decision(
-        *draw(500, prior, 1.0), CLASSES, (1 / 3,) * 3, prior, DecisionConfig(objective="posterior", coverage=0)
-    )
-    assert fitted.spec.thresholds == (1.0, 1.0, 1.0)
+    spec = fitted(*draw(500, prior, 1.0), (1 / 3,) * 3, prior, objective="posterior").spec
+    assert spec.thresholds == (1.0, 1.0, 1.0)
 
 
 def unsure(label: Int64, prior: tuple[float, ...], told: tuple[int, ...]) -> Float32:
@@ -86,8 +103,7 @@ def test_a_fault_that_hardly_shows_does_not_take_the_windows_of_normal(told: tup
     """
     label = np.repeat([0, 1, 2, 3], [3000, 40, 300, 1])
     prior = tuple(np.bincount(label) / len(label))
-    config = DecisionConfig(coverage=0)
-    spec = fit_decision(unsure(label, prior, told), label, ("normal", "a", "b", "c"), prior, prior, config).spec
+    spec = fitted(unsure(label, prior, told), label, prior, prior).spec
     decision = Decision(spec)
     posterior = decision.posterior(unsure(label, prior, told))
     verdict = decision.verdict(decision.score(posterior))
@@ -101,8 +117,8 @@ def test_a_class_that_training_never_saw_gets_no_low_threshold() -> None:
     log_prob, label = draw(3000, (0.97, 0.03, 0.0), 1.0)
     log_prob[:, 2] = np.log(1e-4)
     prior = (0.97, 0.03, SMALLEST_PRIOR)
-    fitted = fit_decision(log_prob, label, CLASSES, (0.5, 0.5, SMALLEST_PRIOR), prior, DecisionConfig(coverage=0))
-    decision = Decision(fitted.spec)
+    found = fitted(log_prob, label, (0.5, 0.5, SMALLEST_PRIOR), prior)
+    decision = Decision(found.spec)
     posterior = decision.posterior(log_prob)
     assert not (decision.verdict(decision.score(posterior)) == 2).any()
-    assert any("b (0)" in note for note in fitted.notes)
+    assert any("b (0)" in note for note in found.notes)

@@ -17,8 +17,8 @@ from rarefault.train.config import DecisionConfig
 from rarefault.train.evaluation.alarms import AlarmCounts, AlarmJudge, AlarmTrial, States
 from rarefault.train.evaluation.cost_curve import cost_curve
 from rarefault.train.evaluation.evaluate import Evaluation
-from rarefault.train.evaluation.event_scores import score_events
-from rarefault.train.evaluation.metrics import score_windows
+from rarefault.train.evaluation.event_scores import JudgedEvents, score_events
+from rarefault.train.evaluation.metrics import JudgedWindows, score_windows
 from rarefault.train.history import Events, History, Stretches
 from rarefault.train.history.notes import ReadNotes
 
@@ -113,7 +113,7 @@ def test_a_trial_is_what_the_daemon_would_have_said(seed: int) -> None:
     trial = AlarmTrial(judge, spec, device, end_ms, fresh, posterior, PERIOD_MS)
     settings = np.array([[1, 1, 1], [1, 0.2, 0.5], [0.1, 1, 1]])
     counts = []
-    for thresholds, said in zip(settings, trial.said(settings), strict=True):
+    for thresholds, said in zip(settings, trial.states(settings), strict=True):
         own = DecisionSpec(
             **{name: getattr(spec, name) for name in spec.__struct_fields__ if name != "thresholds"},
             thresholds=tuple(thresholds),
@@ -134,10 +134,9 @@ def test_scores_of_events() -> None:
     verdict = label.copy()
     verdict[21:24] = 0
     verdict[22] = 2
-    scores = score_windows(label, verdict, np.eye(3)[verdict], CLASSES)
-    scores = score_events(
-        scores, told, device.astype(np.int32), end_ms, label, verdict, [change(0, 1, 300), change(0, 0, 600)], GRID, 1
-    )
+    alarms = [change(0, 1, 300), change(0, 0, 600)]
+    events = JudgedEvents(told, device.astype(np.int32), end_ms, label, verdict, alarms, GRID, 1)
+    scores = score_events(score_windows(JudgedWindows(label, verdict, np.eye(3)[verdict], CLASSES)), events)
     assert (scores.events_total, scores.events_detected, scores.events_alarmed) == (2, 2, 1)
     assert (scores.true_alarms, scores.false_alarms) == (1, 0)
     assert scores.event_f1 == pytest.approx(2 / 3)
@@ -231,7 +230,7 @@ def test_the_cost_curve() -> None:
     )
     device, log_prob = day.device.astype(np.int32), np.log(posterior).astype(np.float32)
     verdicts = Verdicts(device, day.end_ms, day.fresh, log_prob, posterior, np.zeros(8, np.int64), posterior[:, 0], [])
-    scores = score_windows(day.label, verdicts.fault, posterior, CLASSES)
+    scores = score_windows(JudgedWindows(day.label, verdicts.fault, posterior, CLASSES))
     curve = cost_curve(Evaluation(day.history, day.label, verdicts, scores), manifest)
     assert {point.factor for point in curve} >= {0.25, 0.5, 1.0, 2.0}
     for point in curve:
@@ -243,7 +242,7 @@ def test_the_cost_curve() -> None:
 def fit(day: HeldOutWindows, log_prob: Float64, **changes: object) -> tuple[DecisionSpec, list[str]]:
     share = (0.9, 0.1, 1e-6)
     config = DecisionConfig(**{"coverage": 0.0, **changes})  # type: ignore[arg-type]
-    fitted = fit_decision(log_prob.astype(np.float32), day.label, CLASSES, share, share, config, day)
+    fitted = fit_decision(log_prob.astype(np.float32), day, share, share, config)
     return fitted.spec, fitted.notes
 
 
@@ -275,8 +274,3 @@ def test_without_events_the_alarms_say_nothing() -> None:
     empty = replace(day, history=history())
     _, notes = fit(empty, np.log(posterior), objective="event_f1")
     assert "hold no event" in notes[0]
-    with pytest.raises(ValueError, match="needs the held-out windows"):
-        fit_decision(
-            np.log(posterior).astype(np.float32), day.label, CLASSES, (0.9, 0.1, 1e-6), (0.9, 0.1, 1e-6),
-            DecisionConfig(objective="event_f1", coverage=0),
-        )  # fmt: skip

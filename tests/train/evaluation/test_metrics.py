@@ -3,7 +3,18 @@
 import numpy as np
 import pytest
 
-from rarefault.train.evaluation.metrics import calibration_error, reliability, score_windows, to_plain
+from rarefault.train.evaluation.event_scores import EVENT_METRICS
+from rarefault.train.evaluation.metrics import (
+    HEADLINES,
+    WINDOW_METRICS,
+    JudgedWindows,
+    Scores,
+    calibration_error,
+    headlines,
+    reliability,
+    score_windows,
+    to_plain,
+)
 
 CLASSES = ("normal", "a", "b")
 
@@ -13,7 +24,7 @@ def test_scores_of_a_small_case() -> None:
     label = np.array([0, 0, 0, 0, 1, 1])
     verdict = np.array([0, 0, 0, 1, 1, 0])
     posterior = np.array([[0.8, 0.1, 0.1]] * 3 + [[0.3, 0.6, 0.1]] * 2 + [[0.5, 0.4, 0.1]])
-    scores = score_windows(label, verdict, posterior, CLASSES)
+    scores = score_windows(JudgedWindows(label, verdict, posterior, CLASSES))
     assert scores.classes["a"].precision == 0.5
     assert scores.classes["a"].recall == 0.5
     assert scores.classes["normal"].recall == 0.75
@@ -29,6 +40,20 @@ def test_scores_of_a_small_case() -> None:
     ap = [scores.classes[name].average_precision for name in ("normal", "a")]
     assert ap == [pytest.approx(0.75 + 0.25 * 4 / 6), pytest.approx(0.5 * 1 / 2 + 0.5 * 2 / 3)]
     assert scores.macro_average_precision == pytest.approx((0.9166667 + 0.5833333) / 2)
+
+
+def test_every_score_is_computed_once_and_headlines_are_scores() -> None:
+    """Fields and the tables agree; ``coverage`` needs windows without a label, too, and has no entry."""
+    assert [*WINDOW_METRICS, "coverage", *EVENT_METRICS] == list(Scores.__struct_fields__)
+    assert {line.key for line in HEADLINES} < set(Scores.__struct_fields__)
+
+
+def test_headlines() -> None:
+    """The model beside one that always says normal; what is not known is a dash."""
+    posterior = np.eye(3)[[0, 0, 0, 1]]
+    scores = to_plain(score_windows(JudgedWindows(np.array([0, 0, 1, 1]), posterior.argmax(1), posterior, CLASSES)))
+    assert headlines(scores)[0] == ("macro-F1 (always normal 0.333)", "0.733")
+    assert headlines(scores)[3] == ("false alarms per device and day", "-")
 
 
 def test_calibration_error() -> None:

@@ -1,34 +1,49 @@
 """The imbalance recipe: weights, their cap, the loss, the subsets."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rarefault.train.config import RecipeConfig
+from rarefault.train.fitting.epochs import SAMPLERS
 from rarefault.train.fitting.imbalance import (
-    class_shares,
-    class_weights,
+    WeightedNll,
+    class_frequencies,
     draw_subsets,
-    effective_prior,
+    loss_of,
     one_hot,
     smote_sequences,
-    weighted_nll,
 )
 
+LOSS = WeightedNll(alpha=1.0, max_weight=20.0)
 COUNTS = np.array([6806, 483, 375, 6])
+
+
+def test_every_sampler_of_the_configuration_has_an_entry() -> None:
+    """What ``recipe.sampler`` may be, and what there is; what stands for a slow one is one of them."""
+    assert set(get_args(RecipeConfig.__annotations__["sampler"])) == set(SAMPLERS)
+    assert {sampler.timed_as for sampler in SAMPLERS.values()} <= {"", *SAMPLERS}
+
+
+def test_the_recipe_chooses_the_loss() -> None:
+    """Its settings are those of the loss."""
+    assert loss_of(RecipeConfig(alpha=0.5, max_weight=7)) == WeightedNll(alpha=0.5, max_weight=7)
 
 
 def test_alpha_one_is_the_classic_weight() -> None:
     """With alpha = 1 every class carries the same weight in sum, and the mean weight of a sample is 1."""
-    weights = class_weights(COUNTS, alpha=1.0, max_weight=1e9)
+    weights = WeightedNll(alpha=1.0, max_weight=1e9).class_weights(COUNTS)
     np.testing.assert_allclose(weights * COUNTS, COUNTS.sum() / 4)
     assert (weights * COUNTS).sum() == pytest.approx(COUNTS.sum())
 
 
 def test_alpha_zero_is_no_weight() -> None:
     """With alpha = 0 all weigh 1."""
-    np.testing.assert_allclose(class_weights(COUNTS, alpha=0.0, max_weight=20), 1.0)
+    np.testing.assert_allclose(WeightedNll(alpha=0.0, max_weight=20).class_weights(COUNTS), 1.0)
 
 
 @given(
@@ -39,7 +54,7 @@ def test_alpha_zero_is_no_weight() -> None:
 def test_the_cap_holds_and_the_mean_stays_one(counts: list[int], alpha: float, cap: float) -> None:
     """No weight exceeds the cap, rarer classes never weigh less, absent ones nothing, and the mean weight is 1."""
     n = np.array(counts)
-    weights = class_weights(n, alpha, cap)
+    weights = WeightedNll(alpha, cap).class_weights(n)
     assert weights.max() <= cap * (1 + 1e-9)
     assert (weights[n == 0] == 0).all()
     assert (weights * n).sum() == pytest.approx(n.sum())
@@ -51,8 +66,8 @@ def test_the_loss_of_a_one_class_batch_scales_with_its_weight() -> None:
     """Dividing by the sum of the weights would cancel the weight; dividing by the count does not."""
     log_prob = torch.log_softmax(torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0)), -1)
     target = one_hot(np.full((3, 5), 2), 4)
-    light = weighted_nll(log_prob, target, torch.tensor([1.0, 1.0, 1.0, 1.0]))
-    heavy = weighted_nll(log_prob, target, torch.tensor([1.0, 1.0, 7.0, 1.0]))
+    light = LOSS(log_prob, target, torch.tensor([1.0, 1.0, 1.0, 1.0]))
+    heavy = LOSS(log_prob, target, torch.tensor([1.0, 1.0, 7.0, 1.0]))
     assert float(heavy) == pytest.approx(7 * float(light), rel=1e-6)
 
 
@@ -62,13 +77,11 @@ def test_windows_without_a_label_say_nothing() -> None:
     label = np.tile([0, 1, -1, 2, -1, 1], (4, 1))
     weights = torch.tensor([0.5, 2.0, 3.0])
     known = label[0] >= 0
-    alone = weighted_nll(log_prob[:, known], one_hot(label[:, known], 3), weights)
-    assert float(weighted_nll(log_prob, one_hot(label, 3), weights)) == pytest.approx(float(alone), rel=1e-6)
-    assert float(weighted_nll(log_prob, one_hot(np.full((4, 6), -1), 3), weights)) == 0.0
-    assert class_shares(label.ravel(), 3) == pytest.approx((0.25, 0.5, 0.25))
-    subsets = draw_subsets(
-        np.arange(20), label.ravel(), 4, 3, alpha=1.0, max_weight=20, normal_share=1.0, subsets=1, seed=0
-    )
+    alone = LOSS(log_prob[:, known], one_hot(label[:, known], 3), weights)
+    assert float(LOSS(log_prob, one_hot(label, 3), weights)) == pytest.approx(float(alone), rel=1e-6)
+    assert float(LOSS(log_prob, one_hot(np.full((4, 6), -1), 3), weights)) == 0.0
+    assert class_frequencies(label.ravel(), 3) == pytest.approx((0.25, 0.5, 0.25))
+    subsets = draw_subsets(np.arange(20), label.ravel(), 4, 3, LOSS.class_weights, normal_share=1.0, subsets=1, seed=0)
     assert subsets[0].counts.sum() == (label.ravel()[np.arange(20)[:, None] + np.arange(4)] >= 0).sum()
 
 
@@ -77,7 +90,7 @@ def test_subsets_keep_every_fault_and_draw_different_normals() -> None:
     label = np.zeros(400, np.int64)
     label[100:110] = 1
     starts = np.arange(390)
-    subsets = draw_subsets(starts, label, 10, 2, alpha=1.0, max_weight=20, normal_share=1 / 3, subsets=6, seed=0)
+    subsets = draw_subsets(starts, label, 10, 2, LOSS.class_weights, normal_share=1 / 3, subsets=6, seed=0)
     faulty = {s for s in starts if label[s : s + 10].any()}
     normal = set(starts) - faulty
     for subset in subsets:
@@ -90,16 +103,19 @@ def test_subsets_keep_every_fault_and_draw_different_normals() -> None:
     assert len(set().union(*(s.starts for s in subsets)) & normal) > 0.8 * len(normal)
 
 
-def test_the_effective_prior_is_what_the_loss_sees() -> None:
+def test_the_training_prior_is_what_the_loss_sees() -> None:
     """With full weights the model learns equal shares; without, those of the subset."""
     label = np.zeros(400, np.int64)
     label[100:110] = 1
-    arguments = {"max_weight": 1e9, "normal_share": 0.5, "subsets": 2, "seed": 0}
-    full = draw_subsets(np.arange(390), label, 10, 2, alpha=1.0, **arguments)  # type: ignore[arg-type]
-    assert effective_prior(full) == pytest.approx((0.5, 0.5))
-    none = draw_subsets(np.arange(390), label, 10, 2, alpha=0.0, **arguments)  # type: ignore[arg-type]
-    assert effective_prior(none) == pytest.approx(tuple(none[0].counts / none[0].counts.sum()))
-    assert class_shares(np.array([0, 0, 0, 1]), 3) == pytest.approx((0.75, 0.25, 1e-6), rel=1e-3)
+    full, none = WeightedNll(alpha=1.0, max_weight=1e9), WeightedNll(alpha=0.0, max_weight=1e9)
+    drawn = {
+        loss: draw_subsets(np.arange(390), label, 10, 2, loss.class_weights, normal_share=0.5, subsets=2, seed=0)
+        for loss in (full, none)
+    }
+    assert full.training_prior(drawn[full]) == pytest.approx((0.5, 0.5))
+    counts = drawn[none][0].counts
+    assert none.training_prior(drawn[none]) == pytest.approx(tuple(counts / counts.sum()))
+    assert class_frequencies(np.array([0, 0, 0, 1]), 3) == pytest.approx((0.75, 0.25, 1e-6), rel=1e-3)
 
 
 def test_smote_grows_the_rare_kinds_between_their_own() -> None:

@@ -1,6 +1,8 @@
 """Trees beside the network."""
 
 import itertools
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from rarefault.runtime.arrays import Float32
-from rarefault.runtime.errors import HistoryError
+from rarefault.runtime.errors import HistoryError, RarefaultError
 from rarefault.runtime.inference.grid import Bins
 from rarefault.runtime.inference.manifest import WindowSpec
 from rarefault.runtime.inference.window_buffer import WindowBuffer
@@ -17,9 +19,12 @@ from rarefault.train.config import TreesConfig
 from rarefault.train.dataset.unit_labels import NO_UNITS, UnitLabels
 from rarefault.train.dataset.units import channels_of_units, swapped
 from rarefault.train.dataset.windows import LabelledWindows
-from rarefault.train.fitting.imbalance import class_shares
+from rarefault.train.fitting import trees as growing
+from rarefault.train.fitting.imbalance import class_frequencies
 from rarefault.train.fitting.network import serve
+from rarefault.train.fitting.sklearn_trees import ScikitLearn
 from rarefault.train.fitting.tree_features import features_of
+from rarefault.train.fitting.tree_library import Boosted
 from rarefault.train.fitting.trees import grow_trees, judge
 from rarefault.train.history import Phm2015Config
 from rarefault.train.model.network import PRESETS, LRConvLSTM
@@ -233,7 +238,7 @@ def test_a_fault_whose_unit_the_log_names_is_known_at_every_unit() -> None:
     taught = pumps(bins // 400 % 2, fault, told=True)
     asked = pumps(np.full(6000, 2), fault, told=True)
     units = np.array([[0, 1], [2, 3], [4, 5]])
-    prior = class_shares(taught.label, 3)
+    prior = class_frequencies(taught.label, 3)
     trees = grow_trees(taught, 3, prior, TreesConfig(rounds=60), 0, units=units)
     assert trees is not None
     assert trees.at_units is not None
@@ -378,3 +383,21 @@ def test_served_is_the_pool_of_both() -> None:
     np.testing.assert_allclose(log_prob.detach().numpy()[0], pooled[0], atol=1e-5)
     model.trees = None
     torch.testing.assert_close(model.step(first, torch.zeros(1, model.state_size)).state, state)
+
+
+class Garbled(ScikitLearn):
+    """A release of the library that keeps its thresholds otherwise."""
+
+    def boost(self, *arguments: Any, **options: Any) -> Boosted:
+        """As in the base, all thresholds moved."""
+        grown = super().boost(*arguments, **options)
+        return replace(grown, trees=[replace(tree, threshold=tree.threshold + 1.0) for tree in grown.trees])
+
+
+def test_trees_that_do_not_compute_what_their_library_does_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arrays that were read wrongly are no model, and the sentence says what to do."""
+    taught, config = windows(2), TreesConfig(rounds=2, extra_trees=0)
+    assert grow_trees(taught, 2, (0.5, 0.5), config, 0) is not None
+    monkeypatch.setattr(growing, "LIBRARY", Garbled())
+    with pytest.raises(RarefaultError, match=r"differ from those that scikit-learn grew by .*constraints\.txt"):
+        grow_trees(taught, 2, (0.5, 0.5), config, 0)

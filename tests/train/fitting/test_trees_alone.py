@@ -9,6 +9,7 @@ import torch
 
 from rarefault.runtime.errors import ConfigError, HistoryError
 from rarefault.train.config import load_train_config
+from rarefault.train.report import write_report
 from rarefault.train.runs.training import Observer, train
 
 
@@ -25,6 +26,7 @@ def test_the_trees_can_judge_alone(plant: Path, tmp_path: Path) -> None:
     assert done.metrics["pooling"]["held_out_log_loss"]["trees_alone"] is None
     assert (done.metrics["epochs"], done.metrics["best_epoch"]) == (0, 0)
     assert not any("no epoch" in note for note in done.metrics["notes"])
+    write_report(done)
     report = done.run.report.read_text(encoding="utf-8")
     assert "epochs; the weights" not in report
     assert "What the network is worth" not in report

@@ -85,6 +85,10 @@ def test_speed_is_a_multiple_of_real_time(plant: Path, mosquitto: Any, capsys: p
         (["--topic", "telemetry/all"], "has no {device}"),
         (["--password-env", "RAREFAULT_NOT_SET"], "a password needs a username"),
         (["--broker", "http://localhost"], "does not begin with mqtt:// or mqtts://"),
+        (
+            ["--username", "u", "--password-env", "HOME", "--password-file", "p"],
+            "give the password in password_file or in password_env, not in both",
+        ),
         (["--ca-file", "plant.pem"], "ca_file can be given with mqtts:// only"),
         (["--end", "1990-01-01T00:00:00Z"], "nothing to play"),
         (["--username", "u", "--password-env", "RAREFAULT_NOT_SET"], "is not set"),

@@ -127,6 +127,28 @@ def test_over_tls_to_a_daemon_with_names_of_its_own(
     assert "none.pem cannot be read" in capsys.readouterr().err
 
 
+def test_over_tls_by_arguments_alone(
+    start_mosquitto: Callable[[str], "Mosquitto"], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A broker that asks for a certificate and a password gets both; without the certificate it is said what lacks."""
+    authority = Authority(tmp_path, "plant-ca")
+    certificate, key = authority.sign("broker", "localhost")
+    own, own_key = authority.sign("replayer", client=True)
+    subprocess.run(["mosquitto_passwd", "-b", "-c", tmp_path / "passwords", "player", "right"], check=True)
+    (tmp_path / "secret").write_text("right\n", encoding="utf-8")
+    broker = start_mosquitto(
+        f"allow_anonymous false\npassword_file {tmp_path / 'passwords'}\nrequire_certificate true\n"
+        f"cafile {authority.file}\ncertfile {certificate}\nkeyfile {key}"
+    )
+    source = history_of(tmp_path, 1_300_000_000_000)
+    words = ["replay", str(source), "--broker", f"mqtts://localhost:{broker.port}", "--speed", "max"]
+    words += ["--ca-file", str(authority.file), "--username", "player", "--password-file", str(tmp_path / "secret")]
+    assert main([*words, "--certificate-file", str(own), "--key-file", str(own_key)]) == 0
+    assert f"10 messages of 2 device(s) played to mqtts://localhost:{broker.port}" in capsys.readouterr().out
+    assert main(words) == 1
+    assert "as brokers do that want a client certificate (broker.certificate_file)" in capsys.readouterr().err
+
+
 def _config(folder: Path, url: str, telemetry: str = "", broker: str = "") -> Path:
     config = folder / "edge.toml"
     config.write_text(

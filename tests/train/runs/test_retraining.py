@@ -18,6 +18,7 @@ from rarefault.train.dataset.split import Block, Split
 from rarefault.train.fitting.network import Epoch
 from rarefault.train.history import History, read_history
 from rarefault.train.history.together import merge
+from rarefault.train.report import write_report
 from rarefault.train.runs.retraining import load_retrain_config
 from rarefault.train.runs.run_directory import RunDirectory
 from rarefault.train.runs.sources import load_sources, restrict, without
@@ -83,6 +84,7 @@ def test_it_keeps_what_it_knew_and_learns_from_both(first: Training, later: Path
     assert compared["accepted"]
     assert second.run.accepted
     assert first.run.accepted
+    write_report(second)
     assert "Before and after" in second.run.report.read_text(encoding="utf-8")
     assert second.manifest.training["from"]["digest"] == first.manifest.training["digest"]
 

@@ -17,6 +17,7 @@ from rarefault.train.config import TrainConfig, load_train_config, to_toml
 from rarefault.train.evaluation.evaluate import evaluate
 from rarefault.train.fitting.network import Epoch, check_mixed
 from rarefault.train.model.step import TorchStep
+from rarefault.train.report import write_report
 from rarefault.train.runs.run_directory import RunDirectory
 from rarefault.train.runs.training import Observer, Training, train
 
@@ -24,7 +25,9 @@ from rarefault.train.runs.training import Observer, Training, train
 @pytest.fixture(scope="module")
 def trained(plant: Path, tmp_path_factory: pytest.TempPathFactory) -> Training:
     """A finished training of the small plant."""
-    return train(load_train_config(plant), plant.parent, tmp_path_factory.mktemp("runs") / "a")
+    made = train(load_train_config(plant), plant.parent, tmp_path_factory.mktemp("runs") / "a")
+    write_report(made)
+    return made
 
 
 def scores(training: Training) -> dict[str, object]:
@@ -116,6 +119,7 @@ def test_the_filter_can_be_left_out(trained: Training, plant: Path, tmp_path: Pa
     pooling = dict(done.metrics["pooling"])
     assert pooling.pop("held_out_log_loss")["trees_alone"] is None
     assert pooling == {"trees_share": None, "filter": None}
+    write_report(done)
     assert "windows before" not in done.run.report.read_text(encoding="utf-8")
 
 

@@ -64,12 +64,12 @@ def test_what_is_there_is_not_trained_again(
     alone: tuple[Path, dict[str, Any]], plant: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same command again reads what it has left; another configuration in the same folder is refused."""
-    from rarefault.train.runs import training
+    from rarefault.train.runs import trials
 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(training, "train", never)
+    monkeypatch.setattr(trials, "train", never)
     assert run_trials(plant, alone[0]) == alone[1]
     assert main(["trials", str(plant), "--out", str(alone[0]), *SMALL, "--set", "recipe.max_weight=5"]) == 2
 

@@ -26,6 +26,7 @@ from rarefault.train.evaluation.evaluate import Evaluation, evaluate
 from rarefault.train.history import History, Phm2015Config
 from rarefault.train.replay.publisher import Publisher
 from rarefault.train.replay.replay import TelemetryMessage, play, telemetry_messages
+from rarefault.train.report import write_report
 from rarefault.train.runs.training import Training, train
 from rarefault.train.simulate import SimulationConfig, simulate
 
@@ -100,7 +101,9 @@ def run_demo(options: DemoOptions, console: Console) -> DemoResult:
 def _train(options: DemoOptions, data: Path, console: Console) -> Training:
     config = TrainConfig(data=Phm2015Config(path=str(data.resolve())), training=options.training)
     with TrainingProgress(console, config.training.epochs) as progress:
-        return train(config, Path(), options.out / "run", name="plant", observer=progress.observer())
+        training = train(config, Path(), options.out / "run", name="plant", observer=progress.observer())
+        write_report(training)
+    return training
 
 
 def _serve(

@@ -1,6 +1,6 @@
 """When an alarm is raised and cleared: the score, the delays, and when doubts are an alarm.
 
-The history's shortest events set the bounds: no fault may be asked to last longer than half of them, and no pause that
+The history's shortest events set the bounds: no delay may be longer than half of them, and no pause that
 is longer than they are is bridged. Within those, score and delays are taken that come nearest to one alarm for each
 event::
 
@@ -34,7 +34,7 @@ def fit_timing(spec: DecisionSpec, posterior: Float64, config: DecisionConfig, w
     """The decision with delays, and with the number of windows that make an alarm of doubts.
 
     Args:
-        spec: thresholds and levels are fitted.
+        spec: its thresholds are fitted.
         posterior: of the held-out windows, [W, K].
         config: which delays are to be found.
         windows: the held-out windows.
@@ -96,7 +96,7 @@ def _best(settings: list[DecisionSpec], scores: list[float]) -> DecisionSpec:
 
 
 def _windows_of_doubt(spec: DecisionSpec, posterior: Float64, config: DecisionConfig, windows: HeldOutWindows) -> int:
-    """So many windows in a row without a plausible class that held-out time has no more of them than is wanted."""
+    """Windows in a row with an empty prediction set that raise ``unknown``, for no more alarms than are allowed."""
     decision = Decision(spec)
     strange = decision.strange(posterior, decision.verdict(decision.score(posterior))) & (windows.label >= 0)
     runs = run_lengths(strange, windows)

@@ -1,14 +1,15 @@
-"""Which classes a window can be of: class-conditional conformal prediction, by event.
+"""Prediction sets: class-conditional conformal prediction, by event.
 
-A class is plausible where its posterior is at least its level. The level is the largest at which, of the windows of a
-new event of the class, a stated share (the coverage) is expected to have it plausible. Windows of one event are no
-independent witnesses: each held-out event counts as one, however long it is, and so does the new one
+The prediction set of a window holds the classes whose posterior is at least their conformal threshold. The threshold of
+a class is the largest at which the coverage is reached. The coverage is the expected fraction of the windows of a new
+event of the class whose prediction set holds it. The windows of one event are not independent: each held-out event
+counts as one, however long it is, and so does the new one
 (Dunn, Wasserman and Ramdas, "Distribution-free prediction sets for two-layer hierarchical models", 2023, section 3.1,
 pooled distribution functions; class by class as in Vovk, Gammerman and Shafer, "Algorithmic learning in a random
-world", 2005, section 4.5). The new event's own share of the distribution is taken half (mid-p): taken whole, the
-coverage would be reached for certain and exceeded by half of that share on average.
+world", 2005, section 4.5). The new event's own part of the distribution counts half (mid-p): counted whole, the
+coverage would be reached for certain and exceeded by half of that part on average.
 
-Where a class has too few events for the coverage, it abstains: it is plausible always.
+A class with too few events for the coverage has the threshold 0: it is in every prediction set.
 """
 
 import math
@@ -19,15 +20,15 @@ from rarefault.runtime.arrays import Float64, Int64
 
 
 def least_events(coverage: float) -> int:
-    """Events that a class needs for a level of its own.
+    """Number of events that a class needs for a conformal threshold.
 
-    With fewer, the share that no witness speaks for is larger than what may be missed.
+    With fewer, the part of the distribution that belongs to the new event is larger than what may be missed.
     """
     return math.ceil(1 / (1 - coverage) - 1e-9) - 1
 
 
 def fit_conformal_thresholds(posterior: Float64, label: Int64, event: Int64, coverage: float) -> tuple[Float64, Int64]:
-    """The level of each class [K], 0 where it has too few events, and the number of its events [K].
+    """The conformal threshold of each class [K], 0 where it has too few events, and the number of its events [K].
 
     Args:
         posterior: calibrated, of held-out windows, [W, K].

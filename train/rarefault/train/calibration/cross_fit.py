@@ -1,11 +1,10 @@
-"""What is said of windows by models that have not seen them, to fit a decision on.
+"""Predictions for windows by models that were not trained on them. The decision is fitted on these.
 
-The validation blocks are judged by the model that was trained beside them. They hold a fault's events by the handful,
-too few for a level that a stated share of events is to reach, or for a threshold that holds on the next block. Where
-that is so, or ``training.cross_fit`` asks for it, each part of the training blocks is held out in turn, too, and judged
-by a model that was trained on all others: what is fitted on all of them together sees every event that is not of the
-test blocks (cross-conformal prediction: Vovk, "Cross-conformal predictors", 2015; the decision is that of a model of
-one more part, which learns again from all blocks).
+The model that was trained on the training blocks predicts the validation blocks. These hold only a handful of events of
+a fault: too few for a conformal threshold, or for a threshold that holds on the next block. In that case, or where
+``training.cross_fit`` is true, each part of the training blocks is held out in turn, too, and predicted by a model that
+was trained on all other parts. The decision is then fitted on every event outside of the test blocks (cross-conformal
+prediction: Vovk, "Cross-conformal predictors", 2015). It is used with a model that is trained on one part more.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +23,7 @@ from rarefault.train.config import TrainConfig
 from rarefault.train.dataset.split import Split, mostly_cut, rotations
 from rarefault.train.dataset.unit_labels import NO_UNITS
 from rarefault.train.dataset.windows import LabelledWindows, cut_windows
-from rarefault.train.fitting.imbalance import effective_prior, move_prior
+from rarefault.train.fitting.imbalance import move_prior
 from rarefault.train.fitting.network import choose_device, refit_network, serve
 from rarefault.train.fitting.new_model import new_model
 from rarefault.train.fitting.trees import grow_at_devices, grow_at_units, judge
@@ -34,8 +33,8 @@ from rarefault.train.model.network import LRConvLSTM
 from rarefault.train.model.trees import TreeExpert
 from rarefault.train.parallel.background import Background
 
-#: Validation events of a fault from which on what is fitted on them is steady enough: where its class is plausible in
-#: nine of ten, the share of further ones in which it is has a standard deviation of sqrt(0.9 * 0.1 / 50), four points.
+#: With so many validation events of a fault, no further ones are needed: at a coverage of 0.9, the coverage of other
+#: events has a standard deviation of sqrt(0.9 * 0.1 / 50), four points.
 STEADY_EVENTS = 50
 #: Parts that the trees hold out one by one of each that the network holds out, and the trees of units of each of those.
 #: What is served has learnt from all of the blocks; models that have learnt from few of them are less sure, and levels
@@ -45,28 +44,28 @@ TREE_PARTS, UNIT_PARTS = 2, 2
 
 
 def wants_cross_fit(config: TrainConfig, train: LabelledWindows, validation: LabelledWindows, n_classes: int) -> bool:
-    """Whether the training blocks are to be held out in turn, too.
+    """Whether the training blocks are held out in turn, too.
 
     Args:
         config: its training section is used.
         train, validation: windows of the blocks.
         n_classes: K.
     """
-    wanted = config.training.cross_fit
-    if wanted != "auto":
-        return wanted
+    configured = config.training.cross_fit
+    if configured != "auto":
+        return configured
     few = (validation.events(n_classes) < STEADY_EVENTS) & (train.counts(n_classes) > 0)
     return bool(few[1:].any())
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Held-out windows and what models that have not seen them say.
+    """Held-out windows and the predictions of models that were not trained on them.
 
     Attributes:
         windows: sorted by device and time, [W].
-        network: its log-probabilities, [W, K].
-        trees: theirs, [W, K]; None where there are none.
+        network: log-probabilities of the networks, [W, K].
+        trees: log-probabilities of the trees, [W, K]; None where there are none.
     """
 
     windows: HeldOutWindows
@@ -82,7 +81,7 @@ class HeldOut:
         history: History,
         config: TrainConfig,
     ) -> "HeldOut":
-        """What a network that has no trees beside it, and trees, say of windows."""
+        """Predictions of a network that has no trees beside it, and of trees."""
         return cls(
             HeldOutWindows.of(history, windows, config.grid, config.window),
             serve(network, windows),
@@ -105,15 +104,15 @@ class HeldOut:
         model: LRConvLSTM,
         trees: TreeExpert,
         training_prior: tuple[float, ...],
-        true: tuple[float, ...],
+        true_prior: tuple[float, ...],
         counts: Int64,
     ) -> None:
-        """Fit the trees' share in what is said of each class; the model gets the trees.
+        """Fit the pool weight of the trees for each class; the model gets the trees.
 
         Args:
-            model: where it has no network, the trees have all of the say.
-            trees: get their share.
-            training_prior, true: class shares, [K].
+            model: where it has no network, the weight of the trees is 1.
+            trees: get their pool weights.
+            training_prior, true_prior: class frequencies, [K].
             counts: training windows of each class, [K].
         """
         assert self.trees is not None
@@ -121,49 +120,49 @@ class HeldOut:
         if not model.spec.network:
             trees.share.fill_(1.0)
             return
-        shift = np.log(np.asarray(true)) - np.log(np.asarray(training_prior))
+        shift = np.log(np.asarray(true_prior)) - np.log(np.asarray(training_prior))
         at_units = [] if trees.at_units is None else trees.at_units.faults.tolist()
-        share = fit_pool_weights(self.network, self.trees, self.windows.label, shift, counts, at_units)
-        trees.share.copy_(torch.from_numpy(share))
+        weights = fit_pool_weights(self.network, self.trees, self.windows.label, shift, counts, at_units)
+        trees.share.copy_(torch.from_numpy(weights))
 
     def fit_filter(
-        self, model: LRConvLSTM, training_prior: tuple[float, ...], true: tuple[float, ...], *, wanted: bool
+        self, model: LRConvLSTM, training_prior: tuple[float, ...], true_prior: tuple[float, ...], *, enabled: bool
     ) -> None:
-        """Fit how what was said of the windows before weighs in; the model, which has its trees, gets it.
+        """Fit the filter over the windows of a device; the model gets it.
 
         Args:
-            model: may have a filter, which is not asked. Where it has no network, and so carries nothing else, it gets
-                a filter that leaves everything as it is where none is wanted or none helps.
-            training_prior, true: class shares, [K].
-            wanted: whether it may have one.
+            model: has its trees. A filter that it has is not used. Without a network it carries nothing else, so it
+                gets a filter that changes nothing where the filter is not enabled, or does not help.
+            training_prior, true_prior: class frequencies, [K].
+            enabled: whether to fit one.
         """
         model.filter = None
-        if wanted:
-            model.filter = self._filter(self.log_prob(model), training_prior, true)
+        if enabled:
+            model.filter = self._filter(self.log_prob(model), training_prior, true_prior)
         if model.filter is None and not model.spec.network:
-            model.filter = ForwardFilter.identity(training_prior, true)
+            model.filter = ForwardFilter.identity(training_prior, true_prior)
 
     def _filter(
-        self, said: Float32, training_prior: tuple[float, ...], true: tuple[float, ...]
+        self, log_prob: Float32, training_prior: tuple[float, ...], true_prior: tuple[float, ...]
     ) -> ForwardFilter | None:
-        return fit_filter(said, self.windows.label, self.windows.fresh, training_prior, true)
+        return fit_filter(log_prob, self.windows.label, self.windows.fresh, training_prior, true_prior)
 
     def log_losses(self, model: LRConvLSTM, spec: DecisionSpec) -> dict[str, float | None]:
-        """What the network is worth: log loss of the windows with a label, each at its best temperature.
+        """Log loss of the windows with a label, with and without the network, each at its best temperature.
 
         Args:
             model: has its trees and its filter.
             spec: gives the priors.
 
         Returns:
-            ``as_served``, and ``trees_alone``: of the trees with a filter of their own; None where they are alone
-            anyway, or are none.
+            ``as_served``, and ``trees_alone``: of the trees with a filter of their own; None where there is no network,
+            or there are no trees.
         """
 
-        def least(said: Float32) -> float:
+        def least(log_prob: Float32) -> float:
             known = self.windows.label >= 0
-            said, label = said[known], self.windows.label[known]
-            return log_loss(said, label, replace(spec, temperature=fit_temperature(said, label, spec)))
+            log_prob, label = log_prob[known], self.windows.label[known]
+            return log_loss(log_prob, label, replace(spec, temperature=fit_temperature(log_prob, label, spec)))
 
         alone = self.trees if model.spec.network else None
         if alone is not None and model.filter is not None:
@@ -172,32 +171,32 @@ class HeldOut:
         return {"as_served": least(self.log_prob(model)), "trees_alone": None if alone is None else least(alone)}
 
     def log_prob(self, model: LRConvLSTM) -> Float32:
-        """What both say together where the trees have the shares of a model's, and its filter is heard, [W, K]."""
-        said = self.network
+        """Log-probabilities of network and trees, pooled and filtered as in a model, [W, K]."""
+        log_prob = self.network
         if self.trees is not None and model.trees is not None:
-            said = pooled(said, self.trees, model.trees.share.numpy())
-        return said if model.filter is None else model.filter.along(said, self.windows.fresh)
+            log_prob = pooled(log_prob, self.trees, model.trees.share.numpy())
+        return log_prob if model.filter is None else model.filter.along(log_prob, self.windows.fresh)
 
 
 @dataclass(frozen=True)
 class Rotation:
     """Holds parts of a history out in turn.
 
-    The network takes long to learn: it learns without one part after the other of all blocks but the test's, each as
-    large as the validation blocks, which are one of them. The trees learn without each of ``TREE_PARTS`` of a part,
-    those of units without each of ``UNIT_PARTS`` of such a part. Where most events are longer than a block, all hold
-    out whole parts: who has seen yet more of the very event that is held out is surer of it than of a new one.
+    All blocks but those of the test are cut into parts as large as the validation blocks, which are one of them. A
+    network is slow to train, so it leaves out one part at a time. Trees leave out one of ``TREE_PARTS`` of a part, and
+    those of units one of ``UNIT_PARTS`` of such a part. Where most events are longer than a block, all leave out whole
+    parts: a model that was trained on more of the very event that is held out is surer of it than of a new one.
 
     Attributes:
         history: all of it.
         split: its blocks.
         config: as for a whole training.
-        training_prior: class shares that network and trees are to have learnt, [K].
-        epochs: of the network; nothing is left to say when to stop.
+        training_prior: that all models are moved to, [K].
+        epochs: of each network; no blocks are left to say when to stop.
         units: channels of each unit, [U, M].
-        on_part: told the number of a part, from 1 on, and of how many, before a network learns without it.
-        on_epoch: told how many epochs of that are done.
-        on_trees: told the number of some trees, from 1 on, and of how many, before it waits for them.
+        on_part: called with the number of a part, from 1 on, and of how many, before a network is trained without it.
+        on_epoch: called with the number of its epochs that are done.
+        on_trees: called with the number of some trees, from 1 on, and of how many, before they are waited for.
     """
 
     history: History
@@ -211,12 +210,12 @@ class Rotation:
     on_trees: Callable[[int, int], None] = lambda _number, _all: None
 
     def run(self, network: LRConvLSTM) -> list[HeldOut]:
-        """Judge every block but the test's by models that have not seen it.
+        """Predict every block but those of the test by models that were not trained on it.
 
-        The trees grow in the background while the networks learn, one after the other.
+        The trees grow in the background while the networks are trained, one after the other.
 
         Args:
-            network: without trees; it has not seen the validation blocks.
+            network: without trees; it was trained on the training blocks.
 
         Raises:
             RarefaultError: the loss is no longer a number, or trees could not be read from the library that grew them.
@@ -231,15 +230,15 @@ class Rotation:
             networks: list[LRConvLSTM | None] = [network]
             for number, part in enumerate(further, 1):
                 self.on_part(number, len(further))
-                networks.append(self._learn(part))
+                networks.append(self._train(part))
             beside = zip(networks, grown, strict=True)
             waiting = [(network, call) for network, calls in beside if network is not None for call in calls]
             found = []
-            for number, (training_prior, call) in enumerate(waiting, 1):
+            for number, (beside_trees, call) in enumerate(waiting, 1):
                 self.on_trees(number, len(waiting))
                 for held_out, trees in background.result(call):
                     windows = HeldOutWindows.of(self.history, held_out, grid, self.config.window)
-                    found.append(HeldOut(windows, serve(training_prior, held_out), trees))
+                    found.append(HeldOut(windows, serve(beside_trees, held_out), trees))
         return found
 
     def _finer(self, part: Split, parts: int) -> list[Split]:
@@ -251,7 +250,10 @@ class Rotation:
         return finer if finer and config.trees.rounds else [part]
 
     def _windows(self, split: Split) -> tuple[LabelledWindows, LabelledWindows] | None:
-        """What is learnt from and what is held out; None where nothing of that has a label, or there is one class."""
+        """Windows to train on and windows that are held out.
+
+        None where no held-out window has a label, or there is one class to train on.
+        """
         train, held_out = (
             cut_windows(split.select(self.history, part), self.config.grid, self.config.window, self.units)
             for part in ("train", "validation")
@@ -260,7 +262,7 @@ class Rotation:
         return (train, held_out) if two and held_out.labelled.any() else None
 
     def _grow(self, split: Split) -> list[tuple[LabelledWindows, Float32 | None]]:
-        """What a split holds out, and what trees that have not seen it say of it."""
+        """Windows that a split holds out, and the predictions of trees that were not grown on them."""
         if (windows := self._windows(split)) is None:
             return []
         train, held_out = windows
@@ -272,7 +274,7 @@ class Rotation:
             if (own := windows if finer is split else self._windows(finer)) is not None:
                 at_units = grow_at_units(own[0], self.training_prior, trees, seed, threads, self.units)
                 grown.append((own[1], at_units))
-        # What some of them do not look for, as they have never seen it, is left to the trees of devices.
+        # A fault that some of them have no trees for, for lack of events, is left to the trees of devices.
         faults = [set() if at_units is None else set(at_units.faults.tolist()) for _, at_units in grown]
         elsewhere = sorted(set.intersection(*faults)) if faults else []
         expert = grow_at_devices(train, self.training_prior, trees, seed, threads, self.units, elsewhere)
@@ -282,8 +284,8 @@ class Rotation:
             judged.append((held_out, judge(expert, held_out)))
         return judged
 
-    def _learn(self, split: Split) -> LRConvLSTM | None:
-        """A network that has not seen what a split holds out."""
+    def _train(self, split: Split) -> LRConvLSTM | None:
+        """A network that was not trained on what a split holds out."""
         config = self.config
         if (windows := self._windows(split)) is None:
             return None
@@ -291,7 +293,7 @@ class Rotation:
         torch.manual_seed(config.training.seed)
         model, _ = new_model(config, self.history, train)
         model.to(choose_device(config.training.device))
-        subsets = refit_network(model, train, config, self.epochs, self.on_epoch)
+        learnt = refit_network(model, train, config, self.epochs, self.on_epoch)
         model.cpu()
-        move_prior(model, effective_prior(subsets), self.training_prior)
+        move_prior(model, learnt, self.training_prior)
         return model

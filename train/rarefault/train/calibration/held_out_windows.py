@@ -1,4 +1,4 @@
-"""Held-out windows, as what is fitted on them needs to know them."""
+"""Held-out windows: labels, times and events that the decision is fitted on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from rarefault.train.history import History
 
 @dataclass(frozen=True)
 class HeldOutWindows:
-    """Held-out windows as what alarms need to know of them.
+    """Held-out windows, with what alarms depend on.
 
     Attributes:
         history: gives the events.

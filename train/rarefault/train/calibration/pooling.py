@@ -1,4 +1,4 @@
-"""How much of a verdict is the trees' and how much the network's."""
+"""Pool weights: how network and trees are weighed in a logarithmic opinion pool."""
 
 from collections.abc import Sequence
 
@@ -8,30 +8,30 @@ from scipy.special import log_softmax
 
 from rarefault.runtime.arrays import Float32, Float64, Int64
 
-#: Of faults with fewer training windows, the trees alone are heard.
+#: For faults with fewer training windows, the trees alone count.
 FEW_WINDOWS = 100
 #: The trees' share that one would take without held-out windows: two kinds of trees know more than boosted ones alone,
 #: for which it was three quarters. Held-out windows ask for 0.82 on Tennessee Eastman, for 0.82 to 1 on plant 31.
-USUAL_SHARE = 0.875
+USUAL_WEIGHT = 0.875
 
 
 def fit_pool_weights(
     network: Float32, trees: Float32, label: Int64, shift: Float64, counts: Int64, at_units: Sequence[int] = ()
 ) -> Float64:
-    """The trees' share in what is said of each class, [K].
+    """The pool weight of the trees for each class, from 0 to 1, [K].
 
     It is that of :func:`fit_pool_weight`, but 1 for faults with few training windows: a network hardly learns those,
-    trees do. And it is 1 for faults that are looked for at each unit: the network has no part in those.
+    trees do. And it is 1 for faults that have trees of their own at each unit: the network has no part in those.
 
     Args:
         network, trees, label, shift: see :func:`fit_pool_weight`.
         counts: training windows of each class, [K].
-        at_units: faults that are looked for at each unit.
+        at_units: faults that have trees at each unit.
     """
-    share = np.full(len(counts), fit_pool_weight(network, trees, label, shift))
-    share[1:][counts[1:] < FEW_WINDOWS] = 1.0
-    share[list(at_units)] = 1.0
-    return share
+    weights = np.full(len(counts), fit_pool_weight(network, trees, label, shift))
+    weights[1:][counts[1:] < FEW_WINDOWS] = 1.0
+    weights[list(at_units)] = 1.0
+    return weights
 
 
 def fit_pool_weight(network: Float32, trees: Float32, label: Int64, shift: Float64) -> float:
@@ -57,10 +57,10 @@ def fit_pool_weight(network: Float32, trees: Float32, label: Int64, shift: Float
         return -float(log_prob[np.arange(len(known)), target].mean())
 
     found = minimize(nll, (0.5, 0.5), bounds=((0.0, 5.0), (0.0, 5.0)), method="L-BFGS-B").x
-    asked = found[1] / found.sum() if found.sum() > 0 else USUAL_SHARE
-    return float(asked + USUAL_SHARE) / 2
+    fitted = found[1] / found.sum() if found.sum() > 0 else USUAL_WEIGHT
+    return float(fitted + USUAL_WEIGHT) / 2
 
 
-def pooled(network: Float32, trees: Float32, share: Float64) -> Float32:
-    """Log-probabilities of the two together, [W, K]; see :mod:`rarefault.train.model.trees`."""
-    return np.asarray(log_softmax((1 - share) * network + share * trees, axis=1), np.float32)
+def pooled(network: Float32, trees: Float32, weights: Float64) -> Float32:
+    """Log-probabilities of the two together, [W, K]; ``weights`` are those of the trees, [K]."""
+    return np.asarray(log_softmax((1 - weights) * network + weights * trees, axis=1), np.float32)

@@ -24,10 +24,10 @@ MIN_GAIN = 0.002
 MARGIN = 0.5
 
 #: Thresholds of some settings, [N, K], to the score of each, [N].
-Objective = Callable[[Float64], Float64]
+Score = Callable[[Float64], Float64]
 
 
-def macro_f1(posterior: Float64, label: Int64) -> Objective:
+def macro_f1(posterior: Float64, label: Int64) -> Score:
     """Macro-F1 of the verdicts over the classes present.
 
     Args:
@@ -43,7 +43,7 @@ def macro_f1(posterior: Float64, label: Int64) -> Objective:
     return score
 
 
-def event_f1(trial: AlarmTrial) -> Objective:
+def event_f1(trial: AlarmTrial) -> Score:
     """F1 of the alarms: share of alarms that are true, and share of events with an alarm, over all faults together."""
 
     def score(thresholds: Float64) -> Float64:
@@ -54,7 +54,7 @@ def event_f1(trial: AlarmTrial) -> Objective:
 
 def recall_within_budget(
     posterior: Float64, label: Int64, trial: AlarmTrial, device_days: float, budget: float
-) -> Objective:
+) -> Score:
     """Macro recall of the verdicts; below zero, by the false alarms per device and day, where these exceed the budget.
 
     Args:
@@ -75,10 +75,10 @@ def recall_within_budget(
 
 
 def fit_thresholds(
-    by_share: Objective,
+    by_share: Score,
     counts: Int64,
     true_prior: NDArray[np.float64],
-    of_alarms: Objective | None = None,
+    of_alarms: Score | None = None,
 ) -> tuple[Float64, float]:
     """Thresholds [K] that make an objective large, the largest being 1, and the objective there.
 
@@ -123,7 +123,7 @@ def fit_thresholds(
     return np.asarray(thresholds / thresholds.max()), score
 
 
-def _harmless(objective: Objective, settings: Float64, few: Int64) -> tuple[Float64, Float64]:
+def _harmless(objective: Score, settings: Float64, few: Int64) -> tuple[Float64, Float64]:
     """Settings [N, K] in which faults that do harm are left to their posterior, and their scores [N].
 
     Args:

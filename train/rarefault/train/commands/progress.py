@@ -8,8 +8,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.text import Text
 
 from rarefault.train.fitting.network import Epoch
+from rarefault.train.runs.course import Observer
 from rarefault.train.runs.duration import Estimate, duration
-from rarefault.train.runs.training import Observer
 
 
 class TrainingProgress:
@@ -35,7 +35,7 @@ class TrainingProgress:
         )
         self._task = self._progress.add_task("starting", total=epochs)
         self._best: Epoch | None = None
-        self._said = self._left = ""
+        self._text = self._left = ""
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -51,7 +51,7 @@ class TrainingProgress:
         return Observer(
             stage=self._stage,
             epoch=self._epoch,
-            again=self._again,
+            further_epoch=self._further_epoch,
             note=self._note,
             expect=self._expect,
             left=self._set_left,
@@ -65,7 +65,7 @@ class TrainingProgress:
 
     def _stage(self, text: str) -> None:
         text, self._left = text + self._left, ""
-        self._said = text
+        self._text = text
         self._progress.update(self._task, description=text)
         if not self._console.is_terminal:
             self._console.print(text)
@@ -76,13 +76,13 @@ class TrainingProgress:
     def _epoch(self, epoch: Epoch, best: bool) -> None:
         if best:
             self._best = epoch
-        said = (
+        text = (
             f"epoch {epoch.epoch}: loss {epoch.train_loss:.3f}, validation macro-F1 {epoch.validation_macro_f1:.3f}"
             + (f" (best {self._best.validation_macro_f1:.3f} in epoch {self._best.epoch})" if self._best else "")
         )
-        self._progress.update(self._task, completed=epoch.epoch, description=said)
+        self._progress.update(self._task, completed=epoch.epoch, description=text)
         if not self._console.is_terminal and (epoch.epoch % 10 == 0 or epoch.epoch == self._epochs):
-            self._console.print(said)
+            self._console.print(text)
 
-    def _again(self, done: int, epochs: int) -> None:
-        self._progress.update(self._task, total=epochs, completed=done, description=f"{self._said}: epoch {done}")
+    def _further_epoch(self, done: int, epochs: int) -> None:
+        self._progress.update(self._task, total=epochs, completed=done, description=f"{self._text}: epoch {done}")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 HELP = "play history as live telemetry over MQTT"
 EXTRA = "train"
-#: Settings of the broker that are files, by the names of the arguments.
+#: Settings of TLS that are files, by the names of the arguments.
 FILES = ("ca_file", "certificate_file", "key_file")
 EPILOG = """examples:
   rarefault replay plant.toml --broker mqtt://localhost:1883
@@ -53,6 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--end", type=instant, help="leave out what is at or after")
     parser.add_argument("--username", default="")
     parser.add_argument("--password-env", metavar="NAME", default="", help="environment variable with the password")
+    parser.add_argument("--password-file", metavar="FILE", default="", help="file whose first line is the password")
     parser.add_argument(
         "--ca-file", metavar="PEM", default="", help="with mqtts://: whom to trust (default: the system's)"
     )
@@ -113,11 +114,12 @@ def _target(args: argparse.Namespace) -> "tuple[BrokerConfig, TelemetryConfig, P
 
     if args.like is not None and args.topic:
         raise UsageError("--topic: the topic is that of --like; give one of them")
-    own = {"url": args.broker, "username": args.username}
-    own |= {name: str(path.resolve()) for name in FILES if (path := Path(getattr(args, name))).name}
+    files = {name: Path(getattr(args, name)) for name in (*FILES, "password_file")}
+    own = {"url": args.broker, "username": args.username, "password_env": args.password_env}
+    own |= {name: str(path.resolve()) for name, path in files.items() if path.name}
     given = {name: value for name, value in own.items() if value}
-    if args.username or args.password_env:
-        given |= {"password_env": args.password_env, "password_file": ""}
+    if given.keys() & {"username", "password_env", "password_file"}:
+        given = {"password_env": "", "password_file": ""} | given  # no user of ours with the daemon's password
     try:
         if args.like is None:
             return BrokerConfig(**given), TelemetryConfig(topic=args.topic or "telemetry/{device}"), Path("--broker")

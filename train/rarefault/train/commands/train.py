@@ -59,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     from rarefault.train.commands.console import PlainConsole
     from rarefault.train.commands.progress import TrainingProgress
     from rarefault.train.config import load_train_config
+    from rarefault.train.report import write_report
     from rarefault.train.report.comparison import refusal
     from rarefault.train.runs.retraining import load_retrain_config
     from rarefault.train.runs.run_directory import RunDirectory
@@ -84,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
                 start=start,
                 observer=progress.observer(),
             )
+            write_report(result)
     except KeyboardInterrupt:
         if RunDirectory(out).resume.exists():
             origin = f" --from {args.start}" if start else ""
@@ -91,22 +93,28 @@ def run(args: argparse.Namespace) -> int:
         elif out.exists():
             console.print(f"nothing is kept to go on from: remove {out}, or train into another folder")
         raise
-    print_scores(console, result.metrics["test"], f"held-out test blocks of {name}")
-    retraining: dict[str, Any] | None = result.metrics.get("retraining")
-    if retraining:
-        print_comparison(console, retraining)
-    worth = result.metrics["pooling"]["held_out_log_loss"]
-    if worth["trees_alone"] is not None:
-        said = f"held-out log loss {worth['as_served']:.3f}, {worth['trees_alone']:.3f} without it (model.network)"
-        console.print(f"network        {said}")
-    console.print(f"run directory  {out}")
-    console.print(f"report         {out / 'report.html'}")
+    _print_result(console, result.metrics, name, out)
     if args.json is not None:
         write_json(args.json, {"run": str(out), **result.metrics})
+    retraining: dict[str, Any] | None = result.metrics.get("retraining")
     if retraining and not retraining["accepted"]:
         raise RarefaultError(refusal(retraining, out))
     console.print(f"next           rarefault export {out} -o {name}.onnx")
     return 0
+
+
+def _print_result(console: "Console", metrics: dict[str, Any], name: str, out: Path) -> None:
+    print_scores(console, metrics["test"], f"held-out test blocks of {name}")
+    if "retraining" in metrics:
+        print_comparison(console, metrics["retraining"])
+    worth = metrics["pooling"]["held_out_log_loss"]
+    if worth["trees_alone"] is not None:
+        console.print(
+            f"network        held-out log loss {worth['as_served']:.3f}, {worth['trees_alone']:.3f} without it "
+            "(model.network)"
+        )
+    console.print(f"run directory  {out}")
+    console.print(f"report         {out / 'report.html'}")
 
 
 def parse_changes(pairs: list[str]) -> dict[str, Any]:
@@ -127,6 +135,8 @@ def print_scores(console: "Console", scores: dict[str, Any], title: str) -> None
     """The scores of one part as a table, rare classes as visible as common ones."""
     from rich.table import Table
 
+    from rarefault.train.evaluation.metrics import headlines
+
     table = Table(title=title, title_justify="left")
     table.add_column("class")
     for column in ("windows", "recall", "precision", "F1", "AP", "events seen"):
@@ -140,18 +150,13 @@ def print_scores(console: "Console", scores: dict[str, Any], title: str) -> None
             f"{sum(seen)}/{len(seen)}" if seen else "-",
         )
     console.print(table)
-    console.print(
-        f"macro-F1 {scores['macro_f1']:.3f} (always-normal {scores['always_normal_macro_f1']:.3f}) · balanced accuracy "
-        f"{scores['balanced_accuracy']:.3f} · calibration error {scores['calibration_error']:.3f} · per device and day "
-        f"{scores['false_alarms_per_device_day']:.2f} false alarms, {scores['alarm_changes_per_device_day']:.2f} alarm "
-        "changes",
-    )
+    console.print(" · ".join(f"{title} {value}" for title, value in headlines(scores)))
     if scores["events_total"]:
         delay = scores["median_delay_s"]
         after = "" if delay is None else f", seen after {delay / 60:.0f} min (median)"
         console.print(
-            f"events with an alarm {scores['events_alarmed']} of {scores['events_total']}{after} · F1 of the alarms "
-            f"{scores['event_f1']:.3f} · lowest recall {scores['lowest_recall']:.3f} ({scores['lowest_recall_class']})",
+            f"events with an alarm {scores['events_alarmed']} of {scores['events_total']}{after} · lowest recall "
+            f"{scores['lowest_recall']:.3f} ({scores['lowest_recall_class']})",
         )
 
 

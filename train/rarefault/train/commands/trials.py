@@ -11,6 +11,7 @@ from rarefault.runtime.results import add_json_argument, write_json
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from rarefault.train.config import TrainConfig
     from rarefault.train.runs.trials import Trial
 
 HELP = "train on every fold, and compare variations of a configuration"
@@ -58,13 +59,12 @@ def add_ray_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train all of it."""
     import msgspec
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from rarefault.train.commands.console import PlainConsole
     from rarefault.train.commands.train import model_name, parse_changes
     from rarefault.train.config import load_train_config, to_toml
     from rarefault.train.history import absolute
-    from rarefault.train.runs.trials import Training, run_trials, summary, variations
+    from rarefault.train.runs.trials import summary, variations
 
     if args.trials is not None and args.trials < 1:
         raise UsageError(f"--trials {args.trials}: at least 1")
@@ -75,28 +75,7 @@ def run(args: argparse.Namespace) -> int:
     name = configs[0][1].training.name or model_name(args.config.stem)
     out = args.out or Path("runs") / f"{name}-trials"
     console = PlainConsole(stderr=str(args.json) == "-")
-    total = sum(args.folds or config.split.folds for _, config in configs)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("training", total=total)
-
-        def on_training(training: Training, metrics: dict[str, Any]) -> None:
-            where = training.out.relative_to(out.resolve())
-            said = f"{where}: validation macro-F1 {metrics['validation']['macro_f1']:.3f}"
-            progress.update(bar, advance=1, description=said)
-            if not console.is_terminal:
-                console.print(said)
-
-        trials = run_trials(
-            configs,
-            args.config.parent,
-            out,
-            args.folds,
-            name=name,
-            address=args.ray,
-            cpus=args.ray_cpus,
-            on_training=on_training,
-        )
+    trials = _run(args, configs, out, name, console)
     best = trials[0]
     chosen = next(config for each, config in configs if each == best.changes)
     chosen = msgspec.structs.replace(chosen, data=absolute(chosen.data, args.config.parent))
@@ -108,18 +87,50 @@ def run(args: argparse.Namespace) -> int:
     console.print(f"run directories  {out}")
     console.print(f"next             rarefault train {out / 'best.toml'}")
     if args.json is not None:
-        write_json(
-            args.json,
-            {
-                "variations": [
-                    {"changes": trial.changes, "validation_macro_f1": trial.score, "by_fold": trial.validation}
-                    for trial in trials
-                ],
-                "best": best.changes,
-                "test": judged,
-            },
-        )
+        varied_scores = [
+            {"changes": trial.changes, "validation_macro_f1": trial.score, "by_fold": trial.validation}
+            for trial in trials
+        ]
+        write_json(args.json, {"variations": varied_scores, "best": best.changes, "test": judged})
     return 0
+
+
+def _run(
+    args: argparse.Namespace,
+    configs: "list[tuple[dict[str, Any], TrainConfig]]",
+    out: Path,
+    name: str,
+    console: "Console",
+) -> "list[Trial]":
+    """Train all folds under a progress bar."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from rarefault.train.report import write_report
+    from rarefault.train.runs.trials import Fold, run_trials
+
+    total = sum(args.folds or config.split.folds for _, config in configs)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("training", total=total)
+
+        def on_fold(fold: Fold, metrics: dict[str, Any]) -> None:
+            where = fold.out.relative_to(out.resolve())
+            text = f"{where}: validation macro-F1 {metrics['validation']['macro_f1']:.3f}"
+            progress.update(bar, advance=1, description=text)
+            if not console.is_terminal:
+                console.print(text)
+
+        return run_trials(
+            configs,
+            args.config.parent,
+            out,
+            args.folds,
+            name=name,
+            address=args.ray,
+            cpus=args.ray_cpus,
+            finish=write_report,
+            on_fold=on_fold,
+        )
 
 
 def parse_vary(words: list[str]) -> dict[str, list[Any]]:

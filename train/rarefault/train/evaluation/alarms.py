@@ -23,8 +23,8 @@ class AlarmCounts(msgspec.Struct, frozen=True, kw_only=True):
     unknown: int
     """Raised ``unknown``, whatever was there."""
     changes: int
-    """Changes of the alarm state that a person sees, faults to ``normal`` included, in time with a label. What is said
-    of a device first, and ``no data``, are none."""
+    """Changes of the alarm state that a person sees, faults to ``normal`` included, in time with a label. The
+    first state of a device, and ``no data``, are none."""
     events: int
     """Events with at least one judged window."""
     seen: int
@@ -40,7 +40,7 @@ class AlarmCounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class States(msgspec.Struct, frozen=True):
-    """What was said of devices, in order of device and time, [S] each."""
+    """Alarm states of devices, in order of device and time, [S] each."""
 
     device: Int64
     state: Int64
@@ -90,18 +90,18 @@ class AlarmJudge:
         """Number of events with at least one judged window."""
         return len(self._judged)
 
-    def count(self, said: States) -> AlarmCounts:
-        """Hold what was said against the events."""
-        device, state = said.device, said.state
+    def count(self, states: States) -> AlarmCounts:
+        """Compare the alarms with the events."""
+        device, state = states.device, states.state
         last_ms = np.asarray([self._last_ms.get(slot, 0) for slot in device.tolist()], np.int64)
         until_ms = last_ms.copy()
-        until_ms[:-1] = np.where(device[1:] == device[:-1], said.end_ms[1:], last_ms[:-1])
-        until_ms = np.maximum(until_ms, said.end_ms)
+        until_ms[:-1] = np.where(device[1:] == device[:-1], states.end_ms[1:], last_ms[:-1])
+        until_ms = np.maximum(until_ms, states.end_ms)
         first = np.diff(device, prepend=-1) != 0
-        changed = ~first & (state != STATE_NO_DATA) & self._windows.meet(device, said.end_ms, said.end_ms)
+        changed = ~first & (state != STATE_NO_DATA) & self._windows.meet(device, states.end_ms, states.end_ms)
         raised = state > 0
         device, state, until_ms = device[raised], state[raised], until_ms[raised] + self._half_ms
-        since_ms = said.since_ms[raised] - self._half_ms
+        since_ms = states.since_ms[raised] - self._half_ms
         group, unknown = device * self._k + state, state == self._k
         true = ~unknown & self._events.meet(group, since_ms, until_ms)
         right = true | (unknown & self._any_event.meet(device, since_ms, until_ms))
@@ -149,16 +149,16 @@ class AlarmTrial:
         """Counts for each setting of the thresholds, [N, K]."""
         at_once = max(1, MAX_AT_ONCE // max(len(self._device), 1))
         return [
-            self.judge.count(said)
+            self.judge.count(states)
             for a in range(0, len(thresholds), at_once)
-            for said in self.said(thresholds[a : a + at_once])
+            for states in self.states(thresholds[a : a + at_once])
         ]
 
-    def said(self, thresholds: Float64) -> list[States]:
-        """What each of some settings [N, K] would have said.
+    def states(self, thresholds: Float64) -> list[States]:
+        """The alarm states under each of some settings, [N, K].
 
         An alarm state starts anew in every segment, so the segments of all settings are followed side by side, as if
-        each were a device; what differs from what was said last of the device itself is then said.
+        each were a device; a state that is not the last one of the device itself is then a change.
         """
         n, w = len(thresholds), len(self._device)
         if w == 0:
@@ -178,14 +178,14 @@ class AlarmTrial:
         )
         state = np.zeros((n, w), np.int64)
         since_ms = np.zeros((n, w), np.int64)
-        told = np.zeros((n, w), bool)
-        state[:, first], since_ms[:, first], told[:, first] = STATE_NO_DATA, self._end_ms[first], True
+        set_here = np.zeros((n, w), bool)
+        state[:, first], since_ms[:, first], set_here[:, first] = STATE_NO_DATA, self._end_ms[first], True
         if changes:
             slot, new, since, end = np.asarray([(c.device, c.state, c.since_ms, c.end_ms) for c in changes]).T
             begin = first[slot % len(first)]
             at = (slot // len(first), begin + (end - self._end_ms[begin]) // self._span_ms)
-            state[at], since_ms[at], told[at] = new, since, True
-        held = np.maximum.accumulate(np.where(told, np.arange(w), 0), axis=1)
+            state[at], since_ms[at], set_here[at] = new, since, True
+        held = np.maximum.accumulate(np.where(set_here, np.arange(w), 0), axis=1)
         state, since_ms = (np.take_along_axis(values, held, axis=1) for values in (state, since_ms))
         new_device = np.r_[True, self._device[1:] != self._device[:-1]]
         before = np.where(new_device, STATE_NO_DATA, np.c_[state[:, :1], state[:, :-1]])
@@ -197,7 +197,7 @@ class AlarmTrial:
 
 
 class _Spans:
-    """Intervals in groups, asked which others they meet."""
+    """Intervals in groups, and which others they meet."""
 
     def __init__(self, group: Int64, start: Int64, end: Int64) -> None:
         order = np.lexsort((start, group))

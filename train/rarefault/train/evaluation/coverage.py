@@ -1,4 +1,4 @@
-"""Coverage: how often the set of plausible classes holds the true one, by window and by event."""
+"""Coverage: how often the prediction set holds the true class, by window and by event."""
 
 import msgspec
 import numpy as np

@@ -13,8 +13,8 @@ from rarefault.runtime.inference.manifest import Manifest
 from rarefault.runtime.inference.pipeline import Pipeline, Verdicts, joined
 from rarefault.train.dataset.label_runs import event_of
 from rarefault.train.evaluation.coverage import coverages
-from rarefault.train.evaluation.event_scores import score_events
-from rarefault.train.evaluation.metrics import Scores, score_windows
+from rarefault.train.evaluation.event_scores import JudgedEvents, score_events
+from rarefault.train.evaluation.metrics import JudgedWindows, Scores, score_windows
 from rarefault.train.history import History, label_bins
 from rarefault.train.parallel.cluster import run_all
 
@@ -177,28 +177,34 @@ def evaluate(
     own = label_bins(history, verdicts.device, manifest.grid.bin_of(verdicts.end_ms) - 1, manifest.grid)
     to_model = np.asarray([manifest.classes.index(name) for name in history.classes])
     label = np.where(own >= 0, to_model[own], own)
-    known = label >= 0
-    if not known.any():
+    if not (label >= 0).any():
         raise HistoryError("no window of the history has a label: all of its time is 'unlabelled' in the events")
-    scores = score_windows(label[known], verdicts.fault[known], verdicts.posterior[known], manifest.classes)
     in_model_classes = _with_classes(history, to_model, manifest.classes)
-    scores = score_events(
-        scores,
-        in_model_classes,
+    return Evaluation(in_model_classes, label, verdicts, _scores(in_model_classes, label, verdicts, manifest))
+
+
+def _scores(history: History, label: Int64, verdicts: Verdicts, manifest: Manifest) -> Scores:
+    """Scores of the verdicts whose windows have a label."""
+    known, classes = label >= 0, manifest.classes
+    fault, end_ms = verdicts.fault[known], verdicts.end_ms[known]
+    scores = score_windows(JudgedWindows(label[known], fault, verdicts.posterior[known], classes))
+    events = JudgedEvents(
+        history,
         verdicts.device[known],
-        verdicts.end_ms[known],
+        end_ms,
         label[known],
-        verdicts.fault[known],
+        fault,
         verdicts.alarms,
         manifest.grid,
         manifest.window.stride,
     )
-    if manifest.decision.coverage:
-        event = event_of(verdicts.device.astype(np.int64), verdicts.fresh, label)
-        thresholds = np.asarray(manifest.decision.conformal_thresholds)
-        found = coverages(verdicts.posterior, label, event, thresholds, manifest.classes)
-        scores = msgspec.structs.replace(scores, coverage=found)
-    return Evaluation(in_model_classes, label, verdicts, scores)
+    scores = score_events(scores, events)
+    if not manifest.decision.coverage:
+        return scores
+    event = event_of(verdicts.device.astype(np.int64), verdicts.fresh, label)
+    thresholds = np.asarray(manifest.decision.conformal_thresholds)
+    found = coverages(verdicts.posterior, label, event, thresholds, classes)
+    return msgspec.structs.replace(scores, coverage=found)
 
 
 def _with_classes(history: History, to_model: Int64, classes: tuple[str, ...]) -> History:

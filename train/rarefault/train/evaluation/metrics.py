@@ -1,10 +1,17 @@
 """Scores of verdicts against labels: per class, over all, and per event.
 
 Macro figures are over the classes that occur in the labels; what a class has no windows for is null, never zero.
+
+A metric is a field of :class:`Scores`, and a function in one of two tables: :data:`WINDOW_METRICS` here, or
+:data:`rarefault.train.evaluation.event_scores.EVENT_METRICS` where it counts events or alarms. With an entry in
+:data:`HEADLINES` it is also printed, and stands in reports, comparisons and trials.
 """
 
 import math
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -142,55 +149,163 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True):
     """Each event."""
 
 
-def score_windows(label: Int64, verdict: Int64, posterior: Float64, classes: tuple[str, ...]) -> Scores:
-    """Scores of windows; those of events are filled in by :mod:`rarefault.train.evaluation.event_scores`.
+class Headline(NamedTuple):
+    """A score that is shown wherever scores are shown.
 
-    Args:
+    Attributes:
+        key: field of :class:`Scores`.
+        title: for people.
+        digits: after the point.
+        always_normal: field with what a model that always says normal gets.
+    """
+
+    key: str
+    title: str
+    digits: int = 3
+    always_normal: str = ""
+
+
+HEADLINES = (
+    Headline("macro_f1", "macro-F1", always_normal="always_normal_macro_f1"),
+    Headline("balanced_accuracy", "balanced accuracy"),
+    Headline("calibration_error", "calibration error"),
+    Headline("false_alarms_per_device_day", "false alarms per device and day", 2),
+    Headline("alarm_changes_per_device_day", "alarm changes per device and day", 2),
+    Headline("event_f1", "F1 of the alarms"),
+)
+
+
+def headlines(scores: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Title and value of each headline, from scores as plain values."""
+
+    def text(key: str, digits: int) -> str:
+        return "-" if scores[key] is None else f"{scores[key]:.{digits}f}"
+
+    return [
+        (
+            line.title + (f" (always normal {text(line.always_normal, line.digits)})" if line.always_normal else ""),
+            text(line.key, line.digits),
+        )
+        for line in HEADLINES
+    ]
+
+
+@dataclass(frozen=True)
+class JudgedWindows:
+    """Windows with a label, and what was predicted of them.
+
+    Attributes:
         label: truth, [W].
         verdict: class decided on, [W].
         posterior: calibrated probabilities, [W, K].
         classes: names, [K].
     """
-    k = len(classes)
-    all_labels = np.arange(k)
-    present = np.unique(label)
-    precision, recall, f1, support = precision_recall_fscore_support(
-        label, verdict, labels=all_labels, zero_division=0.0
-    )
-    scores = {}
-    for c, name in enumerate(classes):
-        here = bool(support[c])
-        ap = float(average_precision_score(label == c, posterior[:, c])) if here else None
-        scores[name] = ClassScores(
-            support=int(support[c]),
-            predicted=int((verdict == c).sum()),
-            precision=float(precision[c]) if here else None,
-            recall=float(recall[c]) if here else None,
-            f1=float(f1[c]) if here else None,
-            average_precision=ap,
+
+    label: Int64
+    verdict: Int64
+    posterior: Float64
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @cached_property
+    def present(self) -> Int64:
+        """Classes that occur in the labels, in ascending order."""
+        return np.unique(self.label)
+
+    @cached_property
+    def _by_class(self) -> tuple[Float64, Float64, Float64, Int64]:
+        """Precision, recall, F1 and support, [K] each."""
+        numbers = np.arange(len(self.classes))
+        precision, recall, f1, support = precision_recall_fscore_support(
+            self.label, self.verdict, labels=numbers, zero_division=0.0
         )
-    confusion = confusion_matrix(label, verdict, labels=all_labels)
-    normal_f1 = 2 * support[0] / (support[0] + len(label)) if len(label) else 0.0
-    worst = min(present.tolist(), key=lambda c: recall[c], default=None)
-    precisions = [row.average_precision for row in scores.values() if row.average_precision is not None]
-    picked = np.maximum(posterior[np.arange(len(label)), label], 1e-12)
-    return Scores(
-        windows=len(label),
-        macro_f1=float(f1[present].mean()) if len(present) else math.nan,
-        balanced_accuracy=float(recall[present].mean()) if len(present) else math.nan,
-        accuracy=float((label == verdict).mean()) if len(label) else math.nan,
-        log_loss=float(-np.log(picked).mean()) if len(label) else math.nan,
-        calibration_error=calibration_error(label, posterior),
-        always_normal_macro_f1=float(normal_f1 / len(present)) if len(present) else math.nan,
-        classes=scores,
-        absent=[name for c, name in enumerate(classes) if c not in present],
-        confusion=confusion.tolist(),
-        macro_average_precision=float(np.mean(precisions)) if precisions else math.nan,
-        lowest_recall=math.nan if worst is None else float(recall[worst]),
-        lowest_recall_class=None if worst is None else classes[worst],
-        reliability=reliability(posterior.max(axis=1), posterior.argmax(axis=1) == label),
-        fault_reliability=reliability(1 - posterior[:, 0], label > 0),
-    )
+        return precision, recall, f1, support
+
+    @cached_property
+    def class_scores(self) -> dict[str, ClassScores]:
+        """Scores of each class by its name."""
+        found = {}
+        for c, (name, precision, recall, f1, support) in enumerate(zip(self.classes, *self._by_class, strict=True)):
+            here = bool(support)
+            ap = float(average_precision_score(self.label == c, self.posterior[:, c])) if here else None
+            found[name] = ClassScores(
+                support=int(support),
+                predicted=int((self.verdict == c).sum()),
+                precision=float(precision) if here else None,
+                recall=float(recall) if here else None,
+                f1=float(f1) if here else None,
+                average_precision=ap,
+            )
+        return found
+
+    def macro(self, of: str) -> float:
+        """Mean of ``"recall"`` or ``"f1"`` over the classes that occur; NaN without windows."""
+        values = self._by_class[{"recall": 1, "f1": 2}[of]][self.present]
+        return float(values.mean()) if len(values) else math.nan
+
+    @cached_property
+    def worst(self) -> int | None:
+        """The class with the lowest recall of those that occur."""
+        recall = self._by_class[1]
+        return min(self.present.tolist(), key=lambda c: float(recall[c]), default=None)
+
+    @property
+    def correct(self) -> Bool:
+        """Whether the most probable class is the true one, [W]."""
+        return np.asarray(self.posterior.argmax(axis=1) == self.label)
+
+
+def _log_loss(judged: JudgedWindows) -> float:
+    picked = np.maximum(judged.posterior[np.arange(len(judged)), judged.label], 1e-12)
+    return float(-np.log(picked).mean()) if len(judged) else math.nan
+
+
+def _always_normal_macro_f1(judged: JudgedWindows) -> float:
+    support = judged.class_scores[judged.classes[0]].support
+    f1 = 2 * support / (support + len(judged)) if len(judged) else 0.0
+    return float(f1 / len(judged.present)) if len(judged.present) else math.nan
+
+
+def _macro_average_precision(judged: JudgedWindows) -> float:
+    known = [row.average_precision for row in judged.class_scores.values() if row.average_precision is not None]
+    return float(np.mean(known)) if known else math.nan
+
+
+def _lowest_recall(judged: JudgedWindows) -> float:
+    row = None if judged.worst is None else judged.class_scores[judged.classes[judged.worst]].recall
+    return math.nan if row is None else row
+
+
+def _confusion(judged: JudgedWindows) -> list[list[int]]:
+    labels = np.arange(len(judged.classes))
+    return confusion_matrix(judged.label, judged.verdict, labels=labels).tolist()  # type: ignore[no-any-return]
+
+
+#: Fields of :class:`Scores` that windows alone give.
+WINDOW_METRICS: dict[str, Callable[[JudgedWindows], Any]] = {
+    "windows": len,
+    "macro_f1": lambda judged: judged.macro("f1"),
+    "balanced_accuracy": lambda judged: judged.macro("recall"),
+    "accuracy": lambda judged: float((judged.label == judged.verdict).mean()) if len(judged) else math.nan,
+    "log_loss": _log_loss,
+    "calibration_error": lambda judged: calibration_error(judged.label, judged.posterior),
+    "always_normal_macro_f1": _always_normal_macro_f1,
+    "classes": lambda judged: judged.class_scores,
+    "absent": lambda judged: [name for c, name in enumerate(judged.classes) if c not in judged.present],
+    "confusion": _confusion,
+    "macro_average_precision": _macro_average_precision,
+    "lowest_recall": _lowest_recall,
+    "lowest_recall_class": lambda judged: None if judged.worst is None else judged.classes[judged.worst],
+    "reliability": lambda judged: reliability(judged.posterior.max(axis=1), judged.correct),
+    "fault_reliability": lambda judged: reliability(1 - judged.posterior[:, 0], judged.label > 0),
+}
+
+
+def score_windows(judged: JudgedWindows) -> Scores:
+    """Scores of windows; those of events are filled in by :mod:`rarefault.train.evaluation.event_scores`."""
+    return Scores(**{name: metric(judged) for name, metric in WINDOW_METRICS.items()})
 
 
 def calibration_error(label: Int64, posterior: Float64) -> float:

@@ -1,8 +1,13 @@
-"""What each epoch trains on: batches of sequences, as the recipe has it."""
+"""What each epoch trains on: batches of sequences, by the sampler of the recipe.
 
-from collections.abc import Iterator
+A sampler is a class that fits :class:`EpochSource`, and its entry in :data:`SAMPLERS`.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,7 +16,7 @@ from rarefault.runtime.arrays import Int64
 from rarefault.runtime.errors import HistoryError
 from rarefault.train.config import TrainConfig
 from rarefault.train.dataset.windows import LabelledWindows
-from rarefault.train.fitting.imbalance import Subset, class_weights, draw_subsets, one_hot, smote_sequences
+from rarefault.train.fitting.imbalance import Subset, draw_subsets, loss_of, one_hot, smote_sequences
 from rarefault.train.fitting.sequences import draw_epoch, sequence_starts
 from rarefault.train.model.network import LRConvLSTM
 
@@ -34,28 +39,37 @@ class EpochSource(Protocol):
 
 
 def epoch_source(windows: LabelledWindows, model: LRConvLSTM, config: TrainConfig) -> EpochSource:
-    """The source that ``recipe.sampler`` asks for."""
+    """The batches that ``recipe.sampler`` asks for."""
     starts = sequence_starts(windows, config.training.sequence_length)
-    if config.recipe.sampler == "smote":
-        return SmoteEpochs(windows, starts, model, config)
-    return SubsetEpochs(windows, starts, model.n_classes, config)
+    return SAMPLERS[config.recipe.sampler].source(windows, starts, model, config)
+
+
+def quickly_sampled(config: TrainConfig) -> TrainConfig:
+    """The configuration with a sampler that is quick to set up; its batches take as long to learn from."""
+    quick = SAMPLERS[config.recipe.sampler].timed_as
+    return (
+        config
+        if not quick
+        else msgspec.structs.replace(config, recipe=msgspec.structs.replace(config.recipe, sampler=quick))
+    )
 
 
 class SubsetEpochs:
     """Each epoch draws its sequences from one Q_i chosen at random."""
 
-    def __init__(self, windows: LabelledWindows, starts: Int64, n_classes: int, config: TrainConfig) -> None:
+    def __init__(
+        self, windows: LabelledWindows, starts: Int64, model: LRConvLSTM, config: TrainConfig, normal_share: float
+    ) -> None:
         recipe, self._training = config.recipe, config.training
-        self._windows, self._n_classes = windows, n_classes
+        self._windows, self._n_classes = windows, model.n_classes
         self._rows = windows.rows()
         self.subsets = draw_subsets(
             starts,
             windows.label,
             self._training.sequence_length,
-            n_classes,
-            alpha=recipe.alpha,
-            max_weight=recipe.max_weight,
-            normal_share=recipe.normal_share if recipe.sampler == "under" else 1.0,
+            model.n_classes,
+            loss_of(recipe).class_weights,
+            normal_share=normal_share,
             subsets=recipe.subsets,
             seed=self._training.seed,
         )
@@ -106,8 +120,7 @@ class SmoteEpochs:
         )
         self._x, self._target = torch.from_numpy(x), torch.from_numpy(target)
         counts = np.round(target.sum(axis=(0, 1))).astype(np.int64)
-        weights = class_weights(counts, config.recipe.alpha, config.recipe.max_weight)
-        self.subsets = [Subset(spaced, counts, weights)]
+        self.subsets = [Subset(spaced, counts, loss_of(config.recipe).class_weights(counts))]
         self.steps = -(-len(x) // self._training.batch_size)
 
     def batches(self, number: int) -> Iterator[Batch]:
@@ -116,3 +129,31 @@ class SmoteEpochs:
         weights = torch.from_numpy(self.subsets[0].weights).float()
         for part in order.split(self._training.batch_size):
             yield self._x[part], self._target[part], weights
+
+
+def _under_sampled(windows: LabelledWindows, starts: Int64, model: LRConvLSTM, config: TrainConfig) -> EpochSource:
+    return SubsetEpochs(windows, starts, model, config, config.recipe.normal_share)
+
+
+def _all(windows: LabelledWindows, starts: Int64, model: LRConvLSTM, config: TrainConfig) -> EpochSource:
+    return SubsetEpochs(windows, starts, model, config, 1.0)
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """One value of ``recipe.sampler``.
+
+    Attributes:
+        source: makes the batches from windows, first windows of the sequences [Q], network and configuration.
+        timed_as: where that takes minutes, the sampler whose batches stand for these when a training is timed.
+    """
+
+    source: Callable[[LabelledWindows, Int64, LRConvLSTM, TrainConfig], EpochSource]
+    timed_as: str = ""
+
+
+SAMPLERS = {
+    "under": Sampler(_under_sampled),
+    "smote": Sampler(SmoteEpochs, timed_as="none"),
+    "none": Sampler(_all),
+}

@@ -3,9 +3,15 @@
 Training sequences are split into normal ones N and faulty ones P. Several random subsets N_i of N are drawn, each
 Q_i = N_i + P gets class weights from its own counts, and each epoch trains on one Q_i chosen at random: all of N is
 seen over time, and no fault is thrown away.
+
+A loss is a class that fits :class:`Loss`, and its entry in :func:`loss_of`. It owns what follows from it: the weights
+of the classes, what the sum is divided by, and the class frequencies that a network learns from it. How sequences are
+drawn is the business of :mod:`rarefault.train.fitting.epochs`.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,6 +20,7 @@ from imblearn.under_sampling import RandomUnderSampler
 from torch import Tensor
 
 from rarefault.runtime.arrays import Float32, Float64, Int64
+from rarefault.train.config import RecipeConfig
 from rarefault.train.model.network import LRConvLSTM
 
 #: Prior of a class that training never saw; not zero, so that its logarithm is finite.
@@ -37,42 +44,74 @@ class Subset:
     weights: Float64
 
 
-def class_weights(counts: Int64, alpha: float, max_weight: float) -> Float64:
-    """``n_c ** -alpha``, scaled to mean 1 over the samples and capped; 0 for a class without samples, [K].
+class Loss(Protocol):
+    """What the network minimises."""
 
-    The cap is on the final weight: classes above it are set to it, and the others are scaled so that the mean over the
-    samples stays 1, until no class is above.
-    """
-    present = counts > 0
-    raw = np.where(present, np.maximum(counts, 1).astype(np.float64) ** -alpha, 0.0)
-    n = counts.astype(np.float64)
-    capped = np.zeros(len(counts), bool)
-    weights = raw
-    for _ in range(len(counts)):
-        free = present & ~capped
-        budget = n.sum() - max_weight * n[capped].sum()
-        weights = np.where(capped, max_weight, np.where(free, raw * budget / (raw * n)[free].sum(), 0.0))
-        over = free & (weights > max_weight)
-        if not over.any() or (over | capped)[present].all():
-            break
-        capped |= over
-    return weights
+    def class_weights(self, counts: Int64, /) -> Float64:
+        """Weight of each class from the number of its windows in a subset, [K] both."""
+
+    def __call__(self, log_prob_BTK: Tensor, target_BTK: Tensor, weights_K: Tensor, /) -> Tensor:
+        """The loss of a batch, a scalar.
+
+        Args:
+            log_prob_BTK: log-probabilities.
+            target_BTK: one-hot labels, or mixed ones where sequences were interpolated; all 0 where there is no label.
+            weights_K: of :meth:`class_weights`.
+        """
+
+    def training_prior(self, subsets: Sequence[Subset], /) -> tuple[float, ...]:
+        """The class frequencies that a network learns which minimises the loss on the subsets, [K], sum 1."""
 
 
-def weighted_nll(log_prob_BTK: Tensor, target_BTK: Tensor, weights_K: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class WeightedNll:
     """Class-weighted negative log-likelihood, divided by the COUNT of windows.
 
     Dividing by the sum of the weights, as ``torch.nn.NLLLoss`` does, would cancel the weight in a batch of one class.
-    Windows without a label say nothing and are not counted.
+    Windows without a label are neither in the sum nor in the count.
 
-    Args:
-        log_prob_BTK: log-probabilities.
-        target_BTK: one-hot labels, or mixed ones where sequences were interpolated; all 0 where there is no label.
-        weights_K: weight of each class.
+    Attributes:
+        alpha, max_weight: see :class:`rarefault.train.config.RecipeConfig`.
     """
-    labelled = (target_BTK.sum(-1) > 0).sum().clamp(min=1)
-    share = labelled / target_BTK[..., 0].numel()
-    return -(target_BTK * weights_K * log_prob_BTK).sum(-1).mean() / share
+
+    alpha: float
+    max_weight: float
+
+    def class_weights(self, counts: Int64) -> Float64:
+        """``n_c ** -alpha``, scaled to mean 1 over the samples and capped; 0 for a class without samples, [K].
+
+        The cap is on the final weight: classes above it are set to it, and the others are scaled so that the mean over
+        the samples stays 1, until no class is above.
+        """
+        present = counts > 0
+        raw = np.where(present, np.maximum(counts, 1).astype(np.float64) ** -self.alpha, 0.0)
+        n = counts.astype(np.float64)
+        capped = np.zeros(len(counts), bool)
+        weights = raw
+        for _ in range(len(counts)):
+            free = present & ~capped
+            budget = n.sum() - self.max_weight * n[capped].sum()
+            weights = np.where(capped, self.max_weight, np.where(free, raw * budget / (raw * n)[free].sum(), 0.0))
+            over = free & (weights > self.max_weight)
+            if not over.any() or (over | capped)[present].all():
+                break
+            capped |= over
+        return weights
+
+    def __call__(self, log_prob_BTK: Tensor, target_BTK: Tensor, weights_K: Tensor) -> Tensor:
+        """See :class:`Loss`."""
+        labelled = (target_BTK.sum(-1) > 0).sum().clamp(min=1)
+        fraction = labelled / target_BTK[..., 0].numel()
+        return -(target_BTK * weights_K * log_prob_BTK).sum(-1).mean() / fraction
+
+    def training_prior(self, subsets: Sequence[Subset]) -> tuple[float, ...]:
+        """``w_c n_c`` scaled to sum 1, the mean over the subsets, [K]."""
+        return _as_prior(np.mean([s.weights * s.counts / (s.weights * s.counts).sum() for s in subsets], axis=0))
+
+
+def loss_of(recipe: RecipeConfig) -> Loss:
+    """The loss that the recipe asks for."""
+    return WeightedNll(recipe.alpha, recipe.max_weight)
 
 
 def draw_subsets(
@@ -80,9 +119,8 @@ def draw_subsets(
     label: Int64,
     sequence_length: int,
     n_classes: int,
+    class_weights: Callable[[Int64], Float64],
     *,
-    alpha: float,
-    max_weight: float,
     normal_share: float,
     subsets: int,
     seed: int,
@@ -94,7 +132,7 @@ def draw_subsets(
         label: class of every window, -1 for none, [W].
         sequence_length: T.
         n_classes: K.
-        alpha, max_weight: see :func:`class_weights`.
+        class_weights: weights from counts, see :class:`Loss`.
         normal_share: part of N in each N_i; 1 keeps all of it, in a single Q.
         subsets: number of Q_i.
         seed: of the draws.
@@ -111,18 +149,12 @@ def draw_subsets(
             chosen = np.sort(starts[picked[:, 0]])
         seen = label[chosen[:, None] + steps].ravel()
         counts = np.bincount(seen[seen >= 0], minlength=n_classes)
-        found.append(Subset(chosen, counts, class_weights(counts, alpha, max_weight)))
+        found.append(Subset(chosen, counts, class_weights(counts)))
     return found
 
 
-def effective_prior(subsets: list[Subset]) -> tuple[float, ...]:
-    """The class shares that the weighted loss on the subsets makes a model learn, [K]: ``w_c n_c`` scaled to sum 1."""
-    mass = np.mean([s.weights * s.counts / (s.weights * s.counts).sum() for s in subsets], axis=0)
-    return _as_prior(mass)
-
-
-def class_shares(label: Int64, n_classes: int) -> tuple[float, ...]:
-    """Class shares of the windows that have a label, [K]."""
+def class_frequencies(label: Int64, n_classes: int) -> tuple[float, ...]:
+    """Class frequencies of the windows that have a label, [K], sum 1; none is 0."""
     known = label[label >= 0]
     return _as_prior(np.bincount(known, minlength=n_classes) / max(len(known), 1))
 
@@ -137,8 +169,8 @@ def smote_sequences(
 ) -> tuple[Float32, Float32]:
     """Over-sampling instead of under-sampling: SMOTE between sequences of one kind.
 
-    A sequence's kind is its rarest class. Missing values are drawn between like the channel's mean, since SMOTE knows
-    no gaps; the labels are drawn between like the values, so that a new sequence's target is the mixture that it is.
+    A sequence's kind is its rarest class. SMOTE knows no gaps: missing values count as the channel's mean. Labels are
+    interpolated like values, so that the target of a new sequence is the same mixture as its values.
     Kinds with too few sequences for SMOTE's neighbours are left as they are.
 
     Returns:
@@ -166,13 +198,18 @@ def smote_sequences(
 
 def one_hot(label: Int64, n_classes: int) -> Tensor:
     """Targets of plain labels, all 0 where there is none, [..., K]."""
-    true_prior = torch.from_numpy(label)
-    return torch.nn.functional.one_hot(true_prior.clamp(min=0), n_classes).float() * (true_prior >= 0).unsqueeze(-1)
+    number = torch.from_numpy(label)
+    return torch.nn.functional.one_hot(number.clamp(min=0), n_classes).float() * (number >= 0).unsqueeze(-1)
 
 
 @torch.no_grad()
-def move_prior(model: LRConvLSTM, training_prior: tuple[float, ...], true_prior: tuple[float, ...]) -> None:
-    """Move the bias of a network's head, where there is one, as if it had learnt other class shares, [K] each."""
+def move_prior(model: LRConvLSTM, before: tuple[float, ...], after: tuple[float, ...]) -> None:
+    """Move the bias of a network's head, where there is one, as if it had been trained on other class frequencies.
+
+    Args:
+        model: changed in place.
+        before, after: training priors, [K].
+    """
     if not model.spec.network:
         return
-    model.head.bias.add_(torch.from_numpy(np.log(np.asarray(true_prior)) - np.log(np.asarray(training_prior))))
+    model.head.bias.add_(torch.from_numpy(np.log(np.asarray(after)) - np.log(np.asarray(before))))

@@ -18,8 +18,8 @@ from rarefault.runtime.arrays import Float32
 from rarefault.runtime.errors import RarefaultError
 from rarefault.train.config import TrainConfig
 from rarefault.train.dataset.windows import LabelledWindows
-from rarefault.train.fitting.epochs import epoch_source
-from rarefault.train.fitting.imbalance import Subset, weighted_nll
+from rarefault.train.fitting.epochs import epoch_source, quickly_sampled
+from rarefault.train.fitting.imbalance import Subset, loss_of
 from rarefault.train.model.network import LRConvLSTM
 
 #: Windows that go through the network at once when a segment is served offline.
@@ -40,11 +40,25 @@ class Epoch(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Fit:
-    """What training leaves: curves, the epoch whose weights are in the model (0: as it was), the subsets drawn."""
+    """What the training of a network leaves.
+
+    Attributes:
+        curves: an entry for each epoch; empty where there is no network.
+        best_epoch: number of the epoch whose weights are in the model; 0 where it is as it was.
+        training_prior: class frequencies that the model has learnt, [K].
+        class_weights: weight of each class in the loss, in the first subset, [K].
+    """
 
     curves: list[Epoch]
     best_epoch: int
-    subsets: list[Subset]
+    training_prior: tuple[float, ...]
+    class_weights: tuple[float, ...]
+
+    @classmethod
+    def of(cls, curves: list[Epoch], best_epoch: int, subsets: list[Subset], config: TrainConfig) -> "Fit":
+        """From the subsets that were drawn."""
+        weights = tuple(float(weight) for weight in subsets[0].weights)
+        return cls(curves, best_epoch, loss_of(config.recipe).training_prior(subsets), weights)
 
 
 def fit(
@@ -69,44 +83,46 @@ def fit(
         resume_file: written after every epoch.
         resume: go on from ``resume_file`` if it is there.
         warm: the model is trained already; its weights are kept where no epoch is better.
-        on_epoch: told of every epoch and whether it is the best so far.
+        on_epoch: called with every epoch, and whether it is the best so far.
 
     Raises:
         RarefaultError: the loss is no longer a number, or the resume file belongs to another configuration.
     """
     training = config.training
     if not model.spec.network:
-        return Fit([], 0, epoch_source(train, model, config).subsets)
-    course = _Course(model, train, config)
-    store = _ResumeFile(resume_file, model, course.optimizer, course.schedule, digest)
+        return Fit.of([], 0, epoch_source(train, model, config).subsets, config)
+    optimisation = _Optimisation(model, train, config)
+    store = _ResumeFile(resume_file, model, optimisation.optimizer, optimisation.schedule, digest)
     curves, best = store.load() if resume else ([], _Best())
     if warm and not curves:
-        best = _Best(-1, validate(model, validation)[1], {k: v.detach().clone() for k, v in model.state_dict().items()})
+        best = _Best.of(-1, validate(model, validation)[1], model)
 
     for number in range(len(curves), training.epochs):
         if number - best.epoch >= training.patience:
             break
-        started = time.perf_counter()
-        train_loss = course.run(number)
-        validation_loss, score = validate(model, validation)
-        curves.append(
-            Epoch(
-                epoch=number + 1,
-                train_loss=train_loss,
-                validation_loss=validation_loss,
-                validation_macro_f1=score,
-                learning_rate=float(course.schedule.get_last_lr()[0]),
-                seconds=time.perf_counter() - started,
-            )
-        )
-        better = score > best.score
-        if better:
-            best = _Best(number, score, {k: v.detach().clone() for k, v in model.state_dict().items()})
+        curves.append(_epoch(optimisation, model, validation, number))
+        if better := curves[-1].validation_macro_f1 > best.score:
+            best = _Best.of(number, curves[-1].validation_macro_f1, model)
         store.save(curves, best)
         if on_epoch is not None:
             on_epoch(curves[-1], better)
     model.load_state_dict(best.weights)
-    return Fit(curves, best.epoch + 1, course.source.subsets)
+    return Fit.of(curves, best.epoch + 1, optimisation.source.subsets, config)
+
+
+def _epoch(optimisation: "_Optimisation", model: LRConvLSTM, validation: LabelledWindows, number: int) -> Epoch:
+    """Train for one epoch, and validate."""
+    started = time.perf_counter()
+    train_loss = optimisation.run(number)
+    validation_loss, score = validate(model, validation)
+    return Epoch(
+        epoch=number + 1,
+        train_loss=train_loss,
+        validation_loss=validation_loss,
+        validation_macro_f1=score,
+        learning_rate=float(optimisation.schedule.get_last_lr()[0]),
+        seconds=time.perf_counter() - started,
+    )
 
 
 def refit_network(
@@ -115,30 +131,30 @@ def refit_network(
     config: TrainConfig,
     epochs: int,
     on_epoch: Callable[[int], None] | None = None,
-) -> list[Subset]:
-    """Train for a number of epochs that is known to be good; nothing is held out to judge them by.
+) -> tuple[float, ...]:
+    """Train for a number of epochs that is known to be good; no windows are held out.
 
     Args:
         model: as it was before :func:`fit`, trained in place; where it has no network there is nothing to train.
-        windows: to learn from.
+        windows: to train on.
         config: recipe and training sections are used; the learning rate goes the same way as in :func:`fit`.
         epochs: of them.
-        on_epoch: told how many are done.
+        on_epoch: called with the number that are done.
 
     Returns:
-        The subsets drawn.
+        The class frequencies that the model has learnt, [K].
 
     Raises:
         RarefaultError: the loss is no longer a number.
     """
     if not model.spec.network:
-        return epoch_source(windows, model, config).subsets
-    course = _Course(model, windows, config)
+        return loss_of(config.recipe).training_prior(epoch_source(windows, model, config).subsets)
+    optimisation = _Optimisation(model, windows, config)
     for number in range(epochs):
-        course.run(number)
+        optimisation.run(number)
         if on_epoch is not None:
             on_epoch(number + 1)
-    return course.source.subsets
+    return loss_of(config.recipe).training_prior(optimisation.source.subsets)
 
 
 #: Batches that are timed.
@@ -167,32 +183,30 @@ def rehearse(model: LRConvLSTM, train: LabelledWindows, validation: LabelledWind
         model: of which nothing is needed afterwards; it has a network.
         train, validation, config: see :func:`fit`.
     """
-    recipe = config.recipe
-    if recipe.sampler == "smote":  # to mix sequences takes minutes
-        recipe = msgspec.structs.replace(recipe, sampler="none")
     model.to(choose_device(config.training.device))
-    course = _Course(model, train, msgspec.structs.replace(config, recipe=recipe))
-    course.run(0, batches=1)  # what is set up at the first
-    count = min(TIMED, course.source.steps)
+    optimisation = _Optimisation(model, train, quickly_sampled(config))
+    optimisation.run(0, batches=1)  # what is set up at the first
+    count = min(TIMED, optimisation.source.steps)
     started = time.perf_counter()
-    course.run(0, batches=count)
+    optimisation.run(0, batches=count)
     batch_s = (time.perf_counter() - started) / count
     most = min(len(validation), JUDGED)
     head = validation.head(most)
     started = time.perf_counter()
     serve(model, head)
     judge_s = (time.perf_counter() - started) / most * len(validation)
-    return Speed(batch_s * course.source.steps, judge_s)
+    return Speed(batch_s * optimisation.source.steps, judge_s)
 
 
-class _Course:
-    """The way of the optimiser through the epochs."""
+class _Optimisation:
+    """Network, batches, optimiser and schedule."""
 
     def __init__(self, model: LRConvLSTM, windows: LabelledWindows, config: TrainConfig) -> None:
         training = config.training
         if training.precision == "mixed":
             check_mixed(next(model.parameters()).device)
         self._model, self._stride, self._training = model, windows.stride, training
+        self._loss = loss_of(config.recipe)
         self.source = epoch_source(windows, model, config)
         self.optimizer = torch.optim.Adam(model.parameters(), lr=training.learning_rate)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -209,7 +223,7 @@ class _Course:
         for x, target, weights in islice(self.source.batches(number), batches):
             with torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "mixed"):
                 log_prob, _ = model(x.to(device), self._stride)
-            loss = weighted_nll(log_prob.float(), target.to(device), weights.to(device))
+            loss = self._loss(log_prob.float(), target.to(device), weights.to(device))
             self.optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm)
@@ -264,11 +278,11 @@ def check_mixed(device: torch.device) -> None:
         ) from error
 
 
-def choose_device(wanted: str) -> torch.device:
+def choose_device(name: str) -> torch.device:
     """The torch device for ``auto``, ``cpu`` or ``cuda``; RarefaultError where there is no such one."""
-    if wanted == "cuda" and not torch.cuda.is_available():
+    if name == "cuda" and not torch.cuda.is_available():
         raise RarefaultError("training.device is 'cuda', but torch finds no CUDA device here; use 'auto' or 'cpu'")
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 @dataclass(frozen=True)
@@ -278,6 +292,11 @@ class _Best:
     epoch: int = -1
     score: float = -1.0
     weights: dict[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, epoch: int, score: float, model: LRConvLSTM) -> "_Best":
+        """With a copy of the weights of a model."""
+        return cls(epoch, score, {name: value.detach().clone() for name, value in model.state_dict().items()})
 
 
 class _ResumeFile:

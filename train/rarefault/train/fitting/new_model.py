@@ -1,4 +1,4 @@
-"""Networks that have learnt nothing yet but centre and scale of the channels."""
+"""New networks: centre and scale of the channels are set, the weights are random."""
 
 import torch
 
@@ -12,7 +12,7 @@ SMALL_PARAMETERS = 1_000_000
 
 
 def new_model(config: TrainConfig, history: History, windows: LabelledWindows) -> tuple[LRConvLSTM, list[str]]:
-    """An untrained model that knows centre and scale of the training windows, and notes about its channels."""
+    """A new model with centre and scale of the training windows, and notes about its channels."""
     model = LRConvLSTM(config.model.spec(), len(history.channels), len(history.classes), config.window.length)
     set_threads(model, config.training.threads)
     return model, _normalise(model, windows, history.channels)
@@ -27,7 +27,7 @@ def set_threads(model: LRConvLSTM, threads: int) -> None:
 
 
 def _normalise(model: LRConvLSTM, windows: LabelledWindows, channels: tuple[str, ...]) -> list[str]:
-    """Set the model's centre and scale from the training bins; notes about channels that say nothing."""
+    """Set the model's centre and scale from the training bins; notes about channels that carry no information."""
     center, scale, absent, constant = channel_statistics(windows.windows.rows)
     model.center.copy_(torch.from_numpy(center))
     model.scale.copy_(torch.from_numpy(scale))

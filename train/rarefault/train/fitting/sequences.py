@@ -23,8 +23,8 @@ def sequence_starts(windows: LabelledWindows, length: int) -> Int64:
             f"has {longest}: lower training.sequence_length or window.stride, or raise grid.max_gap_s or split.block_s"
         )
     before = np.r_[0, np.cumsum(windows.labelled)]
-    spoken: Int64 = starts[before[starts + length] > before[starts]]
-    return spoken
+    labelled: Int64 = starts[before[starts + length] > before[starts]]
+    return labelled
 
 
 def draw_epoch(starts: Int64, sequence_length: int, passes: float, rng: np.random.Generator) -> Int64:

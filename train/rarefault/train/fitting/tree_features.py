@@ -1,4 +1,4 @@
-"""What the trees are asked of windows, computed for many of them."""
+"""Features of many windows, for growing trees."""
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ LARGEST = np.float32(1e30)
 def features_of(
     windows: LabelledWindows, select: Int64, units: Int64 = NO_UNITS, swap: np.random.Generator | None = None
 ) -> Float32:
-    """Statistics of the selected windows, [W, features]; with ``swap``, of copies whose units are dealt anew by it.
+    """Statistics of the selected windows, [W, features]; with ``swap``, of copies whose units it swaps.
 
     Those of :func:`extra_features`, which begin with those of :func:`window_features`.
     """
@@ -55,5 +55,5 @@ def _bounded(parts: list[Float32]) -> Float32:
 
 
 def fill_unknown(features: Float32) -> None:
-    """Make constant, in place, what is never known: the library cannot bin it. No tree asks for a constant."""
+    """Make constant, in place, what is never known: libraries cannot bin it. No tree splits by a constant."""
     features[:, np.isnan(features).all(axis=0)] = 0.0

@@ -31,7 +31,7 @@ class Publisher:
         broker: its settings, as of the daemon, or just ``mqtt://host:port``.
         password: of the user that they name.
         source: the configuration file, which the paths of certificates are relative to.
-        sender_property: MQTT 5: name of the user property in which a message says who sends it; empty for none.
+        sender_property: MQTT 5: name of the user property that names the sender of a message; empty for none.
         window: messages that may await confirmation.
     """
 
@@ -72,48 +72,67 @@ class Publisher:
             BrokerError: there is no broker, or it refuses.
             ConfigError: a certificate cannot be read.
         """
-        protocol = self._broker.protocol
-        names = ("5", "3.1.1") if protocol == "auto" else (protocol,)
-        if self._sender_property:
-            names = ("5",)  # the other one has no user properties
-        reason = ""
-        for name in names:
-            answered = threading.Event()
-            answer: list[Any] = []
-
-            def on_connect(*arguments: Any, kept: list[Any] = answer, event: threading.Event = answered) -> None:
-                kept.append(arguments[3])
-                event.set()
-
-            def on_disconnect(*_: Any, event: threading.Event = answered) -> None:
-                event.set()
-
-            client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=VERSIONS[name])
-            client.max_inflight_messages_set(self._size)
-            client.on_socket_open = _send_at_once
-            client.on_connect = on_connect
-            client.on_disconnect = on_disconnect
-            if self._broker.username:
-                client.username_pw_set(self._broker.username, self._password)
-            if (tls := tls_context(self._broker, self._source)) is not None:
-                client.tls_set_context(tls)
-            try:
-                client.connect(*self._broker.address)
-            except ssl.SSLError as error:
-                raise BrokerError(f"broker {self._url}: {tls_problem(error, self._broker)}") from None
-            except OSError as error:
-                raise BrokerError(f"no MQTT broker answers at {self._url}: {error}") from None
-            client.loop_start()
-            answered.wait(CONNECT_S)
-            if answer and not answer[0].is_failure:
+        tls = tls_context(self._broker, self._source)
+        refusal: Any = None
+        for protocol in self._protocols():
+            client = self._new_client(protocol, tls)
+            answer = self._connected(client)
+            if answer is not None and not answer.is_failure:
                 client.on_disconnect = self._on_disconnect
                 client.on_publish = self._on_publish
                 self._client = client
                 return
-            reason = str(answer[0]) if answer else "it does not accept the connection"
+            refusal = answer
             client.disconnect()
             client.loop_stop()
-        raise BrokerError(f"the MQTT broker at {self._url} refuses the connection: {reason}")
+        raise BrokerError(f"the MQTT broker at {self._url} refuses the connection: {refusal or self._silence()}")
+
+    def _protocols(self) -> tuple[str, ...]:
+        """Versions of MQTT to try, in order."""
+        if self._sender_property:
+            return ("5",)  # the other one has no user properties
+        return ("5", "3.1.1") if self._broker.protocol == "auto" else (self._broker.protocol,)
+
+    def _new_client(self, protocol: str, tls: ssl.SSLContext | None) -> mqtt.Client:
+        client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=VERSIONS[protocol])
+        client.max_inflight_messages_set(self._size)
+        client.on_socket_open = _send_at_once
+        if self._broker.username:
+            client.username_pw_set(self._broker.username, self._password)
+        if tls is not None:
+            client.tls_set_context(tls)
+        return client
+
+    def _connected(self, client: mqtt.Client) -> Any:
+        """Connect, and start the client's thread; the broker's reason code, None where it gives none.
+
+        Raises:
+            BrokerError: nobody answers there, or the TLS handshake fails.
+        """
+        ended, answers = threading.Event(), list[Any]()
+
+        def on_connect(*arguments: Any) -> None:
+            answers.append(arguments[3])
+            ended.set()
+
+        client.on_connect = on_connect
+        client.on_disconnect = lambda *_: ended.set()
+        try:
+            client.connect(*self._broker.address)
+        except ssl.SSLError as error:
+            raise BrokerError(f"broker {self._url}: {tls_problem(error, self._broker)}") from None
+        except OSError as error:
+            raise BrokerError(f"no MQTT broker answers at {self._url}: {error}") from None
+        client.loop_start()
+        ended.wait(CONNECT_S)
+        return answers[0] if answers else None
+
+    def _silence(self) -> str:
+        """What it may mean that the broker gives no reason."""
+        if not self._broker.tls:
+            return "it does not accept the connection"
+        own = "another client certificate" if self._broker.certificate_file else "a client certificate"
+        return f"it ends it without an answer, as brokers do that want {own} (broker.certificate_file)"
 
     def publish(self, topic: str, payload: bytes, sender: str = "") -> None:
         """Publish one message in the name of a sender, waiting while the window is full.

@@ -137,7 +137,7 @@ def play(
         messages: in order of time.
         publisher: connected.
         speed: multiple of real time; 0 is as fast as the broker confirms.
-        on_sent: told of each message when it goes out.
+        on_sent: called with each message when it goes out.
     """
     started, first_ms, count = time.monotonic(), None, 0
     for message in messages:

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from rarefault.train.evaluation.metrics import HEADLINES
+
 
 def comparison_rows(retraining: dict[str, Any]) -> list[tuple[str, list[float | None]]]:
     """Name and values of each row of a table: old validation before and after, new test before and after."""
@@ -11,16 +13,7 @@ def comparison_rows(retraining: dict[str, Any]) -> list[tuple[str, list[float | 
         for part in ("old_validation", "new_test")
         for when in ("before", "after")
     ]
-    rows = [
-        (label, [column[key] if column else None for column in columns])
-        for label, key in (
-            ("macro-F1", "macro_f1"),
-            ("balanced accuracy", "balanced_accuracy"),
-            ("calibration error", "calibration_error"),
-            ("false alarms per device and day", "false_alarms_per_device_day"),
-            ("alarm changes per device and day", "alarm_changes_per_device_day"),
-        )
-    ]
+    rows = [(line.title, [column[line.key] if column else None for column in columns]) for line in HEADLINES]
     rows += [
         (f"{word} of {name}", [column["classes"][name][key] if column else None for column in columns])
         for name in retraining["old_validation"]["before"]["classes"]

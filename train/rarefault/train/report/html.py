@@ -1,7 +1,7 @@
 """The report as one HTML file without any outside resource."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -12,21 +12,18 @@ from rarefault.runtime.inference.manifest import Manifest
 from rarefault.runtime.times import format_ms
 from rarefault.train.evaluation.cost_curve import CostPoint, cost_curve
 from rarefault.train.evaluation.evaluate import Evaluation
-from rarefault.train.evaluation.metrics import to_plain
+from rarefault.train.evaluation.metrics import headlines, to_plain
 from rarefault.train.report import plots
 from rarefault.train.report.comparison import comparison_rows
-
-if TYPE_CHECKING:
-    from rarefault.train.runs.run_directory import RunDirectory
+from rarefault.train.runs.training import Training
 
 #: Time lines and event rows shown; a fleet of thousands would make a page that no browser opens.
 MOST_DEVICES, MOST_EVENTS, MOST_ALARMS = 24, 300, 300
 
 
-def write_report(run: "RunDirectory", test: Evaluation, curve: list[CostPoint]) -> None:
-    """Write ``report.html`` of a finished run; ``curve`` is the cost curve of the test blocks."""
-    manifest = run.load_manifest()
-    metrics = run.load_json(run.metrics)
+def write_report(training: Training) -> None:
+    """Write ``report.html`` into the run directory of a finished training."""
+    run, metrics, manifest = training.run, training.metrics, training.manifest
     curves = run.load_json(run.curves)
     extra = {
         "notes": metrics["notes"],
@@ -41,7 +38,7 @@ def write_report(run: "RunDirectory", test: Evaluation, curve: list[CostPoint]) 
         "config": run.config.read_text(encoding="utf-8"),
         "data": run.load_json(run.data),
     }
-    _write(run.report, test, curve, manifest, f"{manifest.name}: held-out test blocks", extra)
+    _write(run.report, training.test, training.curve, manifest, f"{manifest.name}: held-out test blocks", extra)
 
 
 def write_evaluation(path: Path, evaluation: Evaluation, manifest: Manifest, title: str) -> None:
@@ -60,11 +57,13 @@ def _write(
     environment.filters["share"] = lambda value: "–" if value is None else f"{value:.3f}"
     environment.filters["points"] = lambda value: "–" if value is None else f"{value:.2f}"
     environment.filters["time"] = lambda ms: format_ms(ms)[:16].replace("T", " ")
+    scores = to_plain(evaluation.scores)
     page = environment.get_template("report.html.j2").render(
         title=title,
         version=__version__,
         manifest=manifest,
-        scores=to_plain(evaluation.scores),
+        scores=scores,
+        headlines=headlines(scores),
         legend=[(name, plots.colour(c)) for c, name in enumerate(classes)],
         confusion=plots.confusion(evaluation.scores.confusion, classes),
         precision_recall=plots.precision_recall(label[known], verdicts.posterior[known], classes),

@@ -30,7 +30,7 @@ from rarefault.train.parallel.background import MOST_JOBS
 FEW, SOME = 400, 1600
 #: So many rounds, and extremely randomised trees, more than one.
 MORE = 3
-#: The stages whose time is foreseen, as ``seconds`` of ``metrics.json`` names them, and as a person is told.
+#: The stages whose time is estimated: their names in ``seconds`` of ``metrics.json``, and for people.
 STAGES = {
     "fit": "network",
     "trees": "trees",
@@ -128,8 +128,8 @@ def estimate(
         trees = whole(left) + unit(left) * (UNIT_PARTS if finer > 1 else 1)
         work["cross fit"] = Work((held_out - 1) * once, held_out * finer * trees, jobs, others)
     if config.training.refit:
-        again = whole(n + more) + unit(n + more)
-        work["learn again"] = Work(once * (n + more) / max(n, 1), again, others=others)
+        trees = whole(n + more) + unit(n + more)
+        work["learn again"] = Work(once * (n + more) / max(n, 1), trees, others=others)
     return Estimate(work)
 
 
@@ -164,11 +164,11 @@ def _tree_costs(config: TrainConfig, train: LabelledWindows, n_classes: int, uni
         return grow_at_devices(windows, prior, trees, seed, threads, units, elsewhere)
 
     whole = _cost(at_devices, config.trees, train, extra=bool(config.trees.extra_trees))
-    # Windows that are learnt from again with their units swapped.
+    # Copies of windows with their units swapped.
     few = [c for c in few_events(train, n_classes) if c not in elsewhere] if len(units) else []
     rare, n = int(np.isin(train.label, few).sum()), int(train.labelled.sum())
-    again = 1 + rare * min(config.trees.swaps, n // rare) / n if rare else 1.0
-    return lambda windows: whole(round(windows * again)), unit
+    copied = 1 + rare * min(config.trees.swaps, n // rare) / n if rare else 1.0
+    return lambda windows: whole(round(windows * copied)), unit
 
 
 def _cost(

@@ -1,7 +1,8 @@
-"""Learning again, once all that the validation blocks are for has been fitted: from those blocks, too.
+"""Refit: network and trees are trained once more, on the training and validation blocks together.
 
-Of a fault with a handful of events, the validation blocks hold what the training blocks lack. Nothing is left to say
-when to stop or how to decide: the network takes as many epochs as were best, trees and decision stay of one size.
+Of a fault with a handful of events, the validation blocks hold what the training blocks lack. No blocks are left to say
+when to stop or how to decide: the network is trained for as many epochs as were best, the trees have the same sizes,
+and the decision is that which was fitted on the held-out windows.
 """
 
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from rarefault.runtime.arrays import Int64
 from rarefault.train.config import TrainConfig
 from rarefault.train.dataset.unit_labels import NO_UNITS
 from rarefault.train.dataset.windows import LabelledWindows
-from rarefault.train.fitting.imbalance import effective_prior, move_prior
+from rarefault.train.fitting.imbalance import move_prior
 from rarefault.train.fitting.network import choose_device, refit_network
 from rarefault.train.fitting.trees import refit_trees
 from rarefault.train.model.network import LRConvLSTM
@@ -27,17 +28,17 @@ def refit(
     units: Int64 = NO_UNITS,
     on_epoch: Callable[[int], None] | None = None,
 ) -> LRConvLSTM:
-    """Network and trees anew from more windows; the decision that was fitted on the held-out model fits the result.
+    """Train network and trees on more windows; the decision that was fitted with the held-out model fits the result.
 
     Args:
         start: the network as it was before it was trained; trained in place.
-        held_out: the model that has not seen the validation blocks; its trees' share and its filter are taken over.
+        held_out: the model that was not trained on the validation blocks; gives pool weights and filter.
         windows: of the training and validation blocks together.
-        training_prior: class shares that the held-out model has learnt, [K]; the result has learnt the same.
+        training_prior: of the held-out model, [K]; the result is moved to it.
         config: recipe, trees and training sections are used.
         epochs: of the network; 0 leaves it as it is.
         units: channels of each unit, [U, M].
-        on_epoch: told how many epochs are done.
+        on_epoch: called with the number of epochs that are done.
 
     Returns:
         ``start``, on the processor.
@@ -51,9 +52,9 @@ def refit(
             trees = background.submit(refit_trees, held_out.trees, windows, training_prior, config, units)
         if epochs:
             start.to(choose_device(config.training.device))
-            subsets = refit_network(start, windows, config, epochs, on_epoch)
+            learnt = refit_network(start, windows, config, epochs, on_epoch)
             start.cpu()
-            move_prior(start, effective_prior(subsets), training_prior)
+            move_prior(start, learnt, training_prior)
         start.trees = None if trees is None else background.result(trees)
     start.filter = held_out.filter
     return start

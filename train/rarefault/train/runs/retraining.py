@@ -1,24 +1,28 @@
-"""Retraining: an earlier run goes on with new data, and is held against itself on what it knew before."""
+"""Retraining: an earlier run goes on with new data, and is compared with itself on what it knew before."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
+from rarefault.runtime.arrays import Int64
 from rarefault.runtime.errors import ConfigError, HistoryError, RarefaultError
 from rarefault.runtime.inference.manifest import Manifest
 from rarefault.runtime.inference.missing import without_named
 from rarefault.runtime.settings import from_mapping
 from rarefault.train.config import TrainConfig, TrainingConfig, read_train_toml
 from rarefault.train.dataset.split import Split, split_history
+from rarefault.train.dataset.windows import LabelledWindows
 from rarefault.train.evaluation.evaluate import evaluate
 from rarefault.train.evaluation.metrics import to_plain
+from rarefault.train.fitting.new_model import set_threads
 from rarefault.train.history import History, absolute, label_bins
 from rarefault.train.history.together import merge
 from rarefault.train.model.network import LRConvLSTM
 from rarefault.train.model.step import TorchStep
+from rarefault.train.runs.origin import Networks, Origin
 from rarefault.train.runs.run_directory import RunDirectory
 from rarefault.train.runs.sources import Sources, adapt, describe_source, load_sources, ordered, restrict, without
 
@@ -29,22 +33,149 @@ NEW_BLOCKS = "the test blocks of the new data"
 
 
 @dataclass(frozen=True)
-class Start:
-    """What a retraining starts from.
+class Retraining(Origin):
+    """Where a retraining begins: with an earlier run.
 
     Attributes:
         run: the earlier run.
-        manifest: of its model.
-        earlier: what it has learnt from.
-        material: that and the new data together.
+        earlier_manifest: of its model.
+        earlier: what it was trained on.
         new: the new data's blocks.
     """
 
     run: RunDirectory
-    manifest: Manifest
+    earlier_manifest: Manifest
     earlier: Sources
-    sources: Sources
     new: Split
+    warm: ClassVar[bool] = True
+
+    @classmethod
+    def of(cls, run: RunDirectory, own: History, config: TrainConfig, base: Path) -> "Retraining":
+        """Join new data to what a run was trained on.
+
+        New samples that lie in the run's own blocks are left out: they are there already, and must stay in their part.
+
+        Args:
+            run: the earlier run.
+            own: the new data.
+            config: of the retraining.
+            base: folder that the paths in its ``[data]`` are relative to.
+
+        Raises:
+            HistoryError: the earlier data is gone, or the new data does not fit the run or brings nothing new.
+            RarefaultError: the run is unfinished, or was not accepted itself.
+        """
+        if not run.accepted:
+            raise RarefaultError(f"{run.path} was not accepted when it was retrained: start from the run before it")
+        manifest, earlier = run.load_manifest(), load_sources(run)
+        history, notes = _only_new(adapt(own, manifest, "the new data", str(run.path)), earlier, config, run)
+        split = split_history(history, config.split, config.grid)
+        new = ordered(
+            without(split.blocks, earlier.split.blocks, config.grid.gap_bins * config.grid.period_ms),
+            [f"new data: {note}" for note in split.notes],
+        )
+        source = describe_source(absolute(config.data, base), history, new.blocks)
+        merged = merge([restrict(earlier.history, earlier.split), restrict(history, new)])
+        merged = replace(merged, values=without_named(merged.values, config.data.missing))
+        blocks = ordered([*earlier.split.blocks, *new.blocks], new.notes)
+        sources = Sources(merged, blocks, (*earlier.sources, source), (*earlier.notes, *notes))
+        return cls(sources, run, manifest, earlier, new)
+
+    @property
+    def digest(self) -> str:
+        """Of the earlier run's configuration and data."""
+        digest: str = self.earlier_manifest.training.get("digest", "")
+        return digest
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """That of the earlier run."""
+        return (self.digest,)
+
+    @property
+    def missing(self) -> tuple[float, ...]:
+        """What the earlier model takes as missing."""
+        return self.earlier_manifest.missing
+
+    @property
+    def manifest_entry(self) -> dict[str, Any]:
+        """The earlier model."""
+        return {"from": {"name": self.earlier_manifest.name, "digest": self.digest}}
+
+    def units(self, config: TrainConfig) -> Int64:
+        """Those of the earlier trees, whatever the format of the new data, where the configuration names none."""
+        own, trees = super().units(config), self.run.load_model().trees
+        return own if config.trees.units is not None or trees is None else trees.units.numpy()
+
+    def networks(self, config: TrainConfig, train: LabelledWindows) -> Networks:  # noqa: ARG002 - they have theirs
+        """Those of the earlier run, with their centre and scale; trees and filter are fitted anew.
+
+        The network that is trained on all blocks goes on from the one that is served.
+        """
+        held_out, initial = self.run.load_model(held_out=True), self.run.load_model()
+        for network in (held_out, initial):
+            network.trees = network.filter = None
+        set_threads(held_out, config.training.threads)
+        return Networks(held_out, initial, [])
+
+    def cross_fits(self, config: TrainConfig, train: LabelledWindows, validation: LabelledWindows) -> bool:  # noqa: ARG002
+        """Never."""
+        return False
+
+    def compare(self, manifest: Manifest, model: LRConvLSTM, limits: TrainingConfig) -> dict[str, Any]:
+        """The earlier and the new model on the earlier validation blocks and on the new data's test blocks.
+
+        Args:
+            manifest, model: the new ones; the model has not seen the validation blocks.
+            limits: say how much worse the new model may be on either, see :func:`reasons_against`.
+
+        Returns:
+            Plain values for ``metrics.json``; ``new_test`` is null where nothing can be scored there.
+        """
+        before = self.run.load_model(held_out=True)
+        pairs = {"before": (self.earlier_manifest, TorchStep(before)), "after": (manifest, TorchStep(model))}
+        history = self.sources.history
+
+        def scores(part: History) -> dict[str, Any]:
+            found = {}
+            for when, (its_manifest, step) in pairs.items():
+                plain = to_plain(evaluate(part, its_manifest, step, its_manifest.name).scores)
+                found[when] = {key: value for key, value in plain.items() if key not in {"events", "confusion"}}
+            return found
+
+        old = scores(self.earlier.split.select(history, "validation"))
+        try:
+            new = scores(self.new.select(history, "test"))
+        except HistoryError:
+            new = None
+        reasons = reasons_against({f"the validation blocks of {self.run.path}": old, NEW_BLOCKS: new}, limits)
+        return {
+            "from": str(self.run.path.resolve()),
+            "tolerance": limits.retrain_tolerance,
+            "false_alarms_tolerance": limits.retrain_false_alarms,
+            "accepted": not reasons,
+            "reasons": reasons,
+            "old_validation": old,
+            "new_test": new,
+        }
+
+
+def _only_new(history: History, earlier: Sources, config: TrainConfig, run: RunDirectory) -> tuple[History, list[str]]:
+    """The samples of new data that lie outside of the blocks of the earlier run, and notes about the others.
+
+    Raises:
+        HistoryError: there are none, or none with a label.
+    """
+    known = earlier.split.mask(history, None)
+    notes = []
+    if known.all():
+        raise HistoryError(f"all samples of the new data lie in blocks of {run.path}: there is nothing new to learn")
+    if known.any():
+        notes.append(f"{int(known.sum())} samples of the new data lie in blocks of {run.path} and stay what they were")
+        history = history.select(~known)
+    if (label_bins(history, history.device, config.grid.bin_of(history.time_ms), config.grid) < 0).all():
+        raise HistoryError("all of the new data is unlabelled: label it first, with 'rarefault label' or a fault log")
+    return history, notes
 
 
 def load_retrain_config(path: Path, changes: dict[str, Any], run: RunDirectory) -> TrainConfig:
@@ -70,11 +201,11 @@ def load_retrain_config(path: Path, changes: dict[str, Any], run: RunDirectory) 
     config = from_mapping(merged, TrainConfig, str(path))
     problems = []
     for name in FIXED:
-        was, wanted = getattr(old, name), getattr(config, name)
+        was, given_now = getattr(old, name), getattr(config, name)
         for key in given.get(name, {}):
-            before, after = getattr(was, key), getattr(wanted, key)
+            before, after = getattr(was, key), getattr(given_now, key)
             if name == "model" and key != "preset":
-                before, after = getattr(was.spec(), key), getattr(wanted.spec(), key)
+                before, after = getattr(was.spec(), key), getattr(given_now.spec(), key)
             if before != after:
                 problems.append(_conflict(f"{name}.{key}", after, before, run))
     counters, kept = getattr(config.data, "counters", ()), run.load_manifest().counters
@@ -83,87 +214,6 @@ def load_retrain_config(path: Path, changes: dict[str, Any], run: RunDirectory) 
     if problems:
         raise ConfigError(str(path), problems)
     return config
-
-
-def prepare(run: RunDirectory, own: History, config: TrainConfig, base: Path) -> Start:
-    """Join new data to what a run has learnt from.
-
-    New samples that lie in the run's own blocks are left out: they are there already, and must stay in their part.
-
-    Args:
-        run: the earlier run.
-        own: the new data.
-        config: of the retraining.
-        base: folder that the paths in its ``[data]`` are relative to.
-
-    Raises:
-        HistoryError: the earlier data is gone, or the new data does not fit the run or brings nothing new.
-        RarefaultError: the run is unfinished, or was not accepted itself.
-    """
-    if not run.accepted:
-        raise RarefaultError(f"{run.path} was not accepted when it was retrained: start from the run before it")
-    manifest, earlier = run.load_manifest(), load_sources(run)
-    history = adapt(own, manifest, "the new data", str(run.path))
-    known = earlier.split.mask(history, None)
-    notes = list(earlier.notes)
-    if known.all():
-        raise HistoryError(f"all samples of the new data lie in blocks of {run.path}: there is nothing new to learn")
-    if known.any():
-        notes.append(f"{int(known.sum())} samples of the new data lie in blocks of {run.path} and stay what they were")
-        history = history.select(~known)
-    if (label_bins(history, history.device, config.grid.bin_of(history.time_ms), config.grid) < 0).all():
-        raise HistoryError("all of the new data is unlabelled: label it first, with 'rarefault label' or a fault log")
-    dealt = split_history(history, config.split, config.grid)
-    new = ordered(
-        without(dealt.blocks, earlier.split.blocks, config.grid.gap_bins * config.grid.period_ms),
-        [f"new data: {note}" for note in dealt.notes],
-    )
-    source = describe_source(absolute(config.data, base), history, new.blocks)
-    merged = merge([restrict(earlier.history, earlier.split), restrict(history, new)])
-    merged = replace(merged, values=without_named(merged.values, config.data.missing))
-    sources = Sources(
-        merged, ordered([*earlier.split.blocks, *new.blocks], new.notes), (*earlier.sources, source), tuple(notes)
-    )
-    return Start(run, manifest, earlier, sources, new)
-
-
-def compare(start: Start, manifest: Manifest, model: LRConvLSTM, limits: TrainingConfig) -> dict[str, Any]:
-    """The earlier and the new model on the earlier validation blocks and on the new data's test blocks.
-
-    Args:
-        start: what the retraining started from.
-        manifest, model: the new ones; the model has not seen the validation blocks.
-        limits: say how much worse the new model may be on either, see :func:`reasons_against`.
-
-    Returns:
-        Plain values for ``metrics.json``; ``new_test`` is null where nothing can be scored there.
-    """
-    before = start.run.load_model(held_out=True)
-    pairs = {"before": (start.manifest, TorchStep(before)), "after": (manifest, TorchStep(model))}
-    history = start.sources.history
-
-    def scores(part: History) -> dict[str, Any]:
-        found = {}
-        for when, (its_manifest, step) in pairs.items():
-            plain = to_plain(evaluate(part, its_manifest, step, its_manifest.name).scores)
-            found[when] = {key: value for key, value in plain.items() if key not in {"events", "confusion"}}
-        return found
-
-    old = scores(start.earlier.split.select(history, "validation"))
-    try:
-        new = scores(start.new.select(history, "test"))
-    except HistoryError:
-        new = None
-    reasons = reasons_against({f"the validation blocks of {start.run.path}": old, NEW_BLOCKS: new}, limits)
-    return {
-        "from": str(start.run.path.resolve()),
-        "tolerance": limits.retrain_tolerance,
-        "false_alarms_tolerance": limits.retrain_false_alarms,
-        "accepted": not reasons,
-        "reasons": reasons,
-        "old_validation": old,
-        "new_test": new,
-    }
 
 
 def reasons_against(parts: Mapping[str, dict[str, Any] | None], limits: TrainingConfig) -> list[str]:

@@ -68,6 +68,11 @@ class RunDirectory:
         self.resume = path / "resume.pt"
 
     @property
+    def finished(self) -> bool:
+        """Whether a training has ended here; its metrics are written last."""
+        return self.metrics.is_file() and not self.resume.exists()
+
+    @property
     def accepted(self) -> bool:
         """False where a retraining made the model worse; such a model must not be served."""
         if not self.metrics.is_file():
@@ -133,8 +138,10 @@ class RunDirectory:
             raise RarefaultError(f"{self.manifest}: not a manifest of this release ({error})") from error
 
     def save_json(self, path: Path, value: Any) -> None:
-        """Write plain values as readable JSON."""
-        path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        """Write plain values as readable JSON; the file appears whole or not at all."""
+        part = path.with_name(f"{path.name}.part")
+        part.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        part.replace(path)
 
     def load_json(self, path: Path) -> Any:
         """Read JSON."""

@@ -1,4 +1,4 @@
-"""How much of a history a model has learnt from: told by time and device, and by the data's fingerprint."""
+"""How much of a history a model was trained on, by time and device, and by the data's fingerprint."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +12,10 @@ from rarefault.train.runs.run_directory import RunDirectory
 
 @dataclass(frozen=True)
 class Seen:
-    """What can be told of it.
+    """How much of it.
 
     Attributes:
-        share: of the samples, from 0 to 1; None where it cannot be told.
+        share: fraction of the samples, from 0 to 1; None where it is not known.
         said: the same as the end of a sentence.
     """
 
@@ -24,12 +24,12 @@ class Seen:
 
 
 def seen_by_run(run: RunDirectory, history: History, *, held_out: bool = False) -> Seen:
-    """How many samples lie in the blocks that a finished run has learnt from, those of the runs before it included.
+    """How many samples lie in the blocks that a finished run was trained on, those of the runs before it included.
 
     Args:
         run: its directory.
         history: what is evaluated.
-        held_out: by the model that has not learnt from the validation blocks.
+        held_out: by the model that was not trained on the validation blocks.
     """
     found = run.load_json(run.split)
     sources: list[dict[str, Any]] = [*found.get("earlier", []), found]
@@ -39,28 +39,27 @@ def seen_by_run(run: RunDirectory, history: History, *, held_out: bool = False) 
         for b in source["blocks"]
     ]
     split = Split(tuple(sorted(blocks, key=lambda block: (block.device, block.start_ms))), ())
-    learnt = split.mask(history, "train")
+    trained = split.mask(history, "train")
     fitted = split.mask(history, "validation")
     if run.load_config().training.refit and not held_out:
-        learnt, fitted = learnt | fitted, fitted & False
-    share = float(learnt.mean()) if len(history) else 0.0
-    said = f"the model has SEEN {_percent(share)} of this" if share else "new to the model"
-    return Seen(
-        share, said + (f"; its decision was fitted on {_percent(float(fitted.mean()))}" if fitted.any() else "")
-    )
+        trained, fitted = trained | fitted, fitted & False
+    share = float(trained.mean()) if len(history) else 0.0
+    clause = f"the model has SEEN {_percent(share)} of this" if share else "new to the model"
+    decision = f"; its decision was fitted on {_percent(float(fitted.mean()))}" if fitted.any() else ""
+    return Seen(share, clause + decision)
 
 
 def trained_span(split: Split) -> dict[str, str]:
-    """First and last time of what is learnt from, as a manifest keeps it."""
-    learnt = [block for block in split.blocks if block.part != "test"]
+    """First and last time of the blocks that a model is trained on, as a manifest keeps them."""
+    trained = [block for block in split.blocks if block.part != "test"]
     return {
-        "start": format_ms(min(block.start_ms for block in learnt)),
-        "end": format_ms(max(block.end_ms for block in learnt)),
+        "start": format_ms(min(block.start_ms for block in trained)),
+        "end": format_ms(max(block.end_ms for block in trained)),
     }
 
 
 def seen_by_file(manifest: Manifest, history: History) -> Seen:
-    """What a model file alone can tell: it names the data that it was trained on, and from when to when that was."""
+    """By a model file alone, which holds the fingerprint of its data and its first and last time."""
     training = manifest.training
     if training.get("data") == history.fingerprint:
         return Seen(None, "the model was trained on parts of this very data: its run directory tells which")

@@ -1,4 +1,4 @@
-"""What a run learns from: its own history, and, where it was retrained, those of the runs before it."""
+"""What a run is trained on: its own history, and, where it was retrained, those of the runs before it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ from rarefault.train.runs.run_directory import RunDirectory
 
 @dataclass(frozen=True)
 class Sources:
-    """A history and who learns from which of its blocks.
+    """A history, and which part each of its blocks belongs to.
 
     Attributes:
         history: of all sources, in the model's channels and classes where there is a model already.
@@ -55,7 +55,7 @@ def describe_source(data: DataConfig, history: History, blocks: Sequence[Block])
 
 
 def load_sources(run: RunDirectory, *, strict: bool = False) -> Sources:
-    """Read again what a finished run has learnt from, and deal it to the parts as then.
+    """Read once more what a finished run was trained on, with its blocks in the same parts.
 
     Args:
         run: its directory.
@@ -83,15 +83,15 @@ def load_sources(run: RunDirectory, *, strict: bool = False) -> Sources:
             Block(b["device"], parse_time_ms(b["start"]), parse_time_ms(b["end"]), b["part"]) for b in source["blocks"]
         ]
         there = Split(tuple(mine), ()).mask(history, None)
-        wanted = int(there.sum()) if source["samples"] is None else source["samples"]
+        expected = int(there.sum()) if source["samples"] is None else source["samples"]
         if not there.any():
             raise HistoryError(
-                f"{run.path}: of the {wanted} samples that it was trained on none is left in {_place(section)}; bring "
-                "them back, or train anew"
+                f"{run.path}: of the {expected} samples that it was trained on none is left in {_place(section)}; "
+                "bring them back, or train anew"
             )
-        if there.sum() < wanted:
+        if there.sum() < expected:
             notes.append(
-                f"{wanted - int(there.sum())} of {wanted} samples of {run.path} are gone from {_place(section)}"
+                f"{expected - int(there.sum())} of {expected} samples of {run.path} are gone from {_place(section)}"
             )
         elif history.fingerprint != source["fingerprint"]:
             notes.append(
@@ -141,8 +141,8 @@ def adapt(history: History, manifest: Manifest, what: str, model: str) -> Histor
 def restrict(history: History, split: Split) -> History:
     """The samples, events and unlabelled time that lie in a split's blocks; what reaches beyond them is cut.
 
-    A history's labels speak of its own time alone: what they say of time outside, such as that nobody knows it yet,
-    must not touch another history that is merged with it.
+    The labels of a history hold for its own time alone. What they give time outside, such as ``unlabelled``, must not
+    touch another history that is merged with it.
     """
     slot = {name: number for number, name in enumerate(history.devices)}
     spans: dict[int, list[tuple[int, int]]] = {}

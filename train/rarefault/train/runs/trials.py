@@ -1,11 +1,10 @@
 """Trials: a configuration, and variations of it, each trained on several folds of the history.
 
-A fold is a training of its own: its blocks are judged, those of the next fold validate, all others train. Variations
-are chosen by their validation blocks; test blocks are looked at for the chosen one only.
+A fold is a training of its own: its blocks are the test blocks, those of the next fold validate, all others train.
+Variations are chosen by their validation blocks; test blocks are looked at for the chosen one only.
 """
 
 import itertools
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,30 +17,36 @@ import numpy as np
 
 from rarefault.runtime.errors import UsageError
 from rarefault.train.config import TrainConfig, to_toml
+from rarefault.train.evaluation.metrics import HEADLINES
 from rarefault.train.parallel.cluster import run_all
 from rarefault.train.runs.run_directory import RunDirectory
+from rarefault.train.runs.training import Training, train
 
-#: What is kept of a fold's test blocks beside the scores by class.
-TEST_SCORES = ("macro_f1", "balanced_accuracy", "calibration_error", "false_alarms_per_device_day", "event_f1")
 #: Beside a run's own files: the configuration that it is of.
 CONFIG_FILE = "trial.toml"
 
 
+def _nothing(_made: Training) -> None:
+    """Add nothing to a run directory."""
+
+
 @dataclass(frozen=True)
-class Training:
-    """One fold of one variation.
+class Fold:
+    """One fold of one variation, which is a training of its own.
 
     Attributes:
         config: whole, with the fold in it.
         base: folder that the paths of its data are relative to.
         out: the run directory.
         name: of the model.
+        finish: called with what was made, such as to write the report; a function of a module.
     """
 
     config: TrainConfig
     base: Path
     out: Path
     name: str
+    finish: Callable[[Training], None]
 
 
 @dataclass(frozen=True)
@@ -82,25 +87,28 @@ def run_trials(
     name: str = "model",
     address: str | None = None,
     cpus: int | None = None,
-    on_training: Callable[[Training, dict[str, Any]], None] = lambda _training, _metrics: None,
+    finish: Callable[[Training], None] = _nothing,
+    on_fold: Callable[[Fold, dict[str, Any]], None] = lambda _fold, _metrics: None,
 ) -> list[Trial]:
     """Train all variations on all folds; the best one first.
 
-    What ``out`` holds already of the same configurations is not trained again.
+    What ``out`` holds already of the same configurations is not trained once more.
 
     Args:
         configs: changes and the configuration with them.
         base: folder that the paths of the data are relative to.
         out: folder for the run directories.
-        folds: number of folds that are judged; all by default.
+        folds: number of folds to train; all by default.
         name: of the models, where the configuration gives none.
         address, cpus: see :func:`rarefault.train.parallel.cluster.run_all`.
-        on_training: told of each training when it is done, with its metrics.
+        finish: called with each training where it was made, such as to write its report; a function of a module, so
+            that other processes find it.
+        on_fold: called with each fold when it is done, and its metrics.
 
     Raises:
         UsageError: ``out`` is of other trials, or there are fewer folds.
     """
-    trainings: list[Training] = []
+    trainings: list[Fold] = []
     owner: list[int] = []
     base, out = base.resolve(), out.resolve()
     for number, (_, config) in enumerate(configs):
@@ -109,12 +117,12 @@ def run_trials(
             raise UsageError(f"--folds {folds}: the configuration has split.folds = {n_folds}")
         for fold in range(folds or n_folds):
             folder = out / f"variation-{number + 1}" / f"fold-{fold}"
-            trainings.append(Training(_of_fold(config, fold), base, folder, name))
+            trainings.append(Fold(_of_fold(config, fold), base, folder, name, finish))
             owner.append(number)
     metrics: dict[int, dict[str, Any]] = {}
     for number, result in run_all(train_one, trainings, address, cpus):
         metrics[number] = result
-        on_training(trainings[number], result)
+        on_fold(trainings[number], result)
     trials = []
     for number, (changes, _) in enumerate(configs):
         own = [metrics[i] for i in range(len(trainings)) if owner[i] == number]
@@ -122,30 +130,30 @@ def run_trials(
     return sorted(trials, key=lambda trial: -trial.score)
 
 
-def train_one(training: Training) -> dict[str, Any]:
+def train_one(fold: Fold) -> dict[str, Any]:
     """Train one fold, or read what an earlier call has left of it; its metrics."""
-    from rarefault.train.runs.training import train
-
-    run = RunDirectory(training.out)
-    text = to_toml(training.config)
-    mark = training.out.with_name(f"{training.out.name}.{CONFIG_FILE}")
+    run = RunDirectory(fold.out)
+    text = to_toml(fold.config)
+    mark = fold.out.with_name(f"{fold.out.name}.{CONFIG_FILE}")
     if mark.exists() and mark.read_text(encoding="utf-8") != text:
-        raise UsageError(f"{training.out} is of another configuration: choose another --out, or remove it")
-    if mark.exists() and run.report.exists():  # the last thing that is written
-        found: dict[str, Any] = json.loads(run.metrics.read_text(encoding="utf-8"))
+        raise UsageError(f"{fold.out} is of another configuration: choose another --out, or remove it")
+    if mark.exists() and run.finished:
+        found: dict[str, Any] = run.load_json(run.metrics)
         return found
-    training.out.parent.mkdir(parents=True, exist_ok=True)
+    fold.out.parent.mkdir(parents=True, exist_ok=True)
     mark.write_text(text, encoding="utf-8")
     resume = run.resume.exists()
-    if not resume and training.out.exists():
-        shutil.rmtree(training.out)  # interrupted before its first epoch, or after its last
-    return train(training.config, training.base, training.out, name=training.name, resume=resume).metrics
+    if not resume and fold.out.exists():
+        shutil.rmtree(fold.out)  # interrupted before its first epoch, or after its last
+    made = train(fold.config, fold.base, fold.out, name=fold.name, resume=resume)
+    fold.finish(made)
+    return made.metrics
 
 
 def summary(trial: Trial) -> dict[str, Any]:
     """Mean and spread over the folds of what is reported of the test blocks, and F1 by class."""
     found: dict[str, Any] = {}
-    for key in TEST_SCORES:
+    for key in (line.key for line in HEADLINES):
         values = [scores[key] for scores in trial.test if scores[key] is not None]
         found[key] = _mean_and_spread(values)
     classes = dict.fromkeys(name for scores in trial.test for name in scores["classes"])
@@ -174,6 +182,6 @@ def _of_fold(config: TrainConfig, fold: int) -> TrainConfig:
     split = msgspec.structs.replace(config.split, test_fold=fold, validation_fold=(fold + 1) % config.split.folds)
     # One processor for a training, wherever it runs: sums of several threads would differ from those of one.
     # Trees grow in one thread beside the network's.
-    asked = config.training
-    training = msgspec.structs.replace(asked, threads=asked.threads or 1, jobs=asked.jobs or 1)
+    one = config.training
+    training = msgspec.structs.replace(one, threads=one.threads or 1, jobs=one.jobs or 1)
     return msgspec.structs.replace(config, split=split, training=training)

@@ -1,0 +1,156 @@
+"""A training on its way through its stages: what it was given, what it has made so far, who watches."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rarefault.runtime.arrays import Int64
+from rarefault.runtime.inference.manifest import DecisionSpec, Manifest
+from rarefault.train.calibration.cross_fit import HeldOut
+from rarefault.train.config import TrainConfig
+from rarefault.train.dataset.split import Part, Split
+from rarefault.train.dataset.windows import LabelledWindows
+from rarefault.train.evaluation.cost_curve import CostPoint
+from rarefault.train.evaluation.evaluate import Evaluation
+from rarefault.train.fitting.network import Epoch, Fit
+from rarefault.train.history import History
+from rarefault.train.model.network import LRConvLSTM
+from rarefault.train.model.trees import TreeExpert
+from rarefault.train.runs.duration import Estimate
+from rarefault.train.runs.origin import Origin
+from rarefault.train.runs.run_directory import RunDirectory
+
+
+@dataclass(frozen=True)
+class Observer:
+    """Functions that are called while a training goes on.
+
+    Attributes:
+        stage: called with a sentence when a stage begins.
+        epoch: called after each epoch, with whether it is the best so far.
+        further_epoch: called after each epoch of a further network, with their number and that of all to come.
+        note: called with everything that a person should know about the data.
+        expect: called before the first stage that takes long, with how long all of them will take.
+        left: called after such a stage, with the seconds that are left.
+    """
+
+    stage: Callable[[str], None] = lambda _text: None
+    epoch: Callable[[Epoch, bool], None] = lambda _epoch, _best: None
+    further_epoch: Callable[[int, int], None] = lambda _done, _all: None
+    note: Callable[[str], None] = lambda _text: None
+    expect: Callable[[Estimate], None] = lambda _estimate: None
+    left: Callable[[float], None] = lambda _seconds: None
+
+
+@dataclass
+class Course:
+    """One training; every stage reads what those before it have set (see :mod:`rarefault.train.runs.stages`).
+
+    Attributes:
+        config: the configuration; ``read`` makes the paths of its data absolute.
+        base: folder that the paths in ``[data]`` are relative to.
+        run: the run directory.
+        name: of the model, where the configuration gives none.
+        resume: whether to go on with an unfinished run.
+        strict: refuse a history with any finding.
+        start: an earlier run to go on from.
+        observer: watches.
+        seconds: that each stage took, by its name in ``metrics.json``.
+        notes: what a person should know.
+        own: the history that the configuration names.
+        label_notes: findings about its labels.
+        origin: where the training begins.
+        units: channels of each unit, [U, M].
+        parts: windows of each part.
+        model: learns from the training blocks; after ``refit`` from the validation blocks, too.
+        initial: the network as it was before it learnt.
+        cross_fits: whether the training blocks are held out in turn, too.
+        estimate: of the time.
+        digest: of configuration, data and origin.
+        fit: of the network.
+        true_prior: class frequencies of the training windows, [K].
+        trees: of the training blocks; None where there are none.
+        judged: the parts of cross-fitting.
+        held: the held-out windows that the decision is fitted on.
+        decision: what was fitted on them.
+        log_losses: see :meth:`rarefault.train.calibration.cross_fit.HeldOut.log_losses`.
+        manifest: as it will be exported, but for its section ``training``.
+        evaluations: of the validation and the test blocks.
+        comparison: with the model of ``start``.
+        held_out: the model that has not seen the validation blocks, where it is not ``model``.
+        curve: the cost curve of the test blocks.
+    """
+
+    config: TrainConfig
+    base: Path
+    run: RunDirectory
+    name: str
+    resume: bool
+    strict: bool
+    start: RunDirectory | None
+    observer: Observer
+    seconds: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    own: History = field(init=False)
+    label_notes: list[str] = field(init=False)
+    origin: Origin = field(init=False)
+    units: Int64 = field(init=False)
+    parts: dict[Part, LabelledWindows] = field(init=False)
+    model: LRConvLSTM = field(init=False)
+    initial: LRConvLSTM = field(init=False)
+    cross_fits: bool = field(init=False)
+    estimate: Estimate = field(init=False)
+    digest: str = field(init=False)
+    fit: Fit = field(init=False)
+    true_prior: tuple[float, ...] = field(init=False)
+    trees: TreeExpert | None = None
+    judged: list[HeldOut] = field(default_factory=list)
+    held: HeldOut = field(init=False)
+    decision: DecisionSpec = field(init=False)
+    log_losses: dict[str, float | None] = field(init=False)
+    manifest: Manifest = field(init=False)
+    evaluations: dict[Part, Evaluation] = field(default_factory=dict)
+    comparison: dict[str, Any] | None = None
+    held_out: LRConvLSTM | None = None
+    curve: list[CostPoint] = field(init=False)
+
+    @property
+    def history(self) -> History:
+        """Of all sources."""
+        return self.origin.sources.history
+
+    @property
+    def split(self) -> Split:
+        """Blocks of all sources."""
+        return self.origin.sources.split
+
+    @property
+    def n_classes(self) -> int:
+        """K."""
+        return len(self.history.classes)
+
+    @contextmanager
+    def stage(self, name: str, text: str = "") -> Iterator[None]:
+        """Time a stage, and say what it does and, once the network is fitted, how long all others will take.
+
+        Args:
+            name: of its seconds; several stages may share one.
+            text: for people; nothing is said where it is empty.
+        """
+        if text:
+            self.observer.stage(text)
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+        if "fit" in self.seconds:
+            epochs = self.fit.best_epoch / self.config.training.epochs
+            self.observer.left(self.estimate.left(self.seconds, epochs))
+
+    def tell(self, *notes: str) -> None:
+        """Keep notes that come up on the way, and say them."""
+        self.notes += notes
+        for note in notes:
+            self.observer.note(note)

@@ -1,0 +1,82 @@
+"""Where a training begins: history, blocks, networks and what else differs between a new training and a retraining."""
+
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+from rarefault.runtime.arrays import Int64
+from rarefault.runtime.inference.manifest import Manifest
+from rarefault.train.calibration.cross_fit import wants_cross_fit
+from rarefault.train.config import TrainConfig, TrainingConfig
+from rarefault.train.dataset.split import split_history
+from rarefault.train.dataset.units import channels_of_units
+from rarefault.train.dataset.windows import LabelledWindows
+from rarefault.train.fitting.new_model import new_model
+from rarefault.train.history import History
+from rarefault.train.model.network import LRConvLSTM
+from rarefault.train.runs.sources import Sources, describe_source
+
+
+class Networks(NamedTuple):
+    """The networks that a training begins with, without trees and filter.
+
+    Attributes:
+        held_out: learns from the training blocks.
+        initial: learns from the validation blocks, too, once everything else is fitted.
+        notes: what a person should know of the channels.
+    """
+
+    held_out: LRConvLSTM
+    initial: LRConvLSTM
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A new model. A retraining is a subclass; the stages of a training are the same for both.
+
+    Attributes:
+        sources: history, blocks and what they were read from.
+        warm: whether the network is trained already; its weights are kept where no epoch is better.
+    """
+
+    sources: Sources
+    warm: ClassVar[bool] = False
+
+    @classmethod
+    def from_scratch(cls, own: History, config: TrainConfig) -> "Origin":
+        """From a history, split as the configuration says."""
+        split = split_history(own, config.split, config.grid)
+        return cls(Sources(own, split, (describe_source(config.data, own, split.blocks),)))
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """Digests that the result depends on, beside those of configuration and data."""
+        return ()
+
+    @property
+    def missing(self) -> tuple[float, ...]:
+        """Numbers that stand for no value, beside those of the configuration."""
+        return ()
+
+    @property
+    def manifest_entry(self) -> dict[str, Any]:
+        """Further entries of the manifest's section ``training``."""
+        return {}
+
+    def units(self, config: TrainConfig) -> Int64:
+        """Channels of each unit, [U, M]."""
+        return channels_of_units(config.trees.units, config.data, self.sources.history.channels)
+
+    def networks(self, config: TrainConfig, train: LabelledWindows) -> Networks:
+        """The networks to begin with; ``train`` are the windows of the training blocks."""
+        model, notes = new_model(config, self.sources.history, train)
+        return Networks(model, deepcopy(model), notes)
+
+    def cross_fits(self, config: TrainConfig, train: LabelledWindows, validation: LabelledWindows) -> bool:
+        """Whether the training blocks are held out in turn, too."""
+        return wants_cross_fit(config, train, validation, len(self.sources.history.classes))
+
+    def compare(self, _manifest: Manifest, _model: LRConvLSTM, _limits: TrainingConfig) -> dict[str, Any] | None:
+        """The earlier model beside the new one, for ``metrics.json``; None where there is no earlier one."""
+        return None
