@@ -30,13 +30,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rarefault.runtime.arrays import Bool, Float32, Float64, Int32, Int64
+from rarefault.runtime.arrays import Bool, DeviceArrays, Float32, Float64, Int32, Int64
 from rarefault.runtime.inference.engine import rounds
 from rarefault.runtime.inference.manifest import DecisionSpec
 
 #: Alarm state of a device whose present segment has no window yet, or that is silent.
 STATE_NO_DATA = -1
-#: Stands for a state that was said by a model with other classes.
+#: Stands for a state that a model with other classes reported.
 STATE_FOREIGN = -2
 
 
@@ -82,17 +82,34 @@ class Judgement(NamedTuple):
     alarms: list[AlarmChange]
 
 
+class _Alarms(DeviceArrays):
+    """The alarm of every device.
+
+    Attributes:
+        alarm: its state, [D].
+        reported: the state that was reported last, [D].
+        candidate: the state that the last window speaks for, [D].
+        since_ms: end of the first window in a row that spoke for the candidate, [D].
+        strange: windows in a row of which no class was plausible, [D].
+    """
+
+    alarm: Int64
+    reported: Int64
+    candidate: Int64
+    since_ms: Int64
+    strange: Int64
+
+    def __init__(self) -> None:
+        super().__init__(alarm=STATE_NO_DATA, reported=STATE_NO_DATA, candidate=STATE_NO_DATA, since_ms=0, strange=0)
+
+
 class Decision:
     """Applies a :class:`DecisionSpec`; keeps the alarm state of every device."""
 
     def __init__(self, spec: DecisionSpec) -> None:
         self.n_classes = len(spec.thresholds)
         self.use(spec)
-        self._alarm = np.empty(0, np.int64)
-        self._said = np.empty(0, np.int64)
-        self._candidate = np.empty(0, np.int64)
-        self._since_ms = np.empty(0, np.int64)
-        self._strange = np.empty(0, np.int64)  # windows in a row of which no class was plausible
+        self._alarms = _Alarms()
 
     def use(self, spec: DecisionSpec) -> None:
         """Go on by other settings for the same classes; what is known of devices stays."""
@@ -144,7 +161,7 @@ class Decision:
         """The alarm changes of windows sorted by device, then by time."""
         changes: list[AlarmChange] = []
         if len(device):
-            self._allocate(int(device.max()) + 1)
+            self._alarms.make_room(int(device.max()) + 1)
         strange = self.strange(posterior, self.verdict(score))
         for turn in rounds(device):
             changes += self._turn(device[turn], end_ms[turn], fresh[turn], posterior[turn], score[turn], strange[turn])
@@ -154,12 +171,12 @@ class Decision:
         self, device: Int32, end_ms: Int64, fresh: Bool, posterior: Float64, score: Float64, strange: Bool
     ) -> list[AlarmChange]:
         """Advance the alarms of different devices by one window each."""
-        k, spec = self.n_classes, self.spec
+        k, spec, alarms = self.n_classes, self.spec, self._alarms
         row = np.arange(len(device))
         verdict = self.verdict(score)
-        alarm = np.where(fresh, STATE_NO_DATA, self._alarm[device])
-        candidate = np.where(fresh, STATE_NO_DATA, self._candidate[device])
-        in_a_row = np.where(strange, np.where(fresh, 0, self._strange[device]) + 1, 0)
+        alarm = np.where(fresh, STATE_NO_DATA, alarms.alarm[device])
+        candidate = np.where(fresh, STATE_NO_DATA, alarms.candidate[device])
+        in_a_row = np.where(strange, np.where(fresh, 0, alarms.strange[device]) + 1, 0)
 
         raised = (verdict > 0) & (score[row, verdict] >= spec.raise_threshold) & self._audible[verdict]
         standing = (alarm > 0) & (alarm < k)
@@ -168,22 +185,22 @@ class Decision:
         new = (in_a_row >= spec.unknown_windows) if spec.unknown_windows else np.zeros(len(device), bool)
         wanted = np.where(raised, verdict, np.where(kept, alarm, np.where(new, k, 0)))
 
-        since_ms = np.where(wanted == candidate, self._since_ms[device], end_ms)
+        since_ms = np.where(wanted == candidate, alarms.since_ms[device], end_ms)
         # A device of which nothing is known yet is normal at once; only faults and doubts must last.
         calm_delay_ms = np.where(alarm == STATE_NO_DATA, 0, round(spec.off_delay_s * 1000))
         delay_ms = np.where(wanted == 0, calm_delay_ms, round(spec.on_delay_s * 1000))
         change = (wanted != alarm) & (end_ms - since_ms >= delay_ms)
 
         alarm = np.where(change, wanted, alarm)
-        self._alarm[device] = alarm
-        self._candidate[device] = wanted
-        self._since_ms[device] = since_ms
-        self._strange[device] = in_a_row
-        # Said is only what differs from what was said last: a device that comes back from a gap in the same state has
-        # nothing to say, one that comes back in doubt takes back what still stands.
-        said = np.flatnonzero(alarm != self._said[device])
-        self._said[device] = alarm
-        return [self._change(device[i], alarm[i], since_ms[i], end_ms[i], posterior[i], score[i]) for i in said]
+        alarms.alarm[device] = alarm
+        alarms.candidate[device] = wanted
+        alarms.since_ms[device] = since_ms
+        alarms.strange[device] = in_a_row
+        # Only a state that differs from the last reported one is reported: a device that comes back from a gap in the
+        # same state causes no report; one that comes back in another state replaces the one that still stands.
+        changed = np.flatnonzero(alarm != alarms.reported[device])
+        alarms.reported[device] = alarm
+        return [self._change(device[i], alarm[i], since_ms[i], end_ms[i], posterior[i], score[i]) for i in changed]
 
     def _change(
         self,
@@ -198,8 +215,8 @@ class Decision:
             return AlarmChange(int(device), STATE_NO_DATA, int(end_ms), int(end_ms), 0.0)
         if state == self.n_classes:
             return AlarmChange(int(device), int(state), int(since_ms), int(end_ms), 0.0)
-        said = float(posterior[state]), float(score[state])
-        return AlarmChange(int(device), int(state), int(since_ms), int(end_ms), *said)
+        probability, own_score = float(posterior[state]), float(score[state])
+        return AlarmChange(int(device), int(state), int(since_ms), int(end_ms), probability, own_score)
 
     def silence(self, device: Int64, newest_ms: Int64) -> list[AlarmChange]:
         """Devices of which nothing has come for too long: nobody knows their state until they have a verdict again.
@@ -209,49 +226,38 @@ class Decision:
             newest_ms: time of the last sample of each, [D].
         """
         if len(device):
-            self._allocate(int(device.max()) + 1)
-        told = np.flatnonzero(self._said[device] != STATE_NO_DATA)
-        self._alarm[device] = self._said[device] = self._candidate[device] = STATE_NO_DATA
-        self._strange[device] = 0
+            self._alarms.make_room(int(device.max()) + 1)
+        alarms = self._alarms
+        had_state = np.flatnonzero(alarms.reported[device] != STATE_NO_DATA)
+        alarms.alarm[device] = alarms.reported[device] = alarms.candidate[device] = STATE_NO_DATA
+        alarms.strange[device] = 0
         return [
             AlarmChange(int(device[i]), STATE_NO_DATA, int(newest_ms[i]), int(newest_ms[i]), 0.0, silent=True)
-            for i in told
+            for i in had_state
         ]
 
-    def said(self, devices: int) -> Int64:
-        """The state that was said last of the first ``devices`` slots, [devices]."""
-        self._allocate(devices)
-        return self._said[:devices].copy()
+    def reported(self, devices: int) -> Int64:
+        """The state of the first ``devices`` slots that was reported last, [devices]."""
+        self._alarms.make_room(devices)
+        return self._alarms.reported[:devices].copy()
 
-    def take_over(self, said: Int64) -> None:
-        """Go on where another model's decision has said something: what differs from it will be said.
+    def take_over(self, reported: Int64) -> None:
+        """Go on after another model's decision: only states that differ from those that it reported are reported.
 
         Args:
-            said: states by slot, in this model's classes; -2 for one that this model does not have, [D].
+            reported: states by slot, in this model's classes; -2 for one that this model does not have, [D].
         """
-        self._allocate(len(said))
-        self._said[: len(said)] = said
+        self._alarms.make_room(len(reported))
+        self._alarms.reported[: len(reported)] = reported
 
     def forget(self, devices: Int64) -> None:
         """Make slots as new."""
-        there = devices[devices < len(self._alarm)]
-        self._alarm[there] = self._said[there] = self._candidate[there] = STATE_NO_DATA
-        self._since_ms[there] = self._strange[there] = 0
+        self._alarms.forget(devices)
 
     def state(self) -> Int64:
-        """The alarms of all devices, [5, devices]."""
-        return np.stack((self._alarm, self._said, self._candidate, self._since_ms, self._strange))
+        """The alarms of all devices, [5, D]."""
+        return np.stack(list(self._alarms.state().values()))
 
     def restore(self, state: Int64) -> None:
         """Go on from what :meth:`state` gave; ValueError where it is another release's."""
-        self._alarm, self._said, self._candidate, self._since_ms, self._strange = state.copy()
-
-    def _allocate(self, needed: int) -> None:
-        have = len(self._alarm)
-        if needed > have:
-            more = max(needed, 2 * have, 16) - have
-            self._alarm = np.concatenate((self._alarm, np.full(more, STATE_NO_DATA)))
-            self._said = np.concatenate((self._said, np.full(more, STATE_NO_DATA)))
-            self._candidate = np.concatenate((self._candidate, np.full(more, STATE_NO_DATA)))
-            self._since_ms = np.concatenate((self._since_ms, np.zeros(more, np.int64)))
-            self._strange = np.concatenate((self._strange, np.zeros(more, np.int64)))
+        self._alarms.restore(dict(zip(self._alarms.state(), state, strict=True)))

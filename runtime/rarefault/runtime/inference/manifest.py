@@ -43,7 +43,8 @@ class GridSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """How long after its end a bin stays open for out-of-order samples, in the device's own time."""
     max_gap_s: Positive = 7200.0
     """A longer stretch without any sample resets the device: nothing held, empty window, zero state. A sample
-    further ahead than this is believed with the next one that agrees; see :mod:`rarefault.runtime.inference.clocks`."""
+    further ahead than this is believed with the next one that agrees; see
+    :mod:`rarefault.runtime.inference.grid.clocks`."""
     restart_after: Annotated[int, msgspec.Meta(ge=3, le=1_000_000)] = 20
     """A device starts anew at its present time when so many of its samples in a row were late and lie where nothing was
     judged, because its clock was far ahead before; or fewer, from three on, that span ``max_gap_s``."""
@@ -86,6 +87,11 @@ class GridSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return round(self.allowed_lateness_s * 1000)
 
     @property
+    def gap_ms(self) -> int:
+        """Longest stretch without a sample that does not reset the device, milliseconds."""
+        return round(self.max_gap_s * 1000)
+
+    @property
     def hold_bins(self) -> int:
         """Number of bins after its own in which a value is still held."""
         return round(self.max_hold_s * 1000) // self.period_ms
@@ -93,7 +99,7 @@ class GridSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     @property
     def gap_bins(self) -> int:
         """Largest distance in bins between two occupied bins of one segment."""
-        return round(self.max_gap_s * 1000) // self.period_ms
+        return self.gap_ms // self.period_ms
 
 
 class WindowSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

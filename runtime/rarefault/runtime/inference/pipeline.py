@@ -1,4 +1,4 @@
-"""Samples to verdicts: grid, streams, engine and decision in a row.
+"""Samples to verdicts: grid, window buffer, engine and decision in a row.
 
 The daemon pushes a few messages at a time, the trainer a whole recording; both get the same verdicts, because this is
 the only way from samples to verdicts that there is.
@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rarefault.runtime.arrays import Bool, Float32, Float64, Int32, Int64
-from rarefault.runtime.inference.clocks import Clocks
 from rarefault.runtime.inference.decision import STATE_NO_DATA, AlarmChange, Decision
 from rarefault.runtime.inference.engine import Engine, Step
 from rarefault.runtime.inference.explain import explain
-from rarefault.runtime.inference.grid import Bins, Grid
+from rarefault.runtime.inference.grid import Bins, Clocks, Grid
 from rarefault.runtime.inference.manifest import NO_DATA, UNKNOWN, GridSpec, Manifest
 from rarefault.runtime.inference.missing import stands_for_none
 from rarefault.runtime.inference.window_buffer import WindowBuffer, Windows
@@ -33,7 +32,7 @@ class Verdicts:
         device: slot of the device, [W].
         end_ms: end of the window, milliseconds since the epoch, [W].
         fresh: whether the window is the first of its segment, [W].
-        log_prob: what the model said, [W, K].
+        log_prob: log-probabilities of the model, [W, K].
         posterior: calibrated probabilities under the true prior, [W, K].
         fault: index of the verdict's class, [W].
         score: of that class, what decided, [W]; see :mod:`rarefault.runtime.inference.decision`.
@@ -54,7 +53,7 @@ class Verdicts:
 
 
 class Pipeline:
-    """Grid, streams, engine and decision of one model, for any number of devices.
+    """Grid, window buffer, engine and decision of one model, for any number of devices.
 
     Args:
         manifest: of the model.
@@ -74,7 +73,7 @@ class Pipeline:
         self.grid = Grid(
             manifest.grid, len(manifest.channels), [name in manifest.counters for name in manifest.channels]
         )
-        self.streams = WindowBuffer(manifest.window, len(manifest.channels))
+        self.window_buffer = WindowBuffer(manifest.window, len(manifest.channels))
         self.engine = Engine(step, manifest.state_size, len(manifest.classes))
         self.decision = Decision(manifest.decision)
         self._slots: dict[str, int] = {}
@@ -91,7 +90,7 @@ class Pipeline:
                 slot = len(self.devices)
                 self.devices.append(device)
             self._slots[device] = slot
-            self.streams.introduce(slot, device)
+            self.window_buffer.introduce(slot, device)
         return slot
 
     def use_decision(self, manifest: Manifest) -> None:
@@ -110,7 +109,7 @@ class Pipeline:
         self._slots |= {name: slot for slot, name in enumerate(devices) if name}
         self._free = [slot for slot in reversed(range(len(devices))) if not devices[slot]]
         for name, slot in self._slots.items():
-            self.streams.introduce(slot, name)
+            self.window_buffer.introduce(slot, name)
 
     @property
     def slots(self) -> Mapping[str, int]:
@@ -120,7 +119,7 @@ class Pipeline:
     def forget(self, slots: ArrayLike) -> None:
         """Forget devices: their slots are as new and will be given to others."""
         devices = np.asarray(slots, np.int64)
-        for part in (self.grid, self.streams, self.engine, self.decision):
+        for part in (self.grid, self.window_buffer, self.engine, self.decision):
             part.forget(devices)
         for slot in devices.tolist():
             del self._slots[self.devices[slot]]
@@ -130,15 +129,15 @@ class Pipeline:
     def begin_after(self, slot: int, newest_ms: int) -> None:
         """Judge no window of a device that its sample of that time had closed; what is remembered stands before it."""
         devices = np.array([slot], np.int64)
-        for part in (self.grid, self.streams, self.engine):
+        for part in (self.grid, self.window_buffer, self.engine):
             part.forget(devices)
-        self.streams.introduce(slot, self.devices[slot])
+        self.window_buffer.introduce(slot, self.devices[slot])
         self.grid.start_after(slot, newest_ms)
 
     def silence(self, slots: ArrayLike) -> list[AlarmChange]:
         """Devices of which nothing has come for too long; the changes of alarms that follow.
 
-        Only what is said of them changes. Should they come back within the grid's ``max_gap``, their windows go on.
+        Only their alarms change. Should they come back within the grid's ``max_gap``, their windows go on.
         """
         devices = np.asarray(slots, np.int64)
         return self.decision.silence(devices, self.grid.heard_ms(devices))
@@ -162,14 +161,14 @@ class Pipeline:
         for bins, restarts in self.grid.turns(device, time_ms, values):
             parts.append(self._judge(bins, explained=explained))
             if restarts:
-                # What a device said while its clock was wrong holds no longer.
+                # Alarms that come from a time when the device's clock was wrong hold no longer.
                 slots = np.array([restart.device for restart in restarts])
                 alarms = self.decision.silence(slots, np.array([restart.to_ms for restart in restarts]))
                 parts[-1].alarms.extend(alarms)
         return parts[0] if len(parts) == 1 else joined(parts)
 
     def _judge(self, bins: Bins, *, explained: bool) -> Verdicts:
-        windows = self.streams.push(bins)
+        windows = self.window_buffer.push(bins)
         end_ms = self.manifest.grid.end_ms(windows.end_index)
         states = np.empty((len(windows), self.manifest.state_size), np.float32) if explained else None
         log_prob = self.engine.run(windows, states)
@@ -195,7 +194,9 @@ class Pipeline:
     def snapshot(self) -> bytes:
         """All that the pipeline remembers, to go on from with :meth:`restore`; contains no code."""
         arrays = {f"grid.{name}": value for name, value in self.grid.state().items()}
-        arrays |= {f"streams.{name}": value for name, value in self.streams.state().items()}
+        arrays |= {
+            f"streams.{name}": value for name, value in self.window_buffer.state().items()
+        }  # as it was called once
         arrays |= {"engine": self.engine.state(), "decision": self.decision.state()}
         arrays["devices"] = np.array(self.devices, dtype=np.str_)
         out = io.BytesIO()
@@ -212,7 +213,9 @@ class Pipeline:
             with np.load(io.BytesIO(snapshot), allow_pickle=False) as found:
                 arrays = {name: found[name] for name in found.files}
             self.grid.restore({k.removeprefix("grid."): v for k, v in arrays.items() if k.startswith("grid.")})
-            self.streams.restore({k.removeprefix("streams."): v for k, v in arrays.items() if k.startswith("streams.")})
+            self.window_buffer.restore(
+                {k.removeprefix("streams."): v for k, v in arrays.items() if k.startswith("streams.")}
+            )
             self.engine.restore(arrays["engine"])
             self.decision.restore(arrays["decision"])
             devices = [str(name) for name in arrays["devices"]]
@@ -255,7 +258,6 @@ def device_clocks(snapshot: bytes) -> dict[str, DeviceClock]:
             state = {name.removeprefix("grid."): found[name] for name in found.files if name.startswith("grid.")}
             names = [str(name) for name in found["devices"]]
         clocks = Clocks(GridSpec(restart_after=int(state["restart_after"])))
-        clocks.allocate(len(state["newest_ms"]))
         clocks.restore(state)
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
         return {}
@@ -269,6 +271,10 @@ def device_clocks(snapshot: bytes) -> dict[str, DeviceClock]:
         strict=True,
     )
     return {names[slot]: DeviceClock(newest, heard, late, slot in muted) for slot, newest, heard, late in columns}
+
+
+def _under(prefix: str, arrays: dict[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
 
 
 def joined(parts: list[Verdicts]) -> Verdicts:
