@@ -7,15 +7,17 @@ the only way from samples to verdicts that there is.
 import hashlib
 import io
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from datetime import datetime
+from typing import Any, SupportsFloat
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from rarefault.runtime.arrays import Bool, Float32, Float64, Int32, Int64
 from rarefault.runtime.inference.decision import STATE_NO_DATA, AlarmChange, Decision
+from rarefault.runtime.inference.embedding import Alarm, Outcome, Sample, alarm_object, sample_arrays, verdict_objects
 from rarefault.runtime.inference.engine import Engine, Step
 from rarefault.runtime.inference.explain import explain
 from rarefault.runtime.inference.grid import Bins, Clocks, Grid
@@ -55,10 +57,24 @@ class Verdicts:
 class Pipeline:
     """Grid, window buffer, engine and decision of one model, for any number of devices.
 
+    :meth:`push_sample` and :meth:`push_samples` take samples by name and return objects. :meth:`push` takes and returns
+    arrays, and costs no Python object for each sample. All give the same verdicts.
+
+    >>> from rarefault.runtime import load_model
+    >>> pipeline = load_model("plant.onnx").pipeline()
+    >>> for minute in range(9):
+    ...     values = {"c1.S1": 700 + minute, "c1.S2": 650}
+    ...     verdicts, alarms = pipeline.push_sample("plant_1", f"2024-03-01T12:0{minute}:00Z", values)
+    ...     for verdict in verdicts:
+    ...         print(verdict.device, verdict.start, verdict.end)
+    plant_1 2024-03-01 12:00:00+00:00 2024-03-01 12:06:00+00:00
+    plant_1 2024-03-01 12:02:00+00:00 2024-03-01 12:08:00+00:00
+
     Args:
         manifest: of the model.
         step: the model itself.
-        model_id: names the model in verdicts; see :func:`rarefault.runtime.inference.model_file.load_model`.
+        model_id: names the model in verdicts; see :func:`rarefault.runtime.inference.model_file.load_model`, whose
+            result makes a pipeline of a model file.
 
     Attributes:
         devices: names by slot; empty for a slot whose device was forgotten.
@@ -167,6 +183,48 @@ class Pipeline:
                 parts[-1].alarms.extend(alarms)
         return parts[0] if len(parts) == 1 else joined(parts)
 
+    def push_sample(
+        self, device: str, time: str | float | datetime, values: Mapping[str, SupportsFloat | None]
+    ) -> Outcome:
+        """Take one sample and return the verdicts and alarms that it leads to; most samples lead to none.
+
+        A window is judged when its last bin closes: with the first sample after it, and ``allowed_lateness_s`` later.
+        A sample that is too late is dropped and counted in ``grid.late``.
+
+        Args:
+            device: name of the device; a new one is taken on.
+            time: ISO 8601 text with a time zone, epoch seconds or milliseconds, or a datetime with a time zone.
+            values: by the name of their channel, in the units of the training; None or NaN = not reported. Channels may
+                be left out.
+
+        Raises:
+            SampleError: the model does not know a channel, a value is not a number, or the time is none. Nothing of the
+                sample is taken then.
+        """
+        return self.push_samples([(device, time, values)])
+
+    def push_samples(self, samples: Iterable[Sample]) -> Outcome:
+        """Take many samples in their order of arrival, faster than one by one, with the same verdicts.
+
+        Args:
+            samples: device, time and values of each, as for :meth:`push_sample`.
+
+        Raises:
+            SampleError: as for :meth:`push_sample`; none of the samples is taken then.
+        """
+        devices, time_ms, values = sample_arrays(samples, self.manifest.channels)
+        verdicts = self.push([self.slot(name) for name in devices], time_ms, values, explained=True)
+        return Outcome(verdict_objects(verdicts, self), [alarm_object(change, self) for change in verdicts.alarms])
+
+    def silence_device(self, device: str) -> list[Alarm]:
+        """Report that nothing has come from a device for too long: its alarm becomes ``no data``, unless it is already.
+
+        Args:
+            device: its name. Of a device that never had a sample there is nothing to report.
+        """
+        slot = self._slots.get(device)
+        return [] if slot is None else [alarm_object(change, self) for change in self.silence([slot])]
+
     def _judge(self, bins: Bins, *, explained: bool) -> Verdicts:
         windows = self.window_buffer.push(bins)
         end_ms = self.manifest.grid.end_ms(windows.end_index)
@@ -228,6 +286,10 @@ class Pipeline:
         if state == STATE_NO_DATA:
             return NO_DATA
         return UNKNOWN if state == len(self.manifest.classes) else self.manifest.classes[state]
+
+    def verdict_id(self, device: str, end_ms: int) -> str:
+        """Id of this model's verdict on the window of a device that ends at ``end_ms``."""
+        return verdict_id(device, end_ms, self.model_id)
 
     def start_ms(self, end_ms: int) -> int:
         """Start of the window that ends at ``end_ms``."""
