@@ -58,12 +58,12 @@ __all__ = [
 ]
 
 _MODULES = {
-    "errors": ("ConfigError", "ModelFileError", "RarefaultError", "SampleError", "UsageError"),
-    "inference.embedding": ("Alarm", "Outcome", "Verdict"),
-    "inference.manifest": ("DecisionSpec", "GridSpec", "Manifest", "WindowSpec"),
-    "inference.model_file": ("LoadedModel", "load_model"),
-    "inference.pipeline": ("Pipeline", "Verdicts"),
-    "times": ("format_ms", "parse_time_ms"),
+    "rarefault.runtime.errors": ("ConfigError", "ModelFileError", "RarefaultError", "SampleError", "UsageError"),
+    "rarefault.runtime.inference.embedding": ("Alarm", "Outcome", "Verdict"),
+    "rarefault.runtime.inference.manifest": ("DecisionSpec", "GridSpec", "Manifest", "WindowSpec"),
+    "rarefault.runtime.inference.model_file": ("LoadedModel", "load_model"),
+    "rarefault.runtime.inference.pipeline": ("Pipeline", "Verdicts"),
+    "rarefault.runtime.times": ("format_ms", "parse_time_ms"),
 }
 
 __getattr__, __dir__ = lazy_names(__name__, _MODULES)

@@ -15,9 +15,9 @@ def lazy_names(
 
     Args:
         package: its full name; it has an ``__all__``.
-        modules: public names by the module in the package that they come from.
+        modules: public names by the full name of the module that they come from.
     """
-    module_of = {name: f"{package}.{module}" for module, names in modules.items() for name in names}
+    module_of = {name: module for module, names in modules.items() for name in names}
 
     def get(name: str) -> Any:
         if name not in module_of:

@@ -12,16 +12,16 @@ Missing a rare fault costs more than a false alarm, so each class has a threshol
 
     score_c  ∝  posterior_c / threshold_c          (sum 1)
 
-decides: the verdict is the class with the largest score. Beside it stand the classes that are plausible: those whose
-posterior is at least their level, which conformal prediction fitted (:mod:`rarefault.train.calibration.conformal`).
+decides: the verdict is the class with the largest score. The prediction set of a window holds the classes whose
+posterior is at least their conformal threshold (:mod:`rarefault.train.calibration.conformal`).
 
 The alarm is what a person sees. A fault's alarm is raised when it is the verdict with a score of at least
 ``raise_threshold`` for ``on_delay_s``, and stays until its score has been below ``clear_threshold`` for
 ``off_delay_s``, or until another fault is raised. A muted fault raises no alarm.
 
-A single window in which nothing is plausible is no evidence of something new: by the coverage, a tenth of all windows
-of normal are short of their level. ``unknown_windows`` of them in a row are: as many as held-out time hardly ever has.
-Only then, and only where ``unknown_windows`` is not 0, the alarm state is ``unknown``.
+A single window with an empty prediction set is no evidence of something new: at a coverage of 0.9, a tenth of all
+windows of normal are below their threshold. ``unknown_windows`` of them in a row are evidence: held-out time hardly ever
+has as many. Only then, and only where ``unknown_windows`` is not 0, the alarm state is ``unknown``.
 """
 
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ class AlarmChange:
 
 
 class Judgement(NamedTuple):
-    """What the decision says of windows.
+    """Verdicts and alarms of windows.
 
     Attributes:
         posterior: calibrated class probabilities under the true prior, [W, K].
@@ -90,7 +90,7 @@ class _Alarms(DeviceArrays):
         reported: the state that was reported last, [D].
         candidate: the state that the last window speaks for, [D].
         since_ms: end of the first window in a row that spoke for the candidate, [D].
-        strange: windows in a row of which no class was plausible, [D].
+        strange: windows in a row with an empty prediction set, [D].
     """
 
     alarm: Int64
@@ -104,7 +104,18 @@ class _Alarms(DeviceArrays):
 
 
 class Decision:
-    """Applies a :class:`DecisionSpec`; keeps the alarm state of every device."""
+    """Applies a :class:`DecisionSpec`; keeps the alarm state of every device.
+
+    A rare class may win with a small probability, where its threshold is small:
+
+    >>> spec = DecisionSpec(training_prior=(0.5, 0.5), true_prior=(0.9, 0.1), thresholds=(0.9, 0.05))
+    >>> decision = Decision(spec)
+    >>> posterior = decision.posterior(np.log([[0.5, 0.5]]))
+    >>> posterior.round(3), decision.score(posterior).round(3)
+    (array([[0.9, 0.1]]), array([[0.333, 0.667]]))
+    >>> decision.verdict(decision.score(posterior))
+    array([1])
+    """
 
     def __init__(self, spec: DecisionSpec) -> None:
         self.n_classes = len(spec.thresholds)
@@ -112,7 +123,7 @@ class Decision:
         self._alarms = _Alarms()
 
     def use(self, spec: DecisionSpec) -> None:
-        """Go on by other settings for the same classes; what is known of devices stays."""
+        """Use other settings for the same classes from now on; the alarms of devices stay."""
         self.spec = spec
         self._shift = np.log(np.asarray(spec.true_prior)) - np.log(np.asarray(spec.training_prior))
         self._thresholds = np.asarray(spec.thresholds, np.float64)
@@ -143,7 +154,10 @@ class Decision:
         return np.asarray(posterior >= self._conformal)
 
     def strange(self, posterior: Float64, verdict: Int64) -> Bool:
-        """Of which windows no class that has a level is plausible, the verdict's being one of those, [W]."""
+        """Windows whose prediction set is empty and whose verdict is a class with a conformal threshold, [W].
+
+        Classes without a threshold, which are in every prediction set, do not count.
+        """
         has_threshold = self._conformal > 0
         return np.asarray(has_threshold[verdict] & ~(self.prediction_set(posterior) & has_threshold).any(axis=1))
 

@@ -34,7 +34,12 @@ Sample = tuple[str, "str | float | datetime", Mapping[str, SupportsFloat | None]
 class Verdict(msgspec.Struct, frozen=True):
     """The class of one window of one device, with the fields that the daemon publishes.
 
-    ``msgspec.json.encode(verdict)`` gives it as JSON.
+    >>> from rarefault.runtime import load_model
+    >>> pipeline = load_model("plant.onnx").pipeline()
+    >>> samples = [("plant_1", 60 * minute, {"c1.S1": 700.0 + minute}) for minute in range(7)]
+    >>> (verdict,) = pipeline.push_samples(samples).verdicts
+    >>> msgspec.json.encode(verdict)[:98]
+    b'{"id":"...","device":"plant_1","start":"1970-01-01T00:00:00Z"...'
     """
 
     id: str
@@ -89,6 +94,12 @@ class Outcome(NamedTuple):
 
 def sample_arrays(samples: Iterable[Sample], channels: tuple[str, ...]) -> tuple[list[str], Int64, Float64]:
     """Device names [M], times in milliseconds [M] and values [M, C] of samples.
+
+    >>> sample_arrays([("pump", 60, {"flow": 3})], ("flow", "speed"))
+    (['pump'], array([60000]), array([[ 3., nan]]))
+    >>> sample_arrays([("pump", 60, {"flo": 3})], ("flow", "speed"))
+    Traceback (most recent call last):
+    rarefault.runtime.errors.SampleError: sample of 'pump': the model has no channel 'flo'; did you mean 'flow'?
 
     Raises:
         SampleError: a sample has a channel that the model does not know, a value that is not a finite number, no value

@@ -1,4 +1,4 @@
-"""The manifest: all that a model file says of itself, kept as JSON in the ONNX metadata under the key ``rarefault``."""
+"""The manifest: all that a program needs to use a model file, kept as JSON in the ONNX metadata under the key ``rarefault``."""
 
 import math
 import sys
@@ -74,7 +74,17 @@ class GridSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return -round(self.offset_s * 1000) % self.period_ms
 
     def bin_of(self, time_ms: Integers) -> Integers:
-        """Number of the bin that a time falls into; the end of a bin is no part of it."""
+        """Number of the bin that a time falls into; the end of a bin is no part of it.
+
+        >>> grid = GridSpec(period_s=60)
+        >>> grid.bin_of(59_999), grid.bin_of(60_000), grid.end_ms(0)
+        (0, 1, 60000)
+        >>> grid.bin_of(np.array([0, 119_999, 120_000]))
+        array([0, 1, 2])
+
+        Args:
+            time_ms: milliseconds since the epoch, of any shape.
+        """
         return (time_ms + self._lead_ms) // self.period_ms
 
     def end_ms(self, index: Integers) -> Integers:
@@ -127,7 +137,7 @@ class DecisionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """From log-probabilities to a verdict and an alarm; the rule is in :mod:`rarefault.runtime.inference.decision`."""
 
     training_prior: tuple[Positive, ...]
-    """Class shares that the weighted, under-sampled loss made the model learn, [K]."""
+    """Class shares that the model learned from the weighted, under-sampled loss, [K]."""
     true_prior: tuple[Positive, ...]
     """Class shares of the training history itself, [K]."""
     thresholds: tuple[Positive, ...]
@@ -135,13 +145,13 @@ class DecisionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     temperature: Positive = 1.0
     """Log-probabilities are divided by it before the priors are corrected."""
     coverage: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
-    """Share of an event's windows in which its class is to be plausible; 0 where that is not asked."""
+    """Share of an event's windows whose prediction set is to hold its class; 0: there are no prediction sets."""
     conformal_thresholds: tuple[Share, ...] = msgspec.field(default=(), name="plausible")
-    """Least posterior at which a class is plausible, [K]; 0 for one that always is. Empty without a coverage."""
+    """Least posterior at which a class is in the prediction set, [K]; 0: it always is. Empty without a coverage."""
     thresholds_by_coverage: dict[str, tuple[Share, ...]] = msgspec.field(default_factory=dict, name="levels")
-    """The same at other coverages, by their percentage, so that a daemon may ask for another one."""
+    """The same at other coverages, by their percentage, so that a daemon may be configured for another one."""
     unknown_windows: Annotated[int, msgspec.Meta(ge=0)] = 0
-    """So many windows in a row of which no class is plausible make the alarm state ``unknown``; 0: none ever do."""
+    """This many windows in a row with an empty prediction set make the alarm state ``unknown``; 0: none ever do."""
     muted: tuple[Annotated[int, msgspec.Meta(ge=1)], ...] = ()
     """Numbers of the faults that raise no alarm."""
     raise_threshold: Share = 0.5
@@ -159,7 +169,20 @@ class DecisionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """All that a model file says of itself."""
+    """Channels, classes, grid, window and decision of a model: all that is needed to use it.
+
+    >>> manifest = Manifest(
+    ...     name="pump",
+    ...     channels=("flow", "pressure"),
+    ...     classes=("normal", "leak"),
+    ...     grid=GridSpec(period_s=60),
+    ...     window=WindowSpec(length=16, stride=2),
+    ...     state_size=8,
+    ...     decision=DecisionSpec(training_prior=(0.5, 0.5), true_prior=(0.9, 0.1), thresholds=(0.5, 0.5)),
+    ... )
+    >>> Manifest.from_json(manifest.to_json()) == manifest
+    True
+    """
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     channels: tuple[str, ...]
@@ -177,7 +200,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Numbers that stand for no value, in any channel, such as -9999; samples have none where they hold one."""
     precision: Literal["float32", "int8"] = "float32"
     training: dict[str, Any] = {}
-    """Where the model comes from: configuration, data fingerprint, scores. For people; nothing depends on it."""
+    """Where the model comes from: configuration, data fingerprint, scores. For people; no program depends on it."""
     quantisation: dict[str, Any] | None = None
     """For int8: the measured change in decisions and scores."""
     version: Literal[1] = MANIFEST_VERSION
@@ -211,5 +234,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Manifest":
-        """Read a manifest; ``msgspec.ValidationError`` or ``msgspec.DecodeError`` where it is not one."""
+        """Read a manifest from JSON.
+
+        Raises:
+            msgspec.DecodeError: the text is not JSON.
+            msgspec.ValidationError: a field is missing, unknown or impossible.
+        """
         return msgspec.json.decode(text, type=cls)

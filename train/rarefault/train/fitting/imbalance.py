@@ -42,6 +42,9 @@ def class_weights(counts: Int64, alpha: float, max_weight: float) -> Float64:
 
     The cap is on the final weight: classes above it are set to it, and the others are scaled so that the mean over the
     samples stays 1, until no class is above.
+
+    >>> class_weights(np.array([900, 90, 10]), alpha=1.0, max_weight=20.0).round(2)
+    array([ 0.44,  4.44, 20.  ])
     """
     present = counts > 0
     raw = np.where(present, np.maximum(counts, 1).astype(np.float64) ** -alpha, 0.0)
@@ -69,6 +72,15 @@ def weighted_nll(log_prob_BTK: Tensor, target_BTK: Tensor, weights_K: Tensor) ->
         log_prob_BTK: log-probabilities.
         target_BTK: one-hot labels, or mixed ones where sequences were interpolated; all 0 where there is no label.
         weights_K: weight of each class.
+
+    In a batch of one class the weight stays in the loss, and a window without a label changes nothing:
+
+    >>> log_prob = torch.full((1, 2, 2), 0.5).log()
+    >>> weights = torch.tensor([1.0, 3.0])
+    >>> for label in ([[1, 1]], [[1, -1]]):
+    ...     print(f"{weighted_nll(log_prob, one_hot(np.array(label), 2), weights):.3f}")
+    2.079
+    2.079
     """
     labelled = (target_BTK.sum(-1) > 0).sum().clamp(min=1)
     share = labelled / target_BTK[..., 0].numel()
