@@ -1,24 +1,25 @@
-"""The errors that a person sees: one clear sentence each, naming the file, key or topic and the mend.
+"""The errors that a person sees: one clear sentence each that names the file, key or topic, and what to do.
 
 ::
 
-    RarefaultError                 exit code 1
-    ├── UsageError                 exit code 2
-    │   ├── ConfigError            a configuration file; all of its problems at once
-    │   └── MissingExtraError      a command whose optional dependencies are not installed
-    ├── HistoryError               what the trainer reads
-    ├── ModelFileError             a model file that is damaged, foreign, or made for something else
-    ├── ParityError                an exported graph that does not compute what the checkpoint computes
-    ├── BrokerError                the MQTT broker refused what was asked of it
-    └── JournalError               the daemon's journal cannot be read or written
-        └── DamagedJournalError    because what is in the file is damaged
+    RarefaultError             exit code 1
+    ├── UsageError             exit code 2
+    │   ├── ConfigError        a configuration file; all of its problems at once
+    │   └── MissingExtraError  a command whose optional dependencies are not installed
+    ├── HistoryError           what the trainer reads
+    ├── ModelFileError         a model file that is damaged, foreign, or made for something else
+    ├── SampleError            a sample that an embedded pipeline cannot take
+    ├── ParityError            an exported graph that does not compute what the checkpoint computes
+    ├── BrokerError            the MQTT broker refused a request
+    └── JournalError           the daemon's journal cannot be read or written
+        └── DamagedJournalError    because the file is damaged
 """
 
 from collections.abc import Sequence
 
 
 class RarefaultError(Exception):
-    """Base of all errors that rarefault raises on purpose; the command line prints its text and no traceback."""
+    """Base of all errors that rarefault raises on purpose; the command line prints the text without a traceback."""
 
     exit_code = 1
 
@@ -56,11 +57,15 @@ class MissingExtraError(UsageError):
 
 
 class HistoryError(RarefaultError):
-    """History or fault log that cannot be read or learnt from."""
+    """A history or fault log that cannot be read, or that no model can be fitted on."""
 
 
 class ModelFileError(RarefaultError):
-    """A model file that is no rarefault model, is damaged, or does not fit what it is asked to do."""
+    """A model file that is no rarefault model, is damaged, or does not fit its use."""
+
+
+class SampleError(RarefaultError):
+    """A sample that a pipeline cannot take: a channel that the model does not know, no number, or no time."""
 
 
 class ParityError(RarefaultError):
@@ -78,7 +83,7 @@ class ParityError(RarefaultError):
 
 
 class BrokerError(RarefaultError):
-    """The MQTT broker refused a connection, a subscription or a message for a reason that waiting will not mend."""
+    """The MQTT broker refused a connection, a subscription or a message for a reason that waiting does not remove."""
 
 
 class JournalError(RarefaultError):
@@ -86,4 +91,4 @@ class JournalError(RarefaultError):
 
 
 class DamagedJournalError(JournalError):
-    """What is in the journal's file is damaged; what can be read of it can be salvaged."""
+    """The journal's file is damaged; what can still be read of it can be salvaged."""

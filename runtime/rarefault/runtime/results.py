@@ -5,8 +5,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from rarefault.runtime.errors import UsageError
 
 
@@ -23,6 +21,8 @@ def write_json(path: Path, result: Any) -> None:
     Raises:
         UsageError: the file cannot be written.
     """
+    import msgspec  # commands are loaded for their help alone, too
+
     text = msgspec.json.format(msgspec.json.encode(result, enc_hook=str), indent=2).decode() + "\n"
     if str(path) == "-":
         sys.stdout.write(text)

@@ -17,6 +17,18 @@ _MILLISECOND = timedelta(milliseconds=1)
 def parse_time_ms(value: str | float) -> int:
     """Milliseconds since the epoch of an ISO 8601 text with a time zone, or of epoch seconds or milliseconds.
 
+    >>> parse_time_ms("2024-03-01T12:00:00+01:00"), parse_time_ms(1709290800), parse_time_ms(1709290800000)
+    (1709290800000, 1709290800000, 1709290800000)
+    >>> parse_time_ms("2024-03-01T12:00:00")
+    Traceback (most recent call last):
+    ValueError: time '2024-03-01T12:00:00' has no time zone; write it like 2011-03-01T12:00:03Z
+
+    Args:
+        value: a number from 1e11 on counts milliseconds, a smaller one seconds.
+
+    Returns:
+        Whole milliseconds, UTC.
+
     Raises:
         ValueError: not a time, no time zone, or outside 1970 to 2109.
     """
@@ -35,12 +47,16 @@ def parse_time_ms(value: str | float) -> int:
 
 
 def format_ms(time_ms: int) -> str:
-    """ISO 8601 in UTC with milliseconds, such as ``2011-03-01T12:00:03.000Z``."""
+    """ISO 8601 in UTC with milliseconds.
+
+    >>> format_ms(1709290800000)
+    '2024-03-01T11:00:00.000Z'
+    """
     second, millisecond = divmod(int(time_ms), 1000)
     return f"{_second(second)}.{millisecond:03d}Z"
 
 
 @lru_cache(maxsize=64)
 def _second(second: int) -> str:
-    # Devices of a fleet share their bins, so that few seconds are asked for again and again.
+    # Devices of a fleet share their bins, so that the same few seconds recur.
     return f"{_EPOCH + timedelta(seconds=second):%Y-%m-%dT%H:%M:%S}"

@@ -45,8 +45,8 @@ from rarefault.runtime.daemon.turns.durable import JournalledTurnStore
 from rarefault.runtime.daemon.turns.memory import TurnStore, Work
 from rarefault.runtime.daemon.turns.pace import Pace
 from rarefault.runtime.errors import JournalError, RarefaultError
-from rarefault.runtime.inference.clocks import Restart
 from rarefault.runtime.inference.decision import AlarmChange
+from rarefault.runtime.inference.grid import Restart
 from rarefault.runtime.inference.pipeline import Pipeline, Verdicts
 from rarefault.runtime.journal.records import AlarmRecord
 from rarefault.runtime.times import format_ms

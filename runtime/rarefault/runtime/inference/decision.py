@@ -12,16 +12,16 @@ Missing a rare fault costs more than a false alarm, so each class has a threshol
 
     score_c  ∝  posterior_c / threshold_c          (sum 1)
 
-decides: the verdict is the class with the largest score. Beside it stand the classes that are plausible: those whose
-posterior is at least their level, which conformal prediction fitted (:mod:`rarefault.train.calibration.conformal`).
+decides: the verdict is the class with the largest score. The prediction set of a window holds the classes whose
+posterior is at least their conformal threshold (:mod:`rarefault.train.calibration.conformal`).
 
 The alarm is what a person sees. A fault's alarm is raised when it is the verdict with a score of at least
 ``raise_threshold`` for ``on_delay_s``, and stays until its score has been below ``clear_threshold`` for
 ``off_delay_s``, or until another fault is raised. A muted fault raises no alarm.
 
-A single window in which nothing is plausible is no evidence of something new: by the coverage, a tenth of all windows
-of normal are short of their level. ``unknown_windows`` of them in a row are: as many as held-out time hardly ever has.
-Only then, and only where ``unknown_windows`` is not 0, the alarm state is ``unknown``.
+A single window with an empty prediction set is no evidence of something new: at a coverage of 0.9, a tenth of all
+windows of normal are below their threshold. ``unknown_windows`` of them in a row are evidence: held-out time hardly ever
+has as many. Only then, and only where ``unknown_windows`` is not 0, the alarm state is ``unknown``.
 """
 
 from dataclasses import dataclass
@@ -30,13 +30,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rarefault.runtime.arrays import Bool, Float32, Float64, Int32, Int64
+from rarefault.runtime.arrays import Bool, DeviceArrays, Float32, Float64, Int32, Int64
 from rarefault.runtime.inference.engine import rounds
 from rarefault.runtime.inference.manifest import DecisionSpec
 
 #: Alarm state of a device whose present segment has no window yet, or that is silent.
 STATE_NO_DATA = -1
-#: Stands for a state that was said by a model with other classes.
+#: Stands for a state that a model with other classes reported.
 STATE_FOREIGN = -2
 
 
@@ -67,7 +67,7 @@ class AlarmChange:
 
 
 class Judgement(NamedTuple):
-    """What the decision says of windows.
+    """Verdicts and alarms of windows.
 
     Attributes:
         posterior: calibrated class probabilities under the true prior, [W, K].
@@ -82,20 +82,48 @@ class Judgement(NamedTuple):
     alarms: list[AlarmChange]
 
 
+class _Alarms(DeviceArrays):
+    """The alarm of every device.
+
+    Attributes:
+        alarm: its state, [D].
+        reported: the state that was reported last, [D].
+        candidate: the state that the last window speaks for, [D].
+        since_ms: end of the first window in a row that spoke for the candidate, [D].
+        strange: windows in a row with an empty prediction set, [D].
+    """
+
+    alarm: Int64
+    reported: Int64
+    candidate: Int64
+    since_ms: Int64
+    strange: Int64
+
+    def __init__(self) -> None:
+        super().__init__(alarm=STATE_NO_DATA, reported=STATE_NO_DATA, candidate=STATE_NO_DATA, since_ms=0, strange=0)
+
+
 class Decision:
-    """Applies a :class:`DecisionSpec`; keeps the alarm state of every device."""
+    """Applies a :class:`DecisionSpec`; keeps the alarm state of every device.
+
+    A rare class may win with a small probability, where its threshold is small:
+
+    >>> spec = DecisionSpec(training_prior=(0.5, 0.5), true_prior=(0.9, 0.1), thresholds=(0.9, 0.05))
+    >>> decision = Decision(spec)
+    >>> posterior = decision.posterior(np.log([[0.5, 0.5]]))
+    >>> posterior.round(3), decision.score(posterior).round(3)
+    (array([[0.9, 0.1]]), array([[0.333, 0.667]]))
+    >>> decision.verdict(decision.score(posterior))
+    array([1])
+    """
 
     def __init__(self, spec: DecisionSpec) -> None:
         self.n_classes = len(spec.thresholds)
         self.use(spec)
-        self._alarm = np.empty(0, np.int64)
-        self._said = np.empty(0, np.int64)
-        self._candidate = np.empty(0, np.int64)
-        self._since_ms = np.empty(0, np.int64)
-        self._strange = np.empty(0, np.int64)  # windows in a row of which no class was plausible
+        self._alarms = _Alarms()
 
     def use(self, spec: DecisionSpec) -> None:
-        """Go on by other settings for the same classes; what is known of devices stays."""
+        """Use other settings for the same classes from now on; the alarms of devices stay."""
         self.spec = spec
         self._shift = np.log(np.asarray(spec.true_prior)) - np.log(np.asarray(spec.training_prior))
         self._thresholds = np.asarray(spec.thresholds, np.float64)
@@ -126,7 +154,10 @@ class Decision:
         return np.asarray(posterior >= self._conformal)
 
     def strange(self, posterior: Float64, verdict: Int64) -> Bool:
-        """Of which windows no class that has a level is plausible, the verdict's being one of those, [W]."""
+        """Windows whose prediction set is empty and whose verdict is a class with a conformal threshold, [W].
+
+        Classes without a threshold, which are in every prediction set, do not count.
+        """
         has_threshold = self._conformal > 0
         return np.asarray(has_threshold[verdict] & ~(self.prediction_set(posterior) & has_threshold).any(axis=1))
 
@@ -144,7 +175,7 @@ class Decision:
         """The alarm changes of windows sorted by device, then by time."""
         changes: list[AlarmChange] = []
         if len(device):
-            self._allocate(int(device.max()) + 1)
+            self._alarms.make_room(int(device.max()) + 1)
         strange = self.strange(posterior, self.verdict(score))
         for turn in rounds(device):
             changes += self._turn(device[turn], end_ms[turn], fresh[turn], posterior[turn], score[turn], strange[turn])
@@ -154,12 +185,12 @@ class Decision:
         self, device: Int32, end_ms: Int64, fresh: Bool, posterior: Float64, score: Float64, strange: Bool
     ) -> list[AlarmChange]:
         """Advance the alarms of different devices by one window each."""
-        k, spec = self.n_classes, self.spec
+        k, spec, alarms = self.n_classes, self.spec, self._alarms
         row = np.arange(len(device))
         verdict = self.verdict(score)
-        alarm = np.where(fresh, STATE_NO_DATA, self._alarm[device])
-        candidate = np.where(fresh, STATE_NO_DATA, self._candidate[device])
-        in_a_row = np.where(strange, np.where(fresh, 0, self._strange[device]) + 1, 0)
+        alarm = np.where(fresh, STATE_NO_DATA, alarms.alarm[device])
+        candidate = np.where(fresh, STATE_NO_DATA, alarms.candidate[device])
+        in_a_row = np.where(strange, np.where(fresh, 0, alarms.strange[device]) + 1, 0)
 
         raised = (verdict > 0) & (score[row, verdict] >= spec.raise_threshold) & self._audible[verdict]
         standing = (alarm > 0) & (alarm < k)
@@ -168,22 +199,22 @@ class Decision:
         new = (in_a_row >= spec.unknown_windows) if spec.unknown_windows else np.zeros(len(device), bool)
         wanted = np.where(raised, verdict, np.where(kept, alarm, np.where(new, k, 0)))
 
-        since_ms = np.where(wanted == candidate, self._since_ms[device], end_ms)
+        since_ms = np.where(wanted == candidate, alarms.since_ms[device], end_ms)
         # A device of which nothing is known yet is normal at once; only faults and doubts must last.
         calm_delay_ms = np.where(alarm == STATE_NO_DATA, 0, round(spec.off_delay_s * 1000))
         delay_ms = np.where(wanted == 0, calm_delay_ms, round(spec.on_delay_s * 1000))
         change = (wanted != alarm) & (end_ms - since_ms >= delay_ms)
 
         alarm = np.where(change, wanted, alarm)
-        self._alarm[device] = alarm
-        self._candidate[device] = wanted
-        self._since_ms[device] = since_ms
-        self._strange[device] = in_a_row
-        # Said is only what differs from what was said last: a device that comes back from a gap in the same state has
-        # nothing to say, one that comes back in doubt takes back what still stands.
-        said = np.flatnonzero(alarm != self._said[device])
-        self._said[device] = alarm
-        return [self._change(device[i], alarm[i], since_ms[i], end_ms[i], posterior[i], score[i]) for i in said]
+        alarms.alarm[device] = alarm
+        alarms.candidate[device] = wanted
+        alarms.since_ms[device] = since_ms
+        alarms.strange[device] = in_a_row
+        # Only a state that differs from the last reported one is reported: a device that comes back from a gap in the
+        # same state causes no report; one that comes back in another state replaces the one that still stands.
+        changed = np.flatnonzero(alarm != alarms.reported[device])
+        alarms.reported[device] = alarm
+        return [self._change(device[i], alarm[i], since_ms[i], end_ms[i], posterior[i], score[i]) for i in changed]
 
     def _change(
         self,
@@ -198,8 +229,8 @@ class Decision:
             return AlarmChange(int(device), STATE_NO_DATA, int(end_ms), int(end_ms), 0.0)
         if state == self.n_classes:
             return AlarmChange(int(device), int(state), int(since_ms), int(end_ms), 0.0)
-        said = float(posterior[state]), float(score[state])
-        return AlarmChange(int(device), int(state), int(since_ms), int(end_ms), *said)
+        probability, own_score = float(posterior[state]), float(score[state])
+        return AlarmChange(int(device), int(state), int(since_ms), int(end_ms), probability, own_score)
 
     def silence(self, device: Int64, newest_ms: Int64) -> list[AlarmChange]:
         """Devices of which nothing has come for too long: nobody knows their state until they have a verdict again.
@@ -209,49 +240,38 @@ class Decision:
             newest_ms: time of the last sample of each, [D].
         """
         if len(device):
-            self._allocate(int(device.max()) + 1)
-        told = np.flatnonzero(self._said[device] != STATE_NO_DATA)
-        self._alarm[device] = self._said[device] = self._candidate[device] = STATE_NO_DATA
-        self._strange[device] = 0
+            self._alarms.make_room(int(device.max()) + 1)
+        alarms = self._alarms
+        had_state = np.flatnonzero(alarms.reported[device] != STATE_NO_DATA)
+        alarms.alarm[device] = alarms.reported[device] = alarms.candidate[device] = STATE_NO_DATA
+        alarms.strange[device] = 0
         return [
             AlarmChange(int(device[i]), STATE_NO_DATA, int(newest_ms[i]), int(newest_ms[i]), 0.0, silent=True)
-            for i in told
+            for i in had_state
         ]
 
-    def said(self, devices: int) -> Int64:
-        """The state that was said last of the first ``devices`` slots, [devices]."""
-        self._allocate(devices)
-        return self._said[:devices].copy()
+    def reported(self, devices: int) -> Int64:
+        """The state of the first ``devices`` slots that was reported last, [devices]."""
+        self._alarms.make_room(devices)
+        return self._alarms.reported[:devices].copy()
 
-    def take_over(self, said: Int64) -> None:
-        """Go on where another model's decision has said something: what differs from it will be said.
+    def take_over(self, reported: Int64) -> None:
+        """Go on after another model's decision: only states that differ from those that it reported are reported.
 
         Args:
-            said: states by slot, in this model's classes; -2 for one that this model does not have, [D].
+            reported: states by slot, in this model's classes; -2 for one that this model does not have, [D].
         """
-        self._allocate(len(said))
-        self._said[: len(said)] = said
+        self._alarms.make_room(len(reported))
+        self._alarms.reported[: len(reported)] = reported
 
     def forget(self, devices: Int64) -> None:
         """Make slots as new."""
-        there = devices[devices < len(self._alarm)]
-        self._alarm[there] = self._said[there] = self._candidate[there] = STATE_NO_DATA
-        self._since_ms[there] = self._strange[there] = 0
+        self._alarms.forget(devices)
 
     def state(self) -> Int64:
-        """The alarms of all devices, [5, devices]."""
-        return np.stack((self._alarm, self._said, self._candidate, self._since_ms, self._strange))
+        """The alarms of all devices, [5, D]."""
+        return np.stack(list(self._alarms.state().values()))
 
     def restore(self, state: Int64) -> None:
         """Go on from what :meth:`state` gave; ValueError where it is another release's."""
-        self._alarm, self._said, self._candidate, self._since_ms, self._strange = state.copy()
-
-    def _allocate(self, needed: int) -> None:
-        have = len(self._alarm)
-        if needed > have:
-            more = max(needed, 2 * have, 16) - have
-            self._alarm = np.concatenate((self._alarm, np.full(more, STATE_NO_DATA)))
-            self._said = np.concatenate((self._said, np.full(more, STATE_NO_DATA)))
-            self._candidate = np.concatenate((self._candidate, np.full(more, STATE_NO_DATA)))
-            self._since_ms = np.concatenate((self._since_ms, np.zeros(more, np.int64)))
-            self._strange = np.concatenate((self._strange, np.zeros(more, np.int64)))
+        self._alarms.restore(dict(zip(self._alarms.state(), state, strict=True)))

@@ -4,7 +4,7 @@ from typing import Protocol
 
 import numpy as np
 
-from rarefault.runtime.arrays import Float32, Int32, Int64, begins
+from rarefault.runtime.arrays import DeviceArrays, Float32, Int32, Int64, begins
 from rarefault.runtime.inference.window_buffer import Windows
 
 #: Windows in one call of the step, at most. Larger batches bring nothing, as their intermediate values leave the
@@ -22,6 +22,15 @@ class Step(Protocol):
         """``window`` [N, L, C] and ``state`` [N, S] to ``log_prob`` [N, K] and the next state [N, S]."""
 
 
+class _Carried(DeviceArrays):
+    """The carried state of every device, [D, S]."""
+
+    values: Float32
+
+    def __init__(self, state_size: int) -> None:
+        super().__init__(values=np.zeros(state_size, np.float32))
+
+
 class Engine:
     """Runs windows through a step, carrying each device's state from window to window.
 
@@ -34,7 +43,7 @@ class Engine:
     def __init__(self, step: Step, state_size: int, n_classes: int) -> None:
         self.step = step
         self._n_classes = n_classes
-        self._state = np.zeros((0, state_size), np.float32)
+        self._carried = _Carried(state_size)
 
     def run(self, windows: Windows, states: Float32 | None = None) -> Float32:
         """Log-probabilities of the windows, in their order, [W, K].
@@ -46,37 +55,30 @@ class Engine:
         log_prob = np.empty((len(windows), self._n_classes), np.float32)
         if len(windows) == 0:
             return log_prob
-        self._allocate(int(windows.device.max()) + 1)
+        self._carried.make_room(int(windows.device.max()) + 1)
+        carried = self._carried.values
         for due in rounds(windows.device):
             for start in range(0, len(due), MAX_BATCH):
                 batch = due[start : start + MAX_BATCH]
                 device = windows.device[batch]
-                state = self._state[device]
+                state = carried[device]
                 state[windows.fresh[batch]] = 0.0
                 if states is not None:
                     states[batch] = state
-                log_prob[batch], self._state[device] = self.step(windows.gather(batch), state)
+                log_prob[batch], carried[device] = self.step(windows.gather(batch), state)
         return log_prob
 
     def state(self) -> Float32:
-        """The carried states of all devices, [devices, S]."""
-        return self._state
+        """The carried states of all devices, [D, S]."""
+        return self._carried.values
 
     def restore(self, state: Float32) -> None:
         """Go on from what :meth:`state` gave; ValueError where it is of another model."""
-        if state.shape[1:] != self._state.shape[1:]:
-            raise ValueError(f"a carried state of {state.shape[1:]} is not one of {self._state.shape[1:]}")
-        self._state = state.copy()
+        self._carried.restore({"values": state})
 
     def forget(self, devices: Int64) -> None:
         """Make slots as new."""
-        self._state[devices[devices < len(self._state)]] = 0.0
-
-    def _allocate(self, needed: int) -> None:
-        have, size = self._state.shape
-        if needed > have:
-            more = max(needed, 2 * have, 16) - have
-            self._state = np.concatenate((self._state, np.zeros((more, size), np.float32)))
+        self._carried.forget(devices)
 
 
 def rounds(device: Int32) -> list[np.ndarray[tuple[int], np.dtype[np.int64]]]:

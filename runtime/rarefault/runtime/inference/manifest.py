@@ -1,4 +1,4 @@
-"""The manifest: all that a model file says of itself, kept as JSON in the ONNX metadata under the key ``rarefault``."""
+"""The manifest: all that a program needs to use a model file, kept as JSON in the ONNX metadata under the key ``rarefault``."""
 
 import math
 import sys
@@ -74,7 +74,17 @@ class GridSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return -round(self.offset_s * 1000) % self.period_ms
 
     def bin_of(self, time_ms: Integers) -> Integers:
-        """Number of the bin that a time falls into; the end of a bin is no part of it."""
+        """Number of the bin that a time falls into; the end of a bin is no part of it.
+
+        >>> grid = GridSpec(period_s=60)
+        >>> grid.bin_of(59_999), grid.bin_of(60_000), grid.end_ms(0)
+        (0, 1, 60000)
+        >>> grid.bin_of(np.array([0, 119_999, 120_000]))
+        array([0, 1, 2])
+
+        Args:
+            time_ms: milliseconds since the epoch, of any shape.
+        """
         return (time_ms + self._lead_ms) // self.period_ms
 
     def end_ms(self, index: Integers) -> Integers:
@@ -87,6 +97,11 @@ class GridSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return round(self.allowed_lateness_s * 1000)
 
     @property
+    def gap_ms(self) -> int:
+        """Longest stretch without a sample that does not reset the device, milliseconds."""
+        return round(self.max_gap_s * 1000)
+
+    @property
     def hold_bins(self) -> int:
         """Number of bins after its own in which a value is still held."""
         return round(self.max_hold_s * 1000) // self.period_ms
@@ -94,7 +109,7 @@ class GridSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     @property
     def gap_bins(self) -> int:
         """Largest distance in bins between two occupied bins of one segment."""
-        return round(self.max_gap_s * 1000) // self.period_ms
+        return self.gap_ms // self.period_ms
 
 
 class WindowSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -158,7 +173,20 @@ class DecisionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a model file says about itself."""
+    """What a model file says about itself: channels, classes, grid, window, decision.
+
+    >>> manifest = Manifest(
+    ...     name="pump",
+    ...     channels=("flow", "pressure"),
+    ...     classes=("normal", "leak"),
+    ...     grid=GridSpec(period_s=60),
+    ...     window=WindowSpec(length=16, stride=2),
+    ...     state_size=8,
+    ...     decision=DecisionSpec(training_prior=(0.5, 0.5), true_prior=(0.9, 0.1), thresholds=(0.5, 0.5)),
+    ... )
+    >>> Manifest.from_json(manifest.to_json()) == manifest
+    True
+    """
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     """Name of the model: letters, digits, ``.``, ``_`` and ``-``, at most 64 characters."""
@@ -217,5 +245,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Manifest":
-        """Read a manifest; ``msgspec.ValidationError`` or ``msgspec.DecodeError`` where it is not one."""
+        """Read a manifest from JSON.
+
+        Raises:
+            msgspec.DecodeError: the text is not JSON.
+            msgspec.ValidationError: a field is missing, unknown or impossible.
+        """
         return msgspec.json.decode(text, type=cls)

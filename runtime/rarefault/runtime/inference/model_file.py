@@ -9,8 +9,9 @@ import numpy as np
 import onnxruntime as ort
 
 from rarefault.runtime.arrays import Float32
-from rarefault.runtime.errors import ModelFileError
-from rarefault.runtime.inference.manifest import MANIFEST_VERSION, METADATA_KEY, Manifest
+from rarefault.runtime.errors import ConfigError, ModelFileError
+from rarefault.runtime.inference.manifest import MANIFEST_VERSION, METADATA_KEY, DecisionSpec, Manifest
+from rarefault.runtime.inference.pipeline import Pipeline
 
 #: Larger files are refused unread; the reference model has 16 MB.
 MAX_FILE_BYTES = 1 << 30
@@ -33,10 +34,10 @@ class OnnxStep:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model file, ready to run.
+    """A model file, ready to run; made by :func:`load_model`.
 
     Attributes:
-        manifest: what the file says of itself.
+        manifest: channels, classes, grid, window and decision of the model.
         step: its graph.
         model_id: ``name@digest``; the same bytes have the same id everywhere.
         path: the file.
@@ -49,18 +50,52 @@ class LoadedModel:
     path: Path
     size_bytes: int
 
+    def pipeline(self, decision: DecisionSpec | None = None) -> Pipeline:
+        """A pipeline of this model, without any device yet.
 
-def load_model(path: Path, threads: int = 1) -> LoadedModel:
+        >>> import msgspec
+        >>> model = load_model("plant.onnx")
+        >>> careful = msgspec.structs.replace(model.manifest.decision, raise_threshold=0.9)
+        >>> model.pipeline(careful).manifest.decision.raise_threshold
+        0.9
+
+        Args:
+            decision: instead of the model's own: other thresholds or delays, for the same classes.
+
+        Raises:
+            ConfigError: the decision does not fit the model.
+        """
+        manifest = self.manifest
+        if decision is not None:
+            try:
+                changed = msgspec.structs.replace(manifest, decision=decision)
+                manifest = Manifest.from_json(changed.to_json())  # checks limits of single values, too
+            except (ValueError, msgspec.ValidationError) as error:
+                raise ConfigError(f"the decision for {self.model_id}", [str(error)]) from None
+        return Pipeline(manifest, self.step, self.model_id)
+
+
+def load_model(path: str | Path, threads: int = 1) -> LoadedModel:
     """Load a model file and check that it is whole and what it says it is.
+
+    >>> model = load_model("plant.onnx")
+    >>> model.manifest.channels, model.manifest.classes
+    (('c1.S1', 'c1.S2', 'c1.R1', 'z1.E1'), ('normal', 'fault_1', 'fault_2'))
+    >>> model.manifest.grid.period_s, model.manifest.window.length
+    (60.0, 6)
 
     Args:
         path: an ONNX file written by ``rarefault export``.
         threads: threads of ONNX Runtime; 1 is best on a gateway that serves many small batches.
 
+    Returns:
+        The model with its manifest; :meth:`LoadedModel.pipeline` takes telemetry.
+
     Raises:
         ModelFileError: the file cannot be read, is no ONNX model, has no rarefault manifest, or its graph does not fit
             its manifest.
     """
+    path = Path(path)
     try:
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:

@@ -1,4 +1,4 @@
-"""Samples to verdicts: grid, streams, engine and decision in a row.
+"""Samples to verdicts: grid, window buffer, engine and decision in a row.
 
 The daemon pushes a few messages at a time, the trainer a whole recording; both get the same verdicts, because this is
 the only way from samples to verdicts that there is.
@@ -7,19 +7,20 @@ the only way from samples to verdicts that there is.
 import hashlib
 import io
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from datetime import datetime
+from typing import Any, SupportsFloat
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from rarefault.runtime.arrays import Bool, Float32, Float64, Int32, Int64
-from rarefault.runtime.inference.clocks import Clocks
 from rarefault.runtime.inference.decision import STATE_NO_DATA, AlarmChange, Decision
+from rarefault.runtime.inference.embedding import Alarm, Outcome, Sample, alarm_object, sample_arrays, verdict_objects
 from rarefault.runtime.inference.engine import Engine, Step
 from rarefault.runtime.inference.explain import explain
-from rarefault.runtime.inference.grid import Bins, Grid
+from rarefault.runtime.inference.grid import Bins, Clocks, Grid
 from rarefault.runtime.inference.manifest import NO_DATA, UNKNOWN, GridSpec, Manifest
 from rarefault.runtime.inference.missing import stands_for_none
 from rarefault.runtime.inference.window_buffer import WindowBuffer, Windows
@@ -33,7 +34,7 @@ class Verdicts:
         device: slot of the device, [W].
         end_ms: end of the window, milliseconds since the epoch, [W].
         fresh: whether the window is the first of its segment, [W].
-        log_prob: what the model said, [W, K].
+        log_prob: log-probabilities of the model, [W, K].
         posterior: calibrated probabilities under the true prior, [W, K].
         fault: index of the verdict's class, [W].
         score: of that class, what decided, [W]; see :mod:`rarefault.runtime.inference.decision`.
@@ -54,12 +55,26 @@ class Verdicts:
 
 
 class Pipeline:
-    """Grid, streams, engine and decision of one model, for any number of devices.
+    """Grid, window buffer, engine and decision of one model, for any number of devices.
+
+    :meth:`push_sample` and :meth:`push_samples` take samples by name and return objects. :meth:`push` takes and returns
+    arrays, and costs no Python object for each sample. All give the same verdicts.
+
+    >>> from rarefault.runtime import load_model
+    >>> pipeline = load_model("plant.onnx").pipeline()
+    >>> for minute in range(9):
+    ...     values = {"c1.S1": 700 + minute, "c1.S2": 650}
+    ...     verdicts, alarms = pipeline.push_sample("plant_1", f"2024-03-01T12:0{minute}:00Z", values)
+    ...     for verdict in verdicts:
+    ...         print(verdict.device, verdict.start, verdict.end)
+    plant_1 2024-03-01 12:00:00+00:00 2024-03-01 12:06:00+00:00
+    plant_1 2024-03-01 12:02:00+00:00 2024-03-01 12:08:00+00:00
 
     Args:
         manifest: of the model.
         step: the model itself.
-        model_id: names the model in verdicts; see :func:`rarefault.runtime.inference.model_file.load_model`.
+        model_id: names the model in verdicts; see :func:`rarefault.runtime.inference.model_file.load_model`, whose
+            result makes a pipeline of a model file.
 
     Attributes:
         devices: names by slot; empty for a slot whose device was forgotten.
@@ -74,7 +89,7 @@ class Pipeline:
         self.grid = Grid(
             manifest.grid, len(manifest.channels), [name in manifest.counters for name in manifest.channels]
         )
-        self.streams = WindowBuffer(manifest.window, len(manifest.channels))
+        self.window_buffer = WindowBuffer(manifest.window, len(manifest.channels))
         self.engine = Engine(step, manifest.state_size, len(manifest.classes))
         self.decision = Decision(manifest.decision)
         self._slots: dict[str, int] = {}
@@ -91,7 +106,7 @@ class Pipeline:
                 slot = len(self.devices)
                 self.devices.append(device)
             self._slots[device] = slot
-            self.streams.introduce(slot, device)
+            self.window_buffer.introduce(slot, device)
         return slot
 
     def use_decision(self, manifest: Manifest) -> None:
@@ -110,7 +125,7 @@ class Pipeline:
         self._slots |= {name: slot for slot, name in enumerate(devices) if name}
         self._free = [slot for slot in reversed(range(len(devices))) if not devices[slot]]
         for name, slot in self._slots.items():
-            self.streams.introduce(slot, name)
+            self.window_buffer.introduce(slot, name)
 
     @property
     def slots(self) -> Mapping[str, int]:
@@ -120,7 +135,7 @@ class Pipeline:
     def forget(self, slots: ArrayLike) -> None:
         """Forget devices: their slots are as new and will be given to others."""
         devices = np.asarray(slots, np.int64)
-        for part in (self.grid, self.streams, self.engine, self.decision):
+        for part in (self.grid, self.window_buffer, self.engine, self.decision):
             part.forget(devices)
         for slot in devices.tolist():
             del self._slots[self.devices[slot]]
@@ -130,15 +145,15 @@ class Pipeline:
     def begin_after(self, slot: int, newest_ms: int) -> None:
         """Judge no window of a device that its sample of that time had closed; what is remembered stands before it."""
         devices = np.array([slot], np.int64)
-        for part in (self.grid, self.streams, self.engine):
+        for part in (self.grid, self.window_buffer, self.engine):
             part.forget(devices)
-        self.streams.introduce(slot, self.devices[slot])
+        self.window_buffer.introduce(slot, self.devices[slot])
         self.grid.start_after(slot, newest_ms)
 
     def silence(self, slots: ArrayLike) -> list[AlarmChange]:
         """Devices of which nothing has come for too long; the changes of alarms that follow.
 
-        Only what is said of them changes. Should they come back within the grid's ``max_gap``, their windows go on.
+        Only their alarms change. Should they come back within the grid's ``max_gap``, their windows go on.
         """
         devices = np.asarray(slots, np.int64)
         return self.decision.silence(devices, self.grid.heard_ms(devices))
@@ -162,14 +177,56 @@ class Pipeline:
         for bins, restarts in self.grid.turns(device, time_ms, values):
             parts.append(self._judge(bins, explained=explained))
             if restarts:
-                # What a device said while its clock was wrong holds no longer.
+                # Alarms that come from a time when the device's clock was wrong hold no longer.
                 slots = np.array([restart.device for restart in restarts])
                 alarms = self.decision.silence(slots, np.array([restart.to_ms for restart in restarts]))
                 parts[-1].alarms.extend(alarms)
         return parts[0] if len(parts) == 1 else joined(parts)
 
+    def push_sample(
+        self, device: str, time: str | float | datetime, values: Mapping[str, SupportsFloat | None]
+    ) -> Outcome:
+        """Take one sample and return the verdicts and alarms that it leads to; most samples lead to none.
+
+        A window is judged when its last bin closes: with the first sample after it, and ``allowed_lateness_s`` later.
+        A sample that is too late is dropped and counted in ``grid.late``.
+
+        Args:
+            device: name of the device; a new one is taken on.
+            time: ISO 8601 text with a time zone, epoch seconds or milliseconds, or a datetime with a time zone.
+            values: by the name of their channel, in the units of the training; None or NaN = not reported. Channels may
+                be left out.
+
+        Raises:
+            SampleError: the model does not know a channel, a value is not a number, or the time is none. Nothing of the
+                sample is taken then.
+        """
+        return self.push_samples([(device, time, values)])
+
+    def push_samples(self, samples: Iterable[Sample]) -> Outcome:
+        """Take many samples in their order of arrival, faster than one by one, with the same verdicts.
+
+        Args:
+            samples: device, time and values of each, as for :meth:`push_sample`.
+
+        Raises:
+            SampleError: as for :meth:`push_sample`; none of the samples is taken then.
+        """
+        devices, time_ms, values = sample_arrays(samples, self.manifest.channels)
+        verdicts = self.push([self.slot(name) for name in devices], time_ms, values, explained=True)
+        return Outcome(verdict_objects(verdicts, self), [alarm_object(change, self) for change in verdicts.alarms])
+
+    def silence_device(self, device: str) -> list[Alarm]:
+        """Report that nothing has come from a device for too long: its alarm becomes ``no data``, unless it is already.
+
+        Args:
+            device: its name. Of a device that never had a sample there is nothing to report.
+        """
+        slot = self._slots.get(device)
+        return [] if slot is None else [alarm_object(change, self) for change in self.silence([slot])]
+
     def _judge(self, bins: Bins, *, explained: bool) -> Verdicts:
-        windows = self.streams.push(bins)
+        windows = self.window_buffer.push(bins)
         end_ms = self.manifest.grid.end_ms(windows.end_index)
         states = np.empty((len(windows), self.manifest.state_size), np.float32) if explained else None
         log_prob = self.engine.run(windows, states)
@@ -195,7 +252,9 @@ class Pipeline:
     def snapshot(self) -> bytes:
         """All that the pipeline remembers, to go on from with :meth:`restore`; contains no code."""
         arrays = {f"grid.{name}": value for name, value in self.grid.state().items()}
-        arrays |= {f"streams.{name}": value for name, value in self.streams.state().items()}
+        arrays |= {
+            f"streams.{name}": value for name, value in self.window_buffer.state().items()
+        }  # as it was called once
         arrays |= {"engine": self.engine.state(), "decision": self.decision.state()}
         arrays["devices"] = np.array(self.devices, dtype=np.str_)
         out = io.BytesIO()
@@ -212,7 +271,9 @@ class Pipeline:
             with np.load(io.BytesIO(snapshot), allow_pickle=False) as found:
                 arrays = {name: found[name] for name in found.files}
             self.grid.restore({k.removeprefix("grid."): v for k, v in arrays.items() if k.startswith("grid.")})
-            self.streams.restore({k.removeprefix("streams."): v for k, v in arrays.items() if k.startswith("streams.")})
+            self.window_buffer.restore(
+                {k.removeprefix("streams."): v for k, v in arrays.items() if k.startswith("streams.")}
+            )
             self.engine.restore(arrays["engine"])
             self.decision.restore(arrays["decision"])
             devices = [str(name) for name in arrays["devices"]]
@@ -225,6 +286,10 @@ class Pipeline:
         if state == STATE_NO_DATA:
             return NO_DATA
         return UNKNOWN if state == len(self.manifest.classes) else self.manifest.classes[state]
+
+    def verdict_id(self, device: str, end_ms: int) -> str:
+        """Id of this model's verdict on the window of a device that ends at ``end_ms``."""
+        return verdict_id(device, end_ms, self.model_id)
 
     def start_ms(self, end_ms: int) -> int:
         """Start of the window that ends at ``end_ms``."""
@@ -255,7 +320,6 @@ def device_clocks(snapshot: bytes) -> dict[str, DeviceClock]:
             state = {name.removeprefix("grid."): found[name] for name in found.files if name.startswith("grid.")}
             names = [str(name) for name in found["devices"]]
         clocks = Clocks(GridSpec(restart_after=int(state["restart_after"])))
-        clocks.allocate(len(state["newest_ms"]))
         clocks.restore(state)
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
         return {}
@@ -269,6 +333,10 @@ def device_clocks(snapshot: bytes) -> dict[str, DeviceClock]:
         strict=True,
     )
     return {names[slot]: DeviceClock(newest, heard, late, slot in muted) for slot, newest, heard, late in columns}
+
+
+def _under(prefix: str, arrays: dict[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
 
 
 def joined(parts: list[Verdicts]) -> Verdicts:

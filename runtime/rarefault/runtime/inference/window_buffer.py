@@ -1,4 +1,4 @@
-"""Streams: the window of recent bins of every device, and which windows are due."""
+"""The window buffer: the recent bins of every device, and which windows are due."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rarefault.runtime.arrays import Bool, Float32, Int32, Int64, begins, ends
+from rarefault.runtime.arrays import Bool, DeviceArrays, Float32, Int32, Int64, begins, ends
 from rarefault.runtime.inference.grid import Bins
 from rarefault.runtime.inference.manifest import WindowSpec
 
@@ -41,6 +41,32 @@ class Windows:
         return cut
 
 
+class _Tails(DeviceArrays):
+    """The present segment of every device.
+
+    Attributes:
+        tail: its last bins; L - 1 are enough, as the bin that makes a window due is always a new one, [D, L - 1, C].
+        count: number of its bins, at most L, [D].
+        served: whether it has had a window, [D].
+    """
+
+    tail: Float32
+    count: Int64
+    served: Bool
+
+    def __init__(self, length: int, n_channels: int) -> None:
+        super().__init__(tail=np.full((length - 1, n_channels), np.nan, np.float32), count=0, served=False)
+
+
+class _Phases(DeviceArrays):
+    """The phase of every device, [D]. It follows from the device's name, so that no snapshot has it."""
+
+    phase: Int64
+
+    def __init__(self) -> None:
+        super().__init__(phase=0)
+
+
 class WindowBuffer:
     """Keeps the last L bins of every device and cuts the windows that are due.
 
@@ -51,36 +77,26 @@ class WindowBuffer:
     def __init__(self, window: WindowSpec, n_channels: int) -> None:
         self.window = window
         self.n_channels = n_channels
-        # The last L - 1 bins are enough: the bin that makes a window due is always a new one.
-        self._tail = np.empty((0, window.length - 1, n_channels), np.float32)
-        self._count = np.empty(0, np.int64)  # bins of the present segment, at most L
-        self._served = np.empty(0, bool)  # whether the present segment has had a window
-        self._phase = np.empty(0, np.int64)
+        self._tails = _Tails(window.length, n_channels)
+        self._phases = _Phases()
 
     def introduce(self, device: int, name: str) -> None:
         """Give a slot to a device; without it, a slot has the phase 0."""
         if self.window.spread:
-            self._allocate(device + 1)
-            self._phase[device] = self.window.phase(name)
+            self._phases.make_room(device + 1)
+            self._phases.phase[device] = self.window.phase(name)
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """All that the streams remember of their devices, as arrays."""
-        return {"tail": self._tail, "count": self._count, "served": self._served}
+        """All that the buffer remembers of its devices, as arrays."""
+        return self._tails.state()
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Go on from what :meth:`state` of streams with the same settings gave; ValueError where they differ."""
-        if state["tail"].shape[1:] != self._tail.shape[1:]:
-            raise ValueError(f"a window of {state['tail'].shape[1:]} is not one of {self._tail.shape[1:]}")
-        self._tail, self._count, self._served = (state[name].copy() for name in ("tail", "count", "served"))
-        # Phases follow from the devices' names, which are not kept here.
-        phase, self._phase = self._phase, np.zeros(len(self._count), np.int64)
-        known = min(len(phase), len(self._phase))
-        self._phase[:known] = phase[:known]
+        """Go on from what :meth:`state` of a buffer with the same settings gave; ValueError where they differ."""
+        self._tails.restore(state)
 
     def forget(self, devices: Int64) -> None:
         """Make slots as new."""
-        there = devices[devices < len(self._count)]
-        self._tail[there], self._count[there], self._served[there] = np.nan, 0, False
+        self._tails.forget(devices)
 
     def push(self, bins: Bins) -> Windows:
         """Take closed bins (sorted by device, then index) and return the windows that they make due."""
@@ -88,7 +104,9 @@ class WindowBuffer:
         n = len(bins)
         if n == 0:
             return self._windows(np.empty(0, np.int64), bins, np.empty(0, bool), bins.values, np.empty(0, np.int64))
-        self._allocate(int(bins.device.max()) + 1)
+        tails, phases = self._tails, self._phases
+        for arrays in (tails, phases):
+            arrays.make_room(int(bins.device.max()) + 1)
         row = np.arange(n)
         first = begins(bins.device)
         owner = np.cumsum(first) - 1
@@ -96,41 +114,30 @@ class WindowBuffer:
         begin = row[first]
         # Number of bins that each bin's segment has with it, the carried ones included.
         boundary = np.maximum.accumulate(np.where(first | bins.reset, row, 0))
-        carried = np.where(bins.reset[boundary], 0, self._count[bins.device])
+        carried = np.where(bins.reset[boundary], 0, tails.count[bins.device])
         count = row - boundary + 1 + carried
-        due = np.flatnonzero((count >= length) & ((bins.index + 1 + self._phase[bins.device]) % stride == 0))
+        due = np.flatnonzero((count >= length) & ((bins.index + 1 + phases.phase[bins.device]) % stride == 0))
 
         # Each device's kept tail stands before its new bins, so that every window is one run of rows.
         shift = (owner + 1) * (length - 1)
         rows = np.empty((n + len(touched) * (length - 1), self.n_channels), np.float32)
         rows[row + shift] = bins.values
-        tails = (begin + shift[begin])[:, None] + np.arange(1 - length, 0)
-        rows[tails] = self._tail[touched]
+        before = (begin + shift[begin])[:, None] + np.arange(1 - length, 0)
+        rows[before] = tails.tail[touched]
 
         # A window is fresh where no window of its segment stands before it.
         segment = boundary[due]
-        served = np.where(bins.reset[segment], False, self._served[bins.device[due]])
+        served = np.where(bins.reset[segment], False, tails.served[bins.device[due]])
         fresh = begins(segment) & ~served
 
         last = np.flatnonzero(ends(first))
-        self._tail[touched] = rows[(last + shift[last])[:, None] + np.arange(2 - length, 1)]
-        self._count[touched] = np.minimum(count[last], length)
+        tails.tail[touched] = rows[(last + shift[last])[:, None] + np.arange(2 - length, 1)]
+        tails.count[touched] = np.minimum(count[last], length)
         in_last_segment = np.zeros(n, bool)
         in_last_segment[boundary[due]] = True
-        kept = np.where(bins.reset[boundary[last]], False, self._served[touched])
-        self._served[touched] = kept | in_last_segment[boundary[last]]
+        kept = np.where(bins.reset[boundary[last]], False, tails.served[touched])
+        tails.served[touched] = kept | in_last_segment[boundary[last]]
         return self._windows(due, bins, fresh, rows, due + shift[due])
 
     def _windows(self, due: Int64, bins: Bins, fresh: Bool, rows: Float32, end_row: Int64) -> Windows:
         return Windows(bins.device[due], bins.index[due], fresh, rows, end_row, self.window.length)
-
-    def _allocate(self, needed: int) -> None:
-        have = len(self._count)
-        if needed <= have:
-            return
-        more = max(needed, 2 * have, 16) - have
-        tail = np.full((more, self.window.length - 1, self.n_channels), np.nan, np.float32)
-        self._tail = np.concatenate((self._tail, tail))
-        self._count = np.concatenate((self._count, np.zeros(more, np.int64)))
-        self._served = np.concatenate((self._served, np.zeros(more, bool)))
-        self._phase = np.concatenate((self._phase, np.zeros(more, np.int64)))

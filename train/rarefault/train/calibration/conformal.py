@@ -35,6 +35,15 @@ def fit_conformal_thresholds(posterior: Float64, label: Int64, event: Int64, cov
         label: -1 where nobody knows it, [W].
         event: see :func:`rarefault.train.dataset.label_runs.event_of`, [W].
         coverage: between 0 and 1.
+
+    For a coverage of 0.9 a class needs nine events; here the first has as many, of one window each:
+
+    >>> posterior = np.linspace(0.1, 0.9, 9)
+    >>> thresholds, events = fit_conformal_thresholds(
+    ...     np.stack((posterior, 1 - posterior), axis=1), np.zeros(9, int), np.arange(9), coverage=0.9
+    ... )
+    >>> thresholds.round(2), events
+    (array([0.1, 0. ]), array([9, 0]))
     """
     k = posterior.shape[1]
     thresholds, events = np.zeros(k), np.zeros(k, np.int64)

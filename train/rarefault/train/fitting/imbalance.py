@@ -82,6 +82,9 @@ class WeightedNll:
 
         The cap is on the final weight: classes above it are set to it, and the others are scaled so that the mean over
         the samples stays 1, until no class is above.
+
+        >>> WeightedNll(alpha=1.0, max_weight=20.0).class_weights(np.array([900, 90, 10])).round(2)
+        array([ 0.44,  4.44, 20.  ])
         """
         present = counts > 0
         raw = np.where(present, np.maximum(counts, 1).astype(np.float64) ** -self.alpha, 0.0)
@@ -99,7 +102,16 @@ class WeightedNll:
         return weights
 
     def __call__(self, log_prob_BTK: Tensor, target_BTK: Tensor, weights_K: Tensor) -> Tensor:
-        """See :class:`Loss`."""
+        """See :class:`Loss`.
+
+        In a batch of one class the weight stays in the loss, and a window without a label changes nothing:
+
+        >>> loss, log_prob = WeightedNll(alpha=1.0, max_weight=20.0), torch.full((1, 2, 2), 0.5).log()
+        >>> for label in ([[1, 1]], [[1, -1]]):
+        ...     print(f"{loss(log_prob, one_hot(np.array(label), 2), torch.tensor([1.0, 3.0])):.3f}")
+        2.079
+        2.079
+        """
         labelled = (target_BTK.sum(-1) > 0).sum().clamp(min=1)
         fraction = labelled / target_BTK[..., 0].numel()
         return -(target_BTK * weights_K * log_prob_BTK).sum(-1).mean() / fraction

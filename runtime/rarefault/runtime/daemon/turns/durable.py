@@ -333,7 +333,7 @@ class JournalledTurnStore(TurnStore):
     def _go_on_after(self, salvaged: Salvaged) -> None:
         """Say nothing that was said before, although what led to it may be lost."""
         pipeline = self.pipeline
-        before = pipeline.decision.said(len(pipeline.devices)).tolist()
+        before = pipeline.decision.reported(len(pipeline.devices)).tolist()
         said = {d: pipeline.state_name(s) for d, s in zip(pipeline.devices, before, strict=True) if s != STATE_FOREIGN}
         take_over(pipeline, said | self.journal.last_published())
         for device, end_ms in salvaged.judged_ms.items():

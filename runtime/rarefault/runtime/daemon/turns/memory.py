@@ -168,8 +168,8 @@ class TurnStore:
         if (old.grid, old.window, old.channels, old.counters) == (new.grid, new.window, new.channels, new.counters):
             # The next window of every device is the one after its last.
             pipeline.grid.restore(before.grid.state())
-            pipeline.streams.restore(before.streams.state())
-        said = zip(before.devices, before.decision.said(len(before.devices)).tolist(), strict=True)
+            pipeline.window_buffer.restore(before.window_buffer.state())
+        said = zip(before.devices, before.decision.reported(len(before.devices)).tolist(), strict=True)
         take_over(pipeline, {d: "" if s == STATE_FOREIGN else before.state_name(s) for d, s in said if d})
         return pipeline
 

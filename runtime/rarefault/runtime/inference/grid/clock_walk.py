@@ -1,28 +1,14 @@
-"""The devices' clocks: what the samples of a device say of its time, in their order of arrival.
+"""The closer look: the samples of one device, one after the other, where something is unusual.
 
-A device's time is the largest time seen of it: it closes bins, and what comes after its bin has closed is late. A clock
-that was wrong once must not stop a device for good, so two things are not believed at once:
-
-* a sample further ahead than ``max_gap`` waits, with its values, until a second sample that is as far ahead agrees.
-  A sample that goes on where the device was before drops it. So a single absurd stamp closes nothing, while the first
-  sample after a real gap is taken with the one that follows it, and the verdicts of ordinary data stay as they are;
-* where several wrong samples agreed, the present ones are late. ``restart_after`` of them in a row that go forward, or
-  three that span ``max_gap``, and that lie where nothing was ever judged, make the device start anew at their time.
-
-No window is judged twice: bins that a device has been at are remembered as stretches, are no reason to start anew, and
-are dropped where its time comes to them again. So an old backlog that was judged before moves nothing; one from a
-stretch that was never judged is judged, if it comes in one piece.
+The rules are in :mod:`rarefault.runtime.inference.grid.clocks`.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rarefault.runtime.arrays import NEVER, Bool, Int64, after, begins, ends
+from rarefault.runtime.arrays import NEVER, Bool, DeviceArrays, Int64, after
 from rarefault.runtime.inference.manifest import GridSpec
-from rarefault.runtime.times import TIME_LIMIT_MS
 
 #: Stretches of bins that are remembered of each device, beside the present one and all before the floor.
 STRETCHES = 4
@@ -33,7 +19,8 @@ LOOK = 32
 #: Beyond every bin.
 NO_WALL = 1 << 62
 
-_REMEMBERED = (
+#: What a walk keeps of its device as numbers, beside the stretches.
+_NUMBERS = (
     "newest_ms",
     "waiting_ms",
     "waiting_count",
@@ -43,11 +30,7 @@ _REMEMBERED = (
     "stray_newest_ms",
     "begin",
     "floor",
-    "stretches",
-    "unsettled",
 )
-#: What each is of a device that is not known yet.
-_FRESH = {"waiting_count": 0, "late_run": 0, "strays": 0, "unsettled": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +49,18 @@ class Restart:
 
 
 @dataclass(slots=True)
-class Fate:
-    """What becomes of samples, [M].
+class Placement:
+    """Which samples are placed in bins, which wait, and which devices start anew.
 
     Attributes:
-        touched: devices of the samples, each once.
-        keep: samples that are placed now.
-        waiting: samples that wait now for another one to agree; rows, in order.
-        placed: devices whose sample that waited from before is placed now, before all others of theirs; with its time.
-        cleared: devices whose sample from before waits no more.
-        later: samples to be looked at again, once the bins that close now have been emitted.
+        touched: devices of the samples, each once, [T].
+        keep: whether a sample is placed now, [M].
+        waiting: rows of the samples that now wait for another one to agree, in order.
+        placed: device and time of each sample of an earlier push that waited and is placed now, before the new ones.
+        cleared: devices whose sample of an earlier push no longer waits.
+        later: whether a sample has to be followed again, after the bins that close now were emitted, [M]; None: none.
         restarts: devices that start anew with the first of their later samples.
-        cuts: by device, a bin that no earlier one may be carried into.
+        cuts: by device, a bin that no earlier value may be carried into.
         accepted, late, distrusted: numbers of samples placed, late, and dropped because they stood alone.
     """
 
@@ -94,119 +77,65 @@ class Fate:
     distrusted: int = 0
 
 
-class Clocks:
-    """The time of every device.
-
-    Args:
-        spec: of the grid.
+class ClockArrays(DeviceArrays):
+    """What is remembered of every device's clock, one row each.
 
     Attributes:
-        newest_ms: largest time believed of each device, [D].
+        newest_ms: largest time believed, [D].
         waiting_ms: time of the sample that waits for another one to agree, [D].
+        waiting_count: number of samples that wait with that time, [D].
+        late_run: late samples since the last one on time, [D].
+        strays: late samples in a row that lie where nothing was judged, [D].
+        stray_first_ms, stray_newest_ms: time of the first and the last of them, [D].
+        begin: first bin of the present stretch, [D].
+        floor: bins up to this one have been judged, or never will be, [D].
+        stretches: first and last bin of earlier stretches that were judged, [D, STRETCHES, 2].
+        unsettled: whether the next sample needs a closer look, [D].
     """
 
     newest_ms: Int64
     waiting_ms: Int64
     waiting_count: Int64
-    late_run: Int64  # late samples since the last one on time
-    strays: Int64  # late samples in a row that lie where nothing was judged ...
-    stray_first_ms: Int64  # ... the time of the first ...
-    stray_newest_ms: Int64  # ... and of the last
-    begin: Int64  # first bin of the present stretch
-    floor: Int64  # bins up to this one have been judged, or never will be
-    stretches: Int64  # first and last bin of what was judged, [D, STRETCHES, 2]
-    unsettled: Bool  # whether the next sample needs a closer look
+    late_run: Int64
+    strays: Int64
+    stray_first_ms: Int64
+    stray_newest_ms: Int64
+    begin: Int64
+    floor: Int64
+    stretches: Int64
+    unsettled: Bool
 
-    def __init__(self, spec: GridSpec) -> None:
-        self.spec = spec
-        self.gap_ms = round(spec.max_gap_s * 1000)
-        self.capacity = 0
-        self.allocate(0)
-
-    def allocate(self, capacity: int) -> None:
-        """Make room for ``capacity`` devices, keeping what is there."""
-        for name in _REMEMBERED:
-            shape = (STRETCHES, 2) if name == "stretches" else ()
-            fill = _FRESH.get(name, NEVER)
-            fresh: NDArray[Any] = np.full((capacity, *shape), fill, bool if name == "unsettled" else np.int64)
-            if self.capacity:
-                fresh[: self.capacity] = getattr(self, name)
-            setattr(self, name, fresh)
-        self.capacity = capacity
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        """All that is remembered, as arrays."""
-        return {name: getattr(self, name) for name in _REMEMBERED}
-
-    def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Go on from what :meth:`state` gave; KeyError or ValueError where it is not that."""
-        for name in _REMEMBERED:
-            if state[name].shape != getattr(self, name).shape:
-                raise ValueError(f"a grid's {name} has shape {state[name].shape}, not {getattr(self, name).shape}")
-            setattr(self, name, state[name].copy())
-
-    def forget(self, devices: Int64) -> None:
-        """Make slots as new."""
-        for name in _REMEMBERED:
-            getattr(self, name)[devices] = _FRESH.get(name, NEVER)
-
-    def start_after(self, device: int, newest_ms: int) -> None:
-        """Begin with a device that had a sample of that time once."""
-        self.newest_ms[device] = newest_ms
-        self.begin[device] = self.spec.bin_of(newest_ms)
-        self.floor[device] = self.spec.bin_of(max(0, newest_ms - self.spec.lateness_ms)) - 1
-
-    def start_anew(self, device: int) -> None:
-        """Take the next sample of a device as its first."""
-        self.newest_ms[device] = NEVER
-        self.unsettled[device] = True
-
-    def heard_ms(self, devices: Int64) -> Int64:
-        """Time of the last sample of each device, be it late because its clock was wrong before, [D]."""
-        heard: Int64 = np.where(self.strays[devices] >= FEW, self.stray_newest_ms[devices], self.newest_ms[devices])
-        return heard
-
-    def muted(self) -> Int64:
-        """Slots of devices of which all samples have been late for a while."""
-        return np.flatnonzero((self.strays >= FEW) | (self.late_run >= self.spec.restart_after))
-
-    def follow(self, devices: Int64, times: Int64) -> Fate:
-        """What becomes of samples that are sorted by device, then by arrival."""
-        spec = self.spec
-        first = begins(devices)
-        rank = np.cumsum(first) - 1
-        touched = devices[first]
-        known = self.newest_ms[devices]
-        # One running maximum serves all devices: each is lifted above the ones before it.
-        lift = rank * TIME_LIMIT_MS
-        newest = np.maximum.accumulate(np.maximum(times, np.where(first, known, 0)) + lift) - lift
-        before = np.where(first, known, after(NEVER, newest))
-        closing = spec.end_ms(spec.bin_of(times)) + spec.lateness_ms
-        ordinary = (closing > before) & (times - before <= self.gap_ms)
-        slow = self.unsettled[touched]
-        last = ends(first)
-        if not slow.any() and ordinary.all():
-            self.newest_ms[touched] = newest[last]
-            return Fate(touched, ordinary, accepted=len(times))
-        slow[rank[~ordinary]] = True
-        plain = ~slow
-        self.newest_ms[touched[plain]] = newest[last][plain]
-        ordinary &= plain[rank]
-        fate = Fate(touched, ordinary, accepted=int(ordinary.sum()))
-        start, stop = np.flatnonzero(first), np.flatnonzero(last) + 1
-        for r in np.flatnonzero(slow).tolist():
-            _Walk(self, int(touched[r]), fate).go(times, int(start[r]), int(stop[r]))
-        return fate
+    def __init__(self) -> None:
+        super().__init__(
+            newest_ms=NEVER,
+            waiting_ms=NEVER,
+            waiting_count=0,
+            late_run=0,
+            strays=0,
+            stray_first_ms=NEVER,
+            stray_newest_ms=NEVER,
+            begin=NEVER,
+            floor=NEVER,
+            stretches=np.full((STRETCHES, 2), NEVER),
+            unsettled=True,
+        )
 
 
-class _Walk:
-    """One device's samples, one after the other where something is unusual."""
+class DeviceWalk:
+    """Follows one device's samples, one after the other.
 
-    def __init__(self, clocks: Clocks, device: int, fate: Fate) -> None:
-        self.clocks, self.device, self.fate, self.spec = clocks, device, fate, clocks.spec
-        for name in _REMEMBERED:
-            if name not in ("stretches", "unsettled"):
-                setattr(self, name, int(getattr(clocks, name)[device]))
+    Args:
+        clocks: of all devices; read at first, and written when the walk is at its end.
+        spec: of the grid.
+        device: slot of the device.
+        placement: where the walk enters what becomes of the samples.
+    """
+
+    def __init__(self, clocks: ClockArrays, spec: GridSpec, device: int, placement: Placement) -> None:
+        self.clocks, self.spec, self.device, self.placement = clocks, spec, device, placement
+        self.gap_ms = spec.gap_ms
+        for name in _NUMBERS:
+            setattr(self, name, int(getattr(clocks, name)[device]))
         self.stretches = sorted((a, z) for a, z in clocks.stretches[device].tolist() if a != NEVER)
         self.stored = self.waiting_ms != NEVER  # whether what waits is from before
         self.rows: list[int] = []  # of what waits and is not
@@ -229,12 +158,12 @@ class _Walk:
                 if at == stop:
                     break
             if not self._step(at, int(times[at])):
-                if self.fate.later is None:
-                    self.fate.later = np.zeros(len(times), bool)
-                self.fate.later[at:stop] = True
+                if self.placement.later is None:
+                    self.placement.later = np.zeros(len(times), bool)
+                self.placement.later[at:stop] = True
                 break
             at += 1
-        self.fate.waiting += self.rows
+        self.placement.waiting += self.rows
         self._remember()
 
     def _run(self, times: Int64, at: int, stop: int) -> int:
@@ -245,12 +174,12 @@ class _Walk:
             peak = np.maximum(np.maximum.accumulate(part), self.newest_ms)
             before = after(self.newest_ms, peak)
             bins = spec.bin_of(part)
-            odd = (spec.end_ms(bins) + spec.lateness_ms <= before) | (part - before > self.clocks.gap_ms)
+            odd = (spec.end_ms(bins) + spec.lateness_ms <= before) | (part - before > self.gap_ms)
             odd |= (bins <= self.floor) | (bins >= self._wall())
             taken = int(odd.argmax()) if odd.any() else len(part)
             if taken:
-                self.fate.keep[at : at + taken] = True
-                self.fate.accepted += taken
+                self.placement.keep[at : at + taken] = True
+                self.placement.accepted += taken
                 self.newest_ms = int(peak[taken - 1])
                 self.begin = min(self.begin, int(bins[:taken].min()))
                 at += taken
@@ -261,7 +190,7 @@ class _Walk:
 
     def _step(self, row: int, time_ms: int) -> bool:
         """Take one sample; False where the bins before it have to be emitted first."""
-        spec, gap_ms = self.spec, self.clocks.gap_ms
+        spec, gap_ms = self.spec, self.gap_ms
         index = spec.bin_of(time_ms)
         if self.newest_ms == NEVER:
             self.begin = index
@@ -283,18 +212,18 @@ class _Walk:
         return True
 
     def _place(self, row: int, time_ms: int) -> None:
-        self.fate.keep[row] = True
-        self.fate.accepted += 1
+        self.placement.keep[row] = True
+        self.placement.accepted += 1
         self.newest_ms = max(self.newest_ms, time_ms)
         self.late_run = self.strays = 0
 
     def _drop_late(self) -> None:
         self.late_run += 1
-        self.fate.late += 1
+        self.placement.late += 1
 
     def _jump(self, row: int, time_ms: int) -> bool:
         """A sample far ahead: it waits, or agrees with one that does, of which the earlier is believed."""
-        gap_ms, waiting_ms = self.clocks.gap_ms, self.waiting_ms
+        gap_ms, waiting_ms = self.gap_ms, self.waiting_ms
         if time_ms == waiting_ms:
             self._wait(row, time_ms)  # the same again, or other channels of it
             return True
@@ -323,21 +252,21 @@ class _Walk:
 
     def _place_waiting(self) -> None:
         if self.stored:
-            self.fate.placed.append((self.device, self.waiting_ms))
-        self.fate.keep[self.rows] = True
-        self.fate.accepted += self.waiting_count
+            self.placement.placed.append((self.device, self.waiting_ms))
+        self.placement.keep[self.rows] = True
+        self.placement.accepted += self.waiting_count
         self.newest_ms = max(self.newest_ms, self.waiting_ms)
         self.late_run = self.strays = 0
         self._clear()
 
     def _distrust(self) -> None:
         """Drop what waits: nothing agreed with it."""
-        self.fate.distrusted += self.waiting_count
+        self.placement.distrusted += self.waiting_count
         self._clear()
 
     def _clear(self) -> None:
         if self.stored:
-            self.fate.cleared.append(self.device)
+            self.placement.cleared.append(self.device)
             self.stored = False
         self.rows = []
         self.waiting_ms, self.waiting_count = NEVER, 0
@@ -346,7 +275,7 @@ class _Walk:
         """Count a late sample that lies where nothing was judged; whether it is one too many."""
         if index >= self.begin or any(a <= index <= z for a, z in self.stretches):
             return False
-        gap_ms = self.clocks.gap_ms
+        gap_ms = self.gap_ms
         # One that is far off begins the count anew: so it does not matter if a part of the samples comes again.
         if not self.strays or abs(time_ms - self.stray_newest_ms) > gap_ms:
             self.strays, self.stray_first_ms, self.stray_newest_ms = 1, time_ms, time_ms
@@ -357,8 +286,8 @@ class _Walk:
         return False
 
     def _restart(self, time_ms: int, index: int) -> bool:
-        self.fate.late -= 1  # it will be the first of the new stretch
-        self.fate.restarts.append(Restart(self.device, self.newest_ms, time_ms))
+        self.placement.late -= 1  # it will be the first of the new stretch
+        self.placement.restarts.append(Restart(self.device, self.newest_ms, time_ms))
         self._distrust()
         self.floor = index - 1
         self.stretches = [stretch for stretch in self.stretches if stretch[1] > self.floor]
@@ -382,7 +311,7 @@ class _Walk:
         crossed = [z for a, z in self.stretches if self.begin < a and z < index]
         if crossed:
             self._add((self.begin, self.spec.bin_of(self.newest_ms)), index)
-            self.begin = self.fate.cuts[self.device] = max(crossed) + 1
+            self.begin = self.placement.cuts[self.device] = max(crossed) + 1
         return bool(crossed)
 
     def _add(self, stretch: tuple[int, int], present: int) -> None:
@@ -398,9 +327,8 @@ class _Walk:
 
     def _remember(self) -> None:
         clocks, device = self.clocks, self.device
-        for name in _REMEMBERED:
-            if name not in ("stretches", "unsettled"):
-                getattr(clocks, name)[device] = getattr(self, name)
+        for name in _NUMBERS:
+            getattr(clocks, name)[device] = getattr(self, name)
         clocks.stretches[device] = NEVER
         if self.stretches:
             clocks.stretches[device, : len(self.stretches)] = self.stretches
