@@ -24,7 +24,8 @@ from rarefault.runtime.daemon.topics import Template, topic_level_problem
 from rarefault.runtime.times import TIME_LIMIT_MS, format_ms
 
 if TYPE_CHECKING:
-    from tests.conftest import Mosquitto, Peer
+    from tests.harness.broker import Mosquitto
+    from tests.harness.client import Peer
 
 CHANNELS = ("c1.S1", "c1.S2", "z1.E1")
 NOW_MS = 1_298_980_803_000  # 2011-03-01T12:00:03Z

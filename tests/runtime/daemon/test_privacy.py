@@ -18,7 +18,9 @@ WATCHED_S = 10
 INSIDE = """
 import fcntl, json, socket, struct, subprocess, sys, time
 from pathlib import Path
-from tests.conftest import Mosquitto, Peer, wait_until
+from tests.harness.broker import Mosquitto
+from tests.harness.client import Peer
+from tests.harness.waiting import wait_until
 
 folder, model = Path(sys.argv[1]), sys.argv[2]
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:

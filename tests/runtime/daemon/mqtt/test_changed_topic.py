@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from tests.conftest import Mosquitto, Peer
+    from tests.harness.broker import Mosquitto
+    from tests.harness.client import Peer
 
 Serving = Callable[..., Any]
 WaitUntil = Callable[[Callable[[], object], str], None]
@@ -29,10 +30,10 @@ def test_the_old_topic_is_left(
     peer = new_peer(broker.port)
     common: dict[str, Any] = {"journal": JOURNAL, "broker": {"protocol": protocol}}
     with serving(broker.url, telemetry={"topic": "site/+/{device}"}, **common) as service:
-        wait_until(lambda: service._session is not None, "the session in the journal")
+        wait_until(lambda: service._kept_session is not None, "the session in the journal")
     with serving(broker.url, telemetry={"topic": "site/north/{device}"}, **common) as service:
         wait_until(
-            lambda: service._session is not None and service._session.filters[0] == "site/north/+",
+            lambda: service._kept_session is not None and service._kept_session.filters[0] == "site/north/+",
             "the new session in the journal",
         )
         for second in range(20):
