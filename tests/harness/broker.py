@@ -20,6 +20,10 @@ from tests.harness.waiting import wait_until
 PORTS = range(10_000, 32_768)
 
 
+def before_start() -> None:
+    """Called before a broker is started; tests put a check here."""
+
+
 def free_port() -> int:
     """A port of the loopback that nobody listens on; tests that run side by side draw different ones."""
     while True:
@@ -56,6 +60,7 @@ class Mosquitto:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
+        before_start()
         with (self.folder / "mosquitto.log").open("ab") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
         wait_until(
@@ -83,6 +88,7 @@ class Mosquitto:
 @contextmanager
 def running_amqtt(port: int, plugins: dict[str, Any]) -> Iterator[None]:
     """The broker amqtt in a thread of its own."""
+    before_start()
     from amqtt.broker import Broker  # type: ignore[import-not-found, unused-ignore]
 
     loop = asyncio.new_event_loop()

@@ -288,6 +288,7 @@ def test_the_shapes_are_read(name: str) -> None:
     assert sum(reader.rejections.counts.values()) == 0
 
 
+@pytest.mark.slow
 def test_ten_thousand_messages_of_every_sort(caplog: pytest.LogCaptureFixture) -> None:
     """None raises, each is used or counted, rows are sound, and memory, devices and log are bounded."""
     caplog.set_level(logging.INFO)
