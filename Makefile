@@ -10,7 +10,7 @@ FAKETIME := $(wildcard /usr/lib/*/faketime/libfaketimeMT.so.1 /usr/lib*/faketime
 SYSTEM := $(if $(MOSQUITTO),,mosquitto) $(if $(FAKETIME),,faketime) $(if $(STRACE),,strace)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system check test demo bench bench-faults bench-quality bench-novelty bench-front bench-speed bench-training pages clean
+.PHONY: help setup system check unit test demo bench bench-faults bench-quality bench-novelty bench-front bench-speed bench-training pages clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,6 +38,12 @@ check: setup ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The tests that need none of this; tests/harness/marks.py marks them.
+UNIT := not broker and not data and not training and not slow
+
+unit: setup ## the quick tests: no broker, no real data, no training; under a minute
+	$(BIN)/python -m pytest -m "$(UNIT)" --hypothesis-profile=unit $(PYTEST_ARGS)
 
 test: setup system ## all tests; those on real data need RAREFAULT_DATA
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -20,6 +20,8 @@ from rarefault.train.dataset.split import PARTS, Part, split_history
 from rarefault.train.fitting.imbalance import class_frequencies
 from rarefault.train.history import read_history
 
+pytestmark = pytest.mark.training
+
 
 @pytest.mark.parametrize("method", [inception_time, deep_conv_lstm, lrcn, train_net])
 def test_a_network_is_trained_and_judged(

@@ -12,7 +12,8 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
-from tests.conftest import Mosquitto, Peer
+from tests.harness.broker import Mosquitto
+from tests.harness.client import Peer
 from tools.reference import api, errors, metrics, runs, sources
 from tools.reference.commands import help_of
 from tools.reference.example import DEVICE, MANIFEST, model_bytes, served

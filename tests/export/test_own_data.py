@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from tests.export.test_retraining import running
+from tests.harness.daemon import Daemon
 
 from rarefault.runtime.cli import main
 from rarefault.runtime.inference.model_file import load_model
 
 if TYPE_CHECKING:
-    from tests.conftest import Mosquitto, Peer
+    from tests.harness.broker import Mosquitto
+    from tests.harness.client import Peer
 
 #: Test runs of Tennessee Eastman, with names of a user's own; the fault begins at row 160.
 REACTORS = {"00": "ok", "01": "feed ratio", "04": "cooling water", "06": "loss of feed A"}
@@ -102,7 +103,7 @@ def test_own_channels_classes_and_period(
     def verdicts() -> list[dict[str, str]]:
         return [json.loads(p) for number in REACTORS for p in peer.payloads(f"rarefault/R{number}/verdict")]
 
-    with running(edge):
+    with Daemon(edge):
         peer.wait_for("rarefault/edge/status")
         assert main(["replay", str(config), "--broker", mosquitto.url, "--speed", "max"]) == 0
         wait_until(lambda: len(verdicts()) >= offline["windows"], f"{offline['windows']} verdicts")

@@ -3,15 +3,12 @@
 import csv
 import json
 import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.harness.daemon import Daemon
 
 from rarefault.export.exporter import export_run
 from rarefault.runtime.cli import main
@@ -26,21 +23,8 @@ from rarefault.train.replay.replay import telemetry_messages
 from rarefault.train.runs.run_directory import RunDirectory
 
 if TYPE_CHECKING:
-    from tests.conftest import Mosquitto, Peer
-
-
-@contextmanager
-def running(config: Path) -> Iterator[Path]:
-    """The daemon as a process; gives its log, and ends it in good order."""
-    log = config.with_suffix(".log")
-    with log.open("wb") as file:
-        process = subprocess.Popen([sys.executable, "-m", "rarefault.runtime.cli", "run", str(config)], stderr=file)
-    try:
-        yield log
-    finally:
-        process.send_signal(signal.SIGTERM)
-        code = process.wait(30)
-    assert code == 0, log.read_text(encoding="utf-8")
+    from tests.harness.broker import Mosquitto
+    from tests.harness.client import Peer
 
 
 def write_log(history: History, known: tuple[str, ...], path: Path) -> None:
@@ -106,7 +90,7 @@ def test_what_the_edge_saw_comes_back_as_a_new_model(
         return [json.loads(p) for device in later.devices for p in peer.payloads(f"rarefault/{device}/verdict")]
 
     half = len(messages) // 2
-    with running(config) as log:
+    with Daemon(config) as daemon:
         peer.wait_for("rarefault/edge/status")
         play(slice(0, half))
         answer = {
@@ -138,7 +122,7 @@ def test_what_the_edge_saw_comes_back_as_a_new_model(
         assert main(["export", str(again), "-o", str(served)]) == 0
         new = load_model(served)
         assert new.manifest.classes == known
-        wait_until(lambda: f"model {new.model_id}" in log.read_text(encoding="utf-8"), "the new model to take over")
+        daemon.wait_for(f"model {new.model_id}")
 
         play(slice(half, None))
         wait_until(lambda: _samples(journal) >= len(messages), "all telemetry in the journal")

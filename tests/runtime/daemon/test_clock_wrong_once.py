@@ -21,7 +21,8 @@ from rarefault.runtime.inference.pipeline import Pipeline, Verdicts, verdict_id
 from rarefault.runtime.journal.writer import Journal
 
 if TYPE_CHECKING:
-    from tests.conftest import Mosquitto, Peer
+    from tests.harness.broker import Mosquitto
+    from tests.harness.client import Peer
 
 Serving = Callable[..., Any]
 WaitUntil = Callable[[Callable[[], object], str], None]

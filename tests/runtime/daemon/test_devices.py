@@ -18,8 +18,9 @@ from rarefault.runtime.times import parse_time_ms
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.conftest import Mosquitto, Peer
-    from tests.runtime.conftest import Recording
+    from tests.harness.broker import Mosquitto
+    from tests.harness.client import Peer
+    from tests.harness.recording import Recording
 
 Serving = Callable[..., Any]
 WaitUntil = Callable[[Callable[[], object], str], None]

@@ -24,7 +24,8 @@ from rarefault.runtime.daemon.topics import Template, topic_level_problem
 from rarefault.runtime.times import TIME_LIMIT_MS, format_ms
 
 if TYPE_CHECKING:
-    from tests.conftest import Mosquitto, Peer
+    from tests.harness.broker import Mosquitto
+    from tests.harness.client import Peer
 
 CHANNELS = ("c1.S1", "c1.S2", "z1.E1")
 NOW_MS = 1_298_980_803_000  # 2011-03-01T12:00:03Z
@@ -287,6 +288,7 @@ def test_the_shapes_are_read(name: str) -> None:
     assert sum(reader.rejections.counts.values()) == 0
 
 
+@pytest.mark.slow
 def test_ten_thousand_messages_of_every_sort(caplog: pytest.LogCaptureFixture) -> None:
     """None raises, each is used or counted, rows are sound, and memory, devices and log are bounded."""
     caplog.set_level(logging.INFO)

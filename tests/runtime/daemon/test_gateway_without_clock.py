@@ -1,10 +1,6 @@
 """A gateway without a clock: nothing is taken until its clock can be right, and what was set aside comes back."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 from benchmarks.faults.fake_clock import FakeClock
+from tests.harness.daemon import Daemon
 
 from rarefault.runtime.cli import main
 from rarefault.runtime.daemon.host.clock import RELEASED_MS, ClockTrust, WallClock, trained_ms
@@ -25,7 +22,8 @@ from rarefault.runtime.journal.writer import Journal
 from rarefault.runtime.times import format_ms
 
 if TYPE_CHECKING:
-    from tests.conftest import Mosquitto, Peer
+    from tests.harness.broker import Mosquitto
+    from tests.harness.client import Peer
 
 WaitUntil = Callable[[Callable[[], object], str], None]
 HOUR_MS = 3_600_000
@@ -114,14 +112,13 @@ def test_what_came_before_the_clock_was_set_has_its_right_arrival() -> None:
         assert (first.arrived_ms, second.arrived_ms) == (hands.wall_ms - 5000, hands.wall_ms)
 
 
-class Gateway:
-    """``rarefault run`` as a process whose clock can be set."""
+class Gateway(Daemon):
+    """A daemon whose clock can be set."""
 
     def __init__(self, folder: Path, url: str, model: Path) -> None:
-        self.folder, self.url, self.model = folder, url, model
         self.clock = FakeClock(folder / "faketime")
-        self.config, self.journal = folder / "edge.toml", folder / "edge.journal"
-        self.process: subprocess.Popen[bytes] | None = None
+        super().__init__(folder / "edge.toml", self.clock.environment)
+        self.url, self.model, self.journal = url, model, folder / "edge.journal"
 
     def start(self, telemetry: str = "") -> None:
         self.config.write_text(
@@ -129,15 +126,7 @@ class Gateway:
             f'[telemetry]\n{telemetry}\n[publish]\nruntime = "edge"\n[journal]\npath = "edge.journal"\n',
             encoding="utf-8",
         )
-        command = [sys.executable, "-m", "rarefault.runtime.cli", "run", str(self.config)]
-        with (self.folder / "edge.log").open("ab") as log:
-            self.process = subprocess.Popen(command, stderr=log, env=os.environ | self.clock.environment)
-
-    def stop(self) -> None:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(30) == 0
-        self.process = None
+        super().start()
 
     def samples(self) -> int:
         with JournalReader(self.journal) as reader:
@@ -156,9 +145,7 @@ def gateway(tmp_path: Path, mosquitto: "Mosquitto", model: LoadedModel) -> Itera
     """A gateway whose daemon is not started."""
     made = Gateway(tmp_path, mosquitto.url, model.path)
     yield made
-    if made.process is not None:
-        made.process.kill()
-        made.process.wait()
+    made.kill()
 
 
 def health(peer: "Peer") -> dict[str, Any]:
@@ -195,7 +182,7 @@ def test_fresh_telemetry_waits_for_the_clock(gateway: Gateway, peer: "Peer", wai
     wait_until(lambda: gateway.rejected() == {"too_new": 1}, "the rejection")
     peer.publish("telemetry/b", sample())
     wait_until(lambda: gateway.samples() == 10, "the next sample")
-    gateway.stop()
+    assert gateway.stop() == 0
 
 
 def test_a_clock_before_the_journal_holds_telemetry(gateway: Gateway, peer: "Peer", wait_until: WaitUntil) -> None:
@@ -206,7 +193,7 @@ def test_a_clock_before_the_journal_holds_telemetry(gateway: Gateway, peer: "Pee
     for i in range(10):
         peer.publish("telemetry/a", sample())
         wait_until(lambda i=i: gateway.samples() == i + 1, "the sample")  # type: ignore[misc]
-    gateway.stop()
+    assert gateway.stop() == 0
     gateway.clock.set(-7200)
     gateway.start("max_age_s = inf")
     wait_until(lambda: health(peer)["status"] == "impaired", "the health")
@@ -217,7 +204,7 @@ def test_a_clock_before_the_journal_holds_telemetry(gateway: Gateway, peer: "Pee
     assert gateway.samples() == 10
     gateway.clock.set(0)
     wait_until(lambda: gateway.samples() == 11, "the sample that waited")
-    gateway.stop()
+    assert gateway.stop() == 0
 
 
 def test_what_was_set_aside_comes_back(
@@ -246,7 +233,7 @@ def test_what_was_set_aside_comes_back(
     assert result == {"found": 9, "cut": 1, "late": 0, "sent": 8, "refused": 0}
     wait_until(lambda: gateway.samples() == 8, "the samples")
     assert gateway.rejected() == {"too_new": 1}
-    gateway.stop()
+    assert gateway.stop() == 0
     # Samples that are older than what has come meanwhile are told of; the daemon need not run.
     assert main([*command, "--since", "2100-01-01T00:00:00Z"]) == 0
     assert "0 messages set aside" in capsys.readouterr().out

@@ -1,7 +1,6 @@
 """Operating the daemon: systemd, health pages, reload, what it keeps for people."""
 
 import json
-import os
 import shutil
 import signal
 import socket
@@ -18,6 +17,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from tests.harness.daemon import Daemon
 
 from rarefault.runtime.cli import main
 from rarefault.runtime.daemon.turns.changes import Changes
@@ -25,22 +25,21 @@ from rarefault.runtime.inference.model_file import load_model
 from rarefault.runtime.journal.reader import JournalReader
 
 if TYPE_CHECKING:
-    from tests.conftest import Mosquitto, Peer
-    from tests.runtime.conftest import Recording
+    from tests.harness.broker import Mosquitto
+    from tests.harness.client import Peer
+    from tests.harness.recording import Recording
 
 Serving = Callable[..., Any]
 WaitUntil = Callable[[Callable[[], object], str], None]
 UNIT = Path(__file__).parents[3] / "runtime" / "systemd" / "rarefault@.service"
 
 
-class Daemon:
-    """``rarefault run`` as a process, with a configuration that can be changed."""
+class Edge(Daemon):
+    """A daemon with a configuration that can be changed."""
 
-    def __init__(self, folder: Path, url: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, url: str) -> None:
+        super().__init__(folder / "edge.toml")
         self.folder, self.url = folder, url
-        self.config, self.log = folder / "edge.toml", folder / "edge.log"
-        self.environment = os.environ | (environment or {})
-        self.process: subprocess.Popen[bytes] | None = None
 
     def configure(self, model: Path, broker: str = "", telemetry: str = "") -> None:
         self.config.write_text(
@@ -51,28 +50,13 @@ class Daemon:
             encoding="utf-8",
         )
 
-    def start(self) -> None:
-        command = [sys.executable, "-m", "rarefault.runtime.cli", "run", str(self.config)]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, stderr=log, env=self.environment)
-
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        assert self.process is not None
-        self.process.send_signal(number)
-        return self.process.wait(20)
-
-    def says(self, text: str) -> bool:
-        return text in self.log.read_text(encoding="utf-8")
-
 
 @pytest.fixture
 def daemon(tmp_path: Path, mosquitto: "Mosquitto") -> Any:
     """A daemon that is not started, and is ended after the test."""
-    made = Daemon(tmp_path, mosquitto.url)
+    made = Edge(tmp_path, mosquitto.url)
     yield made
-    if made.process is not None and made.process.poll() is None:
-        made.process.kill()
-        made.process.wait()
+    made.kill()
 
 
 @pytest.fixture
@@ -87,7 +71,7 @@ def other_model(tiny_model: Path, tmp_path: Path) -> Path:
     return path
 
 
-def test_systemd_is_told(daemon: Daemon, tiny_model: Path, tmp_path: Path) -> None:
+def test_systemd_is_told(daemon: Edge, tiny_model: Path, tmp_path: Path) -> None:
     """READY, STATUS and WATCHDOG while it runs, RELOADING around a reload, STOPPING at the end, which comes soon."""
     address = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
@@ -107,8 +91,7 @@ def test_systemd_is_told(daemon: Daemon, tiny_model: Path, tmp_path: Path) -> No
         hear("STATUS=serving tiny@")
         hear("WATCHDOG=1")
         heard = ""
-        assert daemon.process is not None
-        daemon.process.send_signal(signal.SIGHUP)
+        daemon.send(signal.SIGHUP)
         hear("RELOADING=1\nMONOTONIC_USEC=")
         hear("READY=1")
         began = time.monotonic()
@@ -118,7 +101,7 @@ def test_systemd_is_told(daemon: Daemon, tiny_model: Path, tmp_path: Path) -> No
 
 
 def test_a_stop_is_quick_although_the_broker_is_frozen(
-    daemon: Daemon,
+    daemon: Edge,
     tiny_model: Path,
     mosquitto: "Mosquitto",
     peer: "Peer",
@@ -130,21 +113,17 @@ def test_a_stop_is_quick_although_the_broker_is_frozen(
     peer.subscribe("rarefault/edge/status")
     daemon.start()
     peer.wait_for("rarefault/edge/status")
-    assert mosquitto._process is not None
     recording.play(peer, slice(0, 200))
-    mosquitto._process.send_signal(signal.SIGSTOP)
-    try:
+    with mosquitto.frozen():
         began = time.monotonic()
         assert daemon.stop() == 0
         assert time.monotonic() - began < 5
-    finally:
-        mosquitto._process.send_signal(signal.SIGCONT)
 
 
 def test_a_stop_does_not_wait_for_a_connection(tmp_path: Path, tiny_model: Path, wait_until: WaitUntil) -> None:
     """A broker that takes the connection and never answers the TLS handshake does not hold up the end."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        daemon = Daemon(tmp_path, f"mqtts://127.0.0.1:{silent.getsockname()[1]}")
+        daemon = Edge(tmp_path, f"mqtts://127.0.0.1:{silent.getsockname()[1]}")
         daemon.configure(tiny_model, broker="connect_timeout_s = 60")
         daemon.start()
         silent.settimeout(20)
@@ -201,7 +180,7 @@ def window_of(verdict: dict[str, Any]) -> str:
 
 
 def test_a_new_model_takes_over_without_losing_a_verdict(
-    daemon: Daemon,
+    daemon: Edge,
     tiny_model: Path,
     other_model: Path,
     peer: "Peer",
@@ -251,7 +230,7 @@ def test_a_new_model_takes_over_without_losing_a_verdict(
 
 
 def test_a_configuration_is_reloaded_as_a_whole_or_not_at_all(
-    daemon: Daemon, tiny_model: Path, peer: "Peer", wait_until: WaitUntil
+    daemon: Edge, tiny_model: Path, peer: "Peer", wait_until: WaitUntil
 ) -> None:
     """What needs a restart, or is wrong, is refused with its key; what can change does."""
     daemon.configure(tiny_model)
@@ -263,8 +242,7 @@ def test_a_configuration_is_reloaded_as_a_whole_or_not_at_all(
     daemon.configure(tiny_model, telemetry="max_futur_s = 3")
     wait_until(lambda: daemon.says("telemetry.max_futur_s: unknown key"), "another refusal")
     daemon.configure(tiny_model, telemetry='[telemetry.fields]\n"foreign" = "c1.S1"')
-    assert daemon.process is not None
-    daemon.process.send_signal(signal.SIGHUP)
+    daemon.send(signal.SIGHUP)
     wait_until(lambda: daemon.says(f"reloaded {daemon.config}"), "the reload")
     peer.publish("telemetry/a", json.dumps({"time": 1_300_000_000, "values": {"foreign": 1}}))
 

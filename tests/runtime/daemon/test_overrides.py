@@ -1,15 +1,13 @@
 """The daemon's own ``[decision]`` in place of the model's: seen in what it publishes, refused where it cannot be."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.harness.daemon import Daemon
 
 from rarefault.runtime.daemon.config import DecisionConfig
 from rarefault.runtime.daemon.overrides import override
@@ -17,8 +15,9 @@ from rarefault.runtime.errors import ConfigError
 from rarefault.runtime.inference.manifest import Manifest
 
 if TYPE_CHECKING:
-    from tests.conftest import Mosquitto, Peer
-    from tests.runtime.conftest import Recording
+    from tests.harness.broker import Mosquitto
+    from tests.harness.client import Peer
+    from tests.harness.recording import Recording
 
 
 def test_nothing_given_changes_nothing(tiny_manifest: Manifest) -> None:
@@ -67,17 +66,14 @@ def test_the_daemon_goes_by_it_and_says_so(
     wait_until: Callable[[Callable[[], object], str], None],
 ) -> None:
     """A muted fault raises no alarm, its verdicts stay what they are; a reload takes the section back at once."""
-    config, log = tmp_path / "edge.toml", tmp_path / "edge.log"
+    config = tmp_path / "edge.toml"
     text = (
         f'[model]\npath = "{tiny_model}"\n[broker]\nurl = "{mosquitto.url}"\n[telemetry]\nmax_age_s = inf\n'
         '[publish]\nruntime = "edge"\n'
     )
     config.write_text(text + '[decision]\nmute = ["fault_1"]\nunknown_windows = 0\n', encoding="utf-8")
     peer.subscribe("rarefault/#")
-    with log.open("ab") as file:
-        command = [sys.executable, "-m", "rarefault.runtime.cli", "run", str(config)]
-        process = subprocess.Popen(command, stderr=file, env=os.environ)
-    try:
+    with Daemon(config) as daemon:
         peer.wait_for("rarefault/edge/status")
         half = len(recording.messages) // 2
         recording.play(peer, slice(half))
@@ -93,15 +89,12 @@ def test_the_daemon_goes_by_it_and_says_so(
         assert {a["state"] for a in alarms} == {"normal", "fault_2"}
         assert all(a["overridden"] == ["unknown_windows", "mute"] for a in alarms)
         config.write_text(text, encoding="utf-8")
-        process.send_signal(signal.SIGHUP)
-        wait_until(lambda: "reloaded" in log.read_text(encoding="utf-8"), "the reload")
+        daemon.send(signal.SIGHUP)
+        daemon.wait_for("reloaded")
         recording.play(peer, slice(half, None))
         wait_until(lambda: len(recording.verdicts_at(peer)) >= len(recording.expected), "all verdicts")
         assert "overridden" not in recording.verdicts_at(peer)[-1]
         wait_until(lambda: "fault_1" in alarm_states(peer, recording), "an alarm of the fault")
-    finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
 
 
 def alarm_states(peer: "Peer", recording: "Recording") -> set[str]:

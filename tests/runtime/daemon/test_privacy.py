@@ -18,7 +18,9 @@ WATCHED_S = 10
 INSIDE = """
 import fcntl, json, socket, struct, subprocess, sys, time
 from pathlib import Path
-from tests.conftest import Mosquitto, Peer, wait_until
+from tests.harness.broker import Mosquitto
+from tests.harness.client import Peer
+from tests.harness.waiting import wait_until
 
 folder, model = Path(sys.argv[1]), sys.argv[2]
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
@@ -97,6 +99,7 @@ def test_everybody_who_imports_onnx_runtime_switches_it_off_before(tmp_path: Pat
             assert 'os.environ["ORT_DISABLE_TELEMETRY"] = "1"' in file.read_text(encoding="utf-8"), file
 
 
+@pytest.mark.broker
 def test_the_daemon_connects_to_its_broker_alone(tiny_model: Path, tmp_path: Path) -> None:
     """Where no interface but loopback is, the kernel sees the daemon ask for the broker's address and no other."""
     if os.geteuid() != 0 or shutil.which("strace") is None or shutil.which("unshare") is None:

@@ -1,24 +1,23 @@
 """``rarefault run``: what it refuses and how it says so, and its life as a process."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.harness.daemon import Daemon
 
 from rarefault.runtime.cli import main
 from rarefault.runtime.commands.run import EPILOG
 
 if TYPE_CHECKING:
-    from tests.conftest import Mosquitto, Peer
+    from tests.harness.broker import Mosquitto
+    from tests.harness.client import Peer
 
-Start = Callable[..., subprocess.Popen[str]]
+Start = Callable[..., Daemon]
 
 
 @pytest.fixture
@@ -162,38 +161,24 @@ def test_bad_model_files_are_refused(
 @pytest.fixture
 def start(mosquitto: "Mosquitto", write: Callable[[str], Path]) -> Iterator[Start]:
     """Starts the daemon as a process of its own, with more sections of configuration."""
-    running: list[subprocess.Popen[str]] = []
+    started: list[Daemon] = []
 
-    def start_process(more: str = "", broker: str = "", url: str = mosquitto.url) -> subprocess.Popen[str]:
+    def start_daemon(more: str = "", broker: str = "", url: str = mosquitto.url) -> Daemon:
         text = f'{MODEL}[publish]\nruntime = "edge"\n[broker]\nurl = "{url}"\n{broker}\n{more}'
-        running.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "rarefault.runtime.cli", "run", str(write(text))],
-                stderr=subprocess.PIPE,
-                text=True,
-                env=os.environ | {"EDGE_PASSWORD": "wrong"},
-            )
-        )
-        return running[-1]
+        started.append(Daemon(write(text), {"EDGE_PASSWORD": "wrong"}))
+        started[-1].start()
+        return started[-1]
 
-    yield start_process
-    for process in running:
-        process.kill()
-        process.wait()
-        if process.stderr is not None:
-            process.stderr.close()
-
-
-def read_errors(process: subprocess.Popen[str]) -> str:
-    _, err = process.communicate(timeout=30)
-    return err
+    yield start_daemon
+    for daemon in started:
+        daemon.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_end_it_in_good_order(start: Start, peer: "Peer", number: signal.Signals) -> None:
     """SIGTERM and SIGINT: what was decided is sent, ``offline`` is said, exit code 0."""
     peer.subscribe("rarefault/#")
-    process = start()
+    daemon = start()
     peer.wait_for("rarefault/edge/status")
     now_s = time.time()
     samples: list[dict[str, Any]] = [
@@ -201,13 +186,11 @@ def test_signals_end_it_in_good_order(start: Start, peer: "Peer", number: signal
     ]
     peer.publish("telemetry/plant_1", json.dumps(samples))
     peer.wait_for("rarefault/plant_1/verdict")
-    process.send_signal(number)
-    err = read_errors(process)
-    assert process.returncode == 0, err
-    assert f"stopping ({number.name})" in err
+    assert daemon.stop(number) == 0, daemon.text()
+    assert daemon.says(f"stopping ({number.name})")
     assert peer.wait_for("rarefault/edge/status", 2) == [b"online", b"offline"]
     verdicts = [json.loads(payload) for payload in peer.payloads("rarefault/plant_1/verdict")]
-    assert f"stopped after 1 messages, {len(verdicts)} verdicts" in err
+    assert daemon.says(f"stopped after 1 messages, {len(verdicts)} verdicts")
     assert set(verdicts[0]) == {
         "id", "device", "start", "end", "fault", "probability", "score", "probabilities", "model", "time",
         "prediction_set",
@@ -220,31 +203,26 @@ def test_signals_end_it_in_good_order(start: Start, peer: "Peer", number: signal
 def test_a_signal_ends_the_wait_for_an_absent_broker(start: Start, mosquitto: "Mosquitto") -> None:
     """While the broker is away and the next attempt far, a signal ends the daemon at once."""
     mosquitto.stop()
-    process = start(broker="reconnect_min_s = 1000\nreconnect_max_s = 1000")
-    assert process.stderr is not None
-    line = ""
-    while "cannot be reached (Connection refused); trying again in" not in line:
-        line = process.stderr.readline()
-    process.send_signal(signal.SIGTERM)
-    read_errors(process)
-    assert process.returncode == 0
+    daemon = start(broker="reconnect_min_s = 1000\nreconnect_max_s = 1000")
+    daemon.wait_for("cannot be reached (Connection refused); trying again in")
+    assert daemon.stop() == 0
 
 
 def test_the_last_will_of_a_killed_process(start: Start, peer: "Peer") -> None:
     """Killed, the daemon cannot say anything; the broker says ``offline`` for it."""
     peer.subscribe("rarefault/edge/status")
-    process = start()
+    daemon = start()
     peer.wait_for("rarefault/edge/status")
-    process.kill()
+    daemon.kill()
     assert peer.wait_for("rarefault/edge/status", 2) == [b"online", b"offline"]
 
 
 def test_bad_credentials_end_the_process(start_mosquitto: Callable[[str], "Mosquitto"], start: Start) -> None:
     """A broker that refuses the user at the start ends the daemon with exit code 1 and one clear sentence."""
     broker = start_mosquitto("allow_anonymous false")
-    process = start(url=broker.url, broker='username = "edge"\npassword_env = "EDGE_PASSWORD"')
-    err = read_errors(process)
-    assert process.returncode == 1
+    daemon = start(url=broker.url, broker='username = "edge"\npassword_env = "EDGE_PASSWORD"')
+    assert daemon.wait() == 1
+    err = daemon.text()
     assert err.splitlines()[-1] == (
         f"rarefault: broker {broker.url} refuses the connection of user 'edge': Not authorized; "
         "check broker.username and the password"
@@ -255,16 +233,12 @@ def test_bad_credentials_end_the_process(start_mosquitto: Callable[[str], "Mosqu
 def test_the_log_for_machines(start: Start, peer: "Peer") -> None:
     """With format = "json" each line of the log is one object."""
     peer.subscribe("rarefault/edge/status")
-    process = start('[log]\nformat = "json"\nlevel = "debug"\n')
+    daemon = start('[log]\nformat = "json"\nlevel = "debug"\n')
     peer.wait_for("rarefault/edge/status")
     peer.publish("telemetry/a", b"nonsense")
-    assert process.stderr is not None
-    lines: list[str] = []
-    while not any("rejected telemetry" in line for line in lines):
-        lines.append(process.stderr.readline())
-    process.terminate()
-    lines += read_errors(process).splitlines()
-    records = [json.loads(line) for line in lines]
+    daemon.wait_for("rejected telemetry")
+    assert daemon.stop() == 0
+    records = [json.loads(line) for line in daemon.text().splitlines()]
     assert {"time", "level", "logger", "message"} <= set(records[0])
     (rejected,) = [r for r in records if "rejected" in r["message"]]
     assert rejected["level"] == "warning"

@@ -13,8 +13,9 @@ from rarefault.runtime.daemon.config import DaemonConfig, load_config
 from rarefault.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tests.conftest import Mosquitto, Peer
-    from tests.runtime.conftest import Recording
+    from tests.harness.broker import Mosquitto
+    from tests.harness.client import Peer
+    from tests.harness.recording import Recording
 
 Serving = Callable[..., Any]
 

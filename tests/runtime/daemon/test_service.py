@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from tests.conftest import Mosquitto, Peer
-    from tests.runtime.conftest import Recording
+    from tests.harness.broker import Mosquitto
+    from tests.harness.client import Peer
+    from tests.harness.recording import Recording
 
 BOTH = pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 #: Runs a service in a thread, subscribed: ``with serving(url, **sections) as service``.

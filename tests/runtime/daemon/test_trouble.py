@@ -16,8 +16,9 @@ from rarefault.runtime.daemon.service import STALL_S, Service
 from rarefault.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tests.conftest import Mosquitto, Peer
-    from tests.runtime.conftest import Recording
+    from tests.harness.broker import Mosquitto
+    from tests.harness.client import Peer
+    from tests.harness.recording import Recording
 
 #: Runs a service in a thread, subscribed: ``with serving(url, **sections) as service``.
 Serving = Callable[..., Any]

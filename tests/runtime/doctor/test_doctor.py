@@ -17,8 +17,9 @@ from rarefault.runtime.journal.writer import Journal
 from rarefault.runtime.times import format_ms
 
 if TYPE_CHECKING:
-    from tests.conftest import Mosquitto, Peer
-    from tests.runtime.certificates import Authority
+    from tests.harness.broker import Mosquitto
+    from tests.harness.certificates import Authority
+    from tests.harness.client import Peer
 
 Examine = Callable[..., tuple[int, str]]
 CHANNELS = ("c1.S1", "c1.S2", "z1.E1")

@@ -14,7 +14,8 @@ from rarefault.runtime.daemon.publishing.payloads import AlarmPayload, VerdictPa
 from rarefault.runtime.inference.model_file import LoadedModel
 
 if TYPE_CHECKING:
-    from tests.conftest import Mosquitto, Peer
+    from tests.harness.broker import Mosquitto
+    from tests.harness.client import Peer
 
 Examine = Callable[..., tuple[int, str]]
 

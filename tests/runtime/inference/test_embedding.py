@@ -13,7 +13,7 @@ from rarefault.runtime import Alarm, ConfigError, Outcome, Pipeline, SampleError
 from rarefault.runtime.inference.model_file import LoadedModel
 
 if TYPE_CHECKING:
-    from tests.runtime.conftest import Recording
+    from tests.harness.recording import Recording
 
 
 def samples(recording: "Recording") -> list[tuple[str, str, dict[str, float]]]:

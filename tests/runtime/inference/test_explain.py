@@ -14,8 +14,9 @@ from rarefault.runtime.inference.explain import LEAST, MOST_CHANNELS, contributi
 from rarefault.runtime.inference.manifest import DecisionSpec
 
 if TYPE_CHECKING:
-    from tests.conftest import Mosquitto, Peer
-    from tests.runtime.conftest import Recording
+    from tests.harness.broker import Mosquitto
+    from tests.harness.client import Peer
+    from tests.harness.recording import Recording
 
 WEIGHTS = np.array([0.0, 2.0, 0.5, -1.0, 0.3, 0.2, 0.1, 0.004], np.float32)
 

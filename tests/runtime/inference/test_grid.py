@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.harness.examples import examples
 
 from rarefault.runtime.inference.grid import Bins, Grid
 from rarefault.runtime.inference.manifest import GridSpec, WindowSpec
@@ -257,7 +258,7 @@ def per_device(pushed: list[Bins], device: int) -> tuple[np.ndarray, np.ndarray,
     return tuple(np.concatenate(parts) for parts in zip(*mine, strict=True))  # type: ignore[return-value]
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(specs, recordings() | wrong_clocks(), st.lists(st.integers(0, 100), max_size=8))
 def test_any_cutting_into_pushes_gives_what_the_rules_say(
     spec: GridSpec, recording: list[tuple[int, int, list[float]]], cuts: list[int]
@@ -296,7 +297,7 @@ def stitch(pushed: list[Windows], device: int) -> tuple[list[int], list[bool], n
     return ends, fresh, np.concatenate(cuts)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(
     specs,
     recordings() | wrong_clocks(),

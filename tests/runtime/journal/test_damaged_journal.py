@@ -27,8 +27,9 @@ from rarefault.runtime.journal.salvage import finish
 from rarefault.runtime.journal.writer import Journal
 
 if TYPE_CHECKING:
-    from tests.conftest import Mosquitto, Peer
-    from tests.runtime.conftest import Recording
+    from tests.harness.broker import Mosquitto
+    from tests.harness.client import Peer
+    from tests.harness.recording import Recording
 
 PAGE = 4096
 NAME = "edge.journal"

@@ -2,11 +2,9 @@
 
 import json
 import random
-import signal
 import sqlite3
 import stat
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.harness.daemon import Daemon
 
 from rarefault.runtime.errors import JournalError
 from rarefault.runtime.inference.model_file import LoadedModel
@@ -164,11 +163,6 @@ def test_a_full_disk_loses_nothing(
     recording.assert_equal(list({v["id"]: v for v in recording.verdicts_at(peer)}.values()))
 
 
-def start_daemon(config: Path) -> subprocess.Popen[bytes]:
-    with config.with_suffix(".log").open("ab") as log:
-        return subprocess.Popen([sys.executable, "-m", "rarefault.runtime.cli", "run", config], stderr=log)
-
-
 def test_killed_at_random_points_it_says_what_an_undisturbed_one_says(
     tmp_path: Path, model: LoadedModel, recording: Any, mosquitto: Any, peer: Any, wait_until: Any
 ) -> None:
@@ -182,20 +176,19 @@ def test_killed_at_random_points_it_says_what_an_undisturbed_one_says(
     )
     peer.subscribe("rarefault/#")
     chance = random.Random(5)
-    daemon = start_daemon(config)
+    daemon = Daemon(config)
+    daemon.start()
     peer.wait_for("rarefault/edge/status")
     size = len(recording.messages) // 8 + 1
     for first in range(0, len(recording.messages), size):
         recording.play(peer, slice(first, first + size))
         time.sleep(chance.uniform(0, 0.3))
-        daemon.send_signal(signal.SIGKILL)
-        daemon.wait()
-        daemon = start_daemon(config)
+        daemon.kill()
+        daemon.start()
     try:
         wait_until(lambda: len({v["id"] for v in recording.verdicts_at(peer)}) >= len(recording.expected), "verdicts")
     finally:
-        daemon.terminate()
-        assert daemon.wait(20) == 0
+        assert daemon.stop() == 0
     peer.catch_up()
     live = recording.verdicts_at(peer)
     contents = {json.dumps({k: v for k, v in verdict.items() if k != "time"}, sort_keys=True) for verdict in live}

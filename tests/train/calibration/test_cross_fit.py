@@ -47,6 +47,7 @@ def log_loss(log_prob: np.ndarray, label: np.ndarray) -> float:
     return -float(log_prob[known, label[known]].mean())
 
 
+@pytest.mark.training
 def test_all_windows_but_those_of_the_test_are_judged_by_what_has_not_seen_them(prepared: Prepared) -> None:
     """Each in one part, none of the test blocks; what has seen them knows them better."""
     config, history, split, windows = prepared
@@ -110,6 +111,7 @@ def test_what_the_network_is_worth_is_measured(prepared: Prepared) -> None:
     assert HeldOut(validation, knowing, None).log_losses(model, spec)["trees_alone"] is None
 
 
+@pytest.mark.training
 def test_any_number_of_threads_says_the_same(prepared: Prepared) -> None:
     """To the last digit, by networks that learn beside them, too."""
     config, history, split, windows = prepared
@@ -132,6 +134,7 @@ def test_a_block_in_which_nothing_is_known_is_left_out(prepared: Prepared) -> No
     assert Rotation(blind, split, config, (0.9, 0.05, 0.05), 1).run(network) == []
 
 
+@pytest.mark.training
 def test_the_decision_is_fitted_on_more_events(plant: Path, tmp_path: Path) -> None:
     """Of the rarer fault the validation blocks hold too few for a level of its own; all blocks together do not."""
     levels = {}
@@ -195,6 +198,7 @@ def test_a_moved_prior_is_learnt_by_the_network(prepared: Prepared) -> None:
     np.testing.assert_allclose(moved - moved[:, :1], 0, atol=1e-5)
 
 
+@pytest.mark.training
 def test_learning_again_keeps_the_class_shares_that_were_learnt(prepared: Prepared) -> None:
     """Whatever the shares of the windows that it learns from."""
     config, history, _, windows = prepared

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
 LONG = "AccelerationOfTheSecondBearingOfTheMainDriveInMetresPerSecondSquared"
 DEVICES = 300
 

@@ -4,8 +4,9 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.harness.examples import examples
 
 from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.inference.grid import Grid
@@ -60,7 +61,7 @@ events_strategy = st.lists(
 )
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(events_strategy, st.integers(0, 5))
 def test_parts_share_nothing_and_short_events_stay_whole(events: list[tuple[int, int, int, int]], seed: int) -> None:
     """Samples, bins and whole short events belong to one part each; windows of two parts share no bin."""

@@ -13,6 +13,7 @@ from rarefault.train.report import write_report
 from rarefault.train.runs.training import Observer, train
 
 
+@pytest.mark.training
 def test_the_trees_can_judge_alone(plant: Path, tmp_path: Path) -> None:
     """Without a network both faults are seen, the belief alone is carried, and the run directory reads back."""
     told: list[str] = []
@@ -50,6 +51,7 @@ def test_trees_alone_need_two_classes(write_plant: Callable[..., Path], tmp_path
         )
 
 
+@pytest.mark.training
 def test_without_network_and_filter_a_belief_is_carried_that_nothing_asks(plant: Path, tmp_path: Path) -> None:
     """What is said is what the trees say."""
     changes = {"model.network": False, "decision.filter": False, "trees.rounds": 5, "training.refit": False}

@@ -176,6 +176,7 @@ def describe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[di
     return run
 
 
+@pytest.mark.slow
 def test_csv(tmp_path: Path, describe: Callable[[dict[str, str]], str]) -> None:
     """Whatever bytes a CSV file holds, in samples and in events."""
     outcomes = set()
@@ -192,6 +193,7 @@ def test_csv(tmp_path: Path, describe: Callable[[dict[str, str]], str]) -> None:
     assert outcomes == {True, False}
 
 
+@pytest.mark.slow
 def test_parquet(tmp_path: Path, describe: Callable[[dict[str, str]], str]) -> None:
     """Whatever types the columns of a Parquet file are of, in samples and in events."""
     outcomes = set()

@@ -123,6 +123,7 @@ def test_faults_of_all_of_the_time_are_refused(mostly: Path, run: int, capsys: p
     assert "faults cover all of the labelled time ('Halt', 'Lauf', 'leak')" in capsys.readouterr().out
 
 
+@pytest.mark.training
 def test_the_mends_train(mostly: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Either of the named keys leads to a model."""
     out = mostly.parent

@@ -80,6 +80,7 @@ def test_brackets_in_describe(nasty: Path, capsys: pytest.CaptureFixture[str]) -
         assert name in said
 
 
+@pytest.mark.training
 def test_brackets_in_train_and_evaluate(nasty: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A training ends with its scores and its report; both show the names as they are, and evaluate does."""
     out = nasty.parent / "[bold]run"
@@ -278,6 +279,7 @@ def test_a_label_column_that_holds_anything_else(tmp_path: Path) -> None:
         read(tmp_path, label_column="temp")
 
 
+@pytest.mark.slow
 def test_no_room_for_temporary_files(nasty: Path) -> None:
     """Where nothing can be written, as on a read-only root, a training says so and names the mend."""
     environment = {key: value for key, value in os.environ.items() if key not in {"MPLCONFIGDIR", "XDG_CONFIG_HOME"}}

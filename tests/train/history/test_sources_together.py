@@ -129,6 +129,7 @@ def test_what_is_missing_in_one_is_missing_in_all(folder: Path) -> None:
     assert not np.isin(history.values, (7, 20)).any()
 
 
+@pytest.mark.training
 def test_describe_train_and_read_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every command takes the section; a run keeps it, and the model keeps the codes for missing."""
     assert main(["describe", str(folder / "plant.toml"), "--json", str(folder / "out.json")]) == 0

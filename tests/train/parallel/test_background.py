@@ -96,6 +96,7 @@ def test_ctrl_c_ends_the_waiting() -> None:
     assert process.returncode == -signal.SIGINT
 
 
+@pytest.mark.training
 @pytest.mark.parametrize(
     ("network", "expected"), [(True, "--out {out} --resume"), (False, "nothing is kept to go on from: remove {out}")]
 )

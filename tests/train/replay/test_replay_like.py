@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from tests.runtime.certificates import Authority
+from tests.harness.certificates import Authority
 
 from rarefault.runtime.cli import main
 from rarefault.runtime.daemon.config import TelemetryConfig, load_config
@@ -24,7 +24,7 @@ from rarefault.train.replay.publisher import Publisher
 from rarefault.train.replay.replay import play, telemetry_messages
 
 if TYPE_CHECKING:
-    from tests.conftest import Mosquitto
+    from tests.harness.broker import Mosquitto
 
 CHANNELS = ("a", "b", "c")
 TELEMETRY = """

@@ -24,6 +24,8 @@ from rarefault.train.runs.run_directory import RunDirectory
 from rarefault.train.runs.sources import load_sources, restrict, without
 from rarefault.train.runs.training import Observer, Training, train
 
+pytestmark = pytest.mark.training
+
 DAY_MS = 86_400_000
 QUICK = {"training.epochs": 8}
 DATA = '[data]\nformat = "table"\nsamples = ["samples.csv"]\nevents = "events.csv"\n'

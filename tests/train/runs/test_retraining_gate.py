@@ -55,6 +55,7 @@ def first(plant: Path, tmp_path_factory: pytest.TempPathFactory) -> Training:
     return train(config, plant.parent, tmp_path_factory.mktemp("runs") / "first")
 
 
+@pytest.mark.training
 def test_labels_that_cry_wolf_are_not_learnt_in_silence(
     first: Training, write_plant: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,6 +16,8 @@ from rarefault.train.runs.run_directory import RunDirectory
 from rarefault.train.runs.seen import seen_by_file, seen_by_run
 from rarefault.train.runs.training import Training, train
 
+pytestmark = pytest.mark.training
+
 DAY_MS = 86_400_000
 
 

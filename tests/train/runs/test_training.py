@@ -21,6 +21,8 @@ from rarefault.train.report import write_report
 from rarefault.train.runs.run_directory import RunDirectory
 from rarefault.train.runs.training import Observer, Training, train
 
+pytestmark = pytest.mark.training
+
 
 @pytest.fixture(scope="module")
 def trained(plant: Path, tmp_path_factory: pytest.TempPathFactory) -> Training:

@@ -30,6 +30,7 @@ def cut(config: TrainConfig, history: History) -> tuple[Split, dict[Part, Labell
     }
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("cross_fit", [False, True])
 def test_more_work_is_foreseen_to_take_longer(plant: Path, cross_fit: bool) -> None:
     """Every stage to come has seconds, more with more epochs and rounds; draws and weights stay what they were."""
@@ -58,6 +59,7 @@ def test_more_work_is_foreseen_to_take_longer(plant: Path, cross_fit: bool) -> N
     assert model.training is new_model(config, history, parts["train"])[0].training
 
 
+@pytest.mark.training
 def test_it_is_said_before_anything_is_fitted(plant: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One sentence with the parts, before the first epoch; what was foreseen is kept beside what it was."""
     words = [word for key, value in LITTLE.items() for word in ("--set", f"{key}={value}")]
@@ -88,6 +90,7 @@ def test_what_runs_side_by_side_takes_no_longer_than_the_longest() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.training
 def test_what_matters_most_stands_first(write_plant: Callable[..., Path], tmp_path: Path) -> None:
     """A class that cannot be learnt, labels that look wrong and a leak come before duplicates and dead channels."""
     config = write_plant(tmp_path)

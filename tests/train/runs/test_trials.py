@@ -18,6 +18,8 @@ from rarefault.train.parallel.cluster import LOCAL, run_all
 from rarefault.train.runs.run_directory import RunDirectory
 from rarefault.train.runs.trials import variations
 
+pytestmark = pytest.mark.training
+
 SMALL = ("--set", "training.epochs=4", "--set", "trees.rounds=5", "--folds", "2", "--vary", "recipe.alpha=0.5,1")
 
 

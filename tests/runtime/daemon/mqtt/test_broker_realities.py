@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from tests.conftest import Mosquitto, Peer
-    from tests.runtime.conftest import Driven, Recording
+    from tests.harness.broker import Mosquitto
+    from tests.harness.client import Peer
+    from tests.harness.recording import Recording
+    from tests.harness.session import Driven
 
 Serving = Callable[..., Any]
 WaitUntil = Callable[[Callable[[], object], str], None]
@@ -21,15 +23,11 @@ def test_a_half_open_connection_is_noticed_by_its_keep_alive(
 ) -> None:
     """A broker that hangs while the connection stands is left after the keep-alive, and found again."""
     driven = new_session(mosquitto.url, keepalive_s=5, connect_timeout_s=1).connect()
-    assert mosquitto._process is not None
-    mosquitto._process.send_signal(signal.SIGSTOP)
-    try:
+    with mosquitto.frozen():
         driven.until(lambda: not driven.session.connected)
         assert "the connection was lost" in caplog.text
         # The machine still accepts connections for the frozen broker, which says nothing on them.
         driven.until(lambda: "no answer within 1 s" in caplog.text)
-    finally:
-        mosquitto._process.send_signal(signal.SIGCONT)
     driven.connect()
     peer.publish("telemetry/a", b"back")
     driven.until(lambda: driven.messages)

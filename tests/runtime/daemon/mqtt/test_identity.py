@@ -1,23 +1,22 @@
 """Who the daemon is: kept in the journal, whatever the host is called; sessions that are gone are missed."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.harness.daemon import Daemon
 
 from rarefault.runtime.cli import main
 
 if TYPE_CHECKING:
-    from tests.conftest import Mosquitto, Peer
-    from tests.runtime.conftest import Recording
+    from tests.harness.broker import Mosquitto
+    from tests.harness.client import Peer
+    from tests.harness.recording import Recording
 
 Serving = Callable[..., Any]
 WaitUntil = Callable[[Callable[[], object], str], None]
@@ -148,24 +147,12 @@ def edge(tiny_model: Path, tmp_path: Path, keeping: "Mosquitto") -> Path:
 
 
 @pytest.fixture
-def elsewhere(edge: Path, tmp_path: Path) -> Iterator[Callable[[], Path]]:
-    """Starts a daemon on "another gateway": the same names, another journal."""
-    running: list[subprocess.Popen[bytes]] = []
-
-    def start() -> Path:
-        folder = tmp_path / "elsewhere"
-        folder.mkdir()
-        config = folder / "edge.toml"
-        config.write_text(edge.read_text(encoding="utf-8"), encoding="utf-8")
-        with (folder / "log").open("wb") as log:
-            command = [sys.executable, "-m", "rarefault.runtime.cli", "run", str(config)]
-            running.append(subprocess.Popen(command, stderr=log, env=os.environ))
-        return folder / "log"
-
-    yield start
-    for process in running:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
+def elsewhere(edge: Path, tmp_path: Path) -> Daemon:
+    """A daemon on "another gateway", not started: the same names, another journal."""
+    config = tmp_path / "elsewhere" / "edge.toml"
+    config.parent.mkdir()
+    config.write_text(edge.read_text(encoding="utf-8"), encoding="utf-8")
+    return Daemon(config)
 
 
 def examine(edge: Path, tmp_path: Path) -> list[str]:
@@ -178,21 +165,19 @@ def examine(edge: Path, tmp_path: Path) -> list[str]:
 
 def test_doctor_finds_another_gateway_with_the_same_id(
     edge: Path,
-    elsewhere: Callable[[], Path],
+    elsewhere: Daemon,
     peer_of_keeping: "Peer",
     tmp_path: Path,
-    wait_until: WaitUntil,
 ) -> None:
     """It tries the real id, and the other one comes back for it; alone, it finds nobody and leaves nothing behind."""
     assert examine(edge, tmp_path) == ["good: nobody else uses the client id 'rarefault-edge'"]
-    log = elsewhere()
-    peer_of_keeping.wait_for("rarefault/edge/status")
-    (said,) = examine(edge, tmp_path)
-    assert said.startswith("problem: another client")
-    assert "give each gateway its own broker.client_id" in said
-    # The session of the other one is whole: it is resumed, and nothing is missed.
-    connected = "as rarefault-edge (resumed its session)"
-    wait_until(lambda: connected in log.read_text(encoding="utf-8"), "the other one to be back")
+    with elsewhere:
+        peer_of_keeping.wait_for("rarefault/edge/status")
+        (said,) = examine(edge, tmp_path)
+        assert said.startswith("problem: another client")
+        assert "give each gateway its own broker.client_id" in said
+        # The session of the other one is whole: it is resumed, and nothing is missed.
+        elsewhere.wait_for("as rarefault-edge (resumed its session)")
 
 
 @pytest.fixture
@@ -205,14 +190,8 @@ def peer_of_keeping(keeping: "Mosquitto", new_peer: Callable[..., "Peer"]) -> "P
 
 def test_doctor_leaves_a_daemon_of_this_journal_alone(edge: Path, peer_of_keeping: "Peer", tmp_path: Path) -> None:
     """Whoever holds the journal may hold the id."""
-    with (tmp_path / "log").open("wb") as log:
-        command = [sys.executable, "-m", "rarefault.runtime.cli", "run", str(edge)]
-        process = subprocess.Popen(command, stderr=log, env=os.environ)
-    try:
+    with Daemon(edge):
         peer_of_keeping.wait_for("rarefault/edge/status")
         assert examine(edge, tmp_path) == ["note: a daemon with this journal is running, as client 'rarefault-edge'"]
         time.sleep(0.2)
         assert peer_of_keeping.payloads("rarefault/edge/status") == [b"online"]
-    finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.conftest import Mosquitto, Peer
-    from tests.runtime.conftest import Driven
+    from tests.harness.broker import Mosquitto
+    from tests.harness.client import Peer
+    from tests.harness.session import Driven
 
 SessionFactory = Callable[..., "Driven"]
 BOTH = pytest.mark.parametrize("protocol", ["5", "3.1.1"])

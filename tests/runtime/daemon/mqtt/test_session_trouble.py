@@ -14,8 +14,9 @@ from rarefault.runtime.daemon.mqtt.connection import Confirmation
 from rarefault.runtime.errors import BrokerError
 
 if TYPE_CHECKING:
-    from tests.conftest import Mosquitto, Peer
-    from tests.runtime.conftest import Driven
+    from tests.harness.broker import Mosquitto
+    from tests.harness.client import Peer
+    from tests.harness.session import Driven
 
 SessionFactory = Callable[..., "Driven"]
 BOTH = pytest.mark.parametrize("protocol", ["5", "3.1.1"])

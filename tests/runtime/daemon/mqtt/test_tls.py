@@ -13,9 +13,11 @@ from rarefault.runtime.daemon.mqtt.tls import tls_context
 from rarefault.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tests.conftest import Mosquitto, Peer
-    from tests.runtime.certificates import Authority
-    from tests.runtime.conftest import Driven, Recording
+    from tests.harness.broker import Mosquitto
+    from tests.harness.certificates import Authority
+    from tests.harness.client import Peer
+    from tests.harness.recording import Recording
+    from tests.harness.session import Driven
 
 Serving = Callable[..., Any]
 Broker = Callable[..., tuple[str, "Mosquitto"]]

@@ -9,7 +9,8 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.conftest import Mosquitto, Peer
+    from tests.harness.broker import Mosquitto
+    from tests.harness.client import Peer
 
 TOPIC = "rarefault/plant_1/alarm"
 SECTIONS: dict[str, dict[str, Any]] = {

@@ -12,7 +12,8 @@ from rarefault.runtime.daemon.telemetry import acceptance
 from rarefault.runtime.daemon.telemetry.acceptance import ENOUGH, PATIENCE_S, Acceptance
 
 if TYPE_CHECKING:
-    from tests.conftest import Mosquitto, Peer
+    from tests.harness.broker import Mosquitto
+    from tests.harness.client import Peer
 
 COUNTS = dict.fromkeys(("bad_time", "not_json", "bad_feedback", "late"), 0)
 

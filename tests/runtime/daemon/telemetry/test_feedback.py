@@ -20,7 +20,8 @@ from rarefault.runtime.journal.records import AlarmRecord, Feedback
 from rarefault.runtime.journal.writer import Journal
 
 if TYPE_CHECKING:
-    from tests.conftest import Mosquitto, Peer
+    from tests.harness.broker import Mosquitto
+    from tests.harness.client import Peer
 
 CLASSES = ("normal", "fault_1", "fault_2")
 HOUR = {"start": "2026-01-02T03:00:00Z", "end": "2026-01-02T04:00:00Z"}

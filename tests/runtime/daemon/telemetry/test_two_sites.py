@@ -22,7 +22,8 @@ from rarefault.runtime.journal.reader import JournalReader
 from rarefault.runtime.journal.writer import Journal
 
 if TYPE_CHECKING:
-    from tests.conftest import Mosquitto, Peer
+    from tests.harness.broker import Mosquitto
+    from tests.harness.client import Peer
 
 NOW_MS = 1_767_323_045_000
 SITES = [

@@ -1,20 +1,13 @@
-"""Certificates, and a broker that asks for them."""
+"""Certificates of an authority of the test's own."""
 
 import datetime as dt
 import ipaddress
-import socket
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
-if TYPE_CHECKING:
-    from tests.conftest import Mosquitto
 
 DAY = dt.timedelta(days=1)
 
@@ -88,44 +81,3 @@ class Authority:
         )
         paths[1].chmod(0o600)
         return paths
-
-
-@pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    """The authority of the plant."""
-    return Authority(tmp_path, "plant-ca")
-
-
-@pytest.fixture
-def new_authority(tmp_path: Path) -> Callable[[str], Authority]:
-    """Makes other authorities: ``new_authority(name)``."""
-    return lambda name: Authority(tmp_path, name)
-
-
-@pytest.fixture
-def tls_broker(
-    authority: Authority,
-    start_mosquitto: Callable[[str], "Mosquitto"],
-    free_port: int,
-    wait_until: Callable[[Callable[[], object], str], None],
-) -> Callable[..., tuple[str, "Mosquitto"]]:
-    """Starts a broker whose first port speaks TLS, and its second, ``free_port``, does not; gives the URL of the first.
-
-    ``hosts`` are what its certificate is made out to, ``settings`` further ones of the first port.
-    """
-
-    def start(*hosts: str, settings: str = "", days: int = 90) -> tuple[str, "Mosquitto"]:
-        certificate, key = authority.sign("broker", *(hosts or ("localhost",)), days=days)
-        broker = start_mosquitto(
-            f"allow_anonymous true\ncafile {authority.file}\ncertfile {certificate}\nkeyfile {key}\n{settings}\n"
-            f"listener {free_port} 127.0.0.1\n"
-        )
-        wait_until(lambda: _answers(free_port), f"the broker's port {free_port}")
-        return f"mqtts://localhost:{broker.port}", broker
-
-    return start
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0

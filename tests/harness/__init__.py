@@ -1,0 +1,1 @@
+"""What tests share beside fixtures: a broker, clients, the daemon and its parts, certificates, small models."""
