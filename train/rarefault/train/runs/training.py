@@ -97,7 +97,7 @@ def train(
             stages.compare(course)
     if config.training.refit:
         with course.stage("learn again", "learning again, from the validation blocks, too"):
-            stages.learn_from_all(course)
+            stages.refit_all(course)
     with course.stage("evaluate test", "evaluating the test blocks on the served path"):
         stages.judge_test(course)
     course.observer.stage("writing the run directory")
