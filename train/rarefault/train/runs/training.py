@@ -68,7 +68,7 @@ def train(
         observer: watches the training.
 
     Raises:
-        HistoryError: the history cannot be read or learnt from.
+        HistoryError: the history cannot be read, or a model cannot be trained on it.
         UsageError: ``out`` is taken.
     """
     run = _open(out, resume=resume)
