@@ -26,8 +26,9 @@ EPILOG = """examples:
   rarefault evaluate plant.onnx --data history/ --part all      a folder in the form of PHM 2015, all of it
   rarefault evaluate plant.onnx --data fleet.toml --part all --ray    many devices, on all processors of this machine
 
-Only what training did not see says anything about new data. How much of the history the model has seen is told by its
-devices and times where a run directory is given; a model file knows its data's fingerprint and span alone.
+Only scores on data that the model was not trained on hold for new data. With a run directory, the command says how much
+of the history the model was trained on, by device and time; a model file holds the fingerprint and the span of its data
+alone.
 """
 
 
@@ -90,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
 def _load(path: Path, part: str) -> "tuple[Manifest, Step, str, TrainConfig | None]":
     """Manifest, step and id of a run directory or a model file, and the run's configuration.
 
-    A run's validation blocks are judged by what has not seen them.
+    The validation blocks of a run are evaluated with the model that was not trained on them.
     """
     if path.is_dir():
         from rarefault.train.model.step import TorchStep

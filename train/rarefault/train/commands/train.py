@@ -85,7 +85,6 @@ def run(args: argparse.Namespace) -> int:
                 start=start,
                 observer=progress.observer(),
             )
-            write_report(result)
     except KeyboardInterrupt:
         if RunDirectory(out).resume.exists():
             origin = f" --from {args.start}" if start else ""
@@ -93,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
         elif out.exists():
             console.print(f"nothing is kept to go on from: remove {out}, or train into another folder")
         raise
+    write_report(result)
     _print_result(console, result.metrics, name, out)
     if args.json is not None:
         write_json(args.json, {"run": str(out), **result.metrics})

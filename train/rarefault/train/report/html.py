@@ -68,7 +68,7 @@ def _write(
         confusion=plots.confusion(evaluation.scores.confusion, classes),
         precision_recall=plots.precision_recall(label[known], verdicts.posterior[known], classes),
         reliability=plots.reliability(evaluation.scores.reliability, evaluation.scores.fault_reliability),
-        costs=plots.costs(curve),
+        cost_curve=plots.cost_curve(curve),
         time_lines=_time_lines(evaluation, manifest),
         explained=_explained(evaluation, manifest),
         alarms=_alarms(evaluation, manifest),

@@ -128,7 +128,7 @@ def reliability(verdicts: list[ReliabilityBin], faults: list[ReliabilityBin]) ->
         return _svg(figure)
 
 
-def costs(points: list[CostPoint]) -> str:
+def cost_curve(points: list[CostPoint]) -> str:
     """Missed events over false alarms per device and day, as one factor scales the thresholds of all faults."""
     with mpl.rc_context(_STYLE):
         figure, ax = _figure(4.4, 3.4)

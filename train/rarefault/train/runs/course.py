@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rarefault.runtime.arrays import Int64
-from rarefault.runtime.inference.manifest import DecisionSpec, Manifest
+from rarefault.runtime.inference.manifest import Manifest
 from rarefault.train.calibration.cross_fit import HeldOut
 from rarefault.train.config import TrainConfig
 from rarefault.train.dataset.split import Part, Split
@@ -65,17 +65,16 @@ class Course:
         origin: where the training begins.
         units: channels of each unit, [U, M].
         parts: windows of each part.
-        model: learns from the training blocks; after ``refit`` from the validation blocks, too.
-        initial: the network as it was before it learnt.
+        model: trained on the training blocks; after ``refit_all`` on the validation blocks, too.
+        initial: the network as it was before it was trained.
         cross_fits: whether the training blocks are held out in turn, too.
         estimate: of the time.
         digest: of configuration, data and origin.
         fit: of the network.
         true_prior: class frequencies of the training windows, [K].
         trees: of the training blocks; None where there are none.
-        judged: the parts of cross-fitting.
+        cross_fitted: what cross-fitting held out.
         held: the held-out windows that the decision is fitted on.
-        decision: what was fitted on them.
         log_losses: see :meth:`rarefault.train.calibration.cross_fit.HeldOut.log_losses`.
         manifest: as it will be exported, but for its section ``training``.
         evaluations: of the validation and the test blocks.
@@ -107,9 +106,8 @@ class Course:
     fit: Fit = field(init=False)
     true_prior: tuple[float, ...] = field(init=False)
     trees: TreeExpert | None = None
-    judged: list[HeldOut] = field(default_factory=list)
+    cross_fitted: list[HeldOut] = field(default_factory=list)
     held: HeldOut = field(init=False)
-    decision: DecisionSpec = field(init=False)
     log_losses: dict[str, float | None] = field(init=False)
     manifest: Manifest = field(init=False)
     evaluations: dict[Part, Evaluation] = field(default_factory=dict)

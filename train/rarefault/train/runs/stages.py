@@ -129,7 +129,7 @@ def grow(course: Course) -> None:
 
 
 def cross_fit(course: Course) -> None:
-    """Hold out the training blocks in turn, too, to be judged by models that have not seen them."""
+    """Hold out the training blocks in turn, too, and predict them by models that were not trained on them."""
     observer, epochs = course.observer, course.fit.best_epoch
     rotation = Rotation(
         course.history,
@@ -142,14 +142,16 @@ def cross_fit(course: Course) -> None:
         on_epoch=lambda done: observer.further_epoch(done, epochs),
         on_trees=lambda number, of: observer.stage(f"growing trees without some of the blocks ({number} of {of})"),
     )
-    course.judged = rotation.run(course.model)
+    course.cross_fitted = rotation.run(course.model)
 
 
 def pool(course: Course) -> None:
     """Fit on the held-out windows how much network, trees and the windows before weigh."""
     model, trees, prior, true_prior = course.model, course.trees, course.fit.training_prior, course.true_prior
     validation = course.parts["validation"]
-    course.held = HeldOut.joined(course.judged or [HeldOut.of(model, trees, validation, course.history, course.config)])
+    course.held = HeldOut.joined(
+        course.cross_fitted or [HeldOut.of(model, trees, validation, course.history, course.config)]
+    )
     if trees is not None:
         course.held.fit_pool_weights(model, trees, prior, true_prior, course.parts["train"].counts(course.n_classes))
     course.held.fit_filter(model, prior, true_prior, enabled=course.config.decision.filter)
@@ -177,7 +179,7 @@ def decide(course: Course) -> None:
 
 
 def judge_validation(course: Course) -> None:
-    """Evaluate the validation blocks on the served path, by the model that has not seen them."""
+    """Evaluate the validation blocks on the served path, with the model that was not trained on them."""
     validation, manifest = course.split.select(course.history, "validation"), course.manifest
     course.evaluations["validation"] = evaluate(validation, manifest, TorchStep(course.model), manifest.name)
 
@@ -187,8 +189,8 @@ def compare(course: Course) -> None:
     course.comparison = course.origin.compare(course.manifest, course.model, course.config.training)
 
 
-def learn_from_all(course: Course) -> None:
-    """Network and trees anew, from the training and validation blocks."""
+def refit_all(course: Course) -> None:
+    """Train network and trees once more, on the training and validation blocks."""
     config, epochs, observer = course.config, course.fit.best_epoch, course.observer
     both = course.split.select(course.history, "train", "validation")
     windows = cut_windows(both, config.grid, config.window, course.units)

@@ -68,7 +68,7 @@ def train(
         observer: watches the training.
 
     Raises:
-        HistoryError: the history cannot be read or learnt from.
+        HistoryError: the history cannot be read, or a model cannot be trained on it.
         UsageError: ``out`` is taken.
     """
     run = _open(out, resume=resume)
@@ -97,7 +97,7 @@ def train(
             stages.compare(course)
     if config.training.refit:
         with course.stage("learn again", "learning again, from the validation blocks, too"):
-            stages.learn_from_all(course)
+            stages.refit_all(course)
     with course.stage("evaluate test", "evaluating the test blocks on the served path"):
         stages.judge_test(course)
     course.observer.stage("writing the run directory")
