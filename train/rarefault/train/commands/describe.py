@@ -1,4 +1,4 @@
-"""``rarefault describe``: what is in a history, before anything is learnt from it."""
+"""``rarefault describe``: what is in a history, before a model is trained on it."""
 
 import argparse
 from pathlib import Path
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def print_summary(console: "Console", summary: "HistorySummary", *, everything: bool = False) -> None:
-    """Print the tables; of many devices the first ones and a line for the others, unless ``everything`` is wanted."""
+    """Print the tables; of many devices the first ones and a line for the others, or ``everything``."""
     _print_devices(console, summary, len(summary.devices) if everything else MOST_DEVICES)
     if summary.channels:
         _print_channels(console, summary)

@@ -24,20 +24,20 @@ EPILOG = """examples:
   rarefault label edge.journal --log faults.csv --faults leak worn --normal OK NORMAL -o labels.csv
   rarefault label edge.journal --log faults.csv --time-zone Europe/Zurich --until 2024-06-01T00:00:00Z -o labels.csv
 
-then, to learn from it:
+then, to train on it:
 
   [data]
   format = "journal"
   path = "edge.journal"
   events = "labels.csv"
 
-what an answer says (feedback on '{prefix}/{device}/feedback'):
+what an answer means (feedback on '{prefix}/{device}/feedback'):
   confirmed alarm    an event of its fault, or of the 'fault' that the answer names, from where the alarm stands since
                      to the device's next change of its alarm state, or to the last sample
   refuted alarm      the same time is normal, or of the 'fault' that the answer names
-  'start', 'end'     of the answer replace those of the alarm; where it is known when a fault began, say so: it began
-                     before the alarm. With both and without an alarm they are a stretch by itself
-  retracted          what was answered to the alarm, or of just the time from 'start' to 'end', is as if not said
+  'start', 'end'     of the answer replace those of the alarm; give the start where it is known, as a fault begins
+                     before its alarm. With both and without an alarm they are a stretch by itself
+  retracted          the answer to the alarm, or for exactly the time from 'start' to 'end', is withdrawn
   Of several answers to one alarm the latest counts; where stretches overlap, the later answer does.
 
 what is true of all other time:
@@ -48,7 +48,7 @@ what is true of all other time:
   in both cases      time outside --since and --until, and after the last sample, is 'unlabelled', so that what the
                      journal receives later is not taken as normal; label it again then
 
-Time that is 'unlabelled' is neither learnt from nor scored. A row of LABELS.csv is a device, start, end, fault, the
+Time that is 'unlabelled' is neither trained on nor scored. A row of LABELS.csv is a device, start, end, fault, the
 source, at which 'rarefault train' does not look, and the unit (part of the device) where the log has a column for it.
 """
 

@@ -13,24 +13,21 @@ Why: decision 0021.
 """
 
 import itertools
-import warnings
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold
 
-from rarefault.runtime.arrays import Bool, Int64
+from rarefault.runtime.arrays import Bool
 from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.inference.manifest import GridSpec, WindowSpec
 from rarefault.runtime.settings import Section
 from rarefault.runtime.times import format_ms
-from rarefault.train.history import History, label_bins
+from rarefault.train.dataset.cuts import find_cuts
+from rarefault.train.dataset.folds import assign_folds
+from rarefault.train.history import History
 from rarefault.train.history.parsing.frames import listed
-
-#: Share of an interval's bins, drawn by the seed, that its fold is chosen by; all of them for seed 0.
-SUBSAMPLE = 0.5
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
@@ -122,7 +119,7 @@ def split_history(history: History, config: SplitConfig, grid: GridSpec) -> Spli
     block_ms = round(config.block_s * 1000)
     intervals: list[tuple[int, int, int]] = []
     for slot, (start, end) in spans.items():
-        cuts = _cuts(history, slot, start, end, block_ms) if config.by == "time" else []
+        cuts = find_cuts(history, slot, start, end, block_ms) if config.by == "time" else []
         edges = [start, *cuts, end]
         intervals += [(slot, a, b) for a, b in itertools.pairwise(edges)]
     if config.by == "time":
@@ -134,7 +131,7 @@ def split_history(history: History, config: SplitConfig, grid: GridSpec) -> Spli
             )
     if len(intervals) < config.folds:
         raise HistoryError(_too_few(history, config, len(intervals), spans, block_ms))
-    fold = _assign_folds(history, intervals, config.folds, config.seed, grid)
+    fold = assign_folds(history, intervals, config.folds, config.seed, grid)
     parts: dict[int, Part] = {config.test_fold: "test", config.validation_fold: "validation"}
     blocks = tuple(
         Block(history.devices[slot], start, end, parts.get(int(f), "train"))
@@ -182,43 +179,6 @@ def _device_spans(history: History) -> dict[int, tuple[int, int]]:
     return spans
 
 
-def _cuts(history: History, slot: int, start: int, end: int, block_ms: int) -> list[int]:
-    """Instants strictly between start and end at which the device's time is cut."""
-    events = history.events
-    short = (events.device == slot) & (events.end_ms - events.start_ms < block_ms)
-    busy = _merge(events.start_ms[short], events.end_ms[short])
-    cuts: list[int] = []
-    for nominal in range((start // block_ms + 1) * block_ms, end, block_ms):
-        cut = _nearest_free(nominal, busy)
-        if abs(cut - nominal) <= block_ms // 2 and start < cut < end and (not cuts or cut > cuts[-1]):
-            cuts.append(cut)
-    # A stub at either end, shorter than half a block, joins its neighbour.
-    if cuts and cuts[0] - start < block_ms // 2:
-        cuts.pop(0)
-    if cuts and end - cuts[-1] < block_ms // 2:
-        cuts.pop()
-    return cuts
-
-
-def _merge(start_ms: Int64, end_ms: Int64) -> list[tuple[int, int]]:
-    """Intervals joined that overlap or leave no instant between them that is free, in order."""
-    joined: list[tuple[int, int]] = []
-    for a, b in sorted(zip(start_ms.tolist(), end_ms.tolist(), strict=True)):
-        if joined and a <= joined[-1][1] + 2:
-            joined[-1] = (joined[-1][0], max(joined[-1][1], b))
-        else:
-            joined.append((a, b))
-    return joined
-
-
-def _nearest_free(nominal: int, busy: list[tuple[int, int]]) -> int:
-    """The instant nearest to ``nominal`` that no busy interval covers; of two equally near ones the earlier."""
-    for a, b in busy:
-        if a <= nominal <= b:
-            return a - 1 if nominal - a <= b - nominal else b + 1
-    return nominal
-
-
 def rotations(history: History, split: Split, of: Part, folds: int, seed: int, grid: GridSpec) -> list[Split]:
     """Splits that hold out some of a part's blocks in turn and train on all blocks but those and the test's.
 
@@ -238,7 +198,7 @@ def rotations(history: History, split: Split, of: Part, folds: int, seed: int, g
     if len(own) < folds:
         return []
     intervals = [(slot[b.device], b.start_ms, b.end_ms) for b in (split.blocks[at] for at in own)]
-    fold = dict(zip(own, _assign_folds(history, intervals, folds, seed, grid).tolist(), strict=True))
+    fold = dict(zip(own, assign_folds(history, intervals, folds, seed, grid).tolist(), strict=True))
     found = []
     for held_out in range(folds):
         blocks = [
@@ -265,39 +225,6 @@ def mostly_cut(history: History, split: Split) -> bool:
         held += int((begun - over > 0).sum())
         cut += int((begun - over > 1).sum())
     return 2 * cut > held
-
-
-def _assign_folds(
-    history: History, intervals: list[tuple[int, int, int]], folds: int, seed: int, grid: GridSpec
-) -> Int64:
-    """Fold of each interval, stratified over the labels of its bins."""
-    bins = [np.arange(grid.bin_of(start), grid.bin_of(end - 1) + 1) for _, start, end in intervals]
-    group = np.repeat(np.arange(len(intervals)), [len(b) for b in bins])
-    device = np.array([slot for slot, _, _ in intervals])[group]
-    label = label_bins(history, device, np.concatenate(bins), grid)
-    if seed:
-        # The splitter assigns the most mixed intervals first; its seed orders only those that are equally mixed, of
-        # which there may be none (26 weeks of plant 31: the same folds for every seed). So the seed draws some of the
-        # bins of each, its first one always.
-        drawn = np.random.default_rng(seed).random(len(label)) < SUBSAMPLE
-        drawn |= np.diff(group, prepend=-1) > 0
-        label, group = label[drawn], group[drawn]
-    # Groups hold the classes unevenly, and some classes have fewer bins than folds: scikit-learn would warn of it, the
-    # caller's notes report it in the terms of the history. Such classes count as normal here, as does time without a
-    # label.
-    counts = np.bincount(label[label >= 0], minlength=len(history.classes))
-    stratum = np.where((label >= 0) & (counts[label] >= folds), label, 0)
-    fold = np.zeros(len(intervals), np.int64)
-    if folds < 2:
-        return fold
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        # The split's notes name the classes that some folds lack.
-        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        parts = list(splitter.split(label, stratum, group))
-    for number, (_, held_out) in enumerate(parts):
-        fold[np.unique(group[held_out])] = number
-    return fold
 
 
 def describe_blocks(split: Split) -> list[dict[str, str]]:

@@ -46,7 +46,7 @@ def read_events(reader: NamedReader, path: Path, last_ms: Mapping[str, int] | No
         raise HistoryError(f"{reader.keys.events}: there is no file {path}; {folder_contents(path.parent, SUFFIXES)}")
     last = reader.last_samples() if last_ms is None else last_ms
     needed = dict.fromkeys(EVENT_COLUMNS, f"a file of events has the columns {', '.join(EVENT_COLUMNS)}")
-    for block, columns in read_frames(path, needed, reader.settings.separator, reader.settings.encoding):
+    for block, columns in read_frames(path, needed, reader.config.separator, reader.config.encoding):
         rows = _parse(reader, block, columns, last)
         chosen = _choose(reader, block, rows)
         if chosen.any():
@@ -100,7 +100,7 @@ def _parse(reader: NamedReader, block: Block, columns: dict[str, pl.Series], las
 def _ends(reader: NamedReader, block: Block, column: pl.Series) -> tuple[Int64, Bool]:
     """Ends of events, [m], and which of them have none, [m]; a day without a time ends with the day."""
     open_ = has_no_end(column) & block.good
-    if open_.any() and reader.settings.open_events == "refuse":
+    if open_.any() and reader.config.open_events == "refuse":
         raise HistoryError(
             f"{block.quote(int(np.flatnonzero(open_)[0]))}: the event has no end; set {reader.keys.open_events} to "
             '"last" (it lasts to the last sample of its device) or to "unlabelled" (nobody knows that time), or '
@@ -123,14 +123,14 @@ def _choose(reader: NamedReader, block: Block, rows: _Rows) -> Bool:
         block.note(reader.notes, kind, which, rows.line, problem=problem)
 
     normal, known = reader.is_normal(rows.fault), reader.is_known(rows.fault)
-    here = rows.device.is_in(reader.devices.list()).to_numpy()
+    here: Bool = rows.device.is_in(reader.devices.list()).to_numpy()
     note(NORMAL_EVENTS, normal, problem=False)
     note(UNKNOWN_FAULTS, ~normal & ~known)
     _note_foreign(reader, block, rows, ~normal & known & ~here)
     chosen = ~normal & known & here
     note(OPEN_LATE, chosen & rows.late)
     chosen &= ~rows.late
-    unlabelled = chosen & rows.open & (reader.settings.open_events == "unlabelled")
+    unlabelled = chosen & rows.open & (reader.config.open_events == "unlabelled")
     note(OPEN_UNLABELLED, unlabelled, problem=False)
     note(OPEN_EVENTS, chosen & rows.open & ~unlabelled, problem=False)
     word = pl.Series([UNLABELLED]).new_from_index(0, len(unlabelled))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from rarefault.runtime.arrays import Bool, Int32, Int64
+from rarefault.runtime.arrays import Bool, Float64, Int32, Int64
 from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.inference.manifest import NO_DATA, NORMAL, UNKNOWN
 from rarefault.runtime.times import format_ms
@@ -143,7 +143,7 @@ def _classed(events: Events, faults: list[str], fault_order: list[str]) -> tuple
 def _fingerprint(history: History) -> str:
     """sha256 of the samples and the log; what a history lacks leaves it as it is."""
     events, unlabelled = history.events, history.unlabelled
-    arrays = [history.device, history.time_ms, history.values]
+    arrays: list[Int32 | Int64 | Float64] = [history.device, history.time_ms, history.values]
     arrays += [events.device, events.start_ms, events.end_ms, events.fault]
     if len(unlabelled):
         arrays += [unlabelled.device, unlabelled.start_ms, unlabelled.end_ms]

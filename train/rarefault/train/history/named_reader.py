@@ -46,7 +46,7 @@ class NamedReader:
     """
 
     def __init__(self, config: NamedSourceConfig, base: Path, keys: KeyNames = KeyNames()) -> None:
-        self.settings, self.base, self.keys = config, base, keys
+        self.config, self.base, self.keys = config, base, keys
         self.draft = Draft()
         self.notes = self.draft.notes
         self.devices, self.faults, self.units = Names(), Names(), Names()
@@ -56,7 +56,7 @@ class NamedReader:
     def check_channels(self, where: str) -> None:
         """HistoryError where the configuration names a channel that is not in what was read, ``where``."""
         for key in ("channels", "counters"):
-            named: tuple[str, ...] = getattr(self.settings, key)
+            named: tuple[str, ...] = getattr(self.config, key)
             known = list(self.channels)
             if lacking := [name for name in named if name not in known]:
                 there = listed(list(self.columns) or known)
@@ -64,11 +64,11 @@ class NamedReader:
 
     def events_path(self) -> Path | None:
         """The events file, None where there is none."""
-        return self.base / self.settings.events if self.settings.events else None
+        return self.base / self.config.events if self.config.events else None
 
     def finish(self) -> History:
         """The history of what was read; devices and faults in their natural order."""
-        config = self.settings
+        config = self.config
         devices, faults = self.devices.list(), self.faults.list()
         by_name = sorted(range(len(devices)), key=lambda i: natural(devices[i]))
         slot = np.empty(len(devices), np.int32)
@@ -108,10 +108,10 @@ class NamedReader:
         Raises:
             HistoryError: times have no zone, and none is set.
         """
-        times = parse_times(column, self.settings.time_zone)
+        times = parse_times(column, self.config.time_zone)
         needed = np.ones(len(column), bool) if optional is None else ~optional
         naive = times.naive & block.good & needed
-        if not self.settings.time_zone and naive.any():
+        if not self.config.time_zone and naive.any():
             raise HistoryError(
                 f"{block.quote(int(np.flatnonzero(naive)[0]))}: column {name!r} holds times without a time zone; "
                 f'set {self.keys.time_zone} to the zone that they are in, such as "UTC" or "Europe/Zurich"'
@@ -126,13 +126,13 @@ class NamedReader:
 
     def means_normal(self, name: str) -> bool:
         """Whether a name stands for no fault: a configured one or, where none is, a usual word that is no fault's."""
-        if self.settings.normal is not None:
-            return name in {*self.settings.normal, NORMAL}
-        return name not in self.settings.faults and means_normal(name)
+        if self.config.normal is not None:
+            return name in {*self.config.normal, NORMAL}
+        return name not in self.config.faults and means_normal(name)
 
     def is_known(self, fault: pl.Series) -> Bool:
         """Which names are faults, or the word for time of which nobody knows the class, [m]."""
-        known = self.settings.faults
+        known = self.config.faults
         if known:
             return fault.is_in([*known, UNLABELLED]).to_numpy()
         return ~fault.is_in([name for name in fault.unique().to_list() if is_empty(name)]).to_numpy()

@@ -5,7 +5,7 @@ delivered some twice, which is normal and no fault of the file. Of two samples o
 arrived last counts, as in the daemon. A daemon may be writing the file: what is read is of one moment.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -25,8 +25,11 @@ from rarefault.train.history.notes import NAMELESS_SAMPLES
 from rarefault.train.history.parsing.frames import listed
 from rarefault.train.history.source import Name, NamedSourceConfig
 
-#: Samples in a piece; a turn of the daemon has few.
+#: Samples in a piece, at least; a turn of the daemon has few.
 PIECE = 1 << 16
+
+#: Number of the device, time, values and number of the batch of some samples.
+_Samples = tuple[Int32, Int64, Float64, Int64]
 
 
 class JournalConfig(NamedSourceConfig, frozen=True, kw_only=True, tag_field="format", tag="journal"):
@@ -79,9 +82,7 @@ def open_journal(path: Path, what: str) -> JournalReader:
 class _Reader(NamedReader):
     """One reading."""
 
-    def __init__(self, config: JournalConfig, base: Path) -> None:
-        super().__init__(config, base)
-        self.config = config
+    config: JournalConfig
 
     def read(self) -> History:
         names = []
@@ -101,24 +102,24 @@ class _Reader(NamedReader):
     def _take(self, journal: JournalReader) -> None:
         """Add the samples of a journal, many batches to a piece."""
         devices = journal.devices()
+        chosen = self.config.channels or journal.channels
+        columns = [i for i, name in enumerate(journal.channels) if name in chosen]
+        self.channels.update(dict.fromkeys(journal.channels))
+        held: list[_Samples] = []
+        count = 0
+        for samples in self._batches(journal, devices, columns):
+            held.append(samples)
+            count += len(samples[0])
+            if count >= PIECE:
+                self._add(journal, held, devices, columns)
+                held, count = [], 0
+        if held:
+            self._add(journal, held, devices, columns)
+
+    def _batches(self, journal: JournalReader, devices: Mapping[int, str], columns: list[int]) -> Iterator[_Samples]:
+        """Samples of devices that the journal names, a batch at a time."""
         known = np.zeros(max(devices, default=0) + 1, bool)
         known[list(devices)] = True
-        code = np.zeros(len(known), np.int32)
-        self.channels.update(dict.fromkeys(journal.channels))
-        wanted = [i for i, name in enumerate(journal.channels) if name in (self.config.channels or journal.channels)]
-        channels = [journal.channels[i] for i in wanted]
-        held: list[tuple[Int32, Int64, Float64, Int64]] = []
-
-        def flush() -> None:
-            if held:
-                device, time_ms, values, seq = (np.concatenate(parts) for parts in zip(*held, strict=True))
-                for number in np.unique(device).tolist():
-                    code[number] = self.devices.code(devices[number].strip())
-                piece = Piece(code[device], time_ms, channels, values, journal.path, seq, journal=True)
-                self.draft.pieces.append(piece)
-            held.clear()
-
-        waiting = 0
         for batch in journal.batches():
             if batch.kind != SAMPLES:
                 continue
@@ -126,9 +127,15 @@ class _Reader(NamedReader):
             place = f"{journal.path.name}: batch {batch.seq}"
             self.notes.add(NAMELESS_SAMPLES, int((~named).sum()), place, problem=False)
             seq = np.full(int(named.sum()), batch.seq, np.int64)
-            held.append((batch.device[named], batch.time_ms[named], batch.values[named][:, wanted], seq))
-            waiting += len(seq)
-            if waiting >= PIECE:
-                flush()
-                waiting = 0
-        flush()
+            yield batch.device[named], batch.time_ms[named], batch.values[named][:, columns], seq
+
+    def _add(
+        self, journal: JournalReader, held: list[_Samples], devices: Mapping[int, str], columns: list[int]
+    ) -> None:
+        """Add samples as one piece."""
+        device, time_ms, values, seq = (np.concatenate(parts) for parts in zip(*held, strict=True))
+        code = np.zeros(max(devices, default=0) + 1, np.int32)
+        for number in np.unique(device).tolist():
+            code[number] = self.devices.code(devices[number].strip())
+        channels = [journal.channels[i] for i in columns]
+        self.draft.pieces.append(Piece(code[device], time_ms, channels, values, journal.path, seq, journal=True))

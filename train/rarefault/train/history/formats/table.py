@@ -81,9 +81,10 @@ def _absolute_pattern(name: str, folder: Path) -> str:
 class _Reader(NamedReader):
     """One reading."""
 
+    config: TableConfig
+
     def __init__(self, config: TableConfig, base: Path) -> None:
         super().__init__(config, base)
-        self.config = config
         self.label_names = Names()
         self.labels: list[LabelPiece] = []
         self.empty_is_normal = False
