@@ -40,7 +40,7 @@ def test_each_name_resolves_and_is_documented(portion: str, name: str) -> None:
 
 
 def check_sections(function: object, doc: str) -> None:
-    """``Args:`` where there are more arguments than one, and each of them named there; ``Raises:`` for all but a few."""
+    """``Args:`` names each argument where there is more than one, and ``Raises:`` the errors of what can fail."""
     assert isinstance(function, types.FunctionType)
     arguments = list(inspect.signature(function).parameters)
     if len(arguments) > 1:

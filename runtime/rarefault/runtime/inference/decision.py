@@ -20,8 +20,8 @@ The alarm is what a person sees. A fault's alarm is raised when it is the verdic
 ``off_delay_s``, or until another fault is raised. A muted fault raises no alarm.
 
 A single window with an empty prediction set is no evidence of something new: at a coverage of 0.9, a tenth of all
-windows of normal are below their threshold. ``unknown_windows`` of them in a row are evidence: held-out time hardly ever
-has as many. Only then, and only where ``unknown_windows`` is not 0, the alarm state is ``unknown``.
+windows of normal are below their threshold. ``unknown_windows`` of them in a row are evidence, as held-out time hardly
+ever has as many. Only then, and only where ``unknown_windows`` is not 0, the alarm state is ``unknown``.
 """
 
 from dataclasses import dataclass

@@ -6,7 +6,6 @@ The daemon does not use this: it keeps arrays from the telemetry to the payload.
 import difflib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from numbers import Real
 from typing import TYPE_CHECKING, NamedTuple, SupportsFloat
 
 import msgspec
@@ -128,7 +127,7 @@ def sample_arrays(samples: Iterable[Sample], channels: tuple[str, ...]) -> tuple
 def _time_ms(device: str, time: object) -> int:
     if isinstance(time, datetime):
         time = time.isoformat()
-    if not isinstance(time, (str, Real)) or type(time) is bool:
+    if isinstance(time, bool) or not isinstance(time, (str, int, float, np.integer, np.floating)):
         raise SampleError(f"sample of {device!r}: {time!r} is not a time")
     try:
         return parse_time_ms(time if isinstance(time, str) else _as_float(time))
@@ -136,7 +135,7 @@ def _time_ms(device: str, time: object) -> int:
         raise SampleError(f"sample of {device!r}: {error}") from None
 
 
-def _as_float(number: Real | np.bool_) -> float:
+def _as_float(number: SupportsFloat) -> float:
     try:
         return float(number)
     except OverflowError:  # of a whole number with more than 308 digits
@@ -144,7 +143,7 @@ def _as_float(number: Real | np.bool_) -> float:
 
 
 def _number(device: str, channel: str, value: object) -> float:
-    if isinstance(value, (Real, np.bool_)):
+    if isinstance(value, (int, float, np.integer, np.floating, np.bool_)):
         number = _as_float(value)
         if not abs(number) > LARGEST_VALUE:  # written so that NaN, which is not reported, passes
             return number

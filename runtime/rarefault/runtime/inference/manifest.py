@@ -1,4 +1,4 @@
-"""The manifest: all that a program needs to use a model file, kept as JSON in the ONNX metadata under the key ``rarefault``."""
+"""The manifest: all that is needed to use a model; JSON in the ONNX file's metadata under the key ``rarefault``."""
 
 import math
 import sys
