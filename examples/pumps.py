@@ -29,9 +29,9 @@ DAYS, LATER_DAYS = 42, 14
 FAULTS = {"clogged": (7, 8, 20), "bearing": (5, 8, 20), "cavitation": (3, 4, 8)}
 #: What a fault adds: parts of flow, pressure, current and vibration; kelvins of temperature.
 EFFECTS = {
-    "clogged": (-0.14, 0.06, 0.03, 0.05, 0.5),
-    "bearing": (0.00, 0.00, 0.02, 0.25, 2.0),
-    "cavitation": (-0.05, -0.05, -0.03, 0.25, 0.0),
+    "clogged": (-0.10, 0.04, 0.02, 0.05, 0.3),
+    "bearing": (0.00, 0.00, 0.02, 0.17, 1.2),
+    "cavitation": (-0.03, -0.04, -0.02, 0.20, 0.0),
 }
 NOISE = (0.03, 0.03, 0.03, 0.12, 0.02)
 LOST = 0.003
@@ -56,11 +56,15 @@ def plan(rng: np.random.Generator, days: int) -> list[Event]:
 
 
 def run(rng: np.random.Generator, days: int, events: list[Event]) -> np.ndarray:
-    """What the sensors of one pump show, [bins, channels]."""
+    """What the sensors of one pump show, [bins, channels]; every other day something harmless looks like a fault."""
     bins = np.arange(days * BINS_A_DAY)
     load = 0.75 + 0.2 * np.sin(2 * np.pi * (bins / BINS_A_DAY - 0.3)) + np.cumsum(rng.normal(0, 5e-4, len(bins)))
     values = np.stack([120 * load, 4.2 - 0.9 * load**2, 18 + 14 * load, 1.6 + 0.8 * load, 38 + 14 * load], axis=1)
-    for first, end, fault in events:
+    harmless = [
+        (first, first + int(rng.integers(3, 12)), str(rng.choice(list(FAULTS))))
+        for first in rng.integers(0, len(bins), days // 2)
+    ]
+    for first, end, fault in events + harmless:
         there = bins[first:end]
         depth = np.minimum((there - first + 1) / 6, 1)  # fully there after an hour
         *parts, kelvins = EFFECTS[fault]
