@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.rarefault-ready
 BENCH_VENV ?= .venv-bench
 MOSQUITTO := $(shell PATH="$$PATH:/usr/sbin:/usr/local/sbin" command -v mosquitto 2>/dev/null)
+MOSQUITTO_SUB := $(shell command -v mosquitto_sub 2>/dev/null)
 STRACE := $(shell command -v strace 2>/dev/null)
 FAKETIME := $(wildcard /usr/lib/*/faketime/libfaketimeMT.so.1 /usr/lib*/faketime/libfaketimeMT.so.1)
-SYSTEM := $(if $(MOSQUITTO),,mosquitto) $(if $(FAKETIME),,faketime) $(if $(STRACE),,strace)
+SYSTEM := $(if $(MOSQUITTO),,mosquitto) $(if $(MOSQUITTO_SUB),,mosquitto-clients) $(if $(FAKETIME),,faketime) $(if $(STRACE),,strace)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system check unit test demo bench bench-faults bench-quality bench-novelty bench-front bench-speed bench-training pages clean
+.PHONY: help setup system check unit test docs tutorial demo bench bench-faults bench-quality bench-novelty bench-front bench-speed bench-training pages clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -24,12 +25,12 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-system: ## the MQTT broker that the tests start, what sets a daemon's clock, and what watches its connections
+system: ## the MQTT broker that the tests start, its clients, what sets a daemon's clock, and what watches its connections
 ifneq ($(strip $(SYSTEM)),)
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(SYSTEM); \
-	elif [ -z "$(MOSQUITTO)" ] || [ -z "$(FAKETIME)" ]; then \
-	  echo "The tests need the MQTT broker Mosquitto and libfaketime: sudo apt-get install $(strip $(SYSTEM))" >&2; \
+	elif [ -z "$(MOSQUITTO)" ] || [ -z "$(MOSQUITTO_SUB)" ] || [ -z "$(FAKETIME)" ]; then \
+	  echo "The tests need the MQTT broker Mosquitto, its clients and libfaketime: sudo apt-get install $(strip $(SYSTEM))" >&2; \
 	  exit 1; \
 	fi
 endif
@@ -47,6 +48,12 @@ unit: setup ## the quick tests: no broker, no real data, no training; under a mi
 
 test: setup system ## all tests; those on real data need RAREFAULT_DATA
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+docs: setup ## the documentation as a site, in site/; links and anchors are checked
+	$(BIN)/mkdocs build --strict
+
+tutorial: setup system ## the commands of docs/tutorial.md, one after the other, as they stand there
+	$(BIN)/python -m pytest tests/docs/test_tutorial.py $(PYTEST_ARGS)
 
 demo: setup ## everything on one machine: simulate, train, export, serve, compare
 	$(BIN)/rarefault demo $(DEMO_ARGS)
@@ -87,4 +94,4 @@ $(BENCH_VENV)/.ready: pyproject.toml benchmarks/quality/constraints.txt
 	@touch $@
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) $(BENCH_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis demo runs dist
+	rm -rf $(VENV) $(BENCH_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis demo runs dist site

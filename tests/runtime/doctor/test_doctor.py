@@ -124,6 +124,19 @@ def test_channels_and_clocks(mosquitto: "Mosquitto", peer: "Peer", examine: Exam
     assert "ahead of this machine's clock: set the clocks by NTP" in said
 
 
+def test_history_is_no_wrong_clock(mosquitto: "Mosquitto", peer: "Peer", examine: Examine) -> None:
+    """Where the daemon is to take history, samples of the past are no problem; those of the future still are."""
+    with sending(peer, off_s=-5e6):
+        code, said = examine(mosquitto.url, telemetry="max_age_s = inf")
+    assert code == 0, said
+    assert "[--] clock:       samples of " in said
+    assert "telemetry.max_age_s = inf takes them as history" in said
+    with sending(peer, off_s=600):
+        code, said = examine(mosquitto.url, telemetry="max_age_s = inf")
+    assert code == 1
+    assert "ahead of this machine's clock" in said
+
+
 def test_certificates(
     tls_broker: Broker, new_authority: Callable[[str], "Authority"], examine: Examine, mosquitto: "Mosquitto"
 ) -> None:

@@ -1,6 +1,7 @@
 """Checks of the telemetry that came in some seconds against the model and the clock."""
 
 import difflib
+import math
 import statistics
 from collections import Counter, defaultdict
 
@@ -104,7 +105,8 @@ def check_telemetry(setup: Setup, messages: list[Message], seconds: float, found
             )
     _unknown(setup, rejections, {channels[i] for columns in seen.values() for i in columns}, found)
     _channels(setup, devices, seen, found)
-    _clocks(devices, {device: statistics.median(values) for device, values in offsets.items()}, found)
+    medians = {device: statistics.median(values) for device, values in offsets.items()}
+    _clocks(devices, medians, found, history=math.isinf(config.telemetry.max_age_s))
 
 
 def _unknown(setup: Setup, rejections: _Rejections, seen: set[str], found: Findings) -> None:
@@ -172,8 +174,8 @@ def _channels(setup: Setup, devices: list[str], seen: dict[int, set[int]], found
         found.good("channels", f"all {len(channels)} channels of the model are there")
 
 
-def _clocks(devices: list[str], offsets: dict[int, float], found: Findings) -> None:
-    """Devices whose times are far from this machine's."""
+def _clocks(devices: list[str], offsets: dict[int, float], found: Findings, *, history: bool) -> None:
+    """Devices whose times are far from this machine's; with ``history`` those of the past are meant to be."""
     off = {devices[i]: offset for i, offset in offsets.items() if abs(offset) > CLOCK_S}
     if not off:
         if offsets:
@@ -183,6 +185,10 @@ def _clocks(devices: list[str], offsets: dict[int, float], found: Findings) -> N
     device, offset = max(off.items(), key=lambda item: abs(item[1]))
     zones = round(offset / ZONE_S)
     way = "behind" if offset > 0 else "ahead of"
+    if history and min(off.values()) > 0:
+        text = f"samples of {_some(list(off), 'device')} are of the past, those of {device} by {abs(offset):.0f} s"
+        found.note("clock", f"{text}; telemetry.max_age_s = inf takes them as history")
+        return
     if zones and abs(offset - zones * ZONE_S) < CLOCK_S:
         hours = abs(zones) / 2
         cause = f", just {hours:g} h: its time zone or summer time is wrong, here or there"
