@@ -50,7 +50,7 @@ test: setup system ## all tests; those on real data need RAREFAULT_DATA
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 docs: setup ## the documentation as a site, in site/; links and anchors are checked
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 tutorial: setup system ## the commands of docs/tutorial.md, one after the other, as they stand there
 	$(BIN)/python -m pytest tests/docs/test_tutorial.py $(PYTEST_ARGS)
