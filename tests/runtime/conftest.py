@@ -25,6 +25,7 @@ from rarefault.runtime.daemon.mqtt.session import BrokerSession
 from rarefault.runtime.daemon.publishing.payloads import alarm_payload, verdict_payloads
 from rarefault.runtime.daemon.service import Service
 from rarefault.runtime.daemon.setup import Setup
+from rarefault.runtime.daemon.turns.opening import open_store
 from rarefault.runtime.inference.manifest import METADATA_KEY, DecisionSpec, GridSpec, Manifest, WindowSpec
 from rarefault.runtime.inference.model_file import LoadedModel, load_model
 from rarefault.runtime.inference.pipeline import Pipeline
@@ -111,7 +112,7 @@ def free_port() -> int:
 
 
 class Driven:
-    """A link and what it has brought so far."""
+    """A session and what it has brought so far."""
 
     def __init__(self, config: DaemonConfig, password: str | None = None) -> None:
         self.session = BrokerSession(config, password)
@@ -154,7 +155,7 @@ def settings(url: str, *, protocol: str = "auto", pending: int = 1000, qos: int 
 
 @pytest.fixture
 def new_session() -> Iterator[Callable[..., Driven]]:
-    """Makes links that are closed after the test."""
+    """Makes sessions that are closed after the test."""
     made: list[Driven] = []
 
     def make(url: str, password: str | None = None, **options: Any) -> Driven:
@@ -294,29 +295,37 @@ def recording(model: LoadedModel) -> Recording:
 def serving(model: LoadedModel, wait_until: Callable[..., None], tmp_path: Path) -> Callable[..., Any]:
     """Runs a service in a thread: ``with`` what it returns ``as service``; ``start=False`` only makes it."""
 
-    def config(url: str, sections: dict[str, dict[str, Any]]) -> DaemonConfig:
+    def config(url: str, sections: dict[str, Any]) -> DaemonConfig:
         given: dict[str, dict[str, Any]] = {
             "model": {"path": str(model.path)},
             "broker": {"url": url, "reconnect_min_s": 0.1, "reconnect_max_s": 0.2},
             "telemetry": {"max_age_s": math.inf},
             "publish": {"runtime": "edge"},
         }
-        merged = {name: given.get(name, {}) | sections.get(name, {}) for name in given | sections}
+        merged: dict[str, Any] = sections | {name: given[name] | sections.get(name, {}) for name in given}
         return msgspec.convert(merged, DaemonConfig)
 
     @contextmanager
-    def serve(url: str, *, start: bool = True, **sections: dict[str, Any]) -> Iterator[Service]:
-        service = Service(Setup(config(url, sections), model, None, tmp_path / "edge.toml"))
+    def serve(url: str, *, start: bool = True, **sections: Any) -> Iterator[Service]:
+        setup = Setup(config(url, sections), model, None, tmp_path / "edge.toml")
+        made: list[Service] = []
         ended_well = threading.Event()
 
         def run() -> None:
-            service.run()
+            # The journal is to be used by the thread that has opened it.
+            made.append(Service(setup, open_store(setup)))
+            made[0].run()
             ended_well.set()
 
         thread = threading.Thread(target=run)
+        if start:
+            thread.start()
+            wait_until(lambda: made or not thread.is_alive(), "the daemon to start")
+        else:
+            made.append(Service(setup, open_store(setup)))
+        (service,) = made
         try:
             if start:
-                thread.start()
                 wait_until(lambda: service.session._subscribed, "the daemon to subscribe")
             yield service
         finally:

@@ -1,5 +1,6 @@
 """Streams: the window of recent bins of every device, and which windows are due."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,22 +47,23 @@ class WindowBuffer:
 
     A window is due at every bin ``b`` with ``(b + 1 + phase) % stride == 0`` once its segment has L bins; the phase is
     the device's, see :class:`~rarefault.runtime.inference.manifest.WindowSpec`.
+
+    Args:
+        window: length, stride and phase of the windows.
+        n_channels: number of channels C.
+        names: of the devices by slot, which their phases follow from; may grow later. Without a name, the phase is 0.
     """
 
-    def __init__(self, window: WindowSpec, n_channels: int) -> None:
+    def __init__(self, window: WindowSpec, n_channels: int, names: Sequence[str] = ()) -> None:
         self.window = window
         self.n_channels = n_channels
+        self._names = names
+        self._no_phase = -1 if window.spread else 0  # of a slot whose device has sent nothing yet
         # The last L - 1 bins are enough: the bin that makes a window due is always a new one.
         self._tail = np.empty((0, window.length - 1, n_channels), np.float32)
         self._count = np.empty(0, np.int64)  # bins of the present segment, at most L
         self._served = np.empty(0, bool)  # whether the present segment has had a window
         self._phase = np.empty(0, np.int64)
-
-    def introduce(self, device: int, name: str) -> None:
-        """Give a slot to a device; without it, a slot has the phase 0."""
-        if self.window.spread:
-            self._allocate(device + 1)
-            self._phase[device] = self.window.phase(name)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """All that the streams remember of their devices, as arrays."""
@@ -72,15 +74,13 @@ class WindowBuffer:
         if state["tail"].shape[1:] != self._tail.shape[1:]:
             raise ValueError(f"a window of {state['tail'].shape[1:]} is not one of {self._tail.shape[1:]}")
         self._tail, self._count, self._served = (state[name].copy() for name in ("tail", "count", "served"))
-        # Phases follow from the devices' names, which are not kept here.
-        phase, self._phase = self._phase, np.zeros(len(self._count), np.int64)
-        known = min(len(phase), len(self._phase))
-        self._phase[:known] = phase[:known]
+        self._phase = np.full(len(self._count), self._no_phase)
 
     def forget(self, devices: Int64) -> None:
         """Make slots as new."""
         there = devices[devices < len(self._count)]
         self._tail[there], self._count[there], self._served[there] = np.nan, 0, False
+        self._phase[there] = self._no_phase
 
     def push(self, bins: Bins) -> Windows:
         """Take closed bins (sorted by device, then index) and return the windows that they make due."""
@@ -94,6 +94,8 @@ class WindowBuffer:
         owner = np.cumsum(first) - 1
         touched = bins.device[first]
         begin = row[first]
+        for slot in touched[self._phase[touched] < 0].tolist():
+            self._phase[slot] = self.window.phase(self._names[slot]) if slot < len(self._names) else 0
         # Number of bins that each bin's segment has with it, the carried ones included.
         boundary = np.maximum.accumulate(np.where(first | bins.reset, row, 0))
         carried = np.where(bins.reset[boundary], 0, self._count[bins.device])
@@ -133,4 +135,4 @@ class WindowBuffer:
         self._tail = np.concatenate((self._tail, tail))
         self._count = np.concatenate((self._count, np.zeros(more, np.int64)))
         self._served = np.concatenate((self._served, np.zeros(more, bool)))
-        self._phase = np.concatenate((self._phase, np.zeros(more, np.int64)))
+        self._phase = np.concatenate((self._phase, np.full(more, self._no_phase)))

@@ -29,7 +29,7 @@ import numpy as np
 from rarefault.runtime.errors import JournalError
 from rarefault.runtime.inference.manifest import NO_DATA
 from rarefault.runtime.journal.reader import SCHEMA
-from rarefault.runtime.journal.records import SAMPLES, SILENCE, pack, unpack
+from rarefault.runtime.journal.records import BROKER, SAMPLES, SILENCE, pack, unpack
 from rarefault.runtime.journal.writer import PAGE, Journal, lock
 from rarefault.runtime.times import parse_time_ms
 
@@ -56,7 +56,7 @@ _TABLES: dict[str, dict[str, tuple[type, ...]]] = {
     "rejected": {
         "key": _NUMBER, "received_ms": _NUMBER, "topic": _TEXT, "reason": _TEXT, "detail": _TEXT, "payload": _BYTES,
     },
-    "outbox": {"key": _NUMBER, "topic": _TEXT, "payload": _BYTES, "retain": _NUMBER},
+    "outbox": {"key": _NUMBER, "topic": _TEXT, "payload": _BYTES, "retain": _NUMBER, "sink": _TEXT},
     "snapshot": {"only": _NUMBER, "seq": _NUMBER, "model": _TEXT, "state": _BYTES},
     "batch": {"seq": _NUMBER, "received_ms": _NUMBER, "kind": _NUMBER, "samples": _NUMBER, "data": _BYTES},
 }  # fmt: skip
@@ -313,11 +313,19 @@ class _Table:
 
     def __init__(self, db: sqlite3.Connection, name: str) -> None:
         self._db = db
-        self._columns = ", ".join(_TABLES[name])
+        self._columns = ", ".join(self._there(name))
         self._key = next(iter(_TABLES[name]))
         self._name = name
         self.unread = 0
         self.more = False
+
+    def _there(self, name: str) -> list[str]:
+        """The columns, with its default for one that an older journal does not have yet."""
+        try:
+            there = {row[1] for row in self._db.execute(f"PRAGMA table_info({name})")}
+        except sqlite3.Error:
+            there = set()
+        return [f"'{BROKER}'" if column == "sink" and column not in there else column for column in _TABLES[name]]
 
     def rows(self) -> Iterator[Row]:
         """Rows in no order; some may come twice."""
@@ -480,7 +488,7 @@ class _Copy:
         return row
 
     def _owed(self, row: Row) -> Row | None:
-        _, topic, payload, retain = row
+        _, topic, payload, retain, _ = row
         if retain not in (0, 1) or not topic.isprintable():
             return None
         try:

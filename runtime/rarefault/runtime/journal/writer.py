@@ -53,7 +53,8 @@ CREATE TABLE snapshot (
     only INTEGER PRIMARY KEY CHECK (only = 1), seq INTEGER NOT NULL, model TEXT NOT NULL, state BLOB NOT NULL
 );
 CREATE TABLE outbox (
-    key INTEGER PRIMARY KEY, topic TEXT NOT NULL, payload BLOB NOT NULL, retain INTEGER NOT NULL
+    key INTEGER PRIMARY KEY, topic TEXT NOT NULL, payload BLOB NOT NULL, retain INTEGER NOT NULL,
+    sink TEXT NOT NULL DEFAULT 'broker'
 );
 CREATE TABLE alarm (
     key INTEGER PRIMARY KEY, said_ms INTEGER NOT NULL, id TEXT NOT NULL, device TEXT NOT NULL, state TEXT NOT NULL,
@@ -125,8 +126,7 @@ class Journal(JournalTables):
             self._execute("INSERT INTO meta VALUES ('channels', ?)", (msgspec.json.encode(channels).decode(),))
             self._execute("COMMIT")
         self._check()
-        for statement in _ADDED.split(";\n"):
-            self._execute(statement)
+        self._migrate()
         if self.channels != channels:
             missing, extra = set(channels) - set(self.channels), set(self.channels) - set(channels)
             raise JournalError(
@@ -136,6 +136,13 @@ class Journal(JournalTables):
         self._clean = self._clean or "clean" in self.meta
         if not self._clean:
             self._look_through()
+
+    def _migrate(self) -> None:
+        """Give an older journal of the same form what was added to the form since; nothing in it is lost."""
+        for statement in _ADDED.split(";\n"):
+            self._execute(statement)
+        if "sink" not in {name for _, name, *_ in self._rows("PRAGMA table_info(outbox)")}:
+            self._execute("ALTER TABLE outbox ADD COLUMN sink TEXT NOT NULL DEFAULT 'broker'")
 
     def _lost_turns(self) -> bool:
         """Whether SQLite's log has turns behind the place where SQLite takes it to end."""
@@ -372,16 +379,21 @@ class Journal(JournalTables):
 
     def put(self, entry: Entry) -> None:
         """Keep a message that is owed."""
-        self._execute("INSERT INTO outbox VALUES (?, ?, ?, ?)", (entry.key, entry.topic, entry.payload, entry.retain))
+        self._execute(
+            "INSERT INTO outbox (key, topic, payload, retain, sink) VALUES (?, ?, ?, ?, ?)",
+            (entry.key, entry.topic, entry.payload, entry.retain, entry.sink),
+        )
 
     def forget(self, keys: list[int]) -> None:
         """Messages that were confirmed or given up."""
         self._executemany("DELETE FROM outbox WHERE key = ?", ((key,) for key in keys))
 
     def owed(self) -> Iterator[Entry]:
-        """Messages that are owed, in order."""
-        for key, topic, payload, retain in self._rows("SELECT * FROM outbox ORDER BY key"):
-            yield Entry(key, topic, payload, bool(retain))
+        """Messages that are owed, to whichever sink, in order."""
+        for key, topic, payload, retain, sink in self._rows(
+            "SELECT key, topic, payload, retain, sink FROM outbox ORDER BY key"
+        ):
+            yield Entry(key, topic, payload, bool(retain), sink)
 
     def note_alarms(self, alarms: Iterable[AlarmRecord]) -> None:
         """Keep what was said of devices."""
