@@ -132,7 +132,7 @@ class Driven:
 
     def connect(self) -> "Driven":
         """Connect and subscribe."""
-        self.until(lambda: self.session._ever_subscribed and self.session.connected)
+        self.until(lambda: self.session.subscriptions.ever_granted and self.session.connected)
         return self
 
     @property
@@ -326,7 +326,7 @@ def serving(model: LoadedModel, wait_until: Callable[..., None], tmp_path: Path)
         (service,) = made
         try:
             if start:
-                wait_until(lambda: service.session._subscribed, "the daemon to subscribe")
+                wait_until(lambda: service.session.subscriptions.granted, "the daemon to subscribe")
             yield service
         finally:
             service.stop()

@@ -125,7 +125,7 @@ def test_redelivered_messages_change_nothing(
     """Where the connection breaks after processing and before the acknowledgement, all comes twice and counts once."""
     peer.subscribe("rarefault/+/verdict")
     with serving(mosquitto.url, start=False) as service:
-        while not service.session._ever_subscribed:
+        while not service.session.subscriptions.ever_granted:
             service._turn(0.05)
         breaks = 0
         for begin in range(0, len(recording.messages), 50):

@@ -99,7 +99,7 @@ def test_a_broker_that_confirms_nothing_does_not_stop_the_daemon(
 ) -> None:
     """Where no confirmation comes, telemetry waits for a while, and then goes on at the cost of the oldest verdicts."""
     with serving(mosquitto.url, start=False, limits={"outbox_messages": 8, "pending_messages": 1}) as service:
-        while not service.session._ever_subscribed:
+        while not service.session.subscriptions.ever_granted:
             service._turn(0.05)
         recording.play(peer, slice(None, 400))
 

@@ -50,5 +50,5 @@ def test_the_old_topic_is_left(
     # And once more with the same: nothing is left to be unsubscribed.
     assert caplog.text.count("unsubscribed") == 1
     with serving(broker.url, telemetry={"topic": "site/north/{device}"}, **common) as service:
-        assert service.session.sessions_lost == 0
+        assert service.session.subscriptions.sessions_lost == 0
     assert caplog.text.count("unsubscribed") == 1

@@ -64,7 +64,7 @@ def test_a_host_that_is_renamed_stays_the_same_daemon(
         assert service.identity.names.client_id == "rarefault-pod-1"
         wait_until(lambda: service.intake.messages == len(recording.messages) - half, "the backlog")
         wait_until(lambda: not len(service.broker_delivery.outbox), "the outbox")
-        assert service.session.sessions_lost == 0
+        assert service.session.subscriptions.sessions_lost == 0
     peer.catch_up()
     recording.assert_equal(recording.verdicts_at(peer))
     assert peer.payloads("rarefault/pod-1/status")[-1] == b"offline"
@@ -112,11 +112,11 @@ def test_a_session_that_is_gone_is_missed(
     broker = {"protocol": protocol}
     with serving(mosquitto.url, journal=JOURNAL, broker=broker) as service:
         wait_until(lambda: service.identity.saved_session is not None, "the session in the journal")
-        assert service.session.sessions_lost == 0
+        assert service.session.subscriptions.sessions_lost == 0
     mosquitto.stop(signal.SIGKILL)  # it does not save them
     mosquitto.start()
     with serving(mosquitto.url, journal=JOURNAL, broker=broker) as service:
-        wait_until(lambda: service.session.sessions_lost == 1, "the loss")
+        wait_until(lambda: service.session.subscriptions.sessions_lost == 1, "the loss")
         assert any(
             "let the broker keep sessions (Mosquitto: persistence true)" in p.text for p in service.health.problems()
         )
@@ -135,7 +135,7 @@ def test_without_a_session_none_is_missed(serving: Serving, mosquitto: "Mosquitt
     for _ in range(2):
         with serving(mosquitto.url, journal=JOURNAL, broker=broker) as service:
             wait_until(partial(has_session, service), "the session in the journal")
-            assert service.session.sessions_lost == 0
+            assert service.session.subscriptions.sessions_lost == 0
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ def counts(parts: Parts) -> dict[str, float | dict[str, int]]:
     return {
         "rarefault_connected": float(session.connected),
         "rarefault_connections_total": session.connections,
-        "rarefault_sessions_lost_total": session.sessions_lost,
+        "rarefault_sessions_lost_total": session.subscriptions.sessions_lost,
         "rarefault_messages_total": intake.messages,
         "rarefault_messages_dropped_total": session.dropped,
         "rarefault_messages_waiting": session.waiting,

@@ -41,7 +41,7 @@ class Health:
         found = [
             Problem(f"the main loop has been busy for {idle_s:.0f} s" if idle_s > ILL_S else "", sick=True),
             Problem("" if parts.session.ready else f"no connection to broker {parts.setup.config.broker.url}"),
-            Problem(parts.session.lost, past=True),
+            Problem(parts.session.subscriptions.lost, past=True),
             Problem(parts.store.trouble, impairs=True),
             Problem(parts.clock.problem, impairs=True),
             Problem(parts.store.loss, past=True),
@@ -55,11 +55,10 @@ class Health:
         """Publish how the daemon is, where that has changed; keep systemd's watchdog quiet where it is well."""
         problems = self.problems()
         impaired = any(problem.impairs for problem in problems)
-        self._parts.session.say_status(impaired=impaired)
         payload = self._payload("impaired" if impaired else "online", problems)
         if self.payload is None or msgspec.structs.replace(payload, time=self.payload.time) != self.payload:
             self.payload = payload
-        self._parts.session.say_health(self._encoder.encode(self.payload))
+        self._parts.session.publish_state(impaired=impaired, health=self._encoder.encode(self.payload))
         self._notifier.status(
             "; ".join(problem.text for problem in problems) or f"serving {self._parts.setup.model.model_id}"
         )

@@ -50,7 +50,7 @@ class DaemonIdentity:
 
     def save(self) -> None:
         """Have the journal keep what it does not have yet."""
-        session = self._session.kept
+        session = self._session.subscriptions.kept
         if self._store.waiting:
             return
         try:
