@@ -14,8 +14,8 @@ from rarefault.runtime.daemon.telemetry.decoder import column_tree
 from rarefault.runtime.doctor.findings import Findings
 from rarefault.runtime.errors import ConfigError, JournalError, ModelFileError
 from rarefault.runtime.inference.model_file import LoadedModel, load_model
+from rarefault.runtime.journal.files import lock
 from rarefault.runtime.journal.reader import JournalReader
-from rarefault.runtime.journal.writer import lock
 
 #: Devices that a finding names.
 NAMED = 5

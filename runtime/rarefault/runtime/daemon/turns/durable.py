@@ -17,8 +17,9 @@ from rarefault.runtime.daemon.turns.recovery import bring_up_to_date, go_on_afte
 from rarefault.runtime.daemon.turns.work import Outcome, Work
 from rarefault.runtime.errors import DamagedJournalError, JournalError
 from rarefault.runtime.inference.pipeline import Pipeline
+from rarefault.runtime.journal.damage import Salvaged
 from rarefault.runtime.journal.records import BROKER
-from rarefault.runtime.journal.salvage import Salvaged, finish, salvage
+from rarefault.runtime.journal.salvage import finish, salvage
 from rarefault.runtime.journal.writer import Journal
 
 log = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ from rarefault.runtime.daemon.turns.memory import NewPipeline, take_over
 from rarefault.runtime.errors import DamagedJournalError
 from rarefault.runtime.inference.decision import STATE_FOREIGN
 from rarefault.runtime.inference.pipeline import Pipeline
+from rarefault.runtime.journal.damage import Salvaged
 from rarefault.runtime.journal.records import SILENCE, Batch
-from rarefault.runtime.journal.salvage import Salvaged
 from rarefault.runtime.journal.writer import Journal
 
 log = logging.getLogger(__name__)
