@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from rarefault.runtime.daemon.config import DaemonConfig
+from rarefault.runtime.daemon.config import DaemonConfig, FileSinkConfig
 from rarefault.runtime.daemon.publishing.payloads import AlarmPayload, VerdictPayload
 from rarefault.runtime.settings import from_mapping
 from rarefault.train.config import TrainConfig
@@ -42,8 +42,8 @@ def test_the_reference_names_every_key(title: str) -> None:
     text = section(title)
     named = set(re.findall(r"`(?:\w+\.)?(\w+)`", text))
     for field in msgspec.structs.fields(REFERENCES[title]):
-        types = (Phm2015Config, TableConfig, JournalConfig, TogetherConfig) if field.name == "data" else (field.type,)
-        for type_ in types:
+        several = {"data": (Phm2015Config, TableConfig, JournalConfig, TogetherConfig), "sink": (FileSinkConfig,)}
+        for type_ in several.get(field.name, (field.type,)):
             keys = {key.name for key in msgspec.structs.fields(type_)}
             assert keys <= named, f"[{field.name}]: {sorted(keys - named)}"
 
