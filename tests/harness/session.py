@@ -34,7 +34,7 @@ class Driven:
 
     def connect(self) -> Self:
         """Connect and subscribe."""
-        self.until(lambda: self.session._ever_subscribed and self.session.connected)
+        self.until(lambda: self.session.subscriptions.ever_granted and self.session.connected)
         return self
 
     @property

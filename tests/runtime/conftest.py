@@ -18,6 +18,7 @@ from tests.harness.tiny_model import MANIFEST, save_tiny_model
 from rarefault.runtime.daemon.config import DaemonConfig
 from rarefault.runtime.daemon.service import Service
 from rarefault.runtime.daemon.setup import Setup
+from rarefault.runtime.daemon.turns.opening import open_store
 from rarefault.runtime.inference.manifest import Manifest
 from rarefault.runtime.inference.model_file import LoadedModel, load_model
 
@@ -84,30 +85,38 @@ def recording(model: LoadedModel) -> Recording:
 def serving(model: LoadedModel, wait_until: Callable[..., None], tmp_path: Path) -> Callable[..., Any]:
     """Runs a service in a thread: ``with`` what it returns ``as service``; ``start=False`` only makes it."""
 
-    def config(url: str, sections: dict[str, dict[str, Any]]) -> DaemonConfig:
+    def config(url: str, sections: dict[str, Any]) -> DaemonConfig:
         given: dict[str, dict[str, Any]] = {
             "model": {"path": str(model.path)},
             "broker": {"url": url, "reconnect_min_s": 0.1, "reconnect_max_s": 0.2},
             "telemetry": {"max_age_s": math.inf},
             "publish": {"runtime": "edge"},
         }
-        merged = {name: given.get(name, {}) | sections.get(name, {}) for name in given | sections}
+        merged: dict[str, Any] = sections | {name: given[name] | sections.get(name, {}) for name in given}
         return msgspec.convert(merged, DaemonConfig)
 
     @contextmanager
-    def serve(url: str, *, start: bool = True, **sections: dict[str, Any]) -> Iterator[Service]:
-        service = Service(Setup(config(url, sections), model, None, tmp_path / "edge.toml"))
+    def serve(url: str, *, start: bool = True, **sections: Any) -> Iterator[Service]:
+        setup = Setup(config(url, sections), model, None, tmp_path / "edge.toml")
+        made: list[Service] = []
         ended_well = threading.Event()
 
         def run() -> None:
-            service.run()
+            # The journal is to be used by the thread that has opened it.
+            made.append(Service(setup, open_store(setup)))
+            made[0].run()
             ended_well.set()
 
         thread = threading.Thread(target=run)
+        if start:
+            thread.start()
+            wait_until(lambda: made or not thread.is_alive(), "the daemon to start")
+        else:
+            made.append(Service(setup, open_store(setup)))
+        (service,) = made
         try:
             if start:
-                thread.start()
-                wait_until(lambda: service.session._subscribed, "the daemon to subscribe")
+                wait_until(lambda: service.session.subscriptions.granted, "the daemon to subscribe")
             yield service
         finally:
             service.stop()

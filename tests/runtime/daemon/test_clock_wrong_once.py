@@ -12,12 +12,16 @@ import pytest
 
 from rarefault.runtime.cli import main
 from rarefault.runtime.daemon.config import JournalConfig
+from rarefault.runtime.daemon.host.counts import counts
+from rarefault.runtime.daemon.publishing.announcer import Announcer
+from rarefault.runtime.daemon.publishing.sink import Route
 from rarefault.runtime.daemon.turns.durable import JournalledTurnStore
 from rarefault.runtime.doctor.files import check_files
 from rarefault.runtime.doctor.findings import Finding, Findings
 from rarefault.runtime.inference.decision import STATE_NO_DATA
 from rarefault.runtime.inference.model_file import LoadedModel
 from rarefault.runtime.inference.pipeline import Pipeline, Verdicts, verdict_id
+from rarefault.runtime.inference.slots import Slots
 from rarefault.runtime.journal.writer import Journal
 
 if TYPE_CHECKING:
@@ -158,14 +162,14 @@ def test_a_daemon_says_so_and_remembers(
 
     with serving(mosquitto.url, **sections) as service:
         play(rows[:340])  # ten late ones
-        wait_until(lambda: service.codec.samples == 340, "the first part")
+        wait_until(lambda: service.intake.rejections.samples == 340, "the first part")
         service.store.close = service.store.journal.close  # as a kill: no snapshot
     with serving(mosquitto.url, **sections) as service:
         assert service.store.pipeline.grid.late == 10
-        assert service.counts()["rarefault_devices_muted"] == 1
+        assert counts(service)["rarefault_devices_muted"] == 1
         wait_until(lambda: (last(peer, "rarefault/edge/health") or {}).get("muted") == 1, "the health")
         play(rows[340:])
-        wait_until(lambda: service.codec.samples == len(rows) - 340, "the rest")
+        wait_until(lambda: service.intake.rejections.samples == len(rows) - 340, "the rest")
         with urllib.request.urlopen(f"http://127.0.0.1:{free_port}/metrics", timeout=10) as answer:
             page = answer.read().decode()
         assert "rarefault_device_restarts_total 1.0" in page
@@ -194,7 +198,7 @@ def test_a_muted_device_is_shown(
     rows = [row for row in stream(1500) if row[0] == 0]
     with serving(mosquitto.url, telemetry=telemetry, journal={"path": "edge.journal"}) as service:
         peer.publish_all("telemetry/a", [payload(row) for row in rows])
-        wait_until(lambda: service.codec.samples == len(rows), "the samples")
+        wait_until(lambda: service.intake.rejections.samples == len(rows), "the samples")
         back = iter(rows[50:])
 
         def silent() -> bool:
@@ -237,7 +241,11 @@ def test_a_clock_years_ahead_deletes_nothing(
     def days_kept(wall_ms: int, keep_days: float) -> int:
         monkeypatch.setattr("time.time_ns", lambda: wall_ms * 1_000_000)
         settings = msgspec.structs.replace(config, keep_days=keep_days)
-        JournalledTurnStore(settings, tmp_path, lambda: new_pipeline(model), 100).close()
+
+        def new(slots: Slots) -> Pipeline:
+            return Pipeline(model.manifest, model.step, model.model_id, slots)
+
+        JournalledTurnStore(settings, tmp_path, new, Announcer("x", [Route("broker")])).close()
         journal = Journal(path, model.manifest.channels)
         kept = len({batch.received_ms // DAY_MS for batch in journal.batches()})
         journal.close()

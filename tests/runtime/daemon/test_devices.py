@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from rarefault.runtime.daemon.config import LimitsConfig
+from rarefault.runtime.daemon.devices import DeviceTable
 from rarefault.runtime.daemon.telemetry.presence import Presence
-from rarefault.runtime.daemon.telemetry.rate_limit import Rates
+from rarefault.runtime.daemon.telemetry.rate_limit import RateLimit
 from rarefault.runtime.inference.pipeline import verdict_id
 from rarefault.runtime.journal.reader import JournalReader
 from rarefault.runtime.times import parse_time_ms
@@ -52,7 +53,7 @@ def test_silence_is_said_without_another_message(
     telemetry = {"max_age_s": float("inf"), "silent_after_s": 0.5}
     with serving(mosquitto.url, telemetry=telemetry, journal=journal) as service:
         recording.play(peer)
-        wait_until(lambda: service.messages >= len(recording.messages), "all telemetry")
+        wait_until(lambda: service.intake.messages >= len(recording.messages), "all telemetry")
         wait_until(
             lambda: all(last_alarm(peer, device)["state"] == "no data" for device in recording.devices), "silence"
         )
@@ -87,7 +88,7 @@ def test_silence_survives_a_restart(
     journal = {"path": "edge.journal", "snapshot_s": 3600}
     with serving(mosquitto.url, telemetry=quiet, journal=journal) as service:
         recording.play(peer)
-        wait_until(lambda: service.messages >= len(recording.messages), "all telemetry")
+        wait_until(lambda: service.intake.messages >= len(recording.messages), "all telemetry")
         wait_until(lambda: last_alarm(peer, "plant_1")["state"] == "no data", "silence")
         before = service.store.pipeline.decision.state().copy()
         service.store.close = service.store.journal.close  # as a kill: no last snapshot
@@ -112,22 +113,22 @@ def test_devices_that_vanish_make_room(
                 for seconds in range(0, 120, 10):
                     peer.publish(f"telemetry/g{generation}-{i}", sample(seconds))
             sent = (generation + 1) * 20 * 12
-            wait_until(lambda sent=sent: service.messages >= sent, "all telemetry")  # type: ignore[misc]
-            wait_until(lambda: service.codec.devices == 0, "all to be forgotten")
-        assert service.messages == 4 * 20 * 12
-        assert service.rejections.counts["too_many_devices"] == 0
+            wait_until(lambda sent=sent: service.intake.messages >= sent, "all telemetry")  # type: ignore[misc]
+            wait_until(lambda: len(service.store.devices) == 0, "all to be forgotten")
+        assert service.intake.messages == 4 * 20 * 12
+        assert service.intake.rejections.counts["too_many_devices"] == 0
         assert len(service.store.pipeline.devices) == 20
         assert len(service.store.pipeline.decision.state()[0]) <= 32
         peer.catch_up()
         verdicts = len(peer.payloads("rarefault/g0-0/verdict"))
         assert verdicts > 3
         peer.publish("telemetry/g0-0", sample(50))  # an old one again
-        wait_until(lambda: service.messages == 4 * 20 * 12 + 1, "the old sample")
+        wait_until(lambda: service.intake.messages == 4 * 20 * 12 + 1, "the old sample")
         assert service.store.pipeline.grid.late == 1
     # After a restart it still knows.
     with serving(mosquitto.url, **sections) as service:
         peer.publish("telemetry/g1-0", sample(50))
-        wait_until(lambda: service.messages == 1, "another old sample")
+        wait_until(lambda: service.intake.messages == 1, "another old sample")
         assert service.store.pipeline.grid.late == 2
     peer.catch_up()
     assert len(peer.payloads("rarefault/g0-0/verdict")) == verdicts
@@ -137,10 +138,11 @@ def test_devices_that_vanish_make_room(
 
 def test_a_broker_that_is_away_silences_nobody() -> None:
     """Silence counts from the moment on at which the daemon listens again; a silent device stays silent."""
-    presence = Presence(silent_after_s=10, forget_after_s=100)
-    presence.heard(np.array([0, 1, 1], np.int32), 0.0)
+    table = DeviceTable()
+    presence = Presence(table, silent_after_s=10, forget_after_s=100)
+    presence.heard(np.array([table.slot("a"), table.slot("b"), 1]), 0.0)
     assert presence.fallen_silent(9.0).tolist() == []
-    presence.heard(np.array([0], np.int32), 9.0)
+    presence.heard(np.array([0]), 9.0)
     assert presence.fallen_silent(11.0).tolist() == [1]
     presence.note_silent(np.array([1]))
     presence.listen(50.0)
@@ -148,13 +150,15 @@ def test_a_broker_that_is_away_silences_nobody() -> None:
     assert presence.fallen_silent(60.0).tolist() == [0]
     assert presence.gone(109.0).tolist() == []
     assert presence.gone(110.0).tolist() == [1]
-    presence.forget(np.array([1]))
+    table.forget([1])
     assert presence.gone(1e9).tolist() == []
 
 
 def test_rates_of_a_babbler_and_of_a_backlog() -> None:
     """A backlog passes at any speed, as its samples span the time; samples of one moment do not."""
-    rates = Rates(LimitsConfig(samples_per_s=2, burst_samples=10))
+    table = DeviceTable()
+    assert [table.slot("a"), table.slot("b")] == [0, 1]
+    rates = RateLimit(table, LimitsConfig(samples_per_s=2, burst_samples=10))
     day = [rates.allow(0, second * 1000, arrived_ms=50_000) for second in range(86_400)]
     assert all(day)
     babble = [rates.allow(1, 1000 + i % 2, arrived_ms=50_000) for i in range(1000)]
@@ -162,9 +166,10 @@ def test_rates_of_a_babbler_and_of_a_backlog() -> None:
     assert sum(rates.allow(1, 1000, arrived_ms=50_000 + i) for i in range(5000)) == pytest.approx(10, abs=1)
     # Neither going back and forth in time, nor a clock of ours that steps back, brings more.
     assert sum(rates.allow(1, 1000 - (i % 2) * 900, arrived_ms=54_999 - i) for i in range(1000)) <= 1
-    rates.forget([1])
+    table.forget([1])
+    assert table.slot("c") == 1
     assert rates.allow(1, 1000, 60_000)
-    free = Rates(LimitsConfig(samples_per_s=float("inf"), burst_samples=1))
+    free = RateLimit(table, LimitsConfig(samples_per_s=float("inf"), burst_samples=1))
     assert all(free.allow(0, 0, 0) for _ in range(100))
 
 
@@ -184,7 +189,7 @@ def test_a_babbling_device_is_throttled_and_the_others_are_served(
             babbler.publish_all("telemetry/babbler", [sample(i / 1e4) for i in range(300)])
             recording.play(peer, slice(start, start + 50))
         wait_until(lambda: len(recording.verdicts_at(peer)) >= len(recording.expected), "all verdicts")
-        assert service.rejections.counts["too_fast"] > 3000
+        assert service.intake.rejections.counts["too_fast"] > 3000
         recording.assert_equal(recording.verdicts_at(peer))
 
 
@@ -202,9 +207,9 @@ def test_a_device_may_report_for_itself_only(
     with serving(mosquitto.url, telemetry={"device": "id"}) as service:
         peer.publish("telemetry/a", named("a"))
         peer.publish("telemetry/a", named("b"))
-        wait_until(lambda: service.messages == 2, "both")
-        assert service.rejections.counts["wrong_sender"] == 1
-        assert service.codec.devices == 1
+        wait_until(lambda: service.intake.messages == 2, "both")
+        assert service.intake.rejections.counts["wrong_sender"] == 1
+        assert len(service.store.devices) == 1
     with serving(mosquitto.url, telemetry={"sender_property": "client"}, publish={"runtime": "edge2"}) as service:
         client: mqtt.Client = peer._client
         for sender in ("a", "b", None):
@@ -212,6 +217,6 @@ def test_a_device_may_report_for_itself_only(
             if sender:
                 properties.UserProperty = ("client", sender)
             client.publish("telemetry/a", named("x"), 1, properties=properties).wait_for_publish(10)
-        wait_until(lambda: service.messages == 3, "all three")
-        assert service.rejections.counts["wrong_sender"] == 2
-        assert service.codec.samples == 1
+        wait_until(lambda: service.intake.messages == 3, "all three")
+        assert service.intake.rejections.counts["wrong_sender"] == 2
+        assert service.intake.rejections.samples == 1

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rarefault.runtime.daemon.config import LimitsConfig, TelemetryConfig
+from rarefault.runtime.daemon.devices import DeviceTable
 from rarefault.runtime.daemon.telemetry.decoder import LARGEST_VALUE, TelemetryDecoder, column_tree
 from rarefault.runtime.daemon.telemetry.rejections import MAX_SET_ASIDE, Reason, Rejections
 from rarefault.runtime.daemon.telemetry.sample_buffer import SampleBuffer
@@ -31,9 +32,9 @@ CHANNELS = ("c1.S1", "c1.S2", "z1.E1")
 NOW_MS = 1_298_980_803_000  # 2011-03-01T12:00:03Z
 PERIOD_MS = 10_000  # of the tiny model's grid
 MAX_DEVICES = 50
-#: How many messages go through the codec, and how many of them in one example.
+#: How many messages go through the decoder, and how many of them in one example.
 MESSAGES, PER_EXAMPLE = 10_000, 12
-#: A message that the codec may be given: topic, payload, whether it is retained, who sent it.
+#: A message that the decoder may be given: topic, payload, whether it is retained, who sent it.
 Telemetry = tuple[str, bytes, bool, str | None]
 
 
@@ -221,18 +222,19 @@ def messages_of(shape: Shape) -> st.SearchStrategy[Telemetry]:
 
 
 class Reader:
-    """A codec that lives as long as the test, and what it is asked to keep to after every message."""
+    """A decoder that lives as long as the test, and what it is asked to keep to after every message."""
 
     def __init__(self, shape: Shape) -> None:
         config = msgspec.convert({"fields": {}} | shape.telemetry, TelemetryConfig)
         self.shape = shape
-        self.devices: list[str] = []
+        self.table = DeviceTable()
+        self.devices = self.table.names
         self.messages = 0
         self.rejections = Rejections(keep=True, clock=lambda: 0.0)
-        self.codec = TelemetryDecoder(
+        self.decoder = TelemetryDecoder(
             config,
             column_tree(CHANNELS, config.fields, "test.toml"),
-            self._slot,
+            self.table,
             LimitsConfig(max_devices=MAX_DEVICES),
             self.rejections,
         )
@@ -240,30 +242,26 @@ class Reader:
         self._oldest_ms = max(0.0, NOW_MS - config.max_age_s * 1000)
         self._newest_ms = NOW_MS + config.max_future_s * 1000
 
-    def _slot(self, name: str) -> int:
-        self.devices.append(name)
-        return len(self.devices) - 1
-
     def read(self, message: Telemetry) -> None:
         """Read one message, as a turn of the daemon would."""
         topic, payload, retained, sender = message
         self.messages += 1
         self.rows.clear()
-        self.codec.decode(topic, payload, NOW_MS, self.rows, retained=retained, sender=sender)
+        self.decoder.decode(topic, payload, NOW_MS, self.rows, retained=retained, sender=sender)
 
     def check(self, message: Telemetry) -> None:
         """Read one message, and check what became of it."""
-        samples, rejected = self.codec.samples, sum(self.rejections.counts.values())
+        samples, rejected = self.rejections.samples, sum(self.rejections.counts.values())
         self.read(message)
         rows = self.rows
-        assert self.codec.samples - samples == len(rows)
+        assert self.rejections.samples - samples == len(rows)
         assert len(rows) or sum(self.rejections.counts.values()) > rejected
         slots, times, values = rows.device.tolist(), rows.time_ms.tolist(), rows.values.tolist()
         assert all(0 <= slot < len(self.devices) for slot in slots)
         assert all(self._oldest_ms <= t <= self._newest_ms and t < TIME_LIMIT_MS for t in times)
         assert all(math.isnan(x) or abs(x) <= LARGEST_VALUE for row in values for x in row)
         assert all(any(not math.isnan(x) for x in row) for row in values)
-        assert self.codec.devices == len(self.devices) <= MAX_DEVICES
+        assert len(self.table) == len(self.devices) <= MAX_DEVICES
         assert all(topic_level_problem(device) is None for device in self.devices[-1:])
 
     def check_good(self) -> None:
@@ -320,7 +318,7 @@ def test_ten_thousand_messages_of_every_sort(caplog: pytest.LogCaptureFixture) -
     fuzz()
     assert len(seen) >= MESSAGES
     counts = [sum(reader.rejections.counts[reason] for reader in readers) for reason in Reason]
-    used = sum(reader.codec.samples for reader in readers)
+    used = sum(reader.rejections.samples for reader in readers)
     assert used > MESSAGES // 20
     assert {reason for reason, n in zip(Reason, counts, strict=True) if not n} <= {Reason.BAD_FEEDBACK, Reason.TOO_FAST}
 
@@ -383,19 +381,19 @@ def test_the_daemon_survives_messages_of_every_sort(
         peer.publish("telemetry/good", json.dumps(shape.good).encode())
         for topic, payload in messages:
             peer.publish(topic, payload)
-        wait_until(lambda: service.messages >= fitting + 1, "all messages")
-        assert service.messages == fitting + 1
-        rejected = sum(service.rejections.counts.values())
-        assert service.codec.samples > 0
+        wait_until(lambda: service.intake.messages >= fitting + 1, "all messages")
+        assert service.intake.messages == fitting + 1
+        rejected = sum(service.intake.rejections.counts.values())
+        assert service.intake.rejections.samples > 0
         assert rejected > fitting // 4
-        assert service.codec.samples + rejected >= fitting + 1
-        assert service.codec.devices <= 20
-        verdicts, samples = len(peer.payloads("rarefault/good/verdict")), service.codec.samples
+        assert service.intake.rejections.samples + rejected >= fitting + 1
+        assert len(service.store.devices) <= 20
+        verdicts, samples = len(peer.payloads("rarefault/good/verdict")), service.intake.rejections.samples
         # Ahead of whatever time the messages before have brought the device to; none of them is of the future.
         now_ms = time.time_ns() // 1_000_000
         for number in range(1, 13):
             good = shape.good | {"time": format_ms(now_ms + number * PERIOD_MS)}
             peer.publish("telemetry/good", json.dumps(good).encode())
         peer.wait_for("rarefault/good/verdict", verdicts + 1)
-        wait_until(lambda: service.codec.samples == samples + 12, "the good samples")
+        wait_until(lambda: service.intake.rejections.samples == samples + 12, "the good samples")
         assert service.session.connections == 1

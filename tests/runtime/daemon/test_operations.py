@@ -20,6 +20,7 @@ from onnx import numpy_helper
 from tests.harness.daemon import Daemon
 
 from rarefault.runtime.cli import main
+from rarefault.runtime.daemon.host.counts import counts
 from rarefault.runtime.daemon.turns.changes import Changes
 from rarefault.runtime.inference.model_file import load_model
 from rarefault.runtime.journal.reader import JournalReader
@@ -151,7 +152,7 @@ def test_health_pages(
 
     with serving(mosquitto.url, metrics={"port": free_port}, journal={"path": "edge.journal"}) as service:
         peer.publish("telemetry/a", json.dumps({"values": {"c1.S1": 1}}))
-        wait_until(lambda: service.messages == 1, "a message")
+        wait_until(lambda: service.intake.messages == 1, "a message")
         assert page("/healthz") == (200, '{"ok":true,"problems":[]}\n')
         assert page("/readyz")[0] == 200
         assert page("/nothing")[0] == 404
@@ -298,8 +299,8 @@ def test_what_is_rejected_and_what_people_say_is_kept(
         )
         peer.publish("rarefault/a/feedback", json.dumps({"answer": "perhaps", "alarm": "abc"}))
         peer.publish("rarefault/a/feedback", json.dumps({"answer": "confirmed"}))
-        wait_until(lambda: service.messages == 7, "all messages")
-        assert service.counts()["rarefault_feedback_total"] == 2
+        wait_until(lambda: service.intake.messages == 7, "all messages")
+        assert counts(service)["rarefault_feedback_total"] == 2
         # It can be read while the daemon runs.
         with JournalReader(tmp_path / "edge.journal") as reader:
             aside = [(r.topic, r.reason, r.payload) for r in reader.set_aside()]

@@ -38,9 +38,9 @@ def test_two_daemons_say_what_one_says(
             half = next(half for half, devices in halves.items() if topic.split("/")[1] in devices)
             peer.publish(f"{half}/{topic}", payload)
         wait_until(lambda: len(recording.verdicts_at(peer)) >= len(recording.expected), "all verdicts")
-        wait_until(lambda: north.messages + south.messages == len(recording.messages), "all telemetry")
-        assert north.codec.devices == 1
-        assert south.codec.devices == 2
+        wait_until(lambda: north.intake.messages + south.intake.messages == len(recording.messages), "all telemetry")
+        assert len(north.store.devices) == 1
+        assert len(south.store.devices) == 2
     peer.catch_up()
     live = recording.verdicts_at(peer)
     assert len(live) == len(recording.expected)
@@ -54,16 +54,16 @@ def test_a_group_shares_the_telemetry(
     peer.subscribe("rarefault/+/verdict")
     with serving(mosquitto.url, telemetry={"share": "site", "max_age_s": math.inf}) as alone:
         recording.play(peer)
-        wait_until(lambda: alone.messages == len(recording.messages), "all telemetry")
+        wait_until(lambda: alone.intake.messages == len(recording.messages), "all telemetry")
         wait_until(lambda: len(recording.verdicts_at(peer)) >= len(recording.expected), "all verdicts")
         recording.assert_equal(recording.verdicts_at(peer))
         other = {"telemetry": {"share": "site", "max_age_s": math.inf}, "publish": {"runtime": "other"}}
         with serving(mosquitto.url, **other) as second:
-            before = alone.messages
+            before = alone.intake.messages
             for number in range(100):
                 peer.publish(f"telemetry/new_{number}", json.dumps({"values": {"c1.S1": 1}}).encode())
-            wait_until(lambda: alone.messages - before + second.messages == 100, "each message once")
-            assert second.messages > 0
+            wait_until(lambda: alone.intake.messages - before + second.intake.messages == 100, "each message once")
+            assert second.intake.messages > 0
 
 
 @pytest.mark.parametrize(

@@ -32,13 +32,13 @@ def test_live_verdicts_are_the_offline_ones(
     with serving(mosquitto.url, broker={"protocol": protocol}) as service:
         recording.play(peer)
         wait_until(lambda: len(recording.verdicts_at(peer)) >= len(recording.expected), "all verdicts")
-        wait_until(lambda: service.messages >= len(recording.messages), "the last telemetry, which brings none")
+        wait_until(lambda: service.intake.messages >= len(recording.messages), "the last telemetry, which brings none")
     peer.catch_up()
     live = recording.verdicts_at(peer)
     assert len(live) == len(recording.expected)
     recording.assert_equal(live)
-    assert service.messages == len(recording.messages)
-    assert service.rejections.counts == dict.fromkeys(service.rejections.counts, 0)
+    assert service.intake.messages == len(recording.messages)
+    assert service.intake.rejections.counts == dict.fromkeys(service.intake.rejections.counts, 0)
     for device in recording.devices:
         in_order = [json.loads(p)["end"] for p in peer.payloads(f"rarefault/{device}/verdict")]
         assert in_order == sorted(in_order)
@@ -126,26 +126,26 @@ def test_redelivered_messages_change_nothing(
     """Where the connection breaks after processing and before the acknowledgement, all comes twice and counts once."""
     peer.subscribe("rarefault/+/verdict")
     with serving(mosquitto.url, start=False) as service:
-        while not service.session._ever_subscribed:
+        while not service.session.subscriptions.ever_granted:
             service._turn(0.05)
         breaks = 0
         for begin in range(0, len(recording.messages), 50):
             recording.play(peer, slice(begin, begin + 50))
             target = min(begin + 50, len(recording.messages))
-            while service.codec.samples < target:
-                service._note_confirmations(service.session.poll(0.05))
+            while service.intake.rejections.samples < target:
+                service._poll(0.05)
                 taken = service._take()
-                service._send()
+                service._deliver()
                 if taken and service.session._connection is not None and breaks < 5:
                     service.session._connection.abandon("broken before the acknowledgement")
                     breaks += 1
                     target += len(taken)
                 else:
                     service.session.acknowledge(taken)
-        while len(service.store.outbox):
+        while len(service.broker_delivery.outbox):
             service._turn(0.05)
         assert breaks == 5
-        assert service.codec.samples > len(recording.messages)
+        assert service.intake.rejections.samples > len(recording.messages)
     peer.wait_for("rarefault/plant_1/verdict")
     deadline = time.monotonic() + 20
     while {v["id"] for v in recording.verdicts_at(peer)} != set(recording.expected) and time.monotonic() < deadline:
@@ -171,5 +171,5 @@ def test_a_crowded_outbox_holds_up_telemetry_and_loses_nothing(
         peer.publish_all(f"telemetry/{device}", [p for topic, p in recording.messages if topic.endswith(device)])
     with serving(mosquitto.url, limits={"outbox_messages": outbox, "pending_messages": pending}) as service:
         wait_until(lambda: len(recording.verdicts_at(peer)) >= len(recording.expected), "all verdicts")
-    assert service.store.outbox.dropped == 0
+    assert service.broker_delivery.outbox.dropped == 0
     recording.assert_equal(recording.verdicts_at(peer))

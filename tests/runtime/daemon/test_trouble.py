@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rarefault.runtime.daemon.publishing.delivery import STALL_S
 from rarefault.runtime.daemon.publishing.outbox import MemoryOutbox
-from rarefault.runtime.daemon.service import STALL_S, Service
+from rarefault.runtime.daemon.service import Service
 from rarefault.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def test_bad_messages_do_not_disturb_the_good_ones(
         rounds = len([i for i in range(len(recording.messages)) if i % 40 == 20])
         page = metrics_page(service)
     recording.assert_equal(recording.verdicts_at(peer))
-    counts = {str(reason): n / rounds for reason, n in service.rejections.counts.items() if n}
+    counts = {str(reason): n / rounds for reason, n in service.intake.rejections.counts.items() if n}
     assert counts == {
         "not_utf8": 1, "not_json": 1, "too_large": 1, "wrong_shape": 1, "bad_value": 2, "bad_time": 1, "too_new": 1,
         "no_known_channel": 1, "bad_device": 1, "too_many_devices": 1,
@@ -99,7 +100,7 @@ def test_a_broker_that_confirms_nothing_does_not_stop_the_daemon(
 ) -> None:
     """Where no confirmation comes, telemetry waits for a while, and then goes on at the cost of the oldest verdicts."""
     with serving(mosquitto.url, start=False, limits={"outbox_messages": 8, "pending_messages": 1}) as service:
-        while not service.session._ever_subscribed:
+        while not service.session.subscriptions.ever_granted:
             service._turn(0.05)
         recording.play(peer, slice(None, 400))
 
@@ -107,21 +108,21 @@ def test_a_broker_that_confirms_nothing_does_not_stop_the_daemon(
             hold = service._hold()
             service.session.poll(0.02, hold=hold)  # confirmations are let go: to the daemon none has come
             taken = [] if hold else service._take()
-            service._send()
+            service._deliver()
             service.session.acknowledge(taken)
 
-        while not service.store.outbox.crowded:
+        while not service.broker_delivery.outbox.crowded:
             turn()
-        before = service.codec.samples
+        before = service.intake.rejections.samples
         for _ in range(5):
             turn()
-        assert service.codec.samples == before
-        service._progress_at -= STALL_S + 1
-        while service.codec.samples < 400:
+        assert service.intake.rejections.samples == before
+        service.broker_delivery._progress_at -= STALL_S + 1
+        while service.intake.rejections.samples < 400:
             turn()
-        assert service.store.outbox.dropped > 0
-        assert len(service.store.outbox) <= 8 + len(recording.devices)
-        service.store.outbox = MemoryOutbox(1)  # nothing to wait for at the end
+        assert service.broker_delivery.outbox.dropped > 0
+        assert len(service.broker_delivery.outbox) <= 8 + len(recording.devices)
+        service.store.outboxes = {"broker": MemoryOutbox(1)}  # nothing to wait for at the end
     assert "the broker has confirmed nothing for 30 s while" in caplog.text
 
 
@@ -140,7 +141,7 @@ def test_refused_verdicts_are_said(
     peer = new_peer(broker.port)
     with serving(broker.url) as service:
         recording.play(peer, slice(None, 60))
-        wait_until(lambda: service.refused > 3 and len(service.store.outbox) == 0, "refusals")
+        wait_until(lambda: service.broker.refused > 3 and len(service.broker_delivery.outbox) == 0, "refusals")
     assert "the broker refuses what is published below rarefault/ (Not authorized)" in caplog.text
     assert len([r for r in caplog.records if "refuses what is published" in r.message]) == 1
 
@@ -152,11 +153,11 @@ def test_a_stop_leaves_nothing_unconfirmed(
     peer.subscribe("rarefault/#")
     with serving(mosquitto.url) as service:
         recording.play(peer, slice(None, 200))
-        wait_until(lambda: service.verdicts.total() > 5, "verdicts")
-    assert len(service.store.outbox) == 0
+        wait_until(lambda: service.totals.verdicts.total() > 5, "verdicts")
+    assert len(service.broker_delivery.outbox) == 0
     peer.wait_for("rarefault/edge/status", 2)
     assert peer.messages[-1].topic == "rarefault/edge/status"
-    assert len(recording.verdicts_at(peer)) == service.verdicts.total()
+    assert len(recording.verdicts_at(peer)) == service.totals.verdicts.total()
 
 
 def test_a_broker_that_is_killed_is_no_end(
@@ -176,6 +177,6 @@ def test_a_broker_that_is_killed_is_no_end(
         again = new_peer(mosquitto.port)
         again.subscribe("rarefault/edge/status")
         assert again.wait_for("rarefault/edge/status") == [b"online"]
-        while service.codec.samples == 0:  # the subscription follows the status
+        while service.intake.rejections.samples == 0:  # the subscription follows the status
             again.publish("telemetry/plant_1", b'{"time": 1298980800, "values": {"c1.S1": 1}}')
             time.sleep(0.05)

@@ -320,9 +320,7 @@ def test_bulk_and_incremental_windows_are_the_same(
         plain[device].push(time, list(row))
     for parts in ([recording], cut(recording, cuts), [[s] for s in recording]):
         window = WindowSpec(length=length, stride=stride, spread=spread)
-        grid, streams = Grid(spec, 3), WindowBuffer(window, 3)
-        for device, name in enumerate("abc"):
-            streams.introduce(device, name)
+        grid, streams = Grid(spec, 3), WindowBuffer(window, 3, "abc")
         pushed = [streams.push(push(grid, part)) for part in parts] or [streams.push(push(grid, []))]
         for device, want in enumerate(plain):
             phase = zlib.crc32("abc"[device].encode()) % stride if spread else 0

@@ -15,10 +15,12 @@ import pytest
 
 from rarefault.runtime.cli import main
 from rarefault.runtime.daemon.config import DaemonConfig
+from rarefault.runtime.daemon.host.counts import counts
 from rarefault.runtime.daemon.service import Service
 from rarefault.runtime.daemon.setup import Setup
 from rarefault.runtime.daemon.turns.durable import JournalledTurnStore
-from rarefault.runtime.daemon.turns.memory import Work
+from rarefault.runtime.daemon.turns.opening import open_store
+from rarefault.runtime.daemon.turns.work import Work
 from rarefault.runtime.errors import DamagedJournalError, JournalError
 from rarefault.runtime.inference.model_file import LoadedModel
 from rarefault.runtime.journal.reader import JournalReader
@@ -49,7 +51,8 @@ def daemon(folder: Path, model: LoadedModel, **journal: Any) -> Iterator[Service
         },
         DaemonConfig,
     )
-    service = Service(Setup(config, model, None, folder / "edge.toml"))
+    setup = Setup(config, model, None, folder / "edge.toml")
+    service = Service(setup, open_store(setup))
     try:
         service._startup()
         yield service
@@ -70,11 +73,11 @@ def feed(service: Service, messages: list[tuple[str, bytes]], together: int = 5)
     """Telemetry, a few messages a turn."""
     for first in range(0, len(messages), together):
         for topic, payload in messages[first : first + together]:
-            service.codec.decode(topic, payload, 1_400_000_000_000, service.rows)
+            service.intake.decoder.decode(topic, payload, 1_400_000_000_000, service.intake.samples)
         now_ms = time.time_ns() // 1_000_000
         aside = SetAside(now_ms, "telemetry/x", "bad_value", "no number " * 20, b"x" * 100)
         answer = Feedback(now_ms, "plant_1", f"alarm {first}", "confirmed", "fault_1", None, None, "seen " * 20)
-        assert service._do(Work(service.rows, rejected=[aside], feedback=[answer]))
+        assert service._do(Work(service.intake.samples, rejected=[aside], feedback=[answer]))
 
 
 def files_in(folder: Path) -> Files:
@@ -156,8 +159,8 @@ def test_damage_in_the_middle(
         with daemon(folder, model) as service:
             if not service.store.damaged:
                 continue  # it is where nothing is, or in a batch that is not needed any more
-            assert any(NAME in problem.text and "put aside" in problem.text for problem in service.health())
-            assert service.counts()["rarefault_journal_damaged_total"] == 1
+            assert any(NAME in problem.text and "put aside" in problem.text for problem in service.health.problems())
+            assert counts(service)["rarefault_journal_damaged_total"] == 1
             now = contents(folder / NAME)
             feed(service, recording.messages[600:])
         assert [r for r in caplog.records if r.levelno == logging.ERROR and "put aside as" in r.message]
@@ -383,8 +386,8 @@ def test_damage_while_running(
     peer.subscribe("rarefault/#")
     with serving(mosquitto.url, journal={"path": NAME, "snapshot_s": 0.1}) as service:
         recording.play(peer, slice(0, 300))
-        wait_until(lambda: service.messages >= 300, "the first messages")
-        wait_until(lambda: len(service.store.outbox) == 0, "confirmations")
+        wait_until(lambda: service.intake.messages >= 300, "the first messages")
+        wait_until(lambda: len(service.broker_delivery.outbox) == 0, "confirmations")
         with sqlite3.connect(tmp_path / NAME) as db:
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         db.close()
@@ -394,8 +397,8 @@ def test_damage_while_running(
             file.write(garbage(size - PAGE, 8))
         recording.play(peer, slice(300, None))
         wait_until(lambda: service.store.damaged == 1, "the damage to be found")
-        wait_until(lambda: service.messages >= len(recording.messages), "the other messages")
-        wait_until(lambda: len(service.store.outbox) == 0, "confirmations")
+        wait_until(lambda: service.intake.messages >= len(recording.messages), "the other messages")
+        wait_until(lambda: len(service.broker_delivery.outbox) == 0, "confirmations")
         assert service.store.trouble == ""
     peer.catch_up()
     live = recording.verdicts_at(peer)

@@ -15,6 +15,7 @@ from rarefault.runtime.cli import main
 from rarefault.runtime.daemon.config import TelemetryConfig, load_config
 from rarefault.runtime.daemon.service import Service
 from rarefault.runtime.daemon.setup import Setup
+from rarefault.runtime.daemon.turns.opening import open_store
 from rarefault.runtime.errors import BrokerError, UsageError
 from rarefault.runtime.inference.model_file import LoadedModel, load_model
 from rarefault.runtime.journal.reader import JournalReader
@@ -103,15 +104,23 @@ def test_over_tls_to_a_daemon_with_names_of_its_own(
         encoding="utf-8",
     )
     source = history_of(tmp_path, 1_300_000_000_000, channels=channels)
-    service = Service(Setup(load_config(config), model, "right", config))
-    thread = threading.Thread(target=service.run)
+    setup = Setup(load_config(config), model, "right", config)
+    started: list[Service] = []
+
+    def run() -> None:
+        started.append(Service(setup, open_store(setup)))
+        started[0].run()
+
+    thread = threading.Thread(target=run)
     thread.start()
+    wait_until(lambda: started, "the journal")
+    service = started[0]
     try:
         wait_until(lambda: service.session.ready, "the daemon to subscribe")
         assert main(["replay", str(source), "--like", str(config), "--speed", "max"]) == 0
-        wait_until(lambda: service.messages == 10, "all messages")
-        assert service.codec.samples == 10
-        assert sum(service.rejections.counts.values()) == service.rejections.unknown_channels == 0
+        wait_until(lambda: service.intake.messages == 10, "all messages")
+        assert service.intake.rejections.samples == 10
+        assert sum(service.intake.rejections.counts.values()) == service.intake.rejections.unknown_channels == 0
     finally:
         service.stop()
         thread.join()

@@ -24,6 +24,10 @@ A configuration needs no more than the model; all else has defaults:
   [publish]
   prefix = "rarefault"               # rarefault/{device}/verdict, rarefault/{device}/alarm
 
+  # [[sink]]                         # besides the broker: lines of JSON in a file
+  # kind = "file"
+  # path = "verdicts.jsonl"
+
 examples:
   rarefault run edge.toml --check    # is all in order? then exit
   rarefault run edge.toml            # until SIGTERM or Ctrl-C
@@ -39,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal comes, or check only."""
     from rarefault.runtime.daemon.host.logs import set_up_logging
-    from rarefault.runtime.daemon.service import Service
+    from rarefault.runtime.daemon.service import serve
     from rarefault.runtime.daemon.setup import load_setup
 
     setup = load_setup(args.config)
@@ -48,5 +52,5 @@ def run(args: argparse.Namespace) -> int:
         print(f"{args.config}: in order; model {setup.model.model_id}; broker {url} not asked, 'rarefault doctor' does")
         return 0
     set_up_logging(setup.config.log)
-    Service(setup, lambda: load_setup(args.config)).run()
+    serve(setup, lambda: load_setup(args.config))
     return 0

@@ -230,8 +230,8 @@ class LimitsConfig(Section, frozen=True):
     burst_samples: Count = 10_000
     """Samples that a device may send at once beyond that rate."""
     outbox_messages: Count = 10_000
-    """Most verdicts and alarms that wait for the broker's confirmation. When the outbox is full, the oldest verdict is
-    dropped. The last alarm of each device is never dropped."""
+    """Most verdicts and alarms that wait for the broker's confirmation, and as many for each ``[[sink]]``. Where there
+    is no room, the oldest verdict is dropped. The last alarm of each device is never dropped."""
     pending_messages: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 1000
     """Telemetry messages that are received and not yet acknowledged. Under MQTT 5 the broker is told this limit."""
 
@@ -297,6 +297,20 @@ class DecisionConfig(Section, frozen=True):
     """Faults that raise no alarm. Their verdicts are still published."""
 
 
+class FileSinkConfig(Section, frozen=True, tag_field="kind", tag="file"):
+    """``[[sink]]`` of ``kind = "file"``: verdicts and alarms as lines of JSON in a file, besides the broker."""
+
+    path: Annotated[str, msgspec.Meta(min_length=1)]
+    """The file, relative to the configuration file; its folder must exist. The path is the name of the sink in metrics
+    and in the journal: lines that a file under another path is owed are not written to this one."""
+    what: Literal["all", "verdicts", "alarms"] = "all"
+    """Which lines are written."""
+    max_bytes: Annotated[int, msgspec.Meta(ge=1 << 16)] = 64 << 20
+    """A file that would grow beyond this size becomes ``path.1``, that one ``path.2``, and so on."""
+    keep: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 5
+    """Number of such older files that are kept; the oldest is deleted."""
+
+
 class LogConfig(Section, frozen=True):
     """``[log]``: what the daemon logs on standard error."""
 
@@ -317,6 +331,8 @@ class DaemonConfig(Section, frozen=True):
     journal: JournalConfig = JournalConfig()
     metrics: MetricsConfig = MetricsConfig()
     decision: DecisionConfig = DecisionConfig()
+    sink: tuple[FileSinkConfig, ...] = ()
+    """Places besides the broker that verdicts and alarms go to."""
     log: LogConfig = LogConfig()
 
     def __post_init__(self) -> None:

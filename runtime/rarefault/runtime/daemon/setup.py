@@ -7,6 +7,7 @@ from pathlib import Path
 from rarefault.runtime.daemon.config import DaemonConfig, load_config, read_password
 from rarefault.runtime.daemon.mqtt.tls import tls_context
 from rarefault.runtime.daemon.overrides import override
+from rarefault.runtime.daemon.publishing.sinks import check_sinks
 from rarefault.runtime.daemon.telemetry.decoder import column_tree
 from rarefault.runtime.errors import ConfigError
 from rarefault.runtime.inference.model_file import LoadedModel, load_model
@@ -23,6 +24,7 @@ FIXED = (
     "journal.path",
     "journal.sync",
     "metrics",
+    "sink",
 )
 
 
@@ -32,7 +34,7 @@ class Setup:
 
     Attributes:
         config: its configuration.
-        model: what says the verdicts.
+        model: that makes the verdicts.
         password: of ``config.broker.username``, if there is one.
         source: the configuration file, which other paths are relative to, and which errors name.
         overridden: keys of ``[decision]`` that replace the model's own; its manifest has them in place.
@@ -59,6 +61,8 @@ def load_setup(path: Path) -> Setup:
     config = load_config(path)
     password = read_password(config.broker, path)
     tls_context(config.broker, path)
+    if problems := check_sinks(config, path):
+        raise ConfigError(str(path), problems)
     model = load_model(path.parent / config.model.path, config.model.threads)
     column_tree(model.manifest.channels, config.telemetry.fields, str(path))
     manifest, overridden = override(model.manifest, config.decision, str(path))

@@ -1,4 +1,4 @@
-"""Checks of files: the configuration, the model, secrets, the journal."""
+"""Checks of files: the configuration, the model, secrets, the journal, sinks."""
 
 import os
 import shutil
@@ -8,13 +8,14 @@ from pathlib import Path
 from rarefault.runtime.daemon.config import BrokerConfig, DaemonConfig, load_config, read_password
 from rarefault.runtime.daemon.host.clock import ClockTrust, WallClock, trained_ms
 from rarefault.runtime.daemon.mqtt.tls import tls_context
+from rarefault.runtime.daemon.publishing.sinks import check_sinks
 from rarefault.runtime.daemon.setup import Setup
 from rarefault.runtime.daemon.telemetry.decoder import column_tree
 from rarefault.runtime.doctor.findings import Findings
 from rarefault.runtime.errors import ConfigError, JournalError, ModelFileError
 from rarefault.runtime.inference.model_file import LoadedModel, load_model
+from rarefault.runtime.journal.files import lock
 from rarefault.runtime.journal.reader import JournalReader
-from rarefault.runtime.journal.writer import lock
 
 #: Devices that a finding names.
 NAMED = 5
@@ -33,6 +34,7 @@ def check_files(path: Path, found: Findings) -> Setup | None:
     if model is not None:
         _clock(config, model, found)
     _journal(path, config, model, found)
+    _sinks(path, config, found)
     secrets, password = _secrets(path, config.broker, found)
     return Setup(config, model, password, path) if model is not None and secrets else None
 
@@ -131,6 +133,27 @@ def _journal(path: Path, config: DaemonConfig, model: LoadedModel | None, found:
         )
     who = "a daemon is using it" if in_use(file) else "no daemon is using it"
     found.good("journal", f"{file} holds {samples} samples ({size / 1e6:.1f} MB); {who}; {free / 1e9:.1f} GB free")
+
+
+def _sinks(path: Path, config: DaemonConfig, found: Findings) -> None:
+    problems = check_sinks(config, path)
+    for problem in problems:
+        found.problem("sink", f"{path}: {problem}")
+    if problems:
+        return
+    for sink in config.sink:
+        file = path.parent / sink.path
+        free = shutil.disk_usage(file.parent).free
+        used = sum(part.stat().st_size for part in (file, *file.parent.glob(f"{file.name}.*")) if part.is_file())
+        needed = sink.max_bytes * (sink.keep + 1) - used
+        if free < needed:
+            found.warning(
+                "sink",
+                f"sink {sink.path}: the disk of {file.parent} has {free / 1e9:.2f} GB free, the files may take "
+                f"{needed / 1e9:.2f} GB more; free some room, or lower max_bytes or keep",
+            )
+        else:
+            found.good("sink", f"{file} can be written; {free / 1e9:.1f} GB free")
 
 
 def in_use(file: Path) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from rarefault.runtime.daemon.mqtt.connection import Connection, Identity
 from rarefault.runtime.daemon.mqtt.inbox import Inbox
 from rarefault.runtime.daemon.mqtt.names import Names, choose_names
-from rarefault.runtime.daemon.mqtt.session import OFFLINE
+from rarefault.runtime.daemon.mqtt.own_topics import OFFLINE
 from rarefault.runtime.daemon.mqtt.tls import tls_context
 from rarefault.runtime.daemon.setup import Setup
 from rarefault.runtime.doctor.files import in_use

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 import msgspec
 import numpy as np
 
+from rarefault.runtime.daemon.devices import DeviceTable
 from rarefault.runtime.daemon.mqtt.inbox import Message
 from rarefault.runtime.daemon.setup import Setup
 from rarefault.runtime.daemon.telemetry.decoder import TelemetryDecoder, column_tree
@@ -67,39 +68,37 @@ def check_telemetry(setup: Setup, messages: list[Message], seconds: float, found
     # The clock is examined below; here it must not keep samples out.
     telemetry = msgspec.structs.replace(config.telemetry, max_future_s=1e12, max_age_s=float("inf"))
     rejections = _Rejections()
-    devices: list[str] = []
-
-    def slot(name: str) -> int:
-        devices.append(name)
-        return len(devices) - 1
-
+    table = DeviceTable()
     columns = column_tree(channels, telemetry.fields, str(setup.source))
-    codec = TelemetryDecoder(telemetry, columns, slot, config.limits, rejections)
-    rows = SampleBuffer(max(telemetry.max_batch, 1000), len(channels))
+    decoder = TelemetryDecoder(telemetry, columns, table, config.limits, rejections)
+    samples = SampleBuffer(max(telemetry.max_batch, 1000), len(channels))
     seen: dict[int, set[int]] = defaultdict(set)
     offsets: dict[int, list[float]] = defaultdict(list)
     examples: dict[str, str] = {}
     for message in messages:
-        codec.decode(
+        decoder.decode(
             message.topic,
             message.payload,
             message.arrived_ms,
-            rows,
+            samples,
             retained=message.retained,
             sender=message.sender,
         )
         for aside in rejections.take_aside():
             examples.setdefault(aside.reason, f"{quote(aside.topic)}: {aside.detail}")
-        for device, time_ms, values in zip(rows.device.tolist(), rows.time_ms.tolist(), rows.values, strict=True):
+        for device, time_ms, values in zip(
+            samples.device.tolist(), samples.time_ms.tolist(), samples.values, strict=True
+        ):
             seen[device] |= set(np.flatnonzero(~np.isnan(values)).tolist())
             offsets[device].append((message.arrived_ms - time_ms) / 1000)
-        rows.clear()
-    if codec.samples:
-        found.good("telemetry", f"{codec.samples} samples of {_some(devices, 'device')} within {seconds:g} s")
+        samples.clear()
+    devices = table.names
+    if rejections.samples:
+        found.good("telemetry", f"{rejections.samples} samples of {_some(devices, 'device')} within {seconds:g} s")
     for reason, count in rejections.counts.items():
         if count:
             example = f", such as {examples[reason]}" if reason in examples else ""
-            tell = found.problem if count >= codec.samples or reason == Reason.TWO_TOPICS else found.warning
+            tell = found.problem if count >= rejections.samples or reason == Reason.TWO_TOPICS else found.warning
             tell(
                 "telemetry", f"{count} messages or samples cannot be used ({reason}){example}; {REMEDY[Reason(reason)]}"
             )

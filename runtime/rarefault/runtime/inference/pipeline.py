@@ -23,6 +23,7 @@ from rarefault.runtime.inference.explain import explain
 from rarefault.runtime.inference.grid import Bins, Clocks, Grid
 from rarefault.runtime.inference.manifest import NO_DATA, UNKNOWN, GridSpec, Manifest
 from rarefault.runtime.inference.missing import stands_for_none
+from rarefault.runtime.inference.slots import Slots
 from rarefault.runtime.inference.window_buffer import WindowBuffer, Windows
 
 
@@ -75,79 +76,56 @@ class Pipeline:
         step: the model itself.
         model_id: names the model in verdicts; see :func:`rarefault.runtime.inference.model_file.load_model`, whose
             result makes a pipeline of a model file.
+        table: slots of the devices, which pipelines that follow each other share; None for one of its own.
 
     Attributes:
-        devices: names by slot; empty for a slot whose device was forgotten.
+        table: slots of the devices.
         named_missing: values taken as missing so far because the manifest names them.
     """
 
-    def __init__(self, manifest: Manifest, step: Step, model_id: str) -> None:
+    def __init__(self, manifest: Manifest, step: Step, model_id: str, table: Slots | None = None) -> None:
         self.manifest = manifest
         self.model_id = model_id
-        self.devices: list[str] = []
+        self.table = Slots() if table is None else table
         self.named_missing = 0
         self.grid = Grid(
             manifest.grid, len(manifest.channels), [name in manifest.counters for name in manifest.channels]
         )
-        self.window_buffer = WindowBuffer(manifest.window, len(manifest.channels))
+        self.window_buffer = WindowBuffer(manifest.window, len(manifest.channels), self.table.names)
         self.engine = Engine(step, manifest.state_size, len(manifest.classes))
         self.decision = Decision(manifest.decision)
-        self._slots: dict[str, int] = {}
-        self._free: list[int] = []  # slots of forgotten devices, the smallest last
+
+    @property
+    def devices(self) -> Sequence[str]:
+        """Names by slot; empty for a slot whose device was forgotten."""
+        return self.table.names
+
+    @property
+    def slots(self) -> Mapping[str, int]:
+        """Slot of each device."""
+        return self.table.by_name
 
     def slot(self, device: str) -> int:
         """The slot of a device, given out at its first mention."""
-        slot = self._slots.get(device)
-        if slot is None:
-            if self._free:
-                slot = self._free.pop()
-                self.devices[slot] = device
-            else:
-                slot = len(self.devices)
-                self.devices.append(device)
-            self._slots[device] = slot
-            self.window_buffer.introduce(slot, device)
-        return slot
+        return self.table.slot(device)
 
     def use_decision(self, manifest: Manifest) -> None:
         """Go on by the decision of a manifest that is like this one otherwise."""
         self.manifest = manifest
         self.decision.use(manifest.decision)
 
-    def settle(self, devices: Sequence[str]) -> None:
-        """Give devices the slots that they have in another pipeline; this one must be empty.
-
-        Args:
-            devices: names by slot, empty for a free one.
-        """
-        self.devices[:] = devices
-        self._slots.clear()
-        self._slots |= {name: slot for slot, name in enumerate(devices) if name}
-        self._free = [slot for slot in reversed(range(len(devices))) if not devices[slot]]
-        for name, slot in self._slots.items():
-            self.window_buffer.introduce(slot, name)
-
-    @property
-    def slots(self) -> Mapping[str, int]:
-        """Slot of each device."""
-        return self._slots
-
     def forget(self, slots: ArrayLike) -> None:
         """Forget devices: their slots are as new and will be given to others."""
         devices = np.asarray(slots, np.int64)
         for part in (self.grid, self.window_buffer, self.engine, self.decision):
             part.forget(devices)
-        for slot in devices.tolist():
-            del self._slots[self.devices[slot]]
-            self.devices[slot] = ""
-        self._free = sorted(self._free + devices.tolist(), reverse=True)
+        self.table.forget(devices.tolist())
 
     def begin_after(self, slot: int, newest_ms: int) -> None:
         """Judge no window of a device that its sample of that time had closed; what is remembered stands before it."""
         devices = np.array([slot], np.int64)
         for part in (self.grid, self.window_buffer, self.engine):
             part.forget(devices)
-        self.window_buffer.introduce(slot, self.devices[slot])
         self.grid.start_after(slot, newest_ms)
 
     def silence(self, slots: ArrayLike) -> list[AlarmChange]:
@@ -222,7 +200,7 @@ class Pipeline:
         Args:
             device: its name. Of a device that never had a sample there is nothing to report.
         """
-        slot = self._slots.get(device)
+        slot = self.slots.get(device)
         return [] if slot is None else [alarm_object(change, self) for change in self.silence([slot])]
 
     def _judge(self, bins: Bins, *, explained: bool) -> Verdicts:
@@ -279,7 +257,7 @@ class Pipeline:
             devices = [str(name) for name in arrays["devices"]]
         except (OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
             raise ValueError(f"not a snapshot of a pipeline: {error}") from error
-        self.settle(devices)
+        self.table.assign(devices)
 
     def state_name(self, state: int) -> str:
         """Name of a verdict's or an alarm's class, ``unknown`` and ``no data`` included."""

@@ -1,5 +1,6 @@
 """The window buffer: the recent bins of every device, and which windows are due."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,12 +60,12 @@ class _Tails(DeviceArrays):
 
 
 class _Phases(DeviceArrays):
-    """The phase of every device, [D]. It follows from the device's name, so that no snapshot has it."""
+    """The phase of every device, [D]; -1 before it is needed. It follows from the name, so that no snapshot has it."""
 
     phase: Int64
 
-    def __init__(self) -> None:
-        super().__init__(phase=0)
+    def __init__(self, *, spread: bool) -> None:
+        super().__init__(phase=-1 if spread else 0)
 
 
 class WindowBuffer:
@@ -72,19 +73,19 @@ class WindowBuffer:
 
     A window is due at every bin ``b`` with ``(b + 1 + phase) % stride == 0`` once its segment has L bins; the phase is
     the device's, see :class:`~rarefault.runtime.inference.manifest.WindowSpec`.
+
+    Args:
+        window: length, stride and phase of the windows.
+        n_channels: number of channels C.
+        names: of the devices by slot, which their phases follow from; may grow later. Without a name, the phase is 0.
     """
 
-    def __init__(self, window: WindowSpec, n_channels: int) -> None:
+    def __init__(self, window: WindowSpec, n_channels: int, names: Sequence[str] = ()) -> None:
         self.window = window
         self.n_channels = n_channels
         self._tails = _Tails(window.length, n_channels)
-        self._phases = _Phases()
-
-    def introduce(self, device: int, name: str) -> None:
-        """Give a slot to a device; without it, a slot has the phase 0."""
-        if self.window.spread:
-            self._phases.make_room(device + 1)
-            self._phases.phase[device] = self.window.phase(name)
+        self._names = names
+        self._phases = _Phases(spread=window.spread)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """All that the buffer remembers of its devices, as arrays."""
@@ -93,10 +94,12 @@ class WindowBuffer:
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
         """Go on from what :meth:`state` of a buffer with the same settings gave; ValueError where they differ."""
         self._tails.restore(state)
+        self._phases = _Phases(spread=self.window.spread)
 
     def forget(self, devices: Int64) -> None:
         """Make slots as new."""
         self._tails.forget(devices)
+        self._phases.forget(devices)
 
     def push(self, bins: Bins) -> Windows:
         """Take closed bins (sorted by device, then index) and return the windows that they make due."""
@@ -112,6 +115,8 @@ class WindowBuffer:
         owner = np.cumsum(first) - 1
         touched = bins.device[first]
         begin = row[first]
+        for slot in touched[phases.phase[touched] < 0].tolist():
+            phases.phase[slot] = self.window.phase(self._names[slot]) if slot < len(self._names) else 0
         # Number of bins that each bin's segment has with it, the carried ones included.
         boundary = np.maximum.accumulate(np.where(first | bins.reset, row, 0))
         carried = np.where(bins.reset[boundary], 0, tails.count[bins.device])

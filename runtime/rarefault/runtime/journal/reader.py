@@ -11,10 +11,9 @@ import numpy as np
 from rarefault.runtime.errors import DamagedJournalError, JournalError
 from rarefault.runtime.inference.pipeline import DeviceClock, device_clocks
 from rarefault.runtime.journal.records import SILENCE, AlarmRecord, Batch, Feedback, SetAside, unpack
+from rarefault.runtime.journal.schema import SCHEMA
 
 T = TypeVar("T")
-#: Version of the tables; a journal of another one is refused.
-SCHEMA = 2
 #: What SQLite says where the content of a file is damaged, or cannot be read from the disk.
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _UNREADABLE = (

@@ -11,6 +11,8 @@ from rarefault.runtime.times import TIME_LIMIT_MS
 
 #: What a batch is: samples of one turn, or devices that fell silent.
 SAMPLES, SILENCE = 0, 1
+#: Name of the broker among the sinks.
+BROKER = "broker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +44,15 @@ class Entry:
         key: its place in the order.
         topic: where it goes.
         payload: what it says.
-        retain: whether the broker keeps it as the topic's last word; so it is with alarms.
+        retain: whether the broker keeps it as the last message of its topic; so it is with alarms.
+        sink: which it is for.
     """
 
     key: int
     topic: str
     payload: bytes
     retain: bool
+    sink: str = BROKER
 
 
 @dataclass(frozen=True, slots=True)

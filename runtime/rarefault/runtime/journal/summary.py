@@ -8,9 +8,9 @@ import msgspec
 import numpy as np
 
 from rarefault.runtime.inference.pipeline import DeviceClock
+from rarefault.runtime.journal.damage import Damage
 from rarefault.runtime.journal.reader import JournalReader, is_sqlite
 from rarefault.runtime.journal.records import SAMPLES, AlarmRecord, SetAside
-from rarefault.runtime.journal.salvage import Damage
 
 #: Rejections of one reason that are shown.
 EXAMPLES = 2
@@ -33,7 +33,7 @@ class JournalSummary:
         rejected: number of what was set aside, by reason.
         examples: some of it.
         damaged_ms: when it was made of what could be read of a damaged one; None where it was not.
-        damage: what was saved and lost then, see :class:`~rarefault.runtime.journal.salvage.Damage`.
+        damage: what was saved and lost then, see :class:`~rarefault.runtime.journal.damage.Damage`.
     """
 
     path: Path

@@ -14,65 +14,30 @@ Others may read the file while the daemon runs (:class:`~rarefault.runtime.journ
 second daemon is kept out by a lock on the file ``PATH.lock``.
 """
 
-import fcntl
 import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from rarefault.runtime.arrays import Float64, Int32, Int64
 from rarefault.runtime.errors import DamagedJournalError, JournalError
-from rarefault.runtime.journal.reader import SCHEMA, JournalTables, reason_of
+from rarefault.runtime.journal.files import has_turns_after, lock
+from rarefault.runtime.journal.reader import JournalTables, reason_of
 from rarefault.runtime.journal.records import SAMPLES, SILENCE, AlarmRecord, Entry, Feedback, SetAside, pack
+from rarefault.runtime.journal.schema import ADDED, ADDED_COLUMNS, SCHEMA, TABLES, statements
 
 #: Batches that one clean-up deletes at most, so that it does not hold up a turn.
 CLEAN_UP = 20_000
-#: Size of SQLite's pages; the daemon does not choose another.
-PAGE = 4096
 #: After an unclean end the whole file is looked through, for so long at most.
 CHECK_S = 20.0
 
 #: Batches that say when the last samples were received.
 RECENT = 1000
-
-_TABLES = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE device (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, newest_ms INTEGER, forgotten_ms INTEGER
-);
-CREATE TABLE batch (
-    seq INTEGER PRIMARY KEY, received_ms INTEGER NOT NULL, kind INTEGER NOT NULL, samples INTEGER NOT NULL,
-    data BLOB NOT NULL
-);
-CREATE TABLE snapshot (
-    only INTEGER PRIMARY KEY CHECK (only = 1), seq INTEGER NOT NULL, model TEXT NOT NULL, state BLOB NOT NULL
-);
-CREATE TABLE outbox (
-    key INTEGER PRIMARY KEY, topic TEXT NOT NULL, payload BLOB NOT NULL, retain INTEGER NOT NULL
-);
-CREATE TABLE alarm (
-    key INTEGER PRIMARY KEY, said_ms INTEGER NOT NULL, id TEXT NOT NULL, device TEXT NOT NULL, state TEXT NOT NULL,
-    since_ms INTEGER NOT NULL, end_ms INTEGER NOT NULL, model TEXT NOT NULL
-);
-CREATE TABLE feedback (
-    key INTEGER PRIMARY KEY, received_ms INTEGER NOT NULL, device TEXT NOT NULL, alarm TEXT NOT NULL,
-    answer TEXT NOT NULL, fault TEXT NOT NULL, start_ms INTEGER, end_ms INTEGER, note TEXT NOT NULL
-);
-CREATE TABLE rejected (
-    key INTEGER PRIMARY KEY, received_ms INTEGER NOT NULL, topic TEXT NOT NULL, reason TEXT NOT NULL,
-    detail TEXT NOT NULL, payload BLOB NOT NULL
-);
-"""
-# Older journals of the same form get these when a daemon opens them.
-_ADDED = """
-CREATE TABLE IF NOT EXISTS origin (device INTEGER PRIMARY KEY, topic TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS alarm_id ON alarm (id);
-"""
 
 
 class Journal(JournalTables):
@@ -119,14 +84,13 @@ class Journal(JournalTables):
             raise DamagedJournalError(f"{self.path}: SQLite's log of it is damaged; turns are lost")
         if self._clean:
             self._execute("BEGIN IMMEDIATE")
-            for statement in _TABLES.split(";\n"):
+            for statement in statements(TABLES):
                 self._execute(statement)
             self._execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA),))
             self._execute("INSERT INTO meta VALUES ('channels', ?)", (msgspec.json.encode(channels).decode(),))
             self._execute("COMMIT")
         self._check()
-        for statement in _ADDED.split(";\n"):
-            self._execute(statement)
+        self._migrate()
         if self.channels != channels:
             missing, extra = set(channels) - set(self.channels), set(self.channels) - set(channels)
             raise JournalError(
@@ -136,6 +100,16 @@ class Journal(JournalTables):
         self._clean = self._clean or "clean" in self.meta
         if not self._clean:
             self._look_through()
+
+    def _migrate(self) -> None:
+        """Give an older journal of the same form what was added to the form since; nothing in it is lost."""
+        for statement in statements(ADDED):
+            self._execute(statement)
+        for table, columns in ADDED_COLUMNS.items():
+            there = {row[1] for row in self._rows(f"PRAGMA table_info({table})")}
+            for name, form in columns.items():
+                if name not in there:
+                    self._execute(f"ALTER TABLE {table} ADD COLUMN {name} {form}")
 
     def _lost_turns(self) -> bool:
         """Whether SQLite's log has turns behind the place where SQLite takes it to end."""
@@ -372,16 +346,21 @@ class Journal(JournalTables):
 
     def put(self, entry: Entry) -> None:
         """Keep a message that is owed."""
-        self._execute("INSERT INTO outbox VALUES (?, ?, ?, ?)", (entry.key, entry.topic, entry.payload, entry.retain))
+        self._execute(
+            "INSERT INTO outbox (key, topic, payload, retain, sink) VALUES (?, ?, ?, ?, ?)",
+            (entry.key, entry.topic, entry.payload, entry.retain, entry.sink),
+        )
 
     def forget(self, keys: list[int]) -> None:
         """Messages that were confirmed or given up."""
         self._executemany("DELETE FROM outbox WHERE key = ?", ((key,) for key in keys))
 
     def owed(self) -> Iterator[Entry]:
-        """Messages that are owed, in order."""
-        for key, topic, payload, retain in self._rows("SELECT * FROM outbox ORDER BY key"):
-            yield Entry(key, topic, payload, bool(retain))
+        """Messages that are owed, to whichever sink, in order."""
+        for key, topic, payload, retain, sink in self._rows(
+            "SELECT key, topic, payload, retain, sink FROM outbox ORDER BY key"
+        ):
+            yield Entry(key, topic, payload, bool(retain), sink)
 
     def note_alarms(self, alarms: Iterable[AlarmRecord]) -> None:
         """Keep what was said of devices."""
@@ -411,54 +390,6 @@ class Journal(JournalTables):
             self._db.executemany(statement, rows)
         except sqlite3.Error as error:
             raise self._error(error) from error
-
-
-def has_turns_after(log: Path, read: int) -> bool:
-    """Whether a log has whole turns behind its first ``read`` frames, other than the one that a power cut has torn.
-
-    SQLite takes a damaged frame for the end. Where a turn was begun after one behind it, that one had been kept, and is
-    lost. The format is that of https://sqlite.org/walformat.html.
-    """
-    with log.open("rb") as file:
-        header = file.read(32)
-        salts = {header[16:24]} if _is_header(header) else None  # frames of an earlier time have others
-        committed = b""
-        for at in range(32 + read * (24 + PAGE), log.stat().st_size - 23, 24 + PAGE):
-            file.seek(at)
-            frame = file.read(24)
-            salt = frame[8:16]
-            if salt == committed:
-                return True
-            if frame[4:8] != bytes(4) and (salts is None or salt in salts):
-                committed = salt
-    return False
-
-
-def _is_header(header: bytes) -> bool:
-    if len(header) < 32 or header[:4] not in (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83"):
-        return False
-    order: Literal["big", "little"] = "big" if header[3] & 1 else "little"
-    first = second = 0
-    for at in range(0, 24, 8):
-        first = (first + int.from_bytes(header[at : at + 4], order) + second) & 0xFFFFFFFF
-        second = (second + int.from_bytes(header[at + 4 : at + 8], order) + first) & 0xFFFFFFFF
-    return header[24:] == first.to_bytes(4, "big") + second.to_bytes(4, "big")
-
-
-def lock(path: Path) -> int:
-    """Keep other daemons from a journal for as long as the returned file descriptor is open.
-
-    Raises:
-        JournalError: another daemon has it.
-        OSError: the file for the lock cannot be made.
-    """
-    descriptor = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise JournalError(f"{path}: another daemon has it open; give each its own journal.path") from None
-    return descriptor
 
 
 def _words(error: Exception) -> str:

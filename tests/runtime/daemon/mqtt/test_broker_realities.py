@@ -45,7 +45,7 @@ def test_a_session_that_the_broker_has_forgotten(
     with serving(mosquitto.url) as service:
         first = new_peer(mosquitto.port)
         recording.play(first, slice(0, 300))
-        wait_until(lambda: service.messages == 300, "the first part")
+        wait_until(lambda: service.intake.messages == 300, "the first part")
         first.close()
         mosquitto.stop(signal.SIGKILL)
         (mosquitto.folder / "mosquitto.db").unlink(missing_ok=True)
@@ -55,9 +55,9 @@ def test_a_session_that_the_broker_has_forgotten(
         second = new_peer(mosquitto.port)
         second.subscribe("rarefault/+/verdict")
         recording.play(second, slice(300, None))
-        wait_until(lambda: service.messages == len(recording.messages), "the rest")
-        wait_until(lambda: len(service.store.outbox) == 0, "all verdicts to be confirmed")
-        assert service.verdicts.total() == len(recording.expected)
+        wait_until(lambda: service.intake.messages == len(recording.messages), "the rest")
+        wait_until(lambda: len(service.broker_delivery.outbox) == 0, "all verdicts to be confirmed")
+        assert service.totals.verdicts.total() == len(recording.expected)
         second.catch_up()
         late = [v for v in recording.verdicts_at(second) if v["id"] in recording.expected]
         assert len(late) > 100
@@ -86,7 +86,7 @@ def test_a_backlog_from_a_broker_that_sends_twenty_at_a_time(
     recording.play(peer)
     with serving(broker.url, **sections) as service:
         wait_until(lambda: len(recording.verdicts_at(peer)) >= len(recording.expected), "all verdicts")
-        wait_until(lambda: service.messages >= len(recording.messages), "the last telemetry, which brings none")
+        wait_until(lambda: service.intake.messages >= len(recording.messages), "the last telemetry, which brings none")
     recording.assert_equal(recording.verdicts_at(peer))
 
 
@@ -125,6 +125,6 @@ def test_retained_telemetry_is_taken_by_its_own_time(
     peer.publish("telemetry/a", json.dumps({"time": time.time() - 5, "values": {"c1.S1": 1}}), retain=True)
     peer.publish("telemetry/b", json.dumps({"values": {"c1.S1": 1}}), retain=True)
     with serving(mosquitto.url) as service:
-        wait_until(lambda: service.messages == 2, "both")
-        assert service.codec.samples == 1
-        assert service.rejections.counts["bad_time"] == 1
+        wait_until(lambda: service.intake.messages == 2, "both")
+        assert service.intake.rejections.samples == 1
+        assert service.intake.rejections.counts["bad_time"] == 1

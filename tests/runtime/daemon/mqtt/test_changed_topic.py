@@ -30,23 +30,26 @@ def test_the_old_topic_is_left(
     peer = new_peer(broker.port)
     common: dict[str, Any] = {"journal": JOURNAL, "broker": {"protocol": protocol}}
     with serving(broker.url, telemetry={"topic": "site/+/{device}"}, **common) as service:
-        wait_until(lambda: service._kept_session is not None, "the session in the journal")
+        wait_until(lambda: service.identity.saved_session is not None, "the session in the journal")
     with serving(broker.url, telemetry={"topic": "site/north/{device}"}, **common) as service:
         wait_until(
-            lambda: service._kept_session is not None and service._kept_session.filters[0] == "site/north/+",
+            lambda: (
+                service.identity.saved_session is not None
+                and service.identity.saved_session.filters[0] == "site/north/+"
+            ),
             "the new session in the journal",
         )
         for second in range(20):
             peer.publish("site/north/a", json.dumps({"time": 1e9 + second, "values": {"c1.S1": second}}))
         peer.publish("site/south/a", json.dumps({"time": 1e9, "values": {"c1.S1": 1}}))
         peer.publish("rarefault/a/feedback", b"nonsense")
-        wait_until(lambda: service.messages >= 21, "telemetry and feedback")
+        wait_until(lambda: service.intake.messages >= 21, "telemetry and feedback")
         peer.catch_up()
-        assert (service.messages, service.codec.samples) == (21, 20)
-        assert service.rejections.counts["bad_feedback"] == 1
+        assert (service.intake.messages, service.intake.rejections.samples) == (21, 20)
+        assert service.intake.rejections.counts["bad_feedback"] == 1
     assert "the session is still subscribed to site/+/+, which is not wanted any more: unsubscribed" in caplog.text
     # And once more with the same: nothing is left to be unsubscribed.
     assert caplog.text.count("unsubscribed") == 1
     with serving(broker.url, telemetry={"topic": "site/north/{device}"}, **common) as service:
-        assert service.session.sessions_lost == 0
+        assert service.session.subscriptions.sessions_lost == 0
     assert caplog.text.count("unsubscribed") == 1

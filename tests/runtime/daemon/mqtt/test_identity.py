@@ -12,6 +12,7 @@ import pytest
 from tests.harness.daemon import Daemon
 
 from rarefault.runtime.cli import main
+from rarefault.runtime.daemon.host.counts import counts
 
 if TYPE_CHECKING:
     from tests.harness.broker import Mosquitto
@@ -51,18 +52,18 @@ def test_a_host_that_is_renamed_stays_the_same_daemon(
     half = len(recording.messages) // 2
     host("pod-1")
     with serving(keeping.url, publish=NAMELESS, journal=JOURNAL) as service:
-        assert service.names.client_id == "rarefault-pod-1"
+        assert service.identity.names.client_id == "rarefault-pod-1"
         recording.play(peer, slice(half))
-        wait_until(lambda: service.messages == half, "the first half")
-        wait_until(lambda: service._kept_session is not None, "the session in the journal")
+        wait_until(lambda: service.intake.messages == half, "the first half")
+        wait_until(lambda: service.identity.saved_session is not None, "the session in the journal")
     recording.play(peer, slice(half, None))
     peer.catch_up()
     host("pod-2")
     with serving(keeping.url, publish=NAMELESS, journal=JOURNAL) as service:
-        assert service.names.client_id == "rarefault-pod-1"
-        wait_until(lambda: service.messages == len(recording.messages) - half, "the backlog")
-        wait_until(lambda: not len(service.store.outbox), "the outbox")
-        assert service.session.sessions_lost == 0
+        assert service.identity.names.client_id == "rarefault-pod-1"
+        wait_until(lambda: service.intake.messages == len(recording.messages) - half, "the backlog")
+        wait_until(lambda: not len(service.broker_delivery.outbox), "the outbox")
+        assert service.session.subscriptions.sessions_lost == 0
     peer.catch_up()
     recording.assert_equal(recording.verdicts_at(peer))
     assert peer.payloads("rarefault/pod-1/status")[-1] == b"offline"
@@ -81,10 +82,10 @@ def test_a_configured_name_wins_and_the_old_status_is_cleared(
     """The client id stays that of the session; another one that is asked for is taken, with a warning."""
     host("pod-1")
     with serving(keeping.url, publish=NAMELESS, journal=JOURNAL) as service:
-        wait_until(lambda: service._health is not None, "health")
+        wait_until(lambda: service.health.payload is not None, "health")
     with serving(keeping.url, publish={"runtime": "north"}, journal=JOURNAL) as service:
-        assert (service.names.runtime, service.names.client_id) == ("north", "rarefault-pod-1")
-        wait_until(lambda: not len(service.store.outbox), "the ghosts to be cleared")
+        assert (service.identity.names.runtime, service.identity.names.client_id) == ("north", "rarefault-pod-1")
+        wait_until(lambda: not len(service.broker_delivery.outbox), "the ghosts to be cleared")
     assert "the runtime is 'north' now and was 'pod-1', whose status is cleared" in caplog.text
     late = new_peer(keeping.port)
     late.subscribe("rarefault/#")
@@ -94,7 +95,7 @@ def test_a_configured_name_wins_and_the_old_status_is_cleared(
     assert not late.payloads("rarefault/pod-1/health")
     other = {"url": keeping.url, "client_id": "mine"}
     with serving(keeping.url, publish=NAMELESS, journal=JOURNAL, broker=other) as service:
-        assert (service.names.runtime, service.names.client_id) == ("north", "mine")
+        assert (service.identity.names.runtime, service.identity.names.client_id) == ("north", "mine")
     assert "the client id is 'mine' now and was 'rarefault-pod-1'" in caplog.text
 
 
@@ -109,20 +110,22 @@ def test_a_session_that_is_gone_is_missed(
     """A broker that was started anew without its sessions: said with the mend, in health and metrics; not at first."""
     broker = {"protocol": protocol}
     with serving(mosquitto.url, journal=JOURNAL, broker=broker) as service:
-        wait_until(lambda: service._kept_session is not None, "the session in the journal")
-        assert service.session.sessions_lost == 0
+        wait_until(lambda: service.identity.saved_session is not None, "the session in the journal")
+        assert service.session.subscriptions.sessions_lost == 0
     mosquitto.stop(signal.SIGKILL)  # it does not save them
     mosquitto.start()
     with serving(mosquitto.url, journal=JOURNAL, broker=broker) as service:
-        wait_until(lambda: service.session.sessions_lost == 1, "the loss")
-        assert any("let the broker keep sessions (Mosquitto: persistence true)" in p.text for p in service.health())
-        assert service.counts()["rarefault_sessions_lost_total"] == 1
+        wait_until(lambda: service.session.subscriptions.sessions_lost == 1, "the loss")
+        assert any(
+            "let the broker keep sessions (Mosquitto: persistence true)" in p.text for p in service.health.problems()
+        )
+        assert counts(service)["rarefault_sessions_lost_total"] == 1
     assert caplog.text.count("does not have the session of client 'rarefault-edge' any more") == 1
 
 
 def has_session(service: Any) -> bool:
     """Whether the journal knows what the broker keeps."""
-    return service._kept_session is not None
+    return service.identity.saved_session is not None
 
 
 def test_without_a_session_none_is_missed(serving: Serving, mosquitto: "Mosquitto", wait_until: WaitUntil) -> None:
@@ -131,7 +134,7 @@ def test_without_a_session_none_is_missed(serving: Serving, mosquitto: "Mosquitt
     for _ in range(2):
         with serving(mosquitto.url, journal=JOURNAL, broker=broker) as service:
             wait_until(partial(has_session, service), "the session in the journal")
-            assert service.session.sessions_lost == 0
+            assert service.session.subscriptions.sessions_lost == 0
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def test_broker_absent_at_start_and_gone_later(
 def test_delays_grow_and_are_bounded(new_session: SessionFactory, free_port: int) -> None:
     """Delays double up to the maximum, each between a half and the whole of its value."""
     driven = new_session(f"mqtt://127.0.0.1:{free_port}", reconnect_min_s=1.0, reconnect_max_s=8.0)
-    delays = [driven.session._retry_later() for _ in range(2000)]
+    delays = [driven.session._retries.later() for _ in range(2000)]
     for delay, whole in zip(delays, (1, 2, 4, 8, 8, 8), strict=False):
         assert whole / 2 <= delay <= whole
     assert 4 <= min(delays[3:]) <= max(delays) <= 8
@@ -183,7 +183,7 @@ def test_refused_subscription_is_said(start_amqtt: Callable[..., str], new_sessi
     """A subscription that the broker refuses ends the start with the topic and the mend."""
     url = start_amqtt(**{"amqtt.plugins.topic_checking.TopicTabooPlugin": {}})
     driven = new_session(url, protocol="3.1.1")
-    driven.session._filters = [("prohibited", 1)]  # the one topic that the plugin of amqtt forbids
+    driven.session.subscriptions.filters = [("prohibited", 1)]  # the one topic that the plugin of amqtt forbids
     with pytest.raises(BrokerError, match=r"refuses the subscription to prohibited .*change telemetry\.topic"):
         driven.connect()
 

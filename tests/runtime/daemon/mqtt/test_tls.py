@@ -43,7 +43,7 @@ def test_verdicts_over_tls(
         for device in recording.devices:
             payloads = [payload for topic, payload in recording.messages if topic.endswith(device)]
             peer.publish_all(f"telemetry/{device}", payloads)
-        wait_until(lambda: service.messages >= len(recording.messages), "all telemetry")
+        wait_until(lambda: service.intake.messages >= len(recording.messages), "all telemetry")
         wait_until(lambda: len(recording.verdicts_at(peer)) >= len(recording.expected), "all verdicts")
     recording.assert_equal(recording.verdicts_at(peer))
 

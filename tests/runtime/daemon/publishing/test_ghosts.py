@@ -43,7 +43,7 @@ def test_a_forgotten_device_leaves_no_alarm(
         said = [json.loads(payload)["state"] for payload in peer.payloads(TOPIC)[:-1]]
         assert len(said) >= 2
         assert said[-1] == "no data"
-        assert service.codec.devices == 0
+        assert len(service.store.devices) == 0
         late = new_peer(mosquitto.port)
         late.subscribe(TOPIC)
         late.catch_up()
@@ -71,7 +71,7 @@ def test_the_clearing_survives_a_restart(
         play(peer, 0)
         wait_until(lambda: b"no data" in b"".join(peer.payloads(TOPIC)), "silence")
         mosquitto.stop()
-        wait_until(lambda: service.codec.devices == 0, "it to be forgotten")
+        wait_until(lambda: len(service.store.devices) == 0, "it to be forgotten")
     assert peer.payloads(TOPIC)[-1] != b""
     mosquitto.start()
     before = new_peer(mosquitto.port)

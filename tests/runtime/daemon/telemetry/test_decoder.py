@@ -1,4 +1,4 @@
-"""The codec: what is read, what is rejected, and what each rejection says."""
+"""The decoder: what is read, what is rejected, and what each rejection says."""
 
 import json
 import logging
@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rarefault.runtime.daemon.config import LimitsConfig, TelemetryConfig
+from rarefault.runtime.daemon.devices import DeviceTable
 from rarefault.runtime.daemon.host.sampled_log import INTERVAL_S
 from rarefault.runtime.daemon.telemetry.decoder import LARGEST_VALUE, TelemetryDecoder, column_tree
 from rarefault.runtime.daemon.telemetry.rejections import Reason, Rejections
@@ -24,28 +25,25 @@ NOW_MS = 1_298_980_803_000  # 2011-03-01T12:00:03Z
 
 
 class Reader:
-    """A codec, its rows and its clock."""
+    """A decoder, its samples and its clock."""
 
     def __init__(self, max_devices: int = 3, fields: dict[str, str] | None = None, **telemetry: Any) -> None:
         config = msgspec.convert({"fields": fields or {}, **telemetry}, TelemetryConfig)
         self.now_s = 0.0
-        self.devices: list[str] = []
+        self.table = DeviceTable()
+        self.devices = self.table.names
         self.rejections = Rejections(clock=lambda: self.now_s)
         columns = column_tree(CHANNELS, config.fields, "test.toml")
-        self.codec = TelemetryDecoder(
-            config, columns, self._slot, LimitsConfig(max_devices=max_devices), self.rejections
+        self.decoder = TelemetryDecoder(
+            config, columns, self.table, LimitsConfig(max_devices=max_devices), self.rejections
         )
         self.rows = SampleBuffer(max(config.max_batch, 100), len(CHANNELS))
-
-    def _slot(self, name: str) -> int:
-        self.devices.append(name)
-        return len(self.devices) - 1
 
     def read(self, payload: Any, topic: str = "telemetry/a", *, retained: bool = False) -> list[tuple[int, int, Any]]:
         """Rows of one message: (slot, time_ms, values)."""
         raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
         self.rows.clear()
-        self.codec.decode(topic, raw, NOW_MS, self.rows, retained=retained)
+        self.decoder.decode(topic, raw, NOW_MS, self.rows, retained=retained)
         rows = self.rows
         return [
             (int(d), int(t), [None if math.isnan(x) else x for x in v])

@@ -12,6 +12,7 @@ import pytest
 
 from rarefault.runtime.cli import main
 from rarefault.runtime.daemon.config import DaemonConfig
+from rarefault.runtime.daemon.host.counts import counts
 from rarefault.runtime.daemon.telemetry.feedback import FeedbackReader, Known
 from rarefault.runtime.daemon.telemetry.rejections import RejectionError
 from rarefault.runtime.daemon.turns import durable
@@ -148,8 +149,8 @@ def test_over_the_broker(
         peer.publish(topic, b"\xff{")
         peer.publish(f"rarefault/{'x' * 129}/feedback", json.dumps(said[0]))
         results = [json.loads(payload) for payload in peer.wait_for(f"{topic}/result", 6)]
-        wait_until(lambda: service.rejections.counts["bad_device"] == 1, "the name that is none")
-        assert service.counts()["rarefault_feedback_total"] == 2
+        wait_until(lambda: service.intake.rejections.counts["bad_device"] == 1, "the name that is none")
+        assert counts(service)["rarefault_feedback_total"] == 2
     assert [r["accepted"] for r in results] == [True, True, False, False, False, False]
     assert [r["alarm"] for r in results] == [alarm, alarm, "gone", alarm, alarm, ""]
     assert {r["runtime"] for r in results} == {"edge"}
@@ -190,7 +191,7 @@ def test_a_journal_that_cannot_be_asked_costs_no_answer(
         first, second = (json.loads(p) for p in peer.wait_for("rarefault/a/feedback/result", 2))
         assert (first["alarm"], first["accepted"]) == ("x", False)
         assert second["accepted"]
-        assert service.codec.samples == 1
+        assert service.intake.rejections.samples == 1
     with JournalReader(tmp_path / "edge.journal") as reader:
         assert sum(len(batch.time_ms) for batch in reader.batches()) == 1
         assert len(list(reader.set_aside())) == 1

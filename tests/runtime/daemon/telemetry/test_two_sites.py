@@ -11,11 +11,15 @@ import numpy as np
 import pytest
 
 from rarefault.runtime.daemon.config import LimitsConfig, TelemetryConfig
+from rarefault.runtime.daemon.devices import DeviceTable
+from rarefault.runtime.daemon.publishing.announcer import Announcer
+from rarefault.runtime.daemon.publishing.sink import Route
 from rarefault.runtime.daemon.telemetry.decoder import TelemetryDecoder, column_tree
 from rarefault.runtime.daemon.telemetry.origins import MAX_TOPIC
 from rarefault.runtime.daemon.telemetry.rejections import REMEDY, Reason, Rejections
 from rarefault.runtime.daemon.telemetry.sample_buffer import SampleBuffer
-from rarefault.runtime.daemon.turns.memory import TurnStore, Work
+from rarefault.runtime.daemon.turns.memory import TurnStore
+from rarefault.runtime.daemon.turns.work import Work
 from rarefault.runtime.inference.model_file import LoadedModel
 from rarefault.runtime.inference.pipeline import Pipeline
 from rarefault.runtime.journal.reader import JournalReader
@@ -33,25 +37,21 @@ SITES = [
 
 
 class Reader:
-    """A codec with one channel, and what it has rejected."""
+    """A decoder with one channel, and what it has rejected."""
 
     def __init__(self, **telemetry: Any) -> None:
         config = msgspec.convert(telemetry, TelemetryConfig)
-        self.names: list[str] = []
+        self.table = DeviceTable()
         self.rejections = Rejections(keep=True)
         columns = column_tree(("temp",), {}, "test.toml")
-        self.codec = TelemetryDecoder(config, columns, self._slot, LimitsConfig(max_devices=5), self.rejections)
+        self.decoder = TelemetryDecoder(config, columns, self.table, LimitsConfig(max_devices=5), self.rejections)
         self.rows = SampleBuffer(10_000, 1)
-
-    def _slot(self, name: str) -> int:
-        self.names.append(name)
-        return len(self.names) - 1
 
     def read(self, *messages: tuple[str, bytes]) -> list[float]:
         """Values of what was taken of some messages."""
         self.rows.clear()
         for topic, payload in messages:
-            self.codec.decode(topic, payload, NOW_MS, self.rows)
+            self.decoder.decode(topic, payload, NOW_MS, self.rows)
         return [float(value) for value in self.rows.values[:, 0]]
 
     @property
@@ -100,11 +100,12 @@ def test_what_is_remembered_is_bounded_and_follows_the_template() -> None:
     assert reader.read(("x" * MAX_TOPIC + "/p/data", message), ("a\n/p/data", message)) == []
     assert [refusal.partition(":")[0] for refusal in reader.refused] == ["unknown_topic"] * 2
     assert reader.read(*SITES) == [41.2]
-    reader.codec.know({"pump1": 0}, {"pump1": "siteB/pump1/data"})
+    slot = reader.table.slot("pump1")
+    reader.table.topic[slot] = "siteB/pump1/data"
     assert reader.read(*SITES) == [12.0]
-    reader.codec.know({})
+    reader.table.forget([slot])
     assert reader.read(*SITES) == [41.2]
-    reader.codec.know({"pump1": 0}, {"pump1": "an/earlier/template/pump1"})
+    reader.table.topic[slot] = "an/earlier/template/pump1"
     assert reader.read(*reversed(SITES)) == [12.0]
 
 
@@ -126,13 +127,13 @@ def test_the_daemon_remembers_over_a_restart(
     with serving(mosquitto.url, **sections) as service:
         _send(peer, "siteA", 1.0)
         _send(peer, "siteB", 2.0)
-        wait_until(lambda: service.messages == 2, "both messages")
-        assert service.codec.samples == 1
+        wait_until(lambda: service.intake.messages == 2, "both messages")
+        assert service.intake.rejections.samples == 1
     with serving(mosquitto.url, **sections) as service:
         _send(peer, "siteB", 3.0)
         _send(peer, "siteA", 4.0)
-        wait_until(lambda: service.messages == 2, "both messages")
-        assert service.counts()["rarefault_rejected_total"]["two_topics"] == 1
+        wait_until(lambda: service.intake.messages == 2, "both messages")
+        assert service.intake.rejections.counts["two_topics"] == 1
         with JournalReader(tmp_path / "edge.journal") as reader:
             assert [float(v) for batch in reader.batches() for v in batch.values[:, 0]] == [1.0, 4.0]
             assert [(aside.topic, aside.reason) for aside in reader.set_aside()] == [
@@ -142,14 +143,20 @@ def test_the_daemon_remembers_over_a_restart(
 
 
 def test_without_a_journal_it_is_kept_in_memory(model: LoadedModel) -> None:
-    """As long as the device is, so that another codec (after a reload) knows it, too."""
-    store = TurnStore(lambda: Pipeline(model.manifest, model.step, model.model_id), 10)
-    rows = SampleBuffer(10, len(model.manifest.channels))
-    slot = store.slot("p")
-    assert store.turn(Work(rows, origins={"p": "siteA/p"}), lambda _verdicts, _changes: [])
-    assert store.origins == {"p": "siteA/p"}
-    assert store.turn(Work(rows, forgotten=np.array([slot])), lambda _verdicts, _changes: [])
-    assert store.origins == {}
+    """As long as the device is, so that another decoder (after a reload) knows it, too."""
+    store = TurnStore(
+        lambda slots: Pipeline(model.manifest, model.step, model.model_id, slots), Announcer("x", [Route("broker")])
+    )
+    samples = SampleBuffer(10, len(model.manifest.channels))
+    slot = store.devices.slot("p")
+    store.devices.topic[slot] = "siteA/p"
+    assert store.turn(Work(samples)) is not None
+    assert store.devices.topic[slot] == "siteA/p"
+    assert store.turn(Work(samples, forgotten=np.array([slot]))) is not None
+    assert store.devices.topic[slot] == ""
+    cleared = store.outboxes["broker"].next()
+    assert cleared is not None
+    assert (cleared.topic, cleared.payload) == ("x/p/alarm", b"")
 
 
 def test_an_older_journal_gets_the_table_and_a_forgotten_device_leaves_it(tmp_path: Path) -> None:

@@ -84,10 +84,7 @@ def cut_windows(history: History, grid: GridSpec, window: WindowSpec, units: Int
         units: channels of each unit, [U, M]; with them, the windows hold the faults at each.
     """
     bins = Grid(grid, len(history.channels), history.counter_mask).push(history.device, history.time_ms, history.values)
-    streams = WindowBuffer(window, len(history.channels))
-    for slot, name in enumerate(history.devices):
-        streams.introduce(slot, name)
-    windows = streams.push(bins)
+    windows = WindowBuffer(window, len(history.channels), history.devices).push(bins)
     label = label_bins(history, windows.device, windows.end_index, grid)
     at_units = label_units(history, windows.device, windows.end_index, grid, units)
     return LabelledWindows(windows, label, np.cumsum(windows.fresh), window.stride, at_units)

@@ -54,12 +54,22 @@ HELP = {
     "rarefault_journal_failures_total": "Turns that could not be written to the journal.",
     "rarefault_journal_damaged_total": "Damaged journals that were put aside.",
     "rarefault_reloads_total": "Reloads of model and configuration, by outcome.",
+    "rarefault_sink_messages": "Verdicts and alarms that wait for a [[sink]], by its path.",
+    "rarefault_sink_dropped_total": "Verdicts given up because the outbox of a [[sink]] was full.",
+    "rarefault_sink_written_total": "Lines written by a [[sink]].",
+    "rarefault_sink_failures_total": "How often a [[sink]] could not write.",
+    "rarefault_sink_ready": "Whether a [[sink]] can write.",
 }
 LABELS = {
     "rarefault_rejected_total": "reason",
     "rarefault_verdicts_total": "fault",
     "rarefault_alarm_changes_total": "state",
     "rarefault_reloads_total": "outcome",
+    "rarefault_sink_messages": "sink",
+    "rarefault_sink_dropped_total": "sink",
+    "rarefault_sink_written_total": "sink",
+    "rarefault_sink_failures_total": "sink",
+    "rarefault_sink_ready": "sink",
 }
 
 
@@ -146,6 +156,12 @@ class MetricsPage:
         )
         self._metrics = make_wsgi_app(self._registry)
         self._running: tuple[WSGIServer, Thread] | None = None
+
+    def observe_turn(self, messages: int, took_s: float, latency_s: float) -> None:
+        """A turn with telemetry is over, whose oldest message came ``latency_s`` ago."""
+        self.turn_messages.observe(messages)
+        self.turn_seconds.observe(took_s)
+        self.latency_seconds.observe(latency_s)
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(name, text, buckets=buckets, registry=self._registry)

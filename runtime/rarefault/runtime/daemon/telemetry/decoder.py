@@ -1,4 +1,4 @@
-"""Codec: the bytes and the topic of a message to rows of (device slot, time, channel values).
+"""The decoder: the bytes and the topic of a message to samples of (device slot, time, channel values).
 
 A message is one sample or a JSON array of them. :class:`.rejections.Rejections` counts and logs what cannot be
 used. Nothing that a message may hold raises out of here, and a bad sample of an array does not
@@ -6,15 +6,16 @@ take the good ones with it.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from rarefault.runtime.daemon.config import LimitsConfig, TelemetryConfig
+from rarefault.runtime.daemon.devices import DeviceTable
 from rarefault.runtime.daemon.telemetry.origins import Origins
-from rarefault.runtime.daemon.telemetry.rate_limit import Rates
+from rarefault.runtime.daemon.telemetry.rate_limit import RateLimit
 from rarefault.runtime.daemon.telemetry.rejections import Reason, RejectionError, Rejections, quote
 from rarefault.runtime.daemon.telemetry.sample_buffer import SampleBuffer
 from rarefault.runtime.daemon.topics import Template, topic_level_problem
@@ -39,13 +40,11 @@ class TelemetryDecoder:
     Args:
         config: what messages look like.
         columns: where channels stand in a message; see :func:`column_tree`.
-        slot: gives a device its slot.
+        devices: gives a device its slot.
         limits: most devices that are given one, and how fast each may be.
-        rejections: counts what cannot be used.
+        rejections: counts what can be used and what cannot.
 
     Attributes:
-        samples: number of samples read so far.
-        origins: the first topic of each device.
         too_new: devices whose samples were too new, since the last sample that was taken.
     """
 
@@ -53,56 +52,43 @@ class TelemetryDecoder:
         self,
         config: TelemetryConfig,
         columns: Columns,
-        slot: Callable[[str], int],
+        devices: DeviceTable,
         limits: LimitsConfig,
         rejections: Rejections,
     ) -> None:
         self.rejections = rejections
-        self.samples = 0
         self.too_new: set[str] = set()
         self._config = config
         self._template = Template(config.topic)
-        self.origins = Origins(self._template, several=config.several_topics)
+        self._origins = Origins(devices, self._template, several=config.several_topics)
         self._columns = columns
-        self._slot_of = slot
-        self._slots: dict[str, int] = {}
+        self._devices = devices
+        self._slots = devices.by_name
         self._max_devices = limits.max_devices
-        self._rates = Rates(limits)
+        self._rates = RateLimit(devices, limits)
         self._decoder = msgspec.json.Decoder()
         # Beside the values, where these are the message itself.
         self._not_channels = {path for path in (config.time, config.device) if path and not config.values}
         self._max_future_ms = config.max_future_s * 1000
         self._max_age_ms = config.max_age_s * 1000
 
-    def know(self, slots: Mapping[str, int], topics: Mapping[str, str] | None = None) -> None:
-        """Take over the devices that have a slot already, and the topics that they came on first."""
-        gone = set(self._slots.values()) - set(slots.values())
-        self._rates.forget(gone)
-        self._slots = dict(slots)
-        self.origins.know(slots, topics or {})
-
-    @property
-    def devices(self) -> int:
-        """Number of devices that have a slot."""
-        return len(self._slots)
-
     def decode(
         self,
         topic: str,
         payload: bytes,
         arrived_ms: int,
-        rows: SampleBuffer,
+        samples: SampleBuffer,
         *,
         retained: bool = False,
         sender: str | None = None,
     ) -> None:
-        """Append the samples of a message to ``rows``, which must have room for ``max_batch`` of them.
+        """Append the samples of a message to ``samples``, which must have room for ``max_batch`` of them.
 
         Args:
             topic: of the message.
             payload: of the message.
             arrived_ms: when it arrived; the time of samples without one.
-            rows: where the samples go.
+            samples: where they go.
             retained: whether the broker had kept the message, so that its time of arrival says nothing.
             sender: who sent it, where the broker says so.
         """
@@ -114,11 +100,11 @@ class TelemetryDecoder:
             return
         for sample in found if isinstance(found, list) else (found,):
             try:
-                self._take(topic, device, sample, arrived_ms, rows, retained=retained, sender=sender)
+                self._take(topic, device, sample, arrived_ms, samples, retained=retained, sender=sender)
             except RejectionError as error:
                 self.rejections.add(topic, error, arrived_ms, sample)
             else:
-                self.samples += 1
+                self.rejections.samples += 1
 
     def _device(self, topic: str) -> str:
         device = self._template.device(topic)
@@ -153,7 +139,7 @@ class TelemetryDecoder:
         device: str,
         sample: Any,
         arrived_ms: int,
-        rows: SampleBuffer,
+        samples: SampleBuffer,
         *,
         retained: bool,
         sender: str | None,
@@ -194,14 +180,15 @@ class TelemetryDecoder:
         if not cells:
             names = f"only unknown ones such as {quote(unknown[0])}" if unknown else "none at all"
             raise RejectionError(Reason.NO_KNOWN_CHANNEL, f"no value of a channel of the model, {names}")
+        first = self._origins.watching and self._origins.check(device, topic)
         slot = self._slot(device)
-        if self.origins.watching:
-            self.origins.check(device, topic)
+        if first:
+            self._origins.remember(slot, topic)
         if not self._rates.allow(slot, time_ms, arrived_ms):
             raise RejectionError(
                 Reason.TOO_FAST, f"device {quote(device)} sends more than {self._rates.per_s:g} samples a second"
             )
-        rows.append(slot, time_ms, cells)
+        samples.append(slot, time_ms, cells)
         self.too_new.clear()
 
     def _time(self, value: Any, arrived_ms: int, device: str, *, retained: bool) -> int:
@@ -240,7 +227,7 @@ class TelemetryDecoder:
                 raise RejectionError(
                     Reason.TOO_MANY_DEVICES, f"device {quote(device)} would be one more than {self._max_devices}"
                 )
-            slot = self._slots[device] = self._slot_of(device)
+            slot = self._devices.slot(device)
         return slot
 
 

@@ -1,7 +1,6 @@
 """Origins: from which topic each device came first, so that two machines of one name are not taken for one."""
 
-from collections.abc import Iterable, Mapping
-
+from rarefault.runtime.daemon.devices import DeviceTable
 from rarefault.runtime.daemon.telemetry.rejections import Reason, RejectionError, quote
 from rarefault.runtime.daemon.topics import Template
 
@@ -16,37 +15,38 @@ class Origins:
     behind the device's name are its parts and do not matter.
 
     Args:
-        template: of the topics.
+        devices: the table, whose column ``topic`` this is.
+        template: of the topics; a first topic that does not fit it, as it is of an earlier template, does not count.
         several: whether people have said that a device may come from several places.
 
     Attributes:
         watching: whether there is anything to compare.
-        fresh: devices that came for the first time since this was emptied last, and their topics.
     """
 
-    def __init__(self, template: Template, *, several: bool) -> None:
+    def __init__(self, devices: DeviceTable, template: Template, *, several: bool) -> None:
         self.watching = template.ambiguous and not several
-        self.fresh: dict[str, str] = {}
+        self._devices = devices
         self._template = template
-        self._first: dict[str, str] = {}
 
-    def know(self, devices: Iterable[str], first: Mapping[str, str]) -> None:
-        """Take over the first topics of the devices that there are; those that the template does not fit are void."""
-        self.fresh = {}
-        self._first = {d: first[d] for d in devices if d in first and self._template.matches(first[d])}
-
-    def check(self, device: str, topic: str) -> None:
-        """Remember the first topic of a device; RejectionError where it came from another place before."""
-        first = self._first.get(device)
+    def check(self, device: str, topic: str) -> bool:
+        """Whether a topic is the first of its device; RejectionError where it came from another place before."""
+        slot = self._devices.by_name.get(device)
+        first = "" if slot is None else self._devices.topic[slot]
         if first == topic:
-            return
+            return False
         if len(topic) > MAX_TOPIC or not topic.isprintable():
             raise RejectionError(
                 Reason.UNKNOWN_TOPIC, f"the topic is not printable text of at most {MAX_TOPIC} characters"
             )
-        if first is None:
-            self._first[device] = self.fresh[device] = topic
-        elif self._template.place(first) != self._template.place(topic):
+        if not first or not self._template.matches(first):
+            return True
+        if self._template.place(first) != self._template.place(topic):
             raise RejectionError(
                 Reason.TWO_TOPICS, f"device {quote(device)} comes on {quote(topic)}, and came on {quote(first)} before"
             )
+        return False
+
+    def remember(self, slot: int, topic: str) -> None:
+        """The first topic of a device."""
+        self._devices.topic[slot] = topic
+        self._devices.unsaved_topics.append(slot)

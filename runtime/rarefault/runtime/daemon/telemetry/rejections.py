@@ -1,10 +1,11 @@
-"""Rejections: telemetry that cannot be used is counted by reason and said in the log at a bounded rate."""
+"""Rejections: telemetry that cannot be used is counted by reason and logged at a bounded rate."""
 
 import json
 import logging
 import time
 from collections.abc import Callable
 from enum import StrEnum
+from typing import NamedTuple
 
 from rarefault.runtime.daemon.host.sampled_log import SampledLog
 from rarefault.runtime.journal.records import SetAside
@@ -83,27 +84,37 @@ REMEDY = {
 
 
 class RejectionError(Exception):
-    """One sample or message that cannot be used; never leaves the codec."""
+    """One sample or message that cannot be used; never leaves the intake."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         self.reason, self.detail = reason, detail
         super().__init__(reason, detail)
 
 
+class Mark(NamedTuple):
+    """The counts at one moment."""
+
+    samples: int
+    counts: dict[Reason, int]
+    unknown_channels: int
+
+
 class Rejections:
-    """Counts rejected messages and samples, says so, and sets them aside.
+    """Counts samples that can be used; counts, logs and sets aside what cannot.
 
     Args:
         keep: whether they are set aside.
         clock: gives seconds.
 
     Attributes:
+        samples: read so far.
         counts: rejected so far, by reason.
         unknown_channels: values of channels that the model does not have, ignored so far.
         set_aside: what was rejected since it was taken last, no more than ``MAX_SET_ASIDE``.
     """
 
     def __init__(self, *, keep: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        self.samples = 0
         self.counts = dict.fromkeys(Reason, 0)
         self.unknown_channels = 0
         self.set_aside: list[SetAside] = []
@@ -141,13 +152,13 @@ class Rejections:
         taken, self.set_aside = self.set_aside, []
         return taken
 
-    def mark(self) -> tuple[dict[Reason, int], int]:
+    def mark(self) -> Mark:
         """The counts, to go back to."""
-        return dict(self.counts), self.unknown_channels
+        return Mark(self.samples, dict(self.counts), self.unknown_channels)
 
-    def go_back(self, mark: tuple[dict[Reason, int], int]) -> None:
+    def go_back(self, mark: Mark) -> None:
         """Messages will be read again: count as before them."""
-        self.counts, self.unknown_channels = dict(mark[0]), mark[1]
+        self.samples, self.counts, self.unknown_channels = mark.samples, dict(mark.counts), mark.unknown_channels
 
     def add_unknown_channels(self, device: str, names: list[str]) -> None:
         """Count the values of a sample that are ignored because the model has no channel of their names."""

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from rarefault.runtime.daemon.config import DaemonConfig, LimitsConfig, load_config, read_password
+from rarefault.runtime.daemon.devices import DeviceTable
 from rarefault.runtime.daemon.mqtt.connection import Connection, Identity
 from rarefault.runtime.daemon.mqtt.inbox import Inbox
 from rarefault.runtime.daemon.mqtt.tls import tls_context
@@ -106,21 +107,16 @@ def _late(config: DaemonConfig, source: Path, reader: JournalReader, aside: list
     newest = {name: clock.newest_ms for name, clock in reader.clocks().items()}
     telemetry = msgspec.structs.replace(config.telemetry, max_future_s=float("inf"), max_age_s=float("inf"))
     limits = LimitsConfig(max_devices=1_000_000, samples_per_s=float("inf"))
-    names: list[str] = []
-
-    def slot(name: str) -> int:
-        names.append(name)
-        return len(names) - 1
-
+    devices = DeviceTable()
     columns = column_tree(reader.channels, telemetry.fields, str(source))
-    codec = TelemetryDecoder(telemetry, columns, slot, limits, Rejections())
-    rows = SampleBuffer(telemetry.max_batch, len(reader.channels))
+    decoder = TelemetryDecoder(telemetry, columns, devices, limits, Rejections())
+    samples = SampleBuffer(telemetry.max_batch, len(reader.channels))
     late = 0
     for message in aside:
-        codec.decode(message.topic, message.payload, message.received_ms, rows)
-        before = np.array([newest.get(name, -1) for name in names], np.int64)
-        late += int((rows.time_ms < before[rows.device]).sum()) if len(rows) else 0
-        rows.clear()
+        decoder.decode(message.topic, message.payload, message.received_ms, samples)
+        before = np.array([newest.get(name, -1) for name in devices.names], np.int64)
+        late += int((samples.time_ms < before[samples.device]).sum()) if len(samples) else 0
+        samples.clear()
     return late
 
 

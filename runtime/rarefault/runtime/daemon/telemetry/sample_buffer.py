@@ -1,4 +1,4 @@
-"""Rows: the samples of one turn, in arrays that are allocated once."""
+"""The sample buffer: the samples of one turn, in arrays that are allocated once."""
 
 import math
 from array import array

@@ -1,0 +1,62 @@
+"""The parts of a daemon, for those that look at all of them: health and metrics."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from rarefault.runtime.daemon.host.clock_watch import ClockWatch
+from rarefault.runtime.daemon.mqtt.identity import DaemonIdentity
+from rarefault.runtime.daemon.mqtt.session import BrokerSession
+from rarefault.runtime.daemon.publishing.broker_sink import BrokerSink
+from rarefault.runtime.daemon.publishing.delivery import BrokerDelivery, Delivery
+from rarefault.runtime.daemon.publishing.file_sink import FileSink
+from rarefault.runtime.daemon.setup import Setup
+from rarefault.runtime.daemon.telemetry.intake import Intake
+from rarefault.runtime.daemon.telemetry.presence import Presence
+from rarefault.runtime.daemon.turns.memory import TurnStore
+
+
+@dataclass(slots=True)
+class Totals:
+    """What the daemon has counted so far, beside what its parts count.
+
+    Attributes:
+        verdicts: by fault.
+        alarms: changes, by new state.
+        reloads: by outcome.
+    """
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+    alarms: Counter[str] = field(default_factory=Counter)
+    reloads: Counter[str] = field(default_factory=lambda: Counter(done=0, refused=0))
+
+
+class Parts:
+    """What a daemon consists of.
+
+    Attributes:
+        setup: what it is made from; another one after a reload.
+        store: pipeline, devices and outboxes, and what keeps them.
+        session: with the broker.
+        identity: who the daemon is for the broker.
+        clock: whether telemetry can be believed.
+        intake: messages to samples.
+        presence: which devices are silent.
+        broker: the broker as a sink, and its delivery.
+        sinks: the other sinks.
+        deliveries: to all sinks, the broker first.
+        looked_at: when the main loop was last seen to go on; monotonic clock, seconds.
+    """
+
+    setup: Setup
+    store: TurnStore
+    session: BrokerSession
+    identity: DaemonIdentity
+    clock: ClockWatch
+    intake: Intake
+    presence: Presence
+    broker: BrokerSink
+    broker_delivery: BrokerDelivery
+    sinks: list[FileSink]
+    deliveries: list[Delivery]
+    totals: Totals
+    looked_at: float
