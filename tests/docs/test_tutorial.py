@@ -30,6 +30,7 @@ class Reader:
     def __init__(self, folder: Path, port: int) -> None:
         self.folder = folder
         self.said = ""
+        self._transcript = folder / "transcript.txt"
         self._port = port
         self._terminals: dict[str, subprocess.Popen[bytes]] = {}
         path = (str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin")
@@ -66,6 +67,8 @@ class Reader:
             ["bash", "-c", script], cwd=self.folder, env=self._environment, capture_output=True, text=True, check=False
         )
         self.said, self._last = result.stdout + result.stderr, ""
+        with self._transcript.open("a", encoding="utf-8") as transcript:
+            transcript.write(f"{commands}{self.said}\n")
         assert result.returncode == 0, f"{commands}\n{self.said}"
         self.folder = Path((self.folder / ".pwd").read_text(encoding="utf-8").strip())
 
