@@ -1,4 +1,4 @@
-"""Overrides: the daemon's own ``[decision]`` in place of what the model file says, without another training."""
+"""Overrides: the daemon's own ``[decision]`` in place of the decision in the model file, without another training."""
 
 import difflib
 from typing import Any

@@ -129,7 +129,7 @@ class Service(Parts):
         self.identity.save()
         self.metrics.open(str(self.setup.source))
         self._log_start()
-        self.notifier.say("READY=1")
+        self.notifier.send("READY=1")
 
     def _main_loop(self) -> None:
         while not self.requests.stopping:
@@ -141,7 +141,7 @@ class Service(Parts):
         log.info("stopping (%s)", self.requests.reason)
 
     def _shutdown(self) -> None:
-        self.notifier.say("STOPPING=1")
+        self.notifier.send("STOPPING=1")
         self._deliver_the_rest()
         self.session.close(LEAVE_S, self.health.farewell())
         self.metrics.close()
@@ -262,7 +262,7 @@ class Service(Parts):
         self.requests.reloading = False
         if self._load is None:
             return
-        self.notifier.say("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        self.notifier.send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             setup = reload_setup(self._load, self.setup)
         except RarefaultError as error:
@@ -275,7 +275,7 @@ class Service(Parts):
             self.intake.use(setup)
             self._use_settings()
             log.info("reloaded %s: model %s", setup.source, setup.model.model_id)
-        self.notifier.say("READY=1")
+        self.notifier.send("READY=1")
 
     def _deliver_the_rest(self) -> None:
         """Wait a little for the broker's confirmations, so that the next start has less to repeat."""

@@ -1,4 +1,4 @@
-"""Topics: the template that says which topics carry telemetry, and which names may stand in a topic."""
+"""Topics: the template of the topics that carry telemetry, and which names may stand in a topic."""
 
 import re
 
@@ -65,7 +65,7 @@ class Template:
     def place(self, topic: str) -> list[str]:
         """The levels of a topic before that of the device, or all of them in a template without one.
 
-        They say where the device is; what comes behind its name are its own parts.
+        They name the place of the device; what comes behind its name are its own parts.
         """
         return topic.split("/")[: self._levels_before]
 

@@ -60,7 +60,7 @@ class Salvaged:
 
     Attributes:
         damage: what is kept of it.
-        judged_ms: by device, the end of the last window of which something was said, or the time of its last sample.
+        judged_ms: by device, the end of the last window that was published, or the time of its last sample.
         silent: devices of which the latter holds.
     """
 
@@ -69,7 +69,7 @@ class Salvaged:
     silent: set[str] = field(default_factory=set)
 
     def judged(self, device: str, end_ms: int, *, silent: bool = False) -> None:
-        """Something was said of a device."""
+        """Something was published about a device."""
         if end_ms > self.judged_ms.get(device, -1):
             self.judged_ms[device] = end_ms
             (self.silent.add if silent else self.silent.discard)(device)

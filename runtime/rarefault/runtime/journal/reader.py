@@ -14,7 +14,7 @@ from rarefault.runtime.journal.records import SILENCE, AlarmRecord, Batch, Feedb
 from rarefault.runtime.journal.schema import SCHEMA
 
 T = TypeVar("T")
-#: What SQLite says where the content of a file is damaged, or cannot be read from the disk.
+#: Error codes of SQLite where the content of a file is damaged, or cannot be read from the disk.
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _UNREADABLE = (
     sqlite3.SQLITE_IOERR_READ,
@@ -38,7 +38,7 @@ class JournalTables:
     Attributes:
         path: the file.
         channels: in the order of the values.
-        meta: what the file says of itself, by name.
+        meta: facts about the file, by name.
     """
 
     def __init__(self, path: Path, db: sqlite3.Connection) -> None:
@@ -48,7 +48,7 @@ class JournalTables:
         self._db = db
 
     def _check(self) -> None:
-        """Read what the file says of itself; JournalError where it is no journal of this release."""
+        """Read the facts about the file; JournalError where it is no journal of this release."""
         tables = {name for (name,) in self._rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if "meta" not in tables:
             raise JournalError(f"{self.path}: an SQLite file, but no journal of rarefault; name another file")
@@ -98,12 +98,12 @@ class JournalTables:
         return row[0], row[1]
 
     def alarms(self) -> Iterator[AlarmRecord]:
-        """What was said of the devices, in order."""
+        """The alarms that were published, in order."""
         for row in self._rows("SELECT said_ms, id, device, state, since_ms, end_ms, model FROM alarm ORDER BY key"):
             yield AlarmRecord(*row)
 
     def feedback(self) -> Iterator[Feedback]:
-        """What people said, in order."""
+        """The answers of people, in order."""
         for row in self._rows(
             "SELECT received_ms, device, alarm, answer, fault, start_ms, end_ms, note FROM feedback ORDER BY key"
         ):
@@ -193,7 +193,7 @@ def names_of(numbers: np.ndarray, devices: dict[int, str]) -> np.ndarray:
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether SQLite says that what is in the file is damaged, not that it cannot be had or written."""
+    """Whether an error means that what is in the file is damaged, not that it cannot be had or written."""
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
         return "Could not decode" in str(error)
@@ -201,7 +201,7 @@ def is_damage(error: sqlite3.Error) -> bool:
 
 
 def reason_of(error: Exception) -> str:
-    """What SQLite says, in words that say what to do."""
+    """The reason of an error, with what to do."""
     text = str(error)
     if "locked" in text:
         return "another process has it locked"

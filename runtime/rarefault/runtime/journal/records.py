@@ -43,7 +43,7 @@ class Entry:
     Attributes:
         key: its place in the order.
         topic: where it goes.
-        payload: what it says.
+        payload: its content.
         retain: whether the broker keeps it as the last message of its topic; so it is with alarms.
         sink: which it is for.
     """
@@ -76,7 +76,7 @@ class SetAside:
 
 @dataclass(frozen=True, slots=True)
 class AlarmRecord:
-    """An alarm state that was said of a device.
+    """An alarm state of a device, as it was published.
 
     Attributes:
         said_ms: when.
@@ -84,7 +84,7 @@ class AlarmRecord:
         device: its name.
         state: a class of the model, ``unknown`` or ``no data``.
         since_ms, end_ms: see :class:`~rarefault.runtime.inference.decision.AlarmChange`.
-        model: that said it.
+        model: that it follows from.
     """
 
     said_ms: int
@@ -98,7 +98,7 @@ class AlarmRecord:
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """What a person says of an alarm, or of a stretch of time.
+    """A person's answer to an alarm, or label of a stretch of time.
 
     Attributes:
         received_ms: when.
@@ -106,7 +106,7 @@ class Feedback:
         alarm: id of the alarm that is meant; empty where a stretch of time is.
         answer: whether the fault was there; ``retracted`` takes back what was answered before.
         fault: which it was; empty for the one of the alarm.
-        start_ms, end_ms: when it was there, None where the alarm says so.
+        start_ms, end_ms: when it was there, None where the alarm has that.
         note: free text.
     """
 
@@ -121,7 +121,7 @@ class Feedback:
 
     @property
     def subject(self) -> tuple[str, str] | tuple[str, int | None, int | None]:
-        """What it is said of: of several answers with the same one the last counts."""
+        """What it refers to: of several answers with the same one the last counts."""
         return (self.device, self.alarm) if self.alarm else (self.device, self.start_ms, self.end_ms)
 
 

@@ -96,7 +96,7 @@ def _salvage(path: Path, partial: Path, target: Target) -> Salvaged:
     complete = _beside(aside, ".new")
     partial.rename(complete)
     _swap(path, complete)
-    return Salvaged(damage, copy.said.judged_ms, copy.said.silent)
+    return Salvaged(damage, copy.published.judged_ms, copy.published.silent)
 
 
 def _swap(path: Path, complete: Path) -> None:

@@ -52,7 +52,7 @@ TABLES: dict[str, dict[str, tuple[type, ...]]] = {
 }  # fmt: skip
 #: Tables in which every key is there from the first to the last.
 _DENSE = frozenset({"batch", "feedback", "rejected"})
-#: What the new journal says of itself, whatever the damaged one says.
+#: Facts of the new journal, whatever the damaged one has.
 _OWN = frozenset({"schema", "channels", "clean", "damage", "damaged_ms"})
 
 Row = tuple[Any, ...]
@@ -161,18 +161,18 @@ class Copy:
 
     Attributes:
         losses: by table.
-        said: what is known of each device.
+        published: what is known of each device.
     """
 
     def __init__(self, old: sqlite3.Connection, new: Journal, target: Target) -> None:
         self._old, self._new, self._target = old, new, target
         self.losses: dict[str, Loss] = {}
-        self.said = Salvaged(Damage("", "", {}, 0))
+        self.published = Salvaged(Damage("", "", {}, 0))
         self._known = np.zeros(1, bool)  # by number, which devices have a name
         self._ours = False  # whether the samples are of the present channels
 
     def run(self) -> None:
-        """Copy all; JournalError where the old journal is sound enough to say that it is not ours."""
+        """Copy all; JournalError where the old journal is sound enough to show that it is not ours."""
         self._ours = self._meta()
         self._devices()
         self._table("alarm", self._alarm)
@@ -248,7 +248,7 @@ class Copy:
 
     def _alarm(self, row: Row) -> Row:
         _, _, _, device, state, _, end_ms, model = row
-        self.said.judged(device, end_ms, silent=state == NO_DATA)
+        self.published.judged(device, end_ms, silent=state == NO_DATA)
         self._ours = self._ours or model == self._target.model_id
         return row
 
@@ -257,9 +257,9 @@ class Copy:
         if retain not in (0, 1) or not topic.isprintable():
             return None
         try:
-            said = msgspec.json.decode(payload) if payload else {}
+            found = msgspec.json.decode(payload) if payload else {}
             if topic.endswith("/verdict"):
-                self.said.judged(said["device"], parse_time_ms(said["end"]))
+                self.published.judged(found["device"], parse_time_ms(found["end"]))
         except (msgspec.DecodeError, UnicodeDecodeError, ValueError, TypeError, KeyError):
             return None
         return row

@@ -6,9 +6,9 @@ was not committed comes again from the broker, what was committed is not process
 restored and the batches after it are pushed once more, only to bring the memory of the devices up to date; what follows
 from them is in the outbox already, or was confirmed.
 
-Tables: ``batch`` (samples of one turn), ``device``, ``snapshot``, ``outbox``, ``alarm`` (what was said), ``feedback``
-(what people said of it), ``rejected`` (what was set aside), ``origin`` (on which topic each device came first, where a
-name alone does not say which it is), ``meta``.
+Tables: ``batch`` (samples of one turn), ``device``, ``snapshot``, ``outbox``, ``alarm`` (those published),
+``feedback`` (answers of people), ``rejected`` (what was set aside), ``origin`` (on which topic each device came first,
+where two devices could share a name), ``meta``.
 
 Others may read the file while the daemon runs (:class:`~rarefault.runtime.journal.reader.JournalReader`); a
 second daemon is kept out by a lock on the file ``PATH.lock``.
@@ -36,7 +36,7 @@ CLEAN_UP = 20_000
 #: After an unclean end the whole file is looked through, for so long at most.
 CHECK_S = 20.0
 
-#: Batches that say when the last samples were received.
+#: Newest batches that are looked at to find when the last samples were received.
 RECENT = 1000
 
 
@@ -160,13 +160,13 @@ class Journal(JournalTables):
         """Keep the turn.
 
         Raises:
-            JournalError: it could not be written (a full disk, say); nothing of it is kept, call :meth:`rollback`.
+            JournalError: it could not be written (such as on a full disk); nothing is kept, call :meth:`rollback`.
         """
         self._execute("COMMIT")
         self._clean = False
 
     def note(self, name: str, value: str) -> None:
-        """Keep something that the file says of itself."""
+        """Keep a fact about the file."""
         self._execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
 
     def rollback(self) -> None:
@@ -231,24 +231,24 @@ class Journal(JournalTables):
         return next(self._rows("SELECT 1 FROM device WHERE name = ?", (name,)), None) is not None
 
     def named_faults(self) -> set[str]:
-        """The states that were said, and the faults that people have named."""
+        """The states that were published, and the faults that people have named."""
         rows = self._rows("SELECT state FROM alarm UNION SELECT fault FROM feedback WHERE fault != ''")
         return {name for (name,) in rows}
 
-    def answered(self, said: Feedback) -> bool:
+    def answered(self, feedback: Feedback) -> bool:
         """Whether there is an answer that stands, to the same alarm or of the same stretch of time."""
         row = next(
             self._rows(
                 "SELECT answer FROM feedback WHERE device = ? AND alarm = ? "
                 "AND (alarm != '' OR (start_ms = ? AND end_ms = ?)) ORDER BY key DESC LIMIT 1",
-                (said.device, said.alarm, said.start_ms, said.end_ms),
+                (feedback.device, feedback.alarm, feedback.start_ms, feedback.end_ms),
             ),
             None,
         )
         return row is not None and row[0] != "retracted"
 
     def last_published(self) -> dict[str, str]:
-        """The state that was said last of each device, by name."""
+        """The state of each device that was published last, by name."""
         return dict(
             self._rows("SELECT device, state FROM alarm WHERE key IN (SELECT max(key) FROM alarm GROUP BY device)")
         )
@@ -363,14 +363,14 @@ class Journal(JournalTables):
             yield Entry(key, topic, payload, bool(retain), sink)
 
     def note_alarms(self, alarms: Iterable[AlarmRecord]) -> None:
-        """Keep what was said of devices."""
+        """Keep alarms that were published."""
         self._executemany(
             "INSERT INTO alarm (said_ms, id, device, state, since_ms, end_ms, model) VALUES (?, ?, ?, ?, ?, ?, ?)",
             ((a.said_ms, a.id, a.device, a.state, a.since_ms, a.end_ms, a.model) for a in alarms),
         )
 
     def note_feedback(self, feedback: Iterable[Feedback]) -> None:
-        """Keep what people said."""
+        """Keep the answers of people."""
         self._executemany(
             "INSERT INTO feedback (received_ms, device, alarm, answer, fault, start_ms, end_ms, note) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",

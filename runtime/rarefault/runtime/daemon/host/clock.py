@@ -4,7 +4,7 @@ With a clock that is behind, good telemetry looks as if it came from the future,
 nothing is taken while the clock cannot be right, and the broker keeps what comes. The clock cannot be right
 
 * before this release was made, or before the model was trained: however long that lasts;
-* before the journal's samples were received, before the system has set the time, or while all devices say otherwise:
+* before the journal's samples were received, before the system has set the time, or while all devices contradict it:
   for ``telemetry.clock_wait_s`` at most, as these may be wrong themselves, and a plant may have no time server.
 """
 
@@ -146,7 +146,7 @@ class ClockTrust:
 
 
 def trained_ms(manifest: Manifest) -> int:
-    """When a model was trained; 0 where its manifest does not say."""
+    """When a model was trained; 0 where its manifest does not have it."""
     created = manifest.training.get("created")
     try:
         return parse_time_ms(created) if isinstance(created, str) else 0

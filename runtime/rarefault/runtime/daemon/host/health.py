@@ -63,7 +63,7 @@ class Health:
             "; ".join(problem.text for problem in problems) or f"serving {self._parts.setup.model.model_id}"
         )
         if not any(problem.sick for problem in problems):
-            self._notifier.say("WATCHDOG=1")
+            self._notifier.send("WATCHDOG=1")
 
     def farewell(self) -> bytes:
         """The last payload, of a daemon that stops; empty where none was published before."""

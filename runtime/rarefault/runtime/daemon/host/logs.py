@@ -1,4 +1,4 @@
-"""What the daemon says on standard error: lines of text, or of JSON for machines."""
+"""The log on standard error: lines of text, or of JSON for machines."""
 
 import logging
 import sys
@@ -35,7 +35,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def set_level(config: LogConfig) -> None:
-    """Say more or less from now on."""
+    """Log more or less from now on."""
     logging.getLogger("rarefault").setLevel(config.level.upper())
 
 

@@ -1,6 +1,6 @@
 """Pages for machines: ``/metrics`` for Prometheus, ``/healthz`` and ``/readyz`` for whoever restarts and routes.
 
-Metrics are read from the daemon's parts when they are asked for, so that counting costs nothing.
+Metrics are read from the daemon's parts when the page is read, so that counting costs nothing.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -116,7 +116,7 @@ class _Handler(WSGIRequestHandler):
     timeout = REQUEST_S
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is that of the base
-        """Say nothing: a request every few seconds is no news."""
+        """Log nothing: a request every few seconds is no news."""
 
 
 class MetricsPage:
@@ -125,7 +125,7 @@ class MetricsPage:
     Args:
         config: where.
         counts: what ``/metrics`` shows.
-        health: gives what keeps the daemon from serving; what is wrong with itself makes ``/healthz`` say so.
+        health: gives what keeps the daemon from serving; a problem of its own makes ``/healthz`` fail.
 
     Attributes:
         turn_seconds: how long turns with telemetry take, from taking it to its acknowledgement.
@@ -137,7 +137,7 @@ class MetricsPage:
     def __init__(self, config: MetricsConfig, counts: Counts, health: Callable[[], list[Problem]]) -> None:
         self._config = config
         self._health = health
-        # A registry of its own: the global one would outlive the daemon, and tell of other things in the process.
+        # A registry of its own: the global one would outlive the daemon, and show other things of the process.
         self._registry = CollectorRegistry()
         self._registry.register(counts)
         self.turn_seconds = self._histogram(

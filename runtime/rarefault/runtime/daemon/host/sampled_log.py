@@ -1,10 +1,10 @@
-"""A log that says each kind of thing at a bounded rate, with the number of times that it was not said."""
+"""A log that writes each kind of line at a bounded rate, with the number of lines that it suppressed."""
 
 import logging
 import time
 from collections.abc import Callable
 
-#: Each kind of thing is said at most this often.
+#: Each kind of line is written at most this often.
 INTERVAL_S = 10.0
 
 
@@ -19,10 +19,10 @@ class SampledLog:
     def __init__(self, logger: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
         self._logger = logger
         self._clock = clock
-        self._said_at: dict[str, float] = {}
-        self._unsaid: dict[str, int] = {}
+        self._logged_at: dict[str, float] = {}
+        self._suppressed: dict[str, int] = {}
 
-    def say(self, kind: str, level: int, text: str, *args: object) -> None:
+    def log(self, kind: str, level: int, text: str, *args: object) -> None:
         """Write a line, unless one of its kind was written less than an interval ago.
 
         Args:
@@ -31,10 +31,10 @@ class SampledLog:
             text: with placeholders for ``args``.
         """
         now = self._clock()
-        if now - self._said_at.get(kind, -INTERVAL_S) < INTERVAL_S:
-            self._unsaid[kind] = self._unsaid.get(kind, 0) + 1
+        if now - self._logged_at.get(kind, -INTERVAL_S) < INTERVAL_S:
+            self._suppressed[kind] = self._suppressed.get(kind, 0) + 1
             return
-        self._said_at[kind] = now
-        unsaid = self._unsaid.pop(kind, 0)
-        more = f" [and {unsaid} more since the last such line]" if unsaid else ""
+        self._logged_at[kind] = now
+        suppressed = self._suppressed.pop(kind, 0)
+        more = f" [and {suppressed} more since the last such line]" if suppressed else ""
         self._logger.log(level, f"{text}%s", *args, more)  # noqa: G004 - the text is a format of its own

@@ -8,12 +8,12 @@ import socket
 import time
 from collections.abc import Mapping
 
-#: What takes long says so this often; it may take a minute until it says so again.
+#: A long task reports this often that it goes on; it may take a minute until the next report.
 ALIVE_S, PATIENCE_S = 1.0, 60
 
 
 class Notifier:
-    """Tells systemd, where the daemon runs under it; does nothing elsewhere.
+    """Notifies systemd, where the daemon runs under it; does nothing elsewhere.
 
     Args:
         environment: with NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID, where systemd has set them.
@@ -33,7 +33,7 @@ class Notifier:
         self._status = ""
         self._alive_at = 0.0
 
-    def say(self, *lines: str) -> None:
+    def send(self, *lines: str) -> None:
         """Send assignments such as ``READY=1``."""
         if self._socket is not None:
             try:
@@ -46,13 +46,13 @@ class Notifier:
         """A line for ``systemctl status``; sent when it is another one."""
         if text != self._status:
             self._status = text
-            self.say(f"STATUS={text}")
+            self.send(f"STATUS={text}")
 
     def alive(self) -> None:
         """What takes long goes on: wait for it."""
         if time.monotonic() - self._alive_at > ALIVE_S:
             self._alive_at = time.monotonic()
-            self.say("WATCHDOG=1", f"EXTEND_TIMEOUT_USEC={PATIENCE_S * 1_000_000}")
+            self.send("WATCHDOG=1", f"EXTEND_TIMEOUT_USEC={PATIENCE_S * 1_000_000}")
 
     def close(self) -> None:
         """Give the socket back."""

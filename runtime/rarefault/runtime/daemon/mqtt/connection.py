@@ -27,7 +27,7 @@ PROTOCOLS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv
 IN_FLIGHT = 1000
 #: Bytes that may wait for the socket before nothing more is published, of whatever QoS.
 MOST_UNSENT = 1 << 20
-#: Reason codes from here on say that something failed.
+#: Reason codes from here on mean that something failed.
 FAILURE = 0x80
 #: The reason that stands for a broker which does not know the protocol.
 UNSUPPORTED_PROTOCOL = "Unsupported protocol version"
@@ -280,7 +280,7 @@ class Connection:
         self._client.unsubscribe(topic_filters)
 
     def acknowledge(self, messages: Iterable[Message]) -> None:
-        """Tell the broker that messages have been processed."""
+        """Acknowledge messages, so that the broker forgets them."""
         wire = self._client.wire
         if self.up and wire is not None:
             wire.acknowledge([m.mid for m in messages if m.qos > 0 and m.connection == self.number])

@@ -1,4 +1,4 @@
-"""Identity: the daemon is who the journal says, and the journal learns who it is and what the broker keeps for it."""
+"""Identity: the names of the daemon and its session at the broker, kept in the journal from start to start."""
 
 import logging
 
@@ -61,4 +61,4 @@ class DaemonIdentity:
                 self._store.keep_session(session)
                 self.saved_session = session
         except JournalError as error:
-            self._log.say("identity", logging.WARNING, "names and session could not be kept, trying again: %s", error)
+            self._log.log("identity", logging.WARNING, "names and session could not be kept, trying again: %s", error)

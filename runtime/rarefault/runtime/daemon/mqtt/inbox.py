@@ -7,7 +7,7 @@ from typing import NamedTuple
 #: Bytes of payloads that may wait.
 MOST_BYTES = 64 << 20
 #: Messages that are kept beyond the limit, at least: more than brokers send unacknowledged to a client of MQTT 3.1.1,
-#: which cannot tell them its limit (20 of Mosquitto, 32 of EMQX).
+#: which cannot set its limit (20 of Mosquitto, 32 of EMQX).
 SLACK = 100
 #: The same as a multiple of the limit: Mosquitto sends its whole backlog once the first of it is acknowledged, and
 #: confirmations of verdicts stand in the same stream behind it. What has no place here has to be sent again, and read
@@ -28,7 +28,7 @@ class Message(NamedTuple):
     connection: int
     """Number of the connection that brought it; it can only be acknowledged on that one."""
     sender: str | None = None
-    """Who sent it, where the broker says so and is asked for it."""
+    """Who sent it, where the broker names the sender and the daemon checks it."""
 
 
 class Inbox:

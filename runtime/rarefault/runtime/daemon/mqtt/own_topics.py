@@ -2,7 +2,7 @@
 
 from rarefault.runtime.daemon.mqtt.connection import Connection
 
-#: What the status topic says; impaired is a daemon that is up and cannot take or keep telemetry, or use any of it.
+#: Payloads of the status topic; impaired is a daemon that is up and cannot take or keep telemetry, or use any of it.
 ONLINE, OFFLINE, IMPAIRED = b"online", b"offline", b"impaired"
 
 

@@ -1,7 +1,7 @@
 """The session with the broker, across connections.
 
 Keeps one connection at a time and makes a new one with growing, jittered delays when it is lost. Telemetry is
-acknowledged only when the caller says so; the broker keeps what is not. Everything happens in
+acknowledged only when the caller does so; the broker keeps what is not. Everything happens in
 :meth:`BrokerSession.poll`, in the caller's thread.
 """
 
@@ -299,7 +299,7 @@ class BrokerSession:
     def _end_accepted(self, connection: Connection) -> None:
         self.connections += not self._settled  # accepted and ended at once
         self._retries.note_end(connection.opened_at)
-        # Brokers end the older of two connections with one id, and not all of them say why.
+        # Brokers end the older of two connections with one id, and not all of them give the reason.
         taken_over = "Session taken over" in str(connection.ended)
         hint = (
             f"; if another client uses the id {self._identity.client_id}, give each its own broker.client_id"

@@ -81,7 +81,7 @@ class Subscriptions:
         return ""
 
     def _warn(self, telemetry: int, feedback: list[int | str]) -> None:
-        """Say it where the broker grants less than was wanted."""
+        """Warn where the broker grants less than was wanted."""
         url = self._config.broker.url
         if telemetry < self._config.telemetry.qos:
             log.warning(
@@ -118,7 +118,7 @@ class Subscriptions:
             connection.unsubscribe(list(self._stale))
 
     def _miss_session(self, connection: Connection) -> None:
-        """Say it where the broker does not have the session that there was."""
+        """Warn where the broker does not have the session that there was."""
         forgetful = self._config.broker.session_expiry_s == 0 and connection.protocol == "5"
         if self._before is None or forgetful:
             return

@@ -40,7 +40,7 @@ def tls_context(broker: BrokerConfig, source: Path) -> ssl.SSLContext | None:
             certificate.read_bytes()
         wanted = "the key of certificate_file, in PEM and not encrypted"
         with _names("key_file", source, broker.key_file, wanted) as path:
-            # A password is never asked for: nobody sits at a gateway.
+            # No password is read from a terminal: nobody sits at a gateway.
             context.load_cert_chain(certificate, path, lambda: "")
     return context
 

@@ -119,7 +119,7 @@ class BufferedSocket:
                 if extra and (properties or here < 0):
                     break
                 here += extra
-            # An empty topic is one that MQTT 5 may have an alias for: never asked for.
+            # An empty topic is one that MQTT 5 may have an alias for, which the daemon never allows.
             if here > end or not topic or (qos and not mid):
                 break
             found.append(Publish(topic, data[here:end], qos >> 1, mid, bool(header & _RETAIN)))
@@ -164,7 +164,7 @@ class BufferedSocket:
         else:
             length, start = _variable(data, at + 1)
             if start < 0 and size - at >= 5:
-                self._granted = size  # a length that cannot be: paho will say so
+                self._granted = size  # a length that cannot be: paho will refuse it
                 return True
             self._needed = max(0, start + length - size) if start >= 0 else 1
         self._granted = at if self._needed else start + length

@@ -22,7 +22,7 @@ class BrokerSink:
     """
 
     name = BROKER
-    problem = ""  # the session's own problems say more
+    problem = ""  # the session has its own problems
 
     def __init__(self, session: BrokerSession, prefix: str, username: str) -> None:
         self.refused = 0
@@ -51,7 +51,7 @@ class BrokerSink:
             self._confirmed.append(mid)
             if refusal is not None:
                 self.refused += 1
-                self._log.say(
+                self._log.log(
                     "refused",
                     logging.ERROR,
                     "the broker refuses what is published below %s/ (%s): allow user %r to write there",
@@ -66,4 +66,4 @@ class BrokerSink:
         return confirmed
 
     def close(self) -> None:
-        """The session is closed by its owner, who has more to say on it."""
+        """The session is closed by its owner, with a farewell on its own topics."""

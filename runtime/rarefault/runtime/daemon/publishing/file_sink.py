@@ -206,11 +206,11 @@ class FileSink:
         self.failures += 1
         self._retry_at = time.monotonic() + RETRY_S
         self.problem = f"sink {self.name}: {self._path} cannot be written: {_reason(error)}"
-        self._log.say("failed", logging.ERROR, "%s; its lines wait, next attempt in %g s", self.problem, RETRY_S)
+        self._log.log("failed", logging.ERROR, "%s; its lines wait, next attempt in %g s", self.problem, RETRY_S)
 
 
 def _reason(error: OSError) -> str:
-    """What the system says, and what to do."""
+    """The reason that the system gives, and what to do."""
     if isinstance(error, BlockingIOError):
         return "another process has it locked; give each daemon a path of its own"
     text = error.strerror or str(error)

@@ -35,7 +35,7 @@ class Sink(Protocol):
 
     @property
     def generation(self) -> int:
-        """Another number than before says that all that is not confirmed must be published again."""
+        """Changes when all that is not confirmed must be published again."""
 
     @property
     def room(self) -> int:

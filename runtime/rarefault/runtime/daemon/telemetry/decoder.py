@@ -27,7 +27,7 @@ LARGEST_VALUE = float(np.finfo(np.float32).max)
 
 #: How deep unknown objects are looked into for the names that are in them.
 NAMED_LEVELS = 8
-#: Devices whose samples are too new that are told apart; two would do.
+#: Devices whose samples are too new that are distinguished; two would do.
 MANY = 1000
 
 #: Where a channel stands in a message: names to columns, or to what is inside the object of that name.
@@ -89,8 +89,8 @@ class TelemetryDecoder:
             payload: of the message.
             arrived_ms: when it arrived; the time of samples without one.
             samples: where they go.
-            retained: whether the broker had kept the message, so that its time of arrival says nothing.
-            sender: who sent it, where the broker says so.
+            retained: whether the broker had kept the message, so that its time of arrival means nothing.
+            sender: who sent it, where the broker names the sender.
         """
         try:
             device = self._device(topic)

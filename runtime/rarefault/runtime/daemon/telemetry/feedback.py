@@ -1,4 +1,4 @@
-"""Feedback: what people say of alarms, on ``{prefix}/{device}/feedback``, and what they are answered."""
+"""Feedback: people confirm or refute alarms on ``{prefix}/{device}/feedback``, and get an answer."""
 
 import difflib
 from collections.abc import Container, Sequence
@@ -72,10 +72,10 @@ class UnknownFaultError(RejectionError):
 
 
 class Known:
-    """What feedback can be said of.
+    """What feedback can refer to.
 
     Args:
-        journal: has what was said before.
+        journal: has the alarms and the feedback of before.
         devices: that the daemon has now, those of the present turn, too.
         classes: of the model.
         pending: feedback that is accepted and not in the journal yet.
@@ -87,8 +87,8 @@ class Known:
         self._journal, self._devices, self._classes, self._pending = journal, devices, classes, pending
 
     def faults(self) -> list[str]:
-        """The classes of the model, and what was said or named before."""
-        named = {*self._classes, NORMAL, *self._journal.named_faults(), *(said.fault for said in self._pending)}
+        """The classes of the model, and what was published or named before."""
+        named = {*self._classes, NORMAL, *self._journal.named_faults(), *(one.fault for one in self._pending)}
         return sorted(named - {UNKNOWN, NO_DATA, ""})
 
     def has_fault(self, name: str) -> bool:
@@ -96,7 +96,7 @@ class Known:
         return name in self._classes or name in self.faults()
 
     def problem(self, feedback: Feedback) -> str:
-        """What is not there that the feedback is said of."""
+        """Why there is nothing that the feedback can refer to; empty where there is."""
         if feedback.alarm:
             alarm = self._journal.alarm(feedback.alarm)
             if alarm is None:
@@ -114,7 +114,7 @@ class Known:
 
     def _stands(self, feedback: Feedback) -> bool:
         """Whether there is an answer to the same."""
-        same = [said.answer for said in self._pending if said.subject == feedback.subject]
+        same = [one.answer for one in self._pending if one.subject == feedback.subject]
         return same[-1] != "retracted" if same else self._journal.answered(feedback)
 
 
@@ -132,7 +132,7 @@ class FeedbackReader:
 
     def matches(self, topic: str) -> bool:
         """Whether a message is feedback."""
-        # Nearly all messages are telemetry, which this tells at once.
+        # Nearly all messages are telemetry, which this recognises at once.
         return self._template is not None and topic.endswith(self._end) and self._template.matches(topic)
 
     def device(self, topic: str) -> str:
@@ -144,13 +144,13 @@ class FeedbackReader:
         return device
 
     def read(self, device: str, payload: bytes, arrived_ms: int, known: Known) -> Feedback:
-        """What a message says.
+        """Read a message.
 
         Args:
             device: that it is of.
             payload: of the message.
             arrived_ms: when it came.
-            known: what it can be said of.
+            known: what it can refer to.
 
         Raises:
             RejectionError: it cannot be used.

@@ -29,15 +29,15 @@ class Intake:
         setup: of the daemon.
         store: whose devices they are of.
         session: where messages come from, and go back to.
-        clock: says whether they can be believed.
+        clock: decides whether they can be trusted.
         rejections: counts what can be used and what cannot.
         desk: reads feedback; None where the daemon does not listen to it.
 
     Attributes:
         samples: the buffer that the samples of a turn are read into.
         decoder: reads telemetry.
-        acceptance: says when nothing of it can be used.
-        pace: says how many messages the next turn may have.
+        acceptance: notices when none of it can be used.
+        pace: sets how many messages the next turn may have.
         messages, feedback: numbers of those in turns that were kept.
     """
 
@@ -140,14 +140,14 @@ class Intake:
         self.messages += len(work.messages)
         self.feedback += len(work.feedback)
         if outcome.distrusted:
-            self._log.say(
+            self._log.log(
                 "distrusted",
                 logging.WARNING,
                 "dropped %d samples that were far ahead of all others of their device: its clock was wrong, once",
                 outcome.distrusted,
             )
         if outcome.late:
-            self._log.say(
+            self._log.log(
                 "late",
                 logging.WARNING,
                 "dropped %d of %d samples, of %s or others, whose bin had closed by the device's own time: they came "
@@ -157,7 +157,7 @@ class Intake:
                 self._store.devices.names[int(self.samples.device[-1])],
             )
         for restart in outcome.restarts:
-            self._log.say(
+            self._log.log(
                 "restart",
                 logging.WARNING,
                 "%s starts anew at %s: its samples have all been late, as one was stamped %s before",

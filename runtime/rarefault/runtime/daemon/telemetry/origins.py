@@ -17,7 +17,7 @@ class Origins:
     Args:
         devices: the table, whose column ``topic`` this is.
         template: of the topics; a first topic that does not fit it, as it is of an earlier template, does not count.
-        several: whether people have said that a device may come from several places.
+        several: whether the configuration allows that a device may come from several places.
 
     Attributes:
         watching: whether there is anything to compare.

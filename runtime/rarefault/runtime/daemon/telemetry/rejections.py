@@ -137,7 +137,7 @@ class Rejections:
             self.set_aside.append(
                 SetAside(arrived_ms, _printable(topic), reason, _printable(error.detail), _as_bytes(rejected))
             )
-        self._log.say(
+        self._log.log(
             reason,
             logging.WARNING,
             "rejected telemetry on %s (%s): %s; %s",
@@ -163,7 +163,7 @@ class Rejections:
     def add_unknown_channels(self, device: str, names: list[str]) -> None:
         """Count the values of a sample that are ignored because the model has no channel of their names."""
         self.unknown_channels += len(names)
-        self._log.say(
+        self._log.log(
             "unknown_channel",
             logging.INFO,
             "telemetry of %s names channels that the model does not have, such as %s (ignored)",

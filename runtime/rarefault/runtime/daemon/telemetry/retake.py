@@ -75,7 +75,7 @@ def retake(journal: Path, source: Path, reason: str, since_ms: int = 0, *, dry_r
         source: the daemon's configuration.
         reason: of the rejections.
         since_ms: only what arrived from then on, milliseconds since the epoch.
-        dry_run: only say what there is.
+        dry_run: only count what there is.
 
     Raises:
         ConfigError: the configuration cannot be used.

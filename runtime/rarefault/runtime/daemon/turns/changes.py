@@ -9,8 +9,8 @@ Stamp = tuple[int, int, int]
 class Changes:
     """Watches files by their time, size and inode.
 
-    A change is told once the file has stayed the same from one look to the next, so that a file which is being copied
-    is not read half-way.
+    A change is reported once the file has stayed the same from one look to the next, so that a file which is being
+    copied is not read half-way.
 
     Args:
         paths: the files.
