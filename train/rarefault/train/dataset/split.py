@@ -78,13 +78,13 @@ class Split:
         """Which samples are in the part, or with None in any, [M]."""
         chosen = np.zeros(len(history), bool)
         for slot, name in enumerate(history.devices):
-            mine = [block for block in self.blocks if block.device == name]
-            if not mine:
+            own = [block for block in self.blocks if block.device == name]
+            if not own:
                 continue
             rows = np.flatnonzero(history.device == slot)
-            at = np.searchsorted([block.start_ms for block in mine], history.time_ms[rows], "right") - 1
-            inside = (at >= 0) & (history.time_ms[rows] < np.array([block.end_ms for block in mine])[at])
-            chosen[rows] = inside & np.array([part in {None, block.part} for block in mine])[at]
+            at = np.searchsorted([block.start_ms for block in own], history.time_ms[rows], "right") - 1
+            inside = (at >= 0) & (history.time_ms[rows] < np.array([block.end_ms for block in own])[at])
+            chosen[rows] = inside & np.array([part in {None, block.part} for block in own])[at]
         return chosen
 
     def select(self, history: History, *parts: Part) -> History:
@@ -218,10 +218,10 @@ def mostly_cut(history: History, split: Split) -> bool:
     """
     events, held, cut = history.events, 0, 0
     for slot, name in enumerate(history.devices):
-        mine = [block for block in split.blocks if block.device == name and block.part != "test"]
+        own = [block for block in split.blocks if block.device == name and block.part != "test"]
         of = events.device == slot
-        begun = np.searchsorted([block.start_ms for block in mine], events.end_ms[of])
-        over = np.searchsorted([block.end_ms for block in mine], events.start_ms[of], "right")
+        begun = np.searchsorted([block.start_ms for block in own], events.end_ms[of])
+        over = np.searchsorted([block.end_ms for block in own], events.start_ms[of], "right")
         held += int((begun - over > 0).sum())
         cut += int((begun - over > 1).sum())
     return 2 * cut > held

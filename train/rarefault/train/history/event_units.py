@@ -26,15 +26,15 @@ def with_units(history: History, units: Sequence[str]) -> History:
     events = history.events
     found = np.full(len(events), NO_UNIT, np.int32)
     for slot in np.unique(events.device):
-        mine = np.flatnonzero(events.device == slot)
+        own = np.flatnonzero(events.device == slot)
         samples = history.device == slot
         times = []
         for name in units:
             channels = [i for i, channel in enumerate(history.channels) if channel.startswith(f"{name}.")]
-            heard = samples.copy()
-            heard[samples] = ~np.isnan(history.values[np.ix_(samples, channels)]).all(axis=1)
-            times.append(history.time_ms[heard])
-        found[mine] = units_of(events.start_ms[mine], events.end_ms[mine], times)
+            reported = samples.copy()
+            reported[samples] = ~np.isnan(history.values[np.ix_(samples, channels)]).all(axis=1)
+            times.append(history.time_ms[reported])
+        found[own] = units_of(events.start_ms[own], events.end_ms[own], times)
     return replace(history, events=replace(events, unit=found), units=tuple(units))
 
 

@@ -42,8 +42,8 @@ def label_bins(history: History, device: ArrayLike, index: ArrayLike, grid: Grid
     label = np.zeros(len(bins.key), np.int64)
     if len(history.unlabelled):
         spans = bins.spans(history.unlabelled, grid, history.event_times)
-        silent = active(*spans, np.ones(len(history.unlabelled), bool), len(label))
-        label[silent] = NO_LABEL
+        unknown = active(*spans, np.ones(len(history.unlabelled), bool), len(label))
+        label[unknown] = NO_LABEL
     if history.overlap == "file order":
         for fault, a, b in zip(history.events.fault.tolist(), first.tolist(), stop.tolist(), strict=True):
             label[a:b] = fault

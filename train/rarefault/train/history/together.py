@@ -133,22 +133,13 @@ def merge(histories: Sequence[History]) -> History:
     devices = tuple(dict.fromkeys(name for history in histories for name in history.devices))
     units = tuple(dict.fromkeys(name for history in histories for name in history.units))
     slots = [np.array([devices.index(name) for name in history.devices], np.int32) for history in histories]
-    pairs = list(zip(histories, slots, strict=True))
-    device = np.concatenate([slot[history.device] for history, slot in pairs])
+    device = np.concatenate([slot[history.device] for history, slot in zip(histories, slots, strict=True)])
     time_ms = np.concatenate([history.time_ms for history in histories])
     order = np.argsort(time_ms, kind="stable")
     notes = ReadNotes()
     for history in histories:
         notes.take(history.notes)
-    logs, silent = [history.events for history in histories], [history.unlabelled for history in histories]
-    events = Events(
-        np.concatenate([slot[history.events.device] for history, slot in pairs]),
-        np.concatenate([log.start_ms for log in logs]),
-        np.concatenate([log.end_ms for log in logs]),
-        np.concatenate([log.fault for log in logs]),
-        np.concatenate([_places(units, h.units, h.events.unit) for h in histories]),
-    )
-    repeated = _in_earlier_source(events, np.repeat(np.arange(len(logs)), [len(log) for log in logs]))
+    events, repeated = _merged_events(histories, slots, units)
     if repeated.any():
         at = int(repeated.argmax())
         where = f"{devices[events.device[at]]} {first.classes[events.fault[at]]} {format_ms(events.start_ms[at])}"
@@ -160,14 +151,33 @@ def merge(histories: Sequence[History]) -> History:
         time_ms=time_ms[order],
         values=np.concatenate([history.values for history in histories])[order],
         events=events.select(~repeated),
-        unlabelled=Stretches(
-            np.concatenate([slot[history.unlabelled.device] for history, slot in pairs]),
-            np.concatenate([one.start_ms for one in silent]),
-            np.concatenate([one.end_ms for one in silent]),
-        ),
+        unlabelled=_merged_unlabelled(histories, slots),
         notes=notes,
         fingerprint=fingerprint(tuple(history.fingerprint for history in histories), (), (), ()),
         units=units,
+    )
+
+
+def _merged_events(histories: Sequence[History], slots: Sequence[Int32], units: tuple[str, ...]) -> tuple[Events, Bool]:
+    """All events in the slots and units of all histories, [V], and which of them an earlier history has, too, [V]."""
+    logs = [history.events for history in histories]
+    events = Events(
+        np.concatenate([slot[log.device] for log, slot in zip(logs, slots, strict=True)]),
+        np.concatenate([log.start_ms for log in logs]),
+        np.concatenate([log.end_ms for log in logs]),
+        np.concatenate([log.fault for log in logs]),
+        np.concatenate([_places(units, history.units, history.events.unit) for history in histories]),
+    )
+    return events, _in_earlier_source(events, np.repeat(np.arange(len(logs)), [len(log) for log in logs]))
+
+
+def _merged_unlabelled(histories: Sequence[History], slots: Sequence[Int32]) -> Stretches:
+    """All unlabelled time in the slots of all histories, [v]."""
+    stretches = [history.unlabelled for history in histories]
+    return Stretches(
+        np.concatenate([slot[own.device] for own, slot in zip(stretches, slots, strict=True)]),
+        np.concatenate([own.start_ms for own in stretches]),
+        np.concatenate([own.end_ms for own in stretches]),
     )
 
 

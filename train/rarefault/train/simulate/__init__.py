@@ -51,14 +51,14 @@ def simulate(config: SimulationConfig, out: Path, progress: Callable[[float], No
         columns = ("plant", "component", "start_s", "end_s", "fault")
         chosen = {name: getattr(schedule, name)[inside] for name in columns}
         chosen["plant"] = chosen["plant"] - first
-        mine = type(schedule)(**chosen, proportions={})
-        severity = severities(part, mine, np.random.default_rng([config.seed, 2, first]))
+        own = type(schedule)(**chosen, proportions={})
+        severity = severities(part, own, np.random.default_rng([config.seed, 2, first]))
         traces = run_plants(
             part, outdoor[:, some.start : some.stop], severity, np.random.default_rng([config.seed, 3, first])
         )
         for plant in range(len(some)):
             rng = np.random.default_rng([config.seed, 4, first + plant])
-            samples += write_plant(out, first + plant + 1, plant, config, traces, severity, mine, rng)
+            samples += write_plant(out, first + plant + 1, plant, config, traces, severity, own, rng)
             if progress is not None:
                 progress((first + plant + 1) / config.plants)
     counts = np.bincount(schedule.fault, minlength=len(FAULTS) + 1)

@@ -57,11 +57,11 @@ def write_plant(
         ]
     _write(folder / f"plant_{number}b.csv", energy, rng)
 
-    mine = np.flatnonzero(schedule.plant == plant)
+    own = np.flatnonzero(schedule.plant == plant)
     log = [
         f"{_time(start, int(schedule.start_s[i]) - LOG_BEHIND_S)},"
         f"{_time(start, int(schedule.end_s[i]) - LOG_BEHIND_S)},{schedule.fault[i]}"
-        for i in mine[np.argsort(schedule.start_s[mine], kind="stable")]
+        for i in own[np.argsort(schedule.start_s[own], kind="stable")]
     ]
     (folder / f"plant_{number}c.csv").write_text("".join(f"{line}\n" for line in log), encoding="utf-8")
     return len(samples) + len(energy)

@@ -133,8 +133,8 @@ def listed(names: Sequence[object], most: int = 12) -> str:
 
 
 def _require(path: Path, there: Sequence[str], needed: Mapping[str, str], separator: str) -> None:
-    for name, mend in needed.items():
+    for name, remedy in needed.items():
         if name and name not in there:
             other = next((mark for mark in SEPARATORS if mark != separator and any(mark in item for item in there)), "")
-            hint = f"if its fields are separated by {other!r}, set data.separator" if other else mend
+            hint = f"if its fields are separated by {other!r}, set data.separator" if other else remedy
             raise HistoryError(f"{path}: no column {name!r}; columns there: {listed(there)}; {hint}")

@@ -5,12 +5,13 @@ import re
 import numpy as np
 
 from rarefault.runtime.arrays import Float64
+from rarefault.train.history.parsing.cells import LARGEST
 
-#: A code that nobody knows stands at least so often, and is so many times larger than all other values.
+#: A code that is not among the known ones stands at least so often, and is so many times larger than all other values.
 OFTEN, LARGER = 3, 10
 
 _LIMITS = {float(n) for bits in (16, 32, 64) for n in (2 ** (bits - 1) - 1, -(2 ** (bits - 1)), 2**bits - 1)}
-_KNOWN = frozenset(_LIMITS | {-999.25, 1e20, -1e20, 1e30, -1e30, float(np.finfo(np.float32).max)})
+_KNOWN = frozenset(_LIMITS | {-999.25, 1e20, -1e20, 1e30, -1e30, LARGEST})
 _NINES = re.compile(r"-?9{3,}(\.9*|\.0)?")
 
 
