@@ -274,6 +274,11 @@ class FileSinkConfig(Section, frozen=True, tag_field="kind", tag="file"):
     keep: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 5
     """Number of such older files that are kept; the oldest is deleted."""
 
+    @property
+    def name(self) -> str:
+        """Names the sink."""
+        return self.path
+
 
 class LogConfig(Section, frozen=True):
     """``[log]``: what is said on standard error."""
