@@ -43,8 +43,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal comes, or check only."""
     from rarefault.runtime.daemon.host.logs import set_up_logging
-    from rarefault.runtime.daemon.service import serve
+    from rarefault.runtime.daemon.host.signals import Requests
+    from rarefault.runtime.daemon.host.systemd import Notifier
+    from rarefault.runtime.daemon.service import Service
     from rarefault.runtime.daemon.setup import load_setup
+    from rarefault.runtime.daemon.turns.opening import open_store
 
     setup = load_setup(args.config)
     if args.check:
@@ -52,5 +55,11 @@ def run(args: argparse.Namespace) -> int:
         print(f"{args.config}: in order; model {setup.model.model_id}; broker {url} not asked, 'rarefault doctor' does")
         return 0
     set_up_logging(setup.config.log)
-    serve(setup, lambda: load_setup(args.config))
+    requests, notifier = Requests(), Notifier()
+    try:
+        with requests.from_signals():
+            store = open_store(setup, notifier.alive)
+            Service(setup, store, lambda: load_setup(args.config), requests, notifier).run()
+    finally:
+        notifier.close()
     return 0

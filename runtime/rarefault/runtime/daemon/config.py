@@ -310,6 +310,11 @@ class FileSinkConfig(Section, frozen=True, tag_field="kind", tag="file"):
     keep: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 5
     """Number of such older files that are kept; the oldest is deleted."""
 
+    @property
+    def name(self) -> str:
+        """Names the sink."""
+        return self.path
+
 
 class LogConfig(Section, frozen=True):
     """``[log]``: what the daemon logs on standard error."""

@@ -8,11 +8,12 @@ from rarefault.runtime.daemon.mqtt.identity import DaemonIdentity
 from rarefault.runtime.daemon.mqtt.session import BrokerSession
 from rarefault.runtime.daemon.publishing.broker_sink import BrokerSink
 from rarefault.runtime.daemon.publishing.delivery import BrokerDelivery, Delivery
-from rarefault.runtime.daemon.publishing.file_sink import FileSink
+from rarefault.runtime.daemon.publishing.sink import ConfiguredSink
 from rarefault.runtime.daemon.setup import Setup
 from rarefault.runtime.daemon.telemetry.intake import Intake
 from rarefault.runtime.daemon.telemetry.presence import Presence
 from rarefault.runtime.daemon.turns.memory import TurnStore
+from rarefault.runtime.daemon.turns.work import Outcome
 
 
 @dataclass(slots=True)
@@ -29,6 +30,11 @@ class Totals:
     alarms: Counter[str] = field(default_factory=Counter)
     reloads: Counter[str] = field(default_factory=lambda: Counter(done=0, refused=0))
 
+    def add(self, outcome: Outcome) -> None:
+        """Count what came of a turn."""
+        self.verdicts.update(verdict.fault for verdict in outcome.verdicts)
+        self.alarms.update(alarm.state for alarm in outcome.alarms)
+
 
 class Parts:
     """What a daemon consists of.
@@ -42,8 +48,7 @@ class Parts:
         intake: messages to samples.
         presence: which devices are silent.
         broker: the broker as a sink, and its delivery.
-        sinks: the other sinks.
-        deliveries: to all sinks, the broker first.
+        sinks: the other sinks, and their deliveries.
         looked_at: when the main loop was last seen to go on; monotonic clock, seconds.
     """
 
@@ -56,7 +61,7 @@ class Parts:
     presence: Presence
     broker: BrokerSink
     broker_delivery: BrokerDelivery
-    sinks: list[FileSink]
+    sinks: list[ConfiguredSink]
     deliveries: list[Delivery]
     totals: Totals
     looked_at: float

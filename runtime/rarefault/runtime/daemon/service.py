@@ -32,7 +32,7 @@ from rarefault.runtime.daemon.telemetry.presence import Presence
 from rarefault.runtime.daemon.telemetry.rejections import Rejections
 from rarefault.runtime.daemon.turns.changes import Changes
 from rarefault.runtime.daemon.turns.memory import TurnStore
-from rarefault.runtime.daemon.turns.opening import new_announcer, new_pipeline, open_store
+from rarefault.runtime.daemon.turns.opening import new_announcer, new_pipeline
 from rarefault.runtime.daemon.turns.work import Outcome, Work
 from rarefault.runtime.errors import RarefaultError
 
@@ -42,16 +42,6 @@ log = logging.getLogger(__name__)
 IDLE_S = 1.0
 #: How long a stop may wait for the broker's confirmations, and then for its answer to the farewell.
 FAREWELL_S, LEAVE_S = 2.5, 1.0
-
-
-def serve(setup: Setup, load: Callable[[], Setup] | None = None) -> None:
-    """Run a daemon until a signal ends it; SIGHUP reloads. For arguments and errors see :class:`Service`."""
-    requests, notifier = Requests(), Notifier()
-    try:
-        with requests.from_signals():
-            Service(setup, open_store(setup, notifier.alive), load, requests, notifier).run()
-    finally:
-        notifier.close()
 
 
 class Service(Parts):
@@ -83,7 +73,7 @@ class Service(Parts):
         self.broker = BrokerSink(self.session, config.publish.prefix, config.broker.username)
         self.broker_delivery = BrokerDelivery(self.broker, store, self.session)
         self.sinks = open_sinks(config, setup.source.parent)
-        self.deliveries = [self.broker_delivery, *(Delivery(sink, store) for sink in self.sinks)]
+        self.deliveries = [Delivery(sink, store) for sink in self.sinks]
         self.clock = ClockWatch(config.telemetry, store.received_ms)
         rejections = Rejections(keep=bool(config.journal.path and config.journal.max_rejected_bytes))
         topic = config.feedback_topic
@@ -146,8 +136,8 @@ class Service(Parts):
         self.session.close(LEAVE_S, self.health.farewell())
         self.metrics.close()
         self._log_what_is_left()
-        for delivery in self.deliveries:
-            delivery.sink.close()
+        for sink in self.sinks:
+            sink.close()
         self.store.close()
         self.notifier.close()
         log.info("stopped after %d messages, %d verdicts", self.intake.messages, self.totals.verdicts.total())
@@ -168,13 +158,14 @@ class Service(Parts):
         messages = self._take()
         self.clock.looked()
         self.intake.note_waiting(begin)
-        self._deliver()
+        self.broker_delivery.run()
         if messages:
             self.session.acknowledge(messages)
             now = time.monotonic()
             self.metrics.observe_turn(len(messages), now - begin, now - oldest)
             self.intake.pace.observe(now - begin, len(messages))
             self._catch_up(now + (now - begin))
+        self._deliver_to_others()
 
     def _hold(self) -> bool:
         """Whether telemetry must wait, unacknowledged."""
@@ -212,13 +203,17 @@ class Service(Parts):
     def _count(self, outcome: Outcome) -> None:
         if outcome.verdicts:
             self.metrics.turn_verdicts.observe(len(outcome.verdicts))
-        self.totals.verdicts.update(verdict.fault for verdict in outcome.verdicts)
-        self.totals.alarms.update(alarm.state for alarm in outcome.alarms)
+        self.totals.add(outcome)
         for alarm in outcome.alarms:
             log.debug("%s: %s since %s (score %.2f)", alarm.device, alarm.state, alarm.since, alarm.score or 0.0)
 
     def _deliver(self) -> None:
-        """Bring the sinks what they take now."""
+        """Bring all sinks what they take now."""
+        self.broker_delivery.run()
+        self._deliver_to_others()
+
+    def _deliver_to_others(self) -> None:
+        """What the broker gets does not wait for the disk of another sink."""
         for delivery in self.deliveries:
             delivery.run()
 
@@ -232,7 +227,7 @@ class Service(Parts):
             if left_s <= 0:
                 return
             self._poll(left_s, linger=True)
-            self._deliver()
+            self.broker_delivery.run()
 
     def _look_around(self) -> None:
         """What is done once a second, whether or not there is telemetry."""

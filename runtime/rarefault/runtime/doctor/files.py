@@ -8,7 +8,7 @@ from pathlib import Path
 from rarefault.runtime.daemon.config import BrokerConfig, DaemonConfig, load_config, read_password
 from rarefault.runtime.daemon.host.clock import ClockTrust, WallClock, trained_ms
 from rarefault.runtime.daemon.mqtt.tls import tls_context
-from rarefault.runtime.daemon.publishing.sinks import check_sinks
+from rarefault.runtime.daemon.publishing.sinks import check_sinks, warn_sinks
 from rarefault.runtime.daemon.setup import Setup
 from rarefault.runtime.daemon.telemetry.decoder import column_tree
 from rarefault.runtime.doctor.findings import Findings
@@ -141,19 +141,11 @@ def _sinks(path: Path, config: DaemonConfig, found: Findings) -> None:
         found.problem("sink", f"{path}: {problem}")
     if problems:
         return
-    for sink in config.sink:
-        file = path.parent / sink.path
-        free = shutil.disk_usage(file.parent).free
-        used = sum(part.stat().st_size for part in (file, *file.parent.glob(f"{file.name}.*")) if part.is_file())
-        needed = sink.max_bytes * (sink.keep + 1) - used
-        if free < needed:
-            found.warning(
-                "sink",
-                f"sink {sink.path}: the disk of {file.parent} has {free / 1e9:.2f} GB free, the files may take "
-                f"{needed / 1e9:.2f} GB more; free some room, or lower max_bytes or keep",
-            )
+    for name, warning in warn_sinks(config, path.parent).items():
+        if warning:
+            found.warning("sink", warning)
         else:
-            found.good("sink", f"{file} can be written; {free / 1e9:.1f} GB free")
+            found.good("sink", f"sink {name} can be used")
 
 
 def in_use(file: Path) -> bool:

@@ -20,7 +20,11 @@ from rarefault.runtime.cli import main
 from rarefault.runtime.daemon.config import FileSinkConfig
 from rarefault.runtime.daemon.host.counts import counts
 from rarefault.runtime.daemon.publishing import file_sink
+from rarefault.runtime.daemon.publishing.delivery import Delivery
 from rarefault.runtime.daemon.publishing.file_sink import FileSink
+from rarefault.runtime.daemon.publishing.outbox import MemoryOutbox
+from rarefault.runtime.daemon.setup import load_setup, reload_setup
+from rarefault.runtime.errors import ConfigError
 from rarefault.runtime.inference.model_file import LoadedModel
 from rarefault.runtime.journal.records import Entry
 from rarefault.runtime.journal.writer import Journal
@@ -357,6 +361,33 @@ def test_sinks_that_cannot_be_used_are_refused(
     assert sentence.format(folder=tmp_path) in capsys.readouterr().err
     assert main(["doctor", str(config), "--seconds", "0.1"]) == 1
     assert sentence.format(folder=tmp_path) in capsys.readouterr().out
+
+
+def test_other_sinks_need_a_restart(tmp_path: Path, model: LoadedModel) -> None:
+    """A reload that changes them is refused, and says so."""
+    config = tmp_path / "edge.toml"
+    config.write_text(f'[model]\npath = "{model.path}"\n')
+    before = load_setup(config)
+    config.write_text(f'[model]\npath = "{model.path}"\n[[sink]]\nkind = "file"\npath = "x"\n')
+    with pytest.raises(ConfigError, match="sink: changed; this needs a restart of the daemon"):
+        reload_setup(lambda: load_setup(config), before)
+
+
+def test_a_backlog_is_written_at_once(tmp_path: Path) -> None:
+    """Thousands of lines that have waited leave in one go, in order."""
+
+    class Store:
+        def __init__(self) -> None:
+            self.outboxes = {NAME: MemoryOutbox(10_000, NAME)}
+
+    store = Store()
+    sink = new_sink(tmp_path)
+    for number in range(3500):
+        store.outboxes[NAME].put("p/d/verdict", entry(number).payload, retain=False)
+    Delivery(sink, store).run()
+    assert len(store.outboxes[NAME]) == 0
+    assert [int(line["id"]) for line in lines_of(tmp_path / NAME)] == list(range(3500))
+    sink.close()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -99,6 +99,7 @@ def test_what_is_remembered_is_bounded_and_follows_the_template() -> None:
     message = SITES[0][1]
     assert reader.read(("x" * MAX_TOPIC + "/p/data", message), ("a\n/p/data", message)) == []
     assert [refusal.partition(":")[0] for refusal in reader.refused] == ["unknown_topic"] * 2
+    assert len(reader.table) == 0
     assert reader.read(*SITES) == [41.2]
     slot = reader.table.slot("pump1")
     reader.table.topic[slot] = "siteB/pump1/data"

@@ -22,7 +22,6 @@ class BrokerSink:
     """
 
     name = BROKER
-    problem = ""  # the session has its own problems
 
     def __init__(self, session: BrokerSession, prefix: str, username: str) -> None:
         self.refused = 0
@@ -64,6 +63,3 @@ class BrokerSink:
         """Ids that the broker has answered."""
         confirmed, self._confirmed = self._confirmed, []
         return confirmed
-
-    def close(self) -> None:
-        """The session is closed by its owner, with a farewell on its own topics."""

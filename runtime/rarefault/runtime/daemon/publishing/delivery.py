@@ -17,9 +17,11 @@ STALL_S = 30.0
 
 
 class HasOutboxes(Protocol):
-    """Whoever has the outboxes; they are others after a turn that could not be kept."""
+    """Whoever has the outboxes."""
 
-    outboxes: Mapping[str, Outbox]
+    @property
+    def outboxes(self) -> Mapping[str, Outbox]:
+        """By the names of the sinks; others after a turn that could not be kept."""
 
 
 class Delivery:
@@ -46,9 +48,16 @@ class Delivery:
         if self._generation != self.sink.generation:
             self._generation = self.sink.generation
             self.outbox.resend()
-        while self.sink.room > 0 and (entry := self.outbox.next()) is not None:
-            self.outbox.sent(entry.key, self.sink.publish(entry))
-        self.note_confirmations()
+        while self._publish() and self.note_confirmations():
+            continue  # a sink that confirms at once has room again
+
+    def _publish(self) -> bool:
+        """Publish what the sink has room for; whether there was anything."""
+        outbox, sink, published = self.outbox, self.sink, False
+        while sink.room > 0 and (entry := outbox.next()) is not None:
+            outbox.sent(entry.key, sink.publish(entry))
+            published = True
+        return published
 
     def note_confirmations(self) -> bool:
         """Forget what the sink has confirmed; whether it has confirmed anything."""

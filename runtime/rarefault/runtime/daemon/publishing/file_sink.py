@@ -13,6 +13,7 @@ import fcntl
 import itertools
 import logging
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -50,7 +51,7 @@ class FileSink:
     """
 
     def __init__(self, config: FileSinkConfig, base: Path) -> None:
-        self.name = config.path
+        self.name = config.name
         self.problem = ""
         self.generation = self.written = self.failures = 0
         self._config = config
@@ -66,6 +67,37 @@ class FileSink:
             self._open()
         except OSError as error:
             self._fail(error)
+
+    @staticmethod
+    def place(config: FileSinkConfig, base: Path) -> str:
+        """The file that a configuration means, however it writes the path."""
+        return str((base / config.path).resolve())
+
+    @staticmethod
+    def check(config: FileSinkConfig, base: Path) -> str:
+        """Why a sink cannot be used, beginning with the key, with what to do; empty where it can."""
+        path = base / config.path
+        if not path.parent.is_dir():
+            return f"path: there is no folder {path.parent}; make it"
+        if path.exists() and not path.is_file():
+            return f"path: {path} is no regular file; name a file"
+        if not os.access(path.parent, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.R_OK | os.W_OK)):
+            return f"path: {path} or its folder cannot be written; give this user the right to"
+        return ""
+
+    @staticmethod
+    def warn(config: FileSinkConfig, base: Path) -> str:
+        """What may keep a sink that can be used from writing later; empty where nothing does."""
+        path = base / config.path
+        free = shutil.disk_usage(path.parent).free
+        files = [part for part in (path, *path.parent.glob(f"{path.name}.*")) if part.is_file()]
+        needed = config.max_bytes * (config.keep + 1) - sum(part.stat().st_size for part in files)
+        if free >= needed:
+            return ""
+        return (
+            f"sink {config.name}: the disk of {path.parent} has {free / 1e9:.2f} GB free, the files may take "
+            f"{needed / 1e9:.2f} GB more; free some room, or lower max_bytes or keep"
+        )
 
     @property
     def room(self) -> int:

@@ -30,10 +30,6 @@ class Sink(Protocol):
     name: str
 
     @property
-    def problem(self) -> str:
-        """Why nothing can be published at present, in a sentence with the remedy; empty where it can."""
-
-    @property
     def generation(self) -> int:
         """Changes when all that is not confirmed must be published again."""
 
@@ -46,6 +42,21 @@ class Sink(Protocol):
 
     def confirmations(self) -> list[int]:
         """Ids of what has arrived since the last call. A sink that gathers entries writes them now, all together."""
+
+
+class ConfiguredSink(Sink, Protocol):
+    """One that a ``[[sink]]`` names, besides the broker.
+
+    Attributes:
+        problem: why nothing can be published at present, in a sentence with the remedy; empty where it can. Other
+            threads read it.
+        written: number of entries that were confirmed so far.
+        failures: how often entries could not be published.
+    """
+
+    problem: str
+    written: int
+    failures: int
 
     def close(self) -> None:
         """End in good order."""

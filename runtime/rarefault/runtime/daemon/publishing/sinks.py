@@ -1,50 +1,48 @@
 """The sinks besides the broker, by the kind of their configuration."""
 
-import os
 from pathlib import Path
 
-from rarefault.runtime.daemon.config import DaemonConfig
+from rarefault.runtime.daemon.config import DaemonConfig, FileSinkConfig
 from rarefault.runtime.daemon.publishing.file_sink import FileSink
-from rarefault.runtime.daemon.publishing.sink import Route
+from rarefault.runtime.daemon.publishing.sink import ConfiguredSink, Route
 from rarefault.runtime.journal.records import BROKER
+
+#: The class of each kind of sink. Another kind has a configuration of its own, which :class:`DaemonConfig` names, and a
+#: class with what :class:`FileSink` has.
+KINDS = {FileSinkConfig: FileSink}
 
 
 def routes(config: DaemonConfig) -> list[Route]:
     """All sinks and what goes to each; the broker gets everything."""
-    return [Route(BROKER), *(Route(sink.path, sink.what) for sink in config.sink)]
+    return [Route(BROKER), *(Route(sink.name, sink.what) for sink in config.sink)]
 
 
-def open_sinks(config: DaemonConfig, base: Path) -> list[FileSink]:
+def open_sinks(config: DaemonConfig, base: Path) -> list[ConfiguredSink]:
     """The sinks besides the broker; ``base``: folder that paths are relative to."""
-    return [FileSink(sink, base) for sink in config.sink]
+    return [KINDS[type(sink)](sink, base) for sink in config.sink]
 
 
 def check_sinks(config: DaemonConfig, source: Path) -> list[str]:
     """What keeps the sinks of a configuration file from being used, a sentence each that begins with the key."""
     base = source.parent
-    taken = {source.resolve(): "the configuration", (base / config.model.path).resolve(): "model.path"}
+    taken = {str(source.resolve()): "the configuration", str((base / config.model.path).resolve()): "model.path"}
     if config.journal.path:
-        journal = (base / config.journal.path).resolve()
-        taken |= {journal.with_name(journal.name + end): "journal.path" for end in ("", "-wal", "-shm", ".lock")}
+        journal = str((base / config.journal.path).resolve())
+        taken |= {journal + end: "journal.path" for end in ("", "-wal", "-shm", ".lock")}
     problems = []
     for number, sink in enumerate(config.sink):
-        key, path = f"sink[{number}].path", base / sink.path
-        if sink.path == BROKER:
-            problems.append(f"{key}: {BROKER!r} names the broker itself; name another file")
-        elif (other := taken.get(path.resolve())) is not None:
-            problems.append(f"{key}: {sink.path!r} is the file of {other}; name another one")
-        elif problem := _file_problem(path):
-            problems.append(f"{key}: {problem}")
-        taken[path.resolve()] = key
+        key, kind = f"sink[{number}]", KINDS[type(sink)]
+        place = kind.place(sink, base)
+        if sink.name == BROKER:
+            problems.append(f"{key}.path: {BROKER!r} names the broker itself; name another file")
+        elif place in taken:
+            problems.append(f"{key}.path: {sink.name!r} is the file of {taken[place]}; name another one")
+        elif problem := kind.check(sink, base):
+            problems.append(f"{key}.{problem}")
+        taken[place] = f"{key}.path"
     return problems
 
 
-def _file_problem(path: Path) -> str:
-    """Why a file cannot be appended to, and what to do."""
-    if not path.parent.is_dir():
-        return f"there is no folder {path.parent}; make it"
-    if path.exists() and not path.is_file():
-        return f"{path} is no regular file; name a file"
-    if not os.access(path.parent, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.R_OK | os.W_OK)):
-        return f"{path} or its folder cannot be written; give this user the right to"
-    return ""
+def warn_sinks(config: DaemonConfig, base: Path) -> dict[str, str]:
+    """By name, what may keep a sink that can be used from publishing later; empty where nothing does."""
+    return {sink.name: KINDS[type(sink)].warn(sink, base) for sink in config.sink}
