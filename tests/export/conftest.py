@@ -74,6 +74,6 @@ def exported(tiny_export: Path) -> LoadedModel:
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, dict[str, object], Path]:
     """Exit code, ``--json`` result and folder of a small demo; who changes the folder takes a copy."""
     folder = tmp_path_factory.mktemp("demo")
-    words = ["--plants", "2", "--days", "30", "--epochs", "3", "--out", str(folder / "out")]
+    words = ["--plants", "2", "--days", "15", "--epochs", "2", "--rounds", "10", "--out", str(folder / "out")]
     code = main(["demo", *words, "--json", str(folder / "demo.json")])
     return code, json.loads((folder / "demo.json").read_text(encoding="utf-8")), folder / "out"

@@ -86,7 +86,7 @@ def test_the_comparison_sees_every_kind_of_mismatch(live: list[VerdictPayload], 
 
 def test_a_real_plant(data_dir: Path, tmp_path: Path) -> None:
     """Plant 31 of PHM 2015, barely trained: more than a thousand verdicts over MQTT, each the offline one."""
-    words = ["--data", str(data_dir / "phm2015"), "--epochs", "1", "--out", str(tmp_path / "out")]
+    words = ["--data", str(data_dir / "phm2015"), "--epochs", "1", "--rounds", "5", "--out", str(tmp_path / "out")]
     assert main(["demo", *words, "--json", str(tmp_path / "demo.json")]) == 0
     result = json.loads((tmp_path / "demo.json").read_text(encoding="utf-8"))
     assert result["mismatches"] == 0, result["first_mismatch"]

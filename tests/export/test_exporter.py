@@ -129,6 +129,7 @@ def test_a_damaged_checkpoint_is_refused(run: RunDirectory, tmp_path: Path) -> N
         export_run(run, tmp_path / "plant.onnx")
 
 
+@pytest.mark.training
 def test_a_model_without_a_network_is_served(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Trained, exported, and judging as the checkpoint does; there is nothing of it for int8."""
     config = write_plant(tmp_path)

@@ -83,6 +83,7 @@ def test_the_graph_computes_what_the_network_computes(spec: ModelSpec, filtered:
     assert all(check.holds for check in checks), checks
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("units", [[], [[0], [2]], [[0, 1], [4, 3]]], ids=["no units", "of one", "of two channels"])
 def test_the_trees_come_to_the_same_leaves(tmp_path: Path, units: list[list[int]]) -> None:
     """Beside the network or alone, with holes and dead channels, for a class that has no tree, filtered or not."""
@@ -130,6 +131,7 @@ def test_the_trees_come_to_the_same_leaves(tmp_path: Path, units: list[list[int]
     np.testing.assert_allclose(got[1], reference.state[..., outer:], atol=1e-6)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("everything", [False, True], ids=["some faults", "all faults"])
 @pytest.mark.parametrize("length", [12, 40])
 def test_faults_are_looked_for_at_each_unit(tmp_path: Path, length: int, everything: bool) -> None:

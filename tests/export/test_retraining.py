@@ -111,7 +111,7 @@ def test_what_the_edge_saw_comes_back_as_a_new_model(
         assert "2024-02-16T02:00:00" in labels.read_text(encoding="utf-8")
         retrain.write_text(
             f'[data]\nformat = "journal"\npath = "{journal}"\nevents = "labels.csv"\nstart = 2024-02-15T00:00:00Z\n'
-            "[training]\nepochs = 2\nretrain_tolerance = 0.5\n[trees]\nrounds = 50\n",
+            "[training]\nepochs = 2\nretrain_tolerance = 0.5\n[trees]\nrounds = 10\n",
             encoding="utf-8",
         )
         again = tmp_path / "again"

@@ -39,7 +39,7 @@ rounds = 40
 extra_trees = 20
 
 [training]
-epochs = 30
+epochs = 10
 sequence_length = 6
 batch_size = 32
 learning_rate = 0.02

@@ -27,7 +27,7 @@ from rarefault.train.runs.training import Observer, Training, train
 pytestmark = pytest.mark.training
 
 DAY_MS = 86_400_000
-QUICK = {"training.epochs": 8}
+QUICK = {"training.epochs": 3}
 DATA = '[data]\nformat = "table"\nsamples = ["samples.csv"]\nevents = "events.csv"\n'
 
 
@@ -49,7 +49,7 @@ def move(folder: Path, days: int) -> Path:
 @pytest.fixture(scope="module")
 def first(plant: Path, tmp_path_factory: pytest.TempPathFactory) -> Training:
     """A run that has learnt the small plant."""
-    config = load_train_config(plant, {"training.epochs": 15})
+    config = load_train_config(plant, {"training.epochs": 6})
     return train(config, plant.parent, tmp_path_factory.mktemp("runs") / "first")
 
 
@@ -191,7 +191,7 @@ def test_what_the_weights_depend_on_cannot_change(first: Training, later: Path, 
     assert (config.grid, config.model, config.training.epochs) == (
         first.run.load_config().grid,
         first.run.load_config().model,
-        8,
+        3,
     )
     with pytest.raises(ConfigError, match="modell: unknown key"):
         load_retrain_config(later, {"modell.kernel": 3}, first.run)

@@ -11,7 +11,8 @@ EXTRA = "demo"
 EPILOG = """examples:
   rarefault demo                                     on simulated plants, some minutes
   rarefault demo --data history/ --json demo.json    on a folder in the form of PHM 2015
-  rarefault demo --plants 2 --days 40 --epochs 10    smaller and quicker
+  rarefault demo --plants 2 --days 40 --epochs 10 --rounds 30
+                                                     smaller and quicker
 
 Needs no broker and no network: an MQTT broker runs inside. Exit code 0 means that every verdict that came over MQTT
 was the one of the offline evaluation.
@@ -27,6 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plants", type=int, help="simulated plants")
     parser.add_argument("--days", type=int, help="simulated days")
     parser.add_argument("--epochs", type=int, help="most epochs of training")
+    parser.add_argument("--rounds", type=int, help="boosted trees for each class")
     parser.add_argument("--seed", type=int, default=0, help="of simulation and training (default: 0)")
     add_json_argument(parser)
 
@@ -39,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from rarefault.export.demo.result import print_result
     from rarefault.export.demo.run import QUICK, DemoOptions, run_demo
     from rarefault.train.commands.console import PlainConsole
-    from rarefault.train.config import TrainingConfig
+    from rarefault.train.config import TrainingConfig, TreesConfig
     from rarefault.train.simulate import SimulationConfig
 
     if args.data is not None and (args.plants or args.days):
@@ -52,10 +54,11 @@ def run(args: argparse.Namespace) -> int:
         training = msgspec.convert(
             QUICK | {"seed": args.seed} | ({"epochs": args.epochs} if args.epochs is not None else {}), TrainingConfig
         )
+        trees = msgspec.convert({"rounds": args.rounds} if args.rounds is not None else {}, TreesConfig)
     except msgspec.ValidationError as error:
         raise UsageError(str(error)) from None
     console = PlainConsole(stderr=str(args.json) == "-")
-    result = run_demo(DemoOptions(_folder(args.out), args.data, simulation, training), console)
+    result = run_demo(DemoOptions(_folder(args.out), args.data, simulation, training, trees), console)
     print_result(console, result)
     if args.json is not None:
         write_json(args.json, result)

@@ -21,7 +21,7 @@ from rarefault.export.exporter import export_run
 from rarefault.runtime.errors import RarefaultError
 from rarefault.runtime.inference.model_file import LoadedModel, load_model
 from rarefault.train.commands.progress import TrainingProgress
-from rarefault.train.config import TrainConfig, TrainingConfig
+from rarefault.train.config import TrainConfig, TrainingConfig, TreesConfig
 from rarefault.train.evaluation.evaluate import Evaluation, evaluate
 from rarefault.train.history import History, Phm2015Config
 from rarefault.train.replay.publisher import Publisher
@@ -46,12 +46,14 @@ class DemoOptions:
         data: a folder in the form of PHM 2015; None for simulated plants.
         simulation: the plants, where they are simulated.
         training: seed, epochs and the like.
+        trees: rounds and the like.
     """
 
     out: Path
     data: Path | None = None
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(**QUICK))
+    trees: TreesConfig = field(default_factory=TreesConfig)
 
 
 class _Clock:
@@ -99,7 +101,8 @@ def run_demo(options: DemoOptions, console: Console) -> DemoResult:
 
 
 def _train(options: DemoOptions, data: Path, console: Console) -> Training:
-    config = TrainConfig(data=Phm2015Config(path=str(data.resolve())), training=options.training)
+    source = Phm2015Config(path=str(data.resolve()))
+    config = TrainConfig(data=source, training=options.training, trees=options.trees)
     with TrainingProgress(console, config.training.epochs) as progress:
         training = train(config, Path(), options.out / "run", name="plant", observer=progress.observer())
         write_report(training)
