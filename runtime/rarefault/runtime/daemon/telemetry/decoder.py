@@ -1,15 +1,13 @@
 """The decoder: the bytes and the topic of a message to samples of (device slot, time, channel values).
 
-A message is one sample or a JSON array of them. :class:`.rejections.Rejections` counts and logs what cannot be
-used. Nothing that a message may hold raises out of here, and a bad sample of an array does not
-take the good ones with it.
+A shape takes the message apart, see :mod:`rarefault.runtime.daemon.telemetry.shapes`; the decoder checks what is in it.
+:class:`.rejections.Rejections` counts and logs what cannot be used. Nothing that a message may hold raises out of here,
+and a bad sample of a message does not take the good ones with it.
 """
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from rarefault.runtime.daemon.config import LimitsConfig, TelemetryConfig
@@ -18,6 +16,7 @@ from rarefault.runtime.daemon.telemetry.origins import Origins
 from rarefault.runtime.daemon.telemetry.rate_limit import RateLimit
 from rarefault.runtime.daemon.telemetry.rejections import Reason, RejectionError, Rejections, quote
 from rarefault.runtime.daemon.telemetry.sample_buffer import SampleBuffer
+from rarefault.runtime.daemon.telemetry.shapes import SHAPES, Shape
 from rarefault.runtime.daemon.topics import Template, topic_level_problem
 from rarefault.runtime.errors import ConfigError
 from rarefault.runtime.times import format_ms, parse_time_ms
@@ -66,7 +65,7 @@ class TelemetryDecoder:
         self._slots = devices.by_name
         self._max_devices = limits.max_devices
         self._rates = RateLimit(devices, limits)
-        self._decoder = msgspec.json.Decoder()
+        self._shape: Shape = SHAPES["json"](config)
         # Beside the values, where these are the message itself.
         self._not_channels = {path for path in (config.time, config.device) if path and not config.values}
         self._max_future_ms = config.max_future_s * 1000
@@ -98,7 +97,7 @@ class TelemetryDecoder:
         except RejectionError as error:
             self.rejections.add(topic, error, arrived_ms, payload)
             return
-        for sample in found if isinstance(found, list) else (found,):
+        for sample in found:
             try:
                 self._take(topic, device, sample, arrived_ms, samples, retained=retained, sender=sender)
             except RejectionError as error:
@@ -112,25 +111,17 @@ class TelemetryDecoder:
             raise RejectionError(Reason.UNKNOWN_TOPIC, f"the topic does not fit {self._template.text!r}")
         return device
 
-    def _parse(self, payload: bytes) -> Any:
-        """The message's JSON as plain values."""
+    def _parse(self, payload: bytes) -> list[Any]:
+        """The samples of a message, in the message's own form."""
         if len(payload) > self._config.max_payload_bytes:
             raise RejectionError(
                 Reason.TOO_LARGE, f"{len(payload)} bytes, the limit is {self._config.max_payload_bytes}"
             )
-        try:
-            found = self._decoder.decode(payload)
-        except RecursionError:
-            raise RejectionError(Reason.WRONG_SHAPE, "objects or arrays are nested too deep") from None
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            found = _parse_leniently(payload, error)
-        if isinstance(found, list):
-            if len(found) > self._config.max_batch:
-                raise RejectionError(
-                    Reason.TOO_LARGE, f"an array of {len(found)} samples, the limit is {self._config.max_batch}"
-                )
-            if not found:
-                raise RejectionError(Reason.WRONG_SHAPE, "an empty array")
+        found = self._shape.parse(payload)
+        if len(found) > self._config.max_batch:
+            raise RejectionError(
+                Reason.TOO_LARGE, f"an array of {len(found)} samples, the limit is {self._config.max_batch}"
+            )
         return found
 
     def _take(
@@ -146,10 +137,8 @@ class TelemetryDecoder:
     ) -> None:
         """Append one sample, or raise RejectionError."""
         config = self._config
-        if not isinstance(sample, dict):
-            raise RejectionError(Reason.WRONG_SHAPE, f"a sample must be an object, got {quote(sample)}")
+        name, time, values = self._shape.sample(sample)
         if config.device:
-            name = _at(sample, config.device)
             if not isinstance(name, str):
                 raise RejectionError(Reason.BAD_DEVICE, f"{config.device!r} must be text, got {quote(name)}")
             if device and name != device:
@@ -162,14 +151,13 @@ class TelemetryDecoder:
                 Reason.WRONG_SENDER,
                 f"the user property {config.sender_property!r} is {quote(sender)} on a message of {quote(device)}",
             )
-        values = _at(sample, config.values) if config.values else sample
         if not isinstance(values, dict):
             raise RejectionError(Reason.WRONG_SHAPE, f"{config.values!r} must be an object, got {quote(values)}")
         if len(values) > config.max_values:
             raise RejectionError(
                 Reason.TOO_LARGE, f"a sample of {len(values)} values, the limit is {config.max_values}"
             )
-        time_ms = self._time(_at(sample, config.time), arrived_ms, device, retained=retained)
+        time_ms = self._time(time, arrived_ms, device, retained=retained)
         cells: list[tuple[int, float]] = []
         unknown: list[str] = []
         _collect(values, self._columns, cells, unknown)
@@ -289,32 +277,3 @@ def _name(path: str, value: Any, names: list[str], levels: int = NAMED_LEVELS) -
             _name(f"{path}.{name}", inner, names, levels - 1)
     else:
         names.append(path)
-
-
-def _at(sample: dict[str, Any], path: str) -> Any:
-    """What a path leads to: a key as it stands or, where there is none, keys of nested objects; None where nothing."""
-    if path in sample:
-        return sample[path]
-    value: Any = sample
-    for name in path.split("."):
-        if not isinstance(value, dict):
-            return None
-        value = value.get(name)
-    return value
-
-
-def _parse_leniently(payload: bytes, error: Exception) -> Any:
-    """What Python's own reader makes of bytes that are not JSON.
-
-    Python and others write NaN and Infinity, which JSON does not have. Only the samples that hold them are rejected.
-    """
-    try:
-        text = bytes(payload).decode("utf-8")
-    except UnicodeDecodeError as wrong:
-        raise RejectionError(Reason.NOT_UTF8, f"byte {wrong.start} is not UTF-8") from None
-    try:
-        return json.loads(text)
-    except RecursionError:
-        raise RejectionError(Reason.WRONG_SHAPE, "objects or arrays are nested too deep") from None
-    except ValueError:
-        raise RejectionError(Reason.NOT_JSON, str(error)) from None
