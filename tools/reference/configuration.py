@@ -1,6 +1,6 @@
 """Pages of the configuration files: trainer, daemon, simulation."""
 
-from typing import get_args
+from typing import Any, get_args, get_origin
 
 import msgspec
 
@@ -79,9 +79,18 @@ def _joined(sections: list[str]) -> str:
     return "\n\n".join(sections)
 
 
-def _section(name: str, struct: type[msgspec.Struct], unset: str) -> str:
-    text = class_text(struct).removeprefix(f"`[{name}]`: ")
-    return f"## `[{name}]`\n\n{capital(text)}\n\n{_table(name, rows(struct, unset))}"
+def _section(name: str, type_: Any, unset: str) -> str:
+    """A section, or one that may stand several times where its type is a tuple of structs."""
+    if get_origin(type_) is tuple:
+        struct, head = get_args(type_)[0], f"[[{name}]]"
+    else:
+        struct, head = type_, f"[{name}]"
+    text = class_text(struct).removeprefix(f"`{head}`: ").removeprefix(f"`{head}` of ")
+    own = rows(struct, unset)
+    tag, kind = struct.__struct_config__.tag, struct.__struct_config__.tag_field
+    if tag is not None and kind is not None:
+        own.insert(0, Row(kind, f'`"{tag}"`', "required", "Which kind of section this is.", may_be_absent=False))
+    return f"## `{head}`\n\n{capital(text)}\n\n{_table(name, own)}"
 
 
 def _table(section: str, found: list[Row]) -> str:

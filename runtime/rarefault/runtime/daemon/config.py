@@ -298,7 +298,10 @@ class DecisionConfig(Section, frozen=True):
 
 
 class FileSinkConfig(Section, frozen=True, tag_field="kind", tag="file"):
-    """``[[sink]]`` of ``kind = "file"``: verdicts and alarms as lines of JSON in a file, besides the broker."""
+    """``[[sink]]``: another place for verdicts and alarms, besides the broker: lines of JSON in a file.
+
+    May stand several times.
+    """
 
     path: Annotated[str, msgspec.Meta(min_length=1)]
     """The file, relative to the configuration file; its folder must exist. The path is the name of the sink in metrics
