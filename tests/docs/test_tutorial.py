@@ -34,7 +34,7 @@ class Reader:
         self._port = port
         self._terminals: dict[str, subprocess.Popen[bytes]] = {}
         path = (str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin")
-        self._environment = {**os.environ, "PATH": os.pathsep.join(path), "COLUMNS": "120"}
+        self._environment = {**os.environ, "PATH": os.pathsep.join(path), "COLUMNS": "160"}
         self._last = ""
 
     def follow(self, block: re.Match[str]) -> None:
