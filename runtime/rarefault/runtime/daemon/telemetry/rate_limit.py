@@ -23,7 +23,7 @@ class RateLimit:
 
     def __init__(self, devices: DeviceTable, limits: LimitsConfig) -> None:
         self.per_s = limits.samples_per_s
-        self._devices = devices
+        self._tokens, self._newest_ms, self._filled_ms = devices.tokens, devices.newest_ms, devices.filled_ms
         self._per_ms = limits.samples_per_s / 1000
         self._full = float(limits.burst_samples)
 
@@ -31,20 +31,19 @@ class RateLimit:
         """Whether a sample is within its device's rate; takes its token if so."""
         if self.per_s == math.inf:
             return True
-        table = self._devices
-        tokens, newest = table.tokens[slot], table.newest_ms[slot]
+        tokens, newest = self._tokens[slot], self._newest_ms[slot]
         if newest < 0:
             tokens = self._full
-            table.newest_ms[slot], table.filled_ms[slot] = time_ms, arrived_ms
+            self._newest_ms[slot], self._filled_ms[slot] = time_ms, arrived_ms
         else:
-            own, ours = time_ms - newest, arrived_ms - table.filled_ms[slot]
+            own, ours = time_ms - newest, arrived_ms - self._filled_ms[slot]
             if own > 0:
-                table.newest_ms[slot] = time_ms
+                self._newest_ms[slot] = time_ms
             if ours != 0:
-                table.filled_ms[slot] = arrived_ms
+                self._filled_ms[slot] = arrived_ms
             gained = max(ours, own)
             if gained > 0:
                 tokens = min(tokens + gained * self._per_ms, self._full)
         allowed = tokens >= 1
-        table.tokens[slot] = tokens - 1 if allowed else tokens
+        self._tokens[slot] = tokens - 1 if allowed else tokens
         return allowed
