@@ -39,14 +39,16 @@ check: setup ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Tests run side by side in so many processes, those of one file in one; 0: in one process.
+TEST_JOBS ?= 2
 # The tests that need none of this; tests/harness/marks.py marks them.
 UNIT := not broker and not data and not training and not slow
 
 unit: setup ## the quick tests: no broker, no real data, no training; under a minute
-	$(BIN)/python -m pytest -m "$(UNIT)" --hypothesis-profile=unit $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "$(UNIT)" --hypothesis-profile=unit -n $(TEST_JOBS) --dist loadgroup $(PYTEST_ARGS)
 
 test: setup system ## all tests; those on real data need RAREFAULT_DATA
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadgroup $(PYTEST_ARGS)
 
 demo: setup ## everything on one machine: simulate, train, export, serve, compare
 	$(BIN)/rarefault demo $(DEMO_ARGS)
