@@ -7,4 +7,7 @@ import os
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
+# pytest-xdist gives its workers a width; a test that wants one sets it.
+os.environ.pop("COLUMNS", None)
+
 pytest_plugins = ("tests.harness.marks",)
