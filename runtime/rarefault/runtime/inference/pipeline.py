@@ -222,7 +222,7 @@ class Pipeline:
         Args:
             device: its name. Of a device that never had a sample there is nothing to report.
         """
-        slot = self._slots.get(device)
+        slot = self.slots.get(device)
         return [] if slot is None else [alarm_object(change, self) for change in self.silence([slot])]
 
     def _judge(self, bins: Bins, *, explained: bool) -> Verdicts:
