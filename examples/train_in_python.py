@@ -18,7 +18,7 @@ path = "plants"
 
 [window]
 length = 12
-stride = 4
+stride = 8
 
 [model]
 preset = "tiny"
@@ -30,6 +30,7 @@ extra_trees = 0
 [training]
 epochs = 2
 sequence_length = 8
+passes = 1
 cross_fit = false
 refit = false
 """

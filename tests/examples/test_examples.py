@@ -33,13 +33,14 @@ def telemetry(tiny_export: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     model = load_model(tiny_export / "tiny.onnx")
     rng = np.random.default_rng(2)
     path = tmp_path_factory.mktemp("telemetry") / "telemetry.csv"
-    walk = [700, 650, 720, 3] + [20, 15, 10, 1] * np.cumsum(rng.normal(scale=0.5, size=(120, 2, 4)), axis=0)
+    steps = rng.normal(scale=0.5, size=(120, 2, 3))
+    walk = np.array([700, 650, 720]) + np.array([20, 15, 10]) * np.cumsum(steps, axis=0)
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["device", "time", *model.manifest.channels])
         for minute in range(120):
             for device in range(2):
-                cells = [f"{value:.3f}" if rng.random() < 0.9 else "" for value in walk[minute, device, :3]]
+                cells = [f"{value:.3f}" if rng.random() < 0.9 else "" for value in walk[minute, device]]
                 writer.writerow([f"plant_{device}", format_ms(1_709_290_800_000 + 60_000 * minute), *cells, minute])
     return path
 
@@ -73,8 +74,14 @@ def test_train_in_python(tmp_path: Path) -> None:
 def test_mqtt_consumer(mosquitto: "Mosquitto", peer: "Peer", wait_until: Callable[..., None], tmp_path: Path) -> None:
     """It prints each verdict of a fault and each alarm once, however often the broker delivers them."""
     out = tmp_path / "out"
-    verdict = {"id": "a1", "device": "d", "end": "2024-03-01T12:00:00.000Z", "fault": "fault_1", "probability": 0.75}
-    alarm = {"id": "a1", "device": "d", "state": "fault_1", "since": "2024-03-01T12:00:00.000Z"}
+    verdict: dict[str, object] = {
+        "id": "a1",
+        "device": "d",
+        "end": "2024-03-01T12:00:00.000Z",
+        "fault": "fault_1",
+        "probability": 0.75,
+    }
+    alarm: dict[str, object] = {"id": "a1", "device": "d", "state": "fault_1", "since": "2024-03-01T12:00:00.000Z"}
     peer.publish("rarefault/d/alarm", json.dumps(alarm), retain=True)  # what a new subscriber gets at once
     with out.open("w") as file:
         command = [sys.executable, "-W", "error", str(EXAMPLES / "mqtt_consumer.py"), "127.0.0.1", str(mosquitto.port)]

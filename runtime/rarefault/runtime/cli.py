@@ -72,20 +72,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("rarefault: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader of our output went away (such as ``| head``); there is nobody left to tell.
+        # The reader of our output went away (such as ``| head``): nobody would see a message.
         sys.stderr.close()
         return 1
     except Exception as error:
         if debug:
             raise
         if isinstance(error, OSError):
-            return _say_refusal(error)
+            return _refused(error)
         print(f"rarefault: unexpected {type(error).__name__}: {error} (--debug shows where)", file=sys.stderr)
         return 1
 
 
-def _say_refusal(error: OSError) -> int:
-    """Say what the system refuses, such as room on a disk; the exit code."""
+def _refused(error: OSError) -> int:
+    """Print what the system refuses, such as room on a disk, and return the exit code."""
     if "temporary directory" in str(error):
         print("rarefault: no folder for temporary files can be written to: set TMPDIR to one", file=sys.stderr)
         return UsageError.exit_code
@@ -102,10 +102,10 @@ def _dispatch(arguments: list[str]) -> int:
     )
     parser.add_argument("--version", action="version", version=f"rarefault {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    # Only the command that is asked for is configured in full; the others are loaded for their line of help alone.
-    asked = next((word for word in arguments if not word.startswith("-")), None)
+    # Only the requested command is loaded; without one, all are, for their line of help.
+    requested = next((word for word in arguments if not word.startswith("-")), None)
     for name in sorted(found, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name)):
-        if asked is not None and asked in found and name != asked:
+        if requested is not None and requested in found and name != requested:
             continue
         _add(subparsers, name, _load(found[name]))
     args = parser.parse_args(arguments)

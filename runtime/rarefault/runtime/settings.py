@@ -126,7 +126,7 @@ def _leaf_problem(value: Any, type_: Any, path: str) -> list[str]:
 
 
 def _wanted(type_: Any, text: str) -> str:
-    """What may stand where msgspec's message does not say it: one of a few words, or an instant."""
+    """What is allowed, where msgspec's message leaves that out: one of a few words, or an instant."""
     if "invalid enum value" in text:
         words = [repr(word) for word in _words(type_)]
         numbers = ["a number"] if {int, float} & set(_plain_types(type_)) else []
@@ -170,7 +170,7 @@ def _struct_of(value: Any, type_: Any) -> type[msgspec.Struct] | None:
 
 
 def _tags(type_: Any) -> tuple[str, list[Any]] | None:
-    """The key that tells the structs of a union apart, and its values; None where ``type_`` is no such union."""
+    """The key that distinguishes the structs of a union, and its values; None where ``type_`` is no such union."""
     configs = [m.__struct_config__ for m in get_args(type_) if isinstance(m, type) and issubclass(m, msgspec.Struct)]
     tagged = [config for config in configs if config.tag_field is not None]
     return (str(tagged[0].tag_field), [config.tag for config in tagged]) if len(tagged) > 1 else None

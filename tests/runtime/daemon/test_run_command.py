@@ -42,7 +42,7 @@ def test_check_of_a_sound_configuration(write: Callable[[str], Path], capsys: py
     assert main(["run", str(path), "--check"]) == 0
     out = capsys.readouterr().out
     assert out.startswith(f"{path}: in order; model tiny@")
-    assert "broker mqtt://localhost:1883 not asked" in out
+    assert "broker mqtt://localhost:1883 not tried" in out
 
 
 def test_the_example_in_the_help_is_sound(write: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:

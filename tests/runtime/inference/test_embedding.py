@@ -125,7 +125,7 @@ def test_a_sample_that_cannot_be_taken_is_refused_whole(model: LoadedModel, samp
     pipeline = model.pipeline()
     with pytest.raises(SampleError, match=".*".join(message.split())):
         pipeline.push_samples([("good", 1e9, {"c1.S1": 1.0}), sample])
-    assert pipeline.devices == []
+    assert list(pipeline.devices) == []
     assert pipeline.grid.accepted == 0
 
 

@@ -14,7 +14,7 @@ another gateway with that id loses its connection then, is found out, and comes 
 publishes on {prefix}/rarefault-doctor/verdict, .../alarm and, where there is feedback, .../feedback/result: whole JSON
 messages, not retained, that say 'normal' and "test": true.
 
-  [ok] in order   [--] to know   [!!] works, but should be mended   [XX] the daemon cannot do its work
+  [ok] in order   [--] to know   [!!] works, but should be fixed   [XX] the daemon cannot do its work
 
 Exit code 0 where there is no [XX], else 1.
 
@@ -35,16 +35,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Examine and tell."""
+    """Examine, and print the findings."""
     from rarefault.runtime.doctor.broker import check_broker
     from rarefault.runtime.doctor.files import check_files
     from rarefault.runtime.doctor.findings import Finding, Findings
     from rarefault.runtime.doctor.telemetry import check_telemetry
 
-    def tell(finding: Finding) -> None:
+    def show(finding: Finding) -> None:
         print(finding, flush=True)
 
-    found = Findings(tell)
+    found = Findings(show)
     setup = check_files(args.config, found)
     if setup is not None:
         messages = check_broker(setup, args.seconds, found)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rarefault.runtime.results import add_json_argument, write_json
 
-HELP = "take telemetry back in that a daemon set aside, once the cause is mended"
+HELP = "take telemetry back in that a daemon set aside, once the cause is removed"
 EXTRA: str | None = None
 EPILOG = """\
 Publishes what the journal has set aside for a reason again, on its own topics, and deletes it there once the broker has
@@ -29,12 +29,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="CONFIG.toml",
         help="the daemon's configuration (default: the one beside the journal that names it)",
     )
-    parser.add_argument("--dry-run", action="store_true", help="only say what there is")
+    parser.add_argument("--dry-run", action="store_true", help="only count what there is")
     add_json_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Take back, and tell."""
+    """Take back, and print how much."""
     from rarefault.runtime.daemon.telemetry.rejections import Reason
     from rarefault.runtime.daemon.telemetry.retake import find_config, retake
     from rarefault.runtime.errors import ConfigError

@@ -52,7 +52,9 @@ def run(args: argparse.Namespace) -> int:
     setup = load_setup(args.config)
     if args.check:
         url = setup.config.broker.url
-        print(f"{args.config}: in order; model {setup.model.model_id}; broker {url} not asked, 'rarefault doctor' does")
+        print(
+            f"{args.config}: in order; model {setup.model.model_id}; broker {url} not tried ('rarefault doctor' does)"
+        )
         return 0
     set_up_logging(setup.config.log)
     requests, notifier = Requests(), Notifier()

@@ -1,1 +1,1 @@
-"""From samples to verdicts: manifest, time grid, windows, model, decision. The trainer uses them, too."""
+"""From samples to verdicts: manifest, time grid, windows, model, decision. Daemon and trainer both use these."""

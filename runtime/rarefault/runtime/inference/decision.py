@@ -88,7 +88,7 @@ class _Alarms(DeviceArrays):
     Attributes:
         alarm: its state, [D].
         reported: the state that was reported last, [D].
-        candidate: the state that the last window speaks for, [D].
+        candidate: the state that the last window called for, [D].
         since_ms: end of the first window in a row that spoke for the candidate, [D].
         strange: windows in a row with an empty prediction set, [D].
     """

@@ -1,12 +1,12 @@
 """Explanation: which channels moved the verdict behind an alarm.
 
 By occlusion (Zeiler and Fergus, "Visualizing and understanding convolutional networks", 2014, section 4.2): the window
-is judged again with one channel missing, from the same carried state, all channels in one batch. What the fault's
-posterior loses is what the channel gave it::
+is judged again with one channel missing, from the same carried state, all channels in one batch. The contribution of a
+channel is what the fault's posterior loses without it::
 
     contribution_c = log posterior(fault | window) - log posterior(fault | window without channel c)
 
-It needs no gradients, so the edge can afford it; it says what the model looked at, which need not be the cause.
+It needs no gradients, so the edge can afford it. It shows what the model used, which need not be the cause.
 """
 
 import numpy as np

@@ -76,7 +76,7 @@ class LoadedModel:
 
 
 def load_model(path: str | Path, threads: int = 1) -> LoadedModel:
-    """Load a model file and check that it is whole and what it says it is.
+    """Load a model file, and check that it is whole and fits its manifest.
 
     >>> model = load_model("plant.onnx")
     >>> model.manifest.channels, model.manifest.classes

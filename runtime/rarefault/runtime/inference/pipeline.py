@@ -122,7 +122,7 @@ class Pipeline:
         self.table.forget(devices.tolist())
 
     def begin_after(self, slot: int, newest_ms: int) -> None:
-        """Judge no window of a device that its sample of that time had closed; what is remembered stands before it."""
+        """Forget what a device sent so far, and judge no window that its sample of this time has closed already."""
         devices = np.array([slot], np.int64)
         for part in (self.grid, self.window_buffer, self.engine):
             part.forget(devices)
@@ -276,7 +276,7 @@ class Pipeline:
 
 @dataclass(frozen=True, slots=True)
 class DeviceClock:
-    """What a snapshot knows of a device's time.
+    """Time of a device in a snapshot.
 
     Attributes:
         newest_ms: largest time believed.

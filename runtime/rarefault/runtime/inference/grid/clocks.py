@@ -1,4 +1,4 @@
-"""The devices' clocks: what the samples of a device say of its time, in their order of arrival.
+"""The devices' clocks: the time of each device, from its samples in their order of arrival.
 
 A device's time is the largest time seen of it: it closes bins, and what comes after its bin has closed is late. A clock
 that was wrong once must not stop a device for good, so two things are not believed at once:
