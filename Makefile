@@ -52,7 +52,7 @@ test: setup system ## all tests; those on real data need RAREFAULT_DATA
 	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadgroup $(PYTEST_ARGS)
 
 docs: setup ## the documentation as a site, in site/; links and anchors are checked
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 tutorial: setup system ## the commands of docs/tutorial.md, one after the other, as they stand there
 	$(BIN)/python -m pytest tests/docs/test_tutorial.py $(PYTEST_ARGS)

@@ -14,7 +14,8 @@ import pytest
 from rarefault.runtime import format_ms, load_model
 
 if TYPE_CHECKING:
-    from tests.conftest import Mosquitto, Peer
+    from tests.harness.broker import Mosquitto
+    from tests.harness.client import Peer
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
