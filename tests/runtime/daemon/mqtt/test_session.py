@@ -1,4 +1,4 @@
-"""The link and a real Mosquitto: what arrives, what is acknowledged, what is said of the daemon's presence."""
+"""The session and a real Mosquitto: what arrives, what is acknowledged, what is said of the daemon's presence."""
 
 import socket
 import threading
@@ -141,7 +141,7 @@ def test_acknowledgements_of_a_lost_connection_are_not_sent_on_the_next(
 
 
 def test_wake_ends_a_wait(new_session: SessionFactory, free_port: int) -> None:
-    """A long wait ends at once when another thread wakes the link, connected or not."""
+    """A long wait ends at once when another thread wakes the session, connected or not."""
     session = new_session(f"mqtt://127.0.0.1:{free_port}", reconnect_min_s=100, reconnect_max_s=100).session
     session.poll(0)
     threading.Timer(0.1, session.wake).start()

@@ -1,4 +1,4 @@
-"""The link and brokers that are away, old, or refuse what is asked of them."""
+"""The session and brokers that are away, old, or refuse what is asked of them."""
 
 import logging
 import signal
@@ -28,7 +28,7 @@ def test_broker_absent_at_start_and_gone_later(
     new_session: SessionFactory,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The link keeps trying, says so, comes back by itself, and serves again."""
+    """The session keeps trying, says so, comes back by itself, and serves again."""
     caplog.set_level(logging.INFO)
     mosquitto.stop()
     driven = new_session(mosquitto.url)
@@ -45,7 +45,7 @@ def test_broker_absent_at_start_and_gone_later(
     driven.until(lambda: driven.session._connection is not None and driven.session._connection._client.is_connected())
     assert "(new session)" in "".join(
         caplog.messages[-2:]
-    )  # killed, the broker has forgotten it; the link subscribed again
+    )  # killed, the broker has forgotten it; the session subscribed again
     for _ in range(5):
         driven.poll(0.02)
     new_peer(mosquitto.port).publish("telemetry/a", b"back")
@@ -97,7 +97,7 @@ def test_auto_falls_back_where_the_broker_hangs_up(new_session: SessionFactory) 
 
 
 def test_a_broker_that_never_answers_is_given_up(new_session: SessionFactory, caplog: pytest.LogCaptureFixture) -> None:
-    """A port that takes connections and says nothing does not hold the link for ever."""
+    """A port that takes connections and says nothing does not hold the session for ever."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"mqtt://127.0.0.1:{server.getsockname()[1]}"
         driven = new_session(url, protocol="5", connect_timeout_s=0.2)
@@ -106,7 +106,7 @@ def test_a_broker_that_never_answers_is_given_up(new_session: SessionFactory, ca
 
 
 def test_pinned_protocol_that_the_broker_does_not_speak(new_session: SessionFactory) -> None:
-    """Told to speak MQTT 5 only, the link stops at a broker that says it does not know it, with what to do."""
+    """Told to speak MQTT 5 only, the session stops at a broker that says it does not know it, with what to do."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def refuse() -> None:
@@ -125,7 +125,7 @@ def test_pinned_protocol_that_the_broker_does_not_speak(new_session: SessionFact
 
 @BOTH
 def test_a_broker_that_talks_nonsense_is_left(new_session: SessionFactory, protocol: str) -> None:
-    """Whatever a broker sends after it has accepted the connection, the link survives it and connects anew."""
+    """Whatever a broker sends after it has accepted the connection, the session survives it and connects anew."""
     accepted = b"\x20\x03\x00\x00\x00" if protocol == "5" else b"\x20\x02\x00\x00"
     nonsense = [
         b"\x90\x02\x00\x02",  # SUBACK without an answer
