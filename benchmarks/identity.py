@@ -1,7 +1,7 @@
 """Does a change of the code leave what it computes as it is? Run before and after a change that only moves or renames.
 
-    python benchmarks/identity.py --json before.json
-    python benchmarks/identity.py --against before.json
+    python -m benchmarks.identity --json before.json
+    python -m benchmarks.identity --against before.json
 
 It trains small models with a fixed seed on simulated plants, exports and evaluates them, all through the command line,
 and takes digests of ``metrics.json``, of the exported files and of the evaluation. What holds a time, a path or a

@@ -84,6 +84,8 @@ def test_the_comparison_sees_every_kind_of_mismatch(live: list[VerdictPayload], 
     assert compare(collector, {"i": payload()}).mismatches == 0
 
 
+@pytest.mark.training
+@pytest.mark.broker
 def test_a_real_plant(data_dir: Path, tmp_path: Path) -> None:
     """Plant 31 of PHM 2015, barely trained: more than a thousand verdicts over MQTT, each the offline one."""
     words = ["--data", str(data_dir / "phm2015"), "--epochs", "1", "--rounds", "5", "--out", str(tmp_path / "out")]

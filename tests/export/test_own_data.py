@@ -70,6 +70,7 @@ def write_csv(folder: Path, path: Path) -> list[str]:
     return channels
 
 
+@pytest.mark.training
 def test_own_channels_classes_and_period(
     data_dir: Path,
     tmp_path: Path,

@@ -45,6 +45,7 @@ class Mosquitto:
     """A Mosquitto broker on a free loopback port; the port stays the same over restarts."""
 
     def __init__(self, folder: Path, settings: str) -> None:
+        before_start()
         program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
         if program is None:
             pytest.fail("these tests need the broker Mosquitto: apt-get install mosquitto")
@@ -60,7 +61,6 @@ class Mosquitto:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        before_start()
         with (self.folder / "mosquitto.log").open("ab") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
         wait_until(

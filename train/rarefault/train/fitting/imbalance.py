@@ -2,7 +2,7 @@
 
 Training sequences are split into normal ones N and faulty ones P. Several random subsets N_i of N are drawn, each
 Q_i = N_i + P gets class weights from its own counts, and each epoch trains on one Q_i chosen at random: all of N is
-seen over time, and no fault is thrown away.
+seen over time, and no fault is thrown away (decision 0003).
 
 A loss is a class that fits :class:`Loss`, and its entry in :func:`loss_of`. It owns what follows from it: the weights
 of the classes, what the sum is divided by, and the class frequencies that a network learns from it. How sequences are

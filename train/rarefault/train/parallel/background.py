@@ -15,8 +15,8 @@ import joblib
 
 P = ParamSpec("P")
 T = TypeVar("T")
-#: Threads unless the configuration says how many, at most. Each holds what it grows trees from, 0.4 GB on plant 31; and
-#: where a third core is the network's, two have less to do than that one.
+#: Threads where the configuration names no number, at most. Each holds the statistics that it grows trees from, and a
+#: third core is the network's, which takes longer than two of them (decision 0028).
 MOST_JOBS = 2
 #: Seconds until an interrupt is noticed, at most.
 WAIT_S = 0.2
