@@ -170,7 +170,7 @@ def _filtered(graph: GraphBuilder, forward: ForwardFilter, log_prob: str, belief
     kept = graph.add("Mul", [belief, constant("kept", 1 - forward.renewal)], "kept_belief")
     mixed = graph.add("Add", [kept, constant("renewed", forward.renewal * forward.true)], "renewed_belief")
     before = graph.add("Where", [some, mixed, true], "belief_before")
-    training_prior = constant("log_learnt", forward.learnt.log())
+    training_prior = constant("log_learnt", forward.training_prior.log())
     evidence = graph.add("Sub", [log_prob, training_prior], "evidence")
     weight = [some, constant("weight", forward.weight), graph.constant("first", np.float32(1))]
     weighted = graph.add("Mul", [evidence, graph.add("Where", weight, "evidence_weight")], "weighted_evidence")

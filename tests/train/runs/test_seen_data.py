@@ -112,13 +112,13 @@ def test_what_a_file_can_tell(first: Training, plant: Path, moved: Callable[[int
     manifest = first.manifest
     same = read_history(load_train_config(plant).data, plant.parent)
     assert seen_by_file(manifest, same).share is None
-    assert "parts of this very data" in seen_by_file(manifest, same).said
+    assert "parts of this very data" in seen_by_file(manifest, same).phrase
     overlap = read_history(load_train_config(moved(8)).data, tmp_path / "later-8")
     assert (
-        "% of this is of the time that the model has learnt from, 2024-01-01T" in seen_by_file(manifest, overlap).said
+        "% of this is of the time that the model has learnt from, 2024-01-01T" in seen_by_file(manifest, overlap).phrase
     )
     del manifest.training["learnt"]
-    assert seen_by_file(manifest, overlap).said == "the file does not tell whether the model has seen this"
+    assert seen_by_file(manifest, overlap).phrase == "the file does not tell whether the model has seen this"
 
 
 def test_without_learning_again_validation_blocks_are_new(first: Training, tmp_path: Path) -> None:
@@ -127,5 +127,5 @@ def test_without_learning_again_validation_blocks_are_new(first: Training, tmp_p
     text = run.config.read_text(encoding="utf-8")
     run.config.write_text(text.replace("refit = true", "refit = false"), encoding="utf-8")
     part = first.split.select(first.history, "validation")
-    assert seen_by_run(run, part).said == "new to the model; its decision was fitted on all"
-    assert seen_by_run(first.run, part).said == "the model has SEEN all of this"
+    assert seen_by_run(run, part).phrase == "new to the model; its decision was fitted on all"
+    assert seen_by_run(first.run, part).phrase == "the model has SEEN all of this"

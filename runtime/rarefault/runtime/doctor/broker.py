@@ -143,8 +143,8 @@ def _connect(setup: Setup, messages: Inbox, wake: socket.socket, found: Findings
             return connection
     assert connection is not None
     reason = connection.refused or str(connection.ended)
-    mend = PERMANENT.get(reason, "see the broker's log")
-    found.problem("broker", f"{config.broker.url} refuses {_who(setup)}: {reason}; {mend}")
+    remedy = PERMANENT.get(reason, "see the broker's log")
+    found.problem("broker", f"{config.broker.url} refuses {_who(setup)}: {reason}; {remedy}")
     return None
 
 

@@ -119,8 +119,8 @@ def _unknown(setup: Setup, rejections: _Rejections, seen: set[str], found: Findi
     named = ", ".join(f"{quote(name)} ({rejections.names[name]})" for name in order[:NAMED])
     more = ", ..." if len(order) > NAMED else ""
     many = f"{len(order)} or more channels" if rejections.others else _count(len(order), "channel")
-    mend = [f"{_toml(name)} = {_toml(near[name])}" for name in order[:NAMED] if name in near]
-    hint = f"; if it is the same, write into [telemetry.fields]: {', '.join(mend)}" if mend else ""
+    remedy = [f"{_toml(name)} = {_toml(near[name])}" for name in order[:NAMED] if name in near]
+    hint = f"; if it is the same, write into [telemetry.fields]: {', '.join(remedy)}" if remedy else ""
     found.note(
         "channels",
         f"{rejections.unknown_channels} values are of {many} that the model does not have: {named}{more}{hint}",

@@ -87,7 +87,7 @@ class AlarmRecord:
         model: that it follows from.
     """
 
-    said_ms: int
+    published_ms: int
     id: str
     device: str
     state: str

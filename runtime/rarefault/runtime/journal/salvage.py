@@ -137,7 +137,7 @@ def _readable(path: Path, partial: Path) -> Iterator[sqlite3.Connection]:
     if (db := _opened(path)) is None:
         mended = _beside(partial, ".mended")
         for log in (True, False):
-            _mend(path, partial, mended, log=log)
+            _repair(path, partial, mended, log=log)
             if (db := _opened(mended)) is not None:
                 break
         else:
@@ -164,7 +164,7 @@ def _opened(path: Path) -> sqlite3.Connection | None:
     return db
 
 
-def _mend(path: Path, partial: Path, mended: Path, *, log: bool) -> None:
+def _repair(path: Path, partial: Path, mended: Path, *, log: bool) -> None:
     for suffix in ("-wal", "-shm"):
         _beside(mended, suffix).unlink(missing_ok=True)
     shutil.copyfile(path, mended)

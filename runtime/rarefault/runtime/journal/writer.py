@@ -366,7 +366,7 @@ class Journal(JournalTables):
         """Keep alarms that were published."""
         self._executemany(
             "INSERT INTO alarm (said_ms, id, device, state, since_ms, end_ms, model) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            ((a.said_ms, a.id, a.device, a.state, a.since_ms, a.end_ms, a.model) for a in alarms),
+            ((a.published_ms, a.id, a.device, a.state, a.since_ms, a.end_ms, a.model) for a in alarms),
         )
 
     def note_feedback(self, feedback: Iterable[Feedback]) -> None:

@@ -50,7 +50,7 @@ def fit_timing(spec: DecisionSpec, posterior: Float64, config: DecisionConfig, w
     spec = nearest([{"off_delay_s": value} for value in (_delays(shortest, span_s) if off == "auto" else [off])])
     spec = nearest([{"on_delay_s": value} for value in (_delays(shortest // 2, span_s) if on == "auto" else [on])])
     if config.unknown_per_device_day:
-        spec = msgspec.structs.replace(spec, unknown_windows=_windows_of_doubt(spec, posterior, config, windows))
+        spec = msgspec.structs.replace(spec, unknown_windows=_windows_to_unknown(spec, posterior, config, windows))
     return spec
 
 
@@ -95,7 +95,7 @@ def _best(settings: list[DecisionSpec], scores: list[float]) -> DecisionSpec:
     return settings[next(i for i, score in enumerate(scores) if score >= max(scores) - MIN_GAIN)]
 
 
-def _windows_of_doubt(spec: DecisionSpec, posterior: Float64, config: DecisionConfig, windows: HeldOutWindows) -> int:
+def _windows_to_unknown(spec: DecisionSpec, posterior: Float64, config: DecisionConfig, windows: HeldOutWindows) -> int:
     """Windows in a row with an empty prediction set that raise ``unknown``, for no more alarms than are allowed."""
     decision = Decision(spec)
     strange = decision.strange(posterior, decision.verdict(decision.score(posterior))) & (windows.label >= 0)

@@ -292,7 +292,7 @@ class Rotation:
         torch.manual_seed(config.training.seed)
         model, _ = new_model(config, self.history, train)
         model.to(choose_device(config.training.device))
-        learnt = refit_network(model, train, config, self.epochs, self.on_epoch)
+        learned_prior = refit_network(model, train, config, self.epochs, self.on_epoch)
         model.cpu()
-        move_prior(model, learnt, self.training_prior)
+        move_prior(model, learned_prior, self.training_prior)
         return model

@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         seen = seen_by_file(manifest, history)
     what = "the whole history" if args.part == "all" else f"{args.part} blocks"
-    title = f"{model_id}, {what} - {seen.said}"
+    title = f"{model_id}, {what} - {seen.phrase}"
     print_scores(console, scores, title)
     if args.report is not None:
         write_evaluation(args.report, evaluation, manifest, title)

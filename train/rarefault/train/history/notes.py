@@ -31,7 +31,7 @@ NORMAL_EVENTS = "events that name no fault, left out"
 
 
 #: Channels, devices or words that a note names; ``describe --json`` has all.
-_MOST = 3
+_MOST_NOTES = 3
 
 
 @dataclass(slots=True)
@@ -60,8 +60,8 @@ class Note:
         """The first one; where they were found at several places, the first at each of some."""
         if not self.parts:
             return f"(first: {self.example})"
-        shown = [f"{count} of {name!r} (first: {at})" for name, (count, at) in list(self.parts.items())[:_MOST]]
-        more = [f"and more of {len(self.parts) - _MOST} others"] if len(self.parts) > _MOST else []
+        shown = [f"{count} of {name!r} (first: {at})" for name, (count, at) in list(self.parts.items())[:_MOST_NOTES]]
+        more = [f"and more of {len(self.parts) - _MOST_NOTES} others"] if len(self.parts) > _MOST_NOTES else []
         return f"- {', '.join(shown + more)}"
 
 

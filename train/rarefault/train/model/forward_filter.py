@@ -1,22 +1,22 @@
-"""What was said of the windows before weighs in: the forward algorithm over the windows of a device.
+"""The forward filter: what was predicted for the windows before counts for a window, too.
 
-A fault that was there a window ago is mostly there still, and a window that says little by itself says more beside
-those before it. The classes are taken as the states of a hidden Markov model (Rabiner, "A tutorial on hidden Markov
-models", 1989, section III A): a device keeps its class, or with a probability that is called renewal draws a new one by
-the shares of the classes. What network and trees say of a window, divided by the shares that they have learnt, stands
-for the likelihood (Bourlard and Morgan, "Connectionist speech recognition", 1994)::
+A fault that was there a window ago is mostly there still. The classes are taken as the states of a hidden Markov model
+(Rabiner, "A tutorial on hidden Markov models", 1989, section III A): from window to window a device keeps its class or,
+with a probability called the renewal, draws a new one by the frequencies of the classes. The probabilities of network
+and trees, divided by the class frequencies that they were trained to, stand for the likelihood of a window (Bourlard
+and Morgan, "Connectionist speech recognition", 1994)::
 
-    belief  ~  ((1 - renewal) * belief before + renewal * shares) * (said / learnt shares) ** weight
+    belief  ~  ((1 - renewal) * belief before + renewal * true) * (predicted / training_prior) ** weight
 
-Windows overlap and like to err alike, so that they are no independent evidence: ``weight`` is mostly below 1. And a
-belief that has settled is too sure of itself for the same reason, while a window that is clear by itself should be
-heard at once. So what is said in the end is a logarithmic opinion pool (Genest and Zidek, "Combining probability
-distributions", 1986, section 3) of belief and window, to powers of their own::
+Windows overlap and tend to err alike, so they are no independent evidence: ``weight`` is mostly below 1. For the same
+reason a belief that has settled is too sure of itself, while a window that is clear by itself should count at once. So
+the result is a logarithmic opinion pool of belief and window, each to a power of its own (Genest and Zidek, "Combining
+probability distributions", 1986, section 3)::
 
-    said in the end  ~  shares * (belief / shares) ** belief_power * (said / learnt shares) ** window_power
+    result  ~  true * (belief / true) ** belief_power * (predicted / training_prior) ** window_power
 
-The belief is carried in the step's state, so that a fresh device has none: what is said of its first window stays as it
-is. Weight and renewal 1 and powers of 1 and 0 do that for all windows.
+The belief is carried in the step's state. A fresh device has none: the prediction for its first window stays as it is.
+Weight and renewal 1 and powers of 1 and 0 leave every prediction as it is.
 
 Shapes: W windows, N devices due, B sequences, T windows of each, K classes.
 
@@ -36,7 +36,7 @@ from rarefault.runtime.arrays import Bool, Float32, Float64, Int64
 
 #: What may be fitted: weight of a window, renewal, power of the belief, power of the window.
 BOUNDS = ((0.01, 2.0), (0.001, 1.0), (0.0, 2.0), (0.0, 2.0))
-#: Where the search begins, the belief being all that is heard.
+#: Where the search begins, with the belief alone.
 BEGIN = (0.3, 0.2)
 #: How far from there the search for all four looks first.
 REACH = (0.05, 0.04, -0.2, 0.2)
@@ -62,19 +62,19 @@ class ForwardFilter(nn.Module):
         weight: of a window that is not the first, [].
         renewal: probability that the class is drawn anew from one window to the next, [].
         belief_power, window_power: of belief and window in what is said of a window that is not the first, [].
-        learnt: class shares that network and trees have learnt, and that the result has learnt again, [K].
-        true: those that a new class is drawn by, [K].
+        training_prior: class shares that network and trees were trained to, and those of the result, [K].
+        true: class shares that a new class is drawn by, [K].
     """
 
     weight: Tensor
     renewal: Tensor
     belief_power: Tensor
     window_power: Tensor
-    learnt: Tensor
+    training_prior: Tensor
     true: Tensor
     #: Names of what is fitted, and of all arrays.
     fitted = ("weight", "renewal", "belief_power", "window_power")
-    arrays = (*fitted, "learnt", "true")
+    arrays = (*fitted, "training_prior", "true")
 
     def __init__(self, **arrays: Tensor) -> None:
         super().__init__()
@@ -84,15 +84,15 @@ class ForwardFilter(nn.Module):
             self.register_buffer(name, array)
 
     @classmethod
-    def of(cls, found: Iterable[float], learnt: tuple[float, ...], true: tuple[float, ...]) -> "ForwardFilter":
+    def of(cls, found: Iterable[float], training_prior: tuple[float, ...], true: tuple[float, ...]) -> "ForwardFilter":
         """In double precision, from what is fitted, [4]."""
-        parts = {**dict(zip(cls.fitted, found, strict=True)), "learnt": learnt, "true": true}
+        parts = {**dict(zip(cls.fitted, found, strict=True)), "training_prior": training_prior, "true": true}
         return cls(**{name: torch.tensor(part, dtype=torch.float64) for name, part in parts.items()})
 
     @classmethod
-    def identity(cls, learnt: tuple[float, ...], true: tuple[float, ...]) -> "ForwardFilter":
+    def identity(cls, training_prior: tuple[float, ...], true: tuple[float, ...]) -> "ForwardFilter":
         """One that carries a belief and leaves everything as it is."""
-        return cls.of(IDENTITY, learnt, true).float()
+        return cls.of(IDENTITY, training_prior, true).float()
 
     def fitted_values(self) -> dict[str, float]:
         """What is fitted, by name."""
@@ -102,22 +102,22 @@ class ForwardFilter(nn.Module):
         """One window of each device; a belief of nothing but zeros is none."""
         some = belief_NK.sum(1, keepdim=True) > 0
         before = torch.where(some, (1 - self.renewal) * belief_NK + self.renewal * self.true, self.true)
-        evidence = log_prob_NK - self.learnt.log()
+        evidence = log_prob_NK - self.training_prior.log()
         after = torch.log_softmax(before.log() + torch.where(some, self.weight, 1.0) * evidence, dim=1)
         return Filtered(self._pool(after, evidence, some), after.exp())
 
     def _pool(self, after_NK: Tensor, evidence_NK: Tensor, some_N1: Tensor) -> Tensor:
         """What is said in the end, from the logarithm of the belief and where there was one before."""
         both = self.belief_power * (after_NK - self.true.log()) + self.window_power * evidence_NK
-        return torch.log_softmax(torch.where(some_N1, both, evidence_NK) + self.learnt.log(), dim=1)
+        return torch.log_softmax(torch.where(some_N1, both, evidence_NK) + self.training_prior.log(), dim=1)
 
     def forward(self, log_prob_BTK: Tensor, belief_BK: Tensor) -> Filtered:
         """Sequences of windows."""
-        said = []
+        filtered_log_prob = []
         for log_prob in log_prob_BTK.unbind(1):
             filtered, belief_BK = self.step(log_prob, belief_BK)
-            said.append(filtered)
-        return Filtered(torch.stack(said, dim=1), belief_BK)
+            filtered_log_prob.append(filtered)
+        return Filtered(torch.stack(filtered_log_prob, dim=1), belief_BK)
 
     @torch.inference_mode()
     def along(self, log_prob: NDArray[Precision], fresh: Bool) -> NDArray[Precision]:
@@ -129,9 +129,9 @@ class ForwardFilter(nn.Module):
         """
         # Like step, but what no belief goes into is computed at once, which takes a sixth of the time.
         order, sizes = _by_place(fresh)
-        said = torch.from_numpy(log_prob[order])
-        evidence = said - self.learnt.log()
-        some = torch.arange(len(said))[:, None] >= sizes[0]
+        filtered_log_prob = torch.from_numpy(log_prob[order])
+        evidence = filtered_log_prob - self.training_prior.log()
+        some = torch.arange(len(filtered_log_prob))[:, None] >= sizes[0]
         kept, drawn = 1 - self.renewal, self.renewal * self.true
         belief, logs = torch.empty(0), list[Tensor]()
         for weighted in (torch.where(some, self.weight, 1.0) * evidence).split(sizes):
@@ -160,7 +160,7 @@ def _by_place(fresh: Bool) -> tuple[Int64, list[int]]:
 
 
 def fit_filter(
-    log_prob: Float32, label: Int64, fresh: Bool, learnt: tuple[float, ...], true: tuple[float, ...]
+    log_prob: Float32, label: Int64, fresh: Bool, training_prior: tuple[float, ...], true: tuple[float, ...]
 ) -> ForwardFilter | None:
     """The filter that makes the labels of held-out windows likeliest; None where none makes them likelier.
 
@@ -168,15 +168,15 @@ def fit_filter(
         log_prob: of windows sorted by device and time, by models that have not seen them, [W, K].
         label: -1 where nobody knows, [W].
         fresh: where nothing is known of the windows before, [W].
-        learnt, true: class shares, [K].
+        training_prior, true: class shares, [K].
     """
     known = np.flatnonzero(label >= 0)
     cut, wide = _place(fresh) % ROW == 0, log_prob.astype(np.float64)
-    shift = np.log(np.asarray(true)) - np.log(np.asarray(learnt))
+    shift = np.log(np.asarray(true)) - np.log(np.asarray(training_prior))
 
     def nll(found: Iterable[float]) -> float:
-        said = torch.from_numpy(ForwardFilter.of(found, learnt, true).along(wide, cut) + shift)
-        return -float(torch.log_softmax(said, dim=1)[known, label[known]].mean())
+        filtered_log_prob = torch.from_numpy(ForwardFilter.of(found, training_prior, true).along(wide, cut) + shift)
+        return -float(torch.log_softmax(filtered_log_prob, dim=1)[known, label[known]].mean())
 
     def search(of: Callable[[Float64], float], begin: Float64) -> Float64:
         bounds = np.asarray(BOUNDS[: len(begin)])
@@ -189,4 +189,4 @@ def fit_filter(
     # The powers from where the belief alone is at its best: from elsewhere, the search may end on another hill.
     heard = search(lambda x: nll((*x, *IDENTITY[2:])), np.asarray(BEGIN))
     best = search(nll, np.asarray((*heard, *IDENTITY[2:])))
-    return ForwardFilter.of(best, learnt, true).float() if nll(best) < nll(IDENTITY) else None
+    return ForwardFilter.of(best, training_prior, true).float() if nll(best) < nll(IDENTITY) else None

@@ -52,9 +52,9 @@ def refit(
             trees = background.submit(refit_trees, held_out.trees, windows, training_prior, config, units)
         if epochs:
             start.to(choose_device(config.training.device))
-            learnt = refit_network(start, windows, config, epochs, on_epoch)
+            learned_prior = refit_network(start, windows, config, epochs, on_epoch)
             start.cpu()
-            move_prior(start, learnt, training_prior)
+            move_prior(start, learned_prior, training_prior)
         start.trees = None if trees is None else background.result(trees)
     start.filter = held_out.filter
     return start

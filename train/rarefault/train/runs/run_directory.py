@@ -116,7 +116,9 @@ class RunDirectory:
             saved = torch.load(self.checkpoint, weights_only=True, map_location="cpu")
             spec = msgspec.convert(saved["spec"], ModelSpec)
             model = LRConvLSTM(spec, saved["n_channels"], saved["n_classes"], saved["window_length"])
-            weights = (held_out and saved["held_out"]) or saved["weights"]
+            weights = dict((held_out and saved["held_out"]) or saved["weights"])
+            if (prior := weights.pop("filter.learnt", None)) is not None:  # as 0.1.0 called it
+                weights["filter.training_prior"] = prior
             trees, found = (_under(name, weights) for name in ("trees.", "filter."))
             model.trees = TreeExpert.of_weights(trees) if trees else None
             model.filter = ForwardFilter(**found) if found else None

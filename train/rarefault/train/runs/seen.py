@@ -16,11 +16,11 @@ class Seen:
 
     Attributes:
         share: fraction of the samples, from 0 to 1; None where it is not known.
-        said: the same as the end of a sentence.
+        phrase: the same as the end of a sentence.
     """
 
     share: float | None
-    said: str
+    phrase: str
 
 
 def seen_by_run(run: RunDirectory, history: History, *, held_out: bool = False) -> Seen:

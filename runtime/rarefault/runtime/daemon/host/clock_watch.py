@@ -32,7 +32,7 @@ class ClockWatch:
         self._clock = WallClock()
         self.trust = ClockTrust(self._clock, config.max_future_s, config.clock_wait_s)
         self.trust.received_ms = received_ms
-        self._look_again = False  # whether to see once more if all devices contradict the clock
+        self._look_once_more = False  # whether to see once more if all devices contradict the clock
         self._seen_waiting, self._seen_at = 0, 0.0
 
     def use(self, config: TelemetryConfig, trained_ms: int) -> None:
@@ -43,7 +43,7 @@ class ClockWatch:
     @property
     def holds_up(self) -> bool:
         """Whether telemetry must wait, and none is to be looked at."""
-        return bool(self.problem) and not self._look_again
+        return bool(self.problem) and not self._look_once_more
 
     def look(self, session: BrokerSession) -> bool:
         """Notice where the clock was set, and whether it can be right; whether telemetry is taken again from now on."""
@@ -62,12 +62,12 @@ class ClockWatch:
         now = time.monotonic()
         if self.problem and session.waiting != self._seen_waiting and now - self._seen_at >= LOOK_S:
             # More has come: perhaps from a device that does not contradict.
-            self._look_again, self._seen_at = self.trust.contradicted, now
+            self._look_once_more, self._seen_at = self.trust.contradicted, now
         return bool(before) and not self.problem
 
     def looked(self) -> None:
         """Messages were taken and read."""
-        self._look_again = False
+        self._look_once_more = False
 
     def contradicted(self, accepted: int, too_new: int, known: int) -> bool:
         """Whether it is this clock that is behind: all devices send from the future, and not one of them alone.

@@ -8,7 +8,7 @@ from rarefault.runtime.daemon.config import BrokerConfig
 #: A connection that lasted this long ends the growth of the delays.
 STABLE_S = 10.0
 #: Exponent of the longest delay; 2.0 ** 1024 is not a number.
-MOST = 64
+MOST_ATTEMPTS = 64
 
 
 class Retries:
@@ -40,8 +40,8 @@ class Retries:
 
     def later(self, *, longest: bool = False) -> float:
         """Set the time of the next attempt, and return the delay until then."""
-        self._attempts = MOST if longest else self._attempts
-        most_s = self._config.reconnect_min_s * 2.0 ** min(self._attempts, MOST)
+        self._attempts = MOST_ATTEMPTS if longest else self._attempts
+        most_s = self._config.reconnect_min_s * 2.0 ** min(self._attempts, MOST_ATTEMPTS)
         delay_s = min(self._config.reconnect_max_s, most_s) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
         self._attempts += 1
         self._next_at = time.monotonic() + delay_s

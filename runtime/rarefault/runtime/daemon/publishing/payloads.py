@@ -155,6 +155,6 @@ def alarm_payload(change: AlarmChange, pipeline: Pipeline, overridden: Sequence[
     )
 
 
-def alarm_record(change: AlarmChange, alarm: AlarmPayload, said_ms: int) -> AlarmRecord:
+def alarm_record(change: AlarmChange, alarm: AlarmPayload, published_ms: int) -> AlarmRecord:
     """The same for the journal."""
-    return AlarmRecord(said_ms, alarm.id, alarm.device, alarm.state, change.since_ms, change.end_ms, alarm.model)
+    return AlarmRecord(published_ms, alarm.id, alarm.device, alarm.state, change.since_ms, change.end_ms, alarm.model)

@@ -71,8 +71,8 @@ class Phm2015Config(SourceConfig, frozen=True, kw_only=True, tag_field="format",
 
     def unit_prefixes(self, channels: Sequence[str]) -> tuple[str, ...]:
         """The components of a plant: ``c1.``, ``c2.`` and so on."""
-        streams = {_stream(name) for name in channels}
-        return tuple(f"{name}." for name in sorted(streams, key=natural) if re.fullmatch(r"c\d+", name))
+        groups = {_stream(name) for name in channels}
+        return tuple(f"{name}." for name in sorted(groups, key=natural) if re.fullmatch(r"c\d+", name))
 
     def read(self, base: Path, *, allow_incomplete: bool = False) -> History:
         """Read the plants of the folder."""
