@@ -261,9 +261,11 @@ class DecisionConfig(Section, frozen=True):
     """Faults that raise no alarm; their verdicts are published all the same."""
 
 
-class FileSinkConfig(Section, frozen=True, tag_field="kind", tag="file"):
+class FileSinkConfig(Section, frozen=True):
     """``[[sink]]`` of ``kind = "file"``: verdicts and alarms as lines of JSON in a file, besides the broker."""
 
+    kind: Literal["file"]
+    """What the sink is."""
     path: Annotated[str, msgspec.Meta(min_length=1)]
     """The file, relative to the configuration file; its folder must exist. The path is the name of the sink in metrics
     and in the journal: lines that a file under another path is owed are not written to this one."""
