@@ -86,11 +86,7 @@ def _section(name: str, type_: Any, unset: str) -> str:
     else:
         struct, head = type_, f"[{name}]"
     text = class_text(struct).removeprefix(f"`{head}`: ").removeprefix(f"`{head}` of ")
-    own = rows(struct, unset)
-    tag, kind = struct.__struct_config__.tag, struct.__struct_config__.tag_field
-    if tag is not None and kind is not None:
-        own.insert(0, Row(kind, f'`"{tag}"`', "required", "Which kind of section this is.", may_be_absent=False))
-    return f"## `{head}`\n\n{capital(text)}\n\n{_table(name, own)}"
+    return f"## `{head}`\n\n{capital(text)}\n\n{_table(name, rows(struct, unset))}"
 
 
 def _table(section: str, found: list[Row]) -> str:

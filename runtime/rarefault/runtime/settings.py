@@ -108,9 +108,8 @@ def _problems(value: Any, type_: Any, path: str) -> list[str]:
             near = difflib.get_close_matches(str(key), list(fields), n=1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(sorted(fields))}"
             found.append(f"{at}: unknown key{hint}")
-    required = [key for key, field in fields.items() if field.required] + ([tag_field] if tag_field else [])
-    for key in required:
-        if key not in value:
+    for key, field in fields.items():
+        if field.required and key not in value:
             found.append(f"{f'{path}.{key}' if path else key}: required, but missing")
     # Only a struct whose parts are all sound is built, so that checks across keys (__post_init__) run last.
     return found or _leaf_problem(value, struct, path)

@@ -297,12 +297,14 @@ class DecisionConfig(Section, frozen=True):
     """Faults that raise no alarm. Their verdicts are still published."""
 
 
-class FileSinkConfig(Section, frozen=True, tag_field="kind", tag="file"):
+class FileSinkConfig(Section, frozen=True):
     """``[[sink]]``: another place for verdicts and alarms, besides the broker: lines of JSON in a file.
 
     May stand several times.
     """
 
+    kind: Literal["file"]
+    """What the sink is."""
     path: Annotated[str, msgspec.Meta(min_length=1)]
     """The file, relative to the configuration file; its folder must exist. The path is the name of the sink in metrics
     and in the journal: lines that a file under another path is owed are not written to this one."""

@@ -185,7 +185,7 @@ def test_what_each_file_wants(
         recording.play(peer)
         wait_until(lambda: service.intake.messages >= len(recording.messages), "all telemetry")
         wait_until(lambda: len(recording.verdicts_at(peer)) >= len(recording.expected), "all verdicts")
-        numbers = counts(service)
+    numbers = counts(service)  # the files are written once the daemon has stopped
     peer.catch_up()
     lines = {what: lines_of(tmp_path / f"{what}.jsonl") for what in ("all", "verdicts", "alarms")}
     without_kind = [{k: v for k, v in line.items() if k != "kind"} for line in lines["verdicts"]]

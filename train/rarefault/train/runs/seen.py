@@ -1,7 +1,8 @@
 """How much of a history a model was trained on, by time and device, and by the data's fingerprint."""
 
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from rarefault.runtime.inference.manifest import Manifest
 from rarefault.runtime.times import format_ms, parse_time_ms
@@ -10,8 +11,7 @@ from rarefault.train.history import History
 from rarefault.train.runs.run_directory import RunDirectory
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True):
     """How much of it.
 
     Attributes:
@@ -20,7 +20,7 @@ class Seen:
     """
 
     share: float | None
-    phrase: str
+    phrase: str = msgspec.field(name="said")
 
 
 def seen_by_run(run: RunDirectory, history: History, *, held_out: bool = False) -> Seen:
