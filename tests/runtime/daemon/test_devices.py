@@ -125,6 +125,7 @@ def test_devices_that_vanish_make_room(
         peer.publish("telemetry/g0-0", sample(50))  # an old one again
         wait_until(lambda: service.intake.messages == 4 * 20 * 12 + 1, "the old sample")
         assert service.store.pipeline.grid.late == 1
+        wait_until(lambda: len(service.store.devices) == 0, "a device with nothing but old samples to be forgotten")
     # After a restart it still knows.
     with serving(mosquitto.url, **sections) as service:
         peer.publish("telemetry/g1-0", sample(50))
