@@ -1,9 +1,8 @@
 """Every fold and several settings, in one process and on a Ray cluster of two workers: the same results."""
 
 import json
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,26 +36,6 @@ def alone(plant: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     """Trials in this process."""
     out = tmp_path_factory.mktemp("trials") / "alone"
     return out, run_trials(plant, out)
-
-
-#: Holds a Ray cluster of two workers until its input ends.
-CLUSTER = """
-import sys, rarefault.runtime, ray
-ray.init(num_cpus=2, _node_ip_address="127.0.0.1", include_dashboard=False, log_to_driver=False)
-print(ray.get_runtime_context().gcs_address, flush=True)
-sys.stdin.read()
-"""
-
-
-@pytest.fixture(scope="module")
-def ray_cluster() -> Iterator[str]:
-    """The address of a Ray cluster that the tests share; starting one takes many seconds."""
-    command = [sys.executable, "-c", CLUSTER]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        assert process.stdout is not None
-        yield process.stdout.readline().decode().strip()
-        process.communicate()
-    assert process.returncode == 0
 
 
 def test_the_best_variation_is_chosen_by_its_validation_blocks(alone: tuple[Path, dict[str, Any]], plant: Path) -> None:
@@ -103,7 +82,6 @@ def test_a_fleet_is_judged_side_by_side(
     write_plant: Callable[..., Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    ray_cluster: str,
 ) -> None:
     """Back-scoring in groups of devices says the same as all at once, and on two workers as in one process."""
     fleet = write_plant(tmp_path, devices=5, days=4)
@@ -123,7 +101,7 @@ def test_a_fleet_is_judged_side_by_side(
     for key in ("macro_f1", "balanced_accuracy", "events", "event_f1", "false_alarms_per_device_day", "confusion"):
         assert grouped[key] == whole[key]
     assert grouped["calibration_error"] == pytest.approx(whole["calibration_error"], abs=1e-5)
-    assert scores("--ray", ray_cluster) == grouped
+    assert scores("--ray", "--ray-cpus", "2") == grouped
 
 
 def load_history(config: Path) -> Any:
@@ -143,11 +121,11 @@ def test_combinations_and_draws() -> None:
     assert [each for each in variations(vary, None, 0) if each in drawn] == drawn
 
 
-def test_what_fails_on_a_worker_fails_here(ray_cluster: str) -> None:
+def test_what_fails_on_a_worker_fails_here() -> None:
     """An error of ours comes back as what it was."""
-    assert sorted(run_all(square, [0, 1, 3], ray_cluster)) == [(0, 0), (1, 1), (2, 9)]
+    assert sorted(run_all(square, [0, 1, 3], LOCAL, 2)) == [(0, 0), (1, 1), (2, 9)]
     with pytest.raises(HistoryError, match="number two"):
-        list(run_all(square, [1, 2], ray_cluster))
+        list(run_all(square, [1, 2], LOCAL, 2))
 
 
 def test_without_ray_the_mend_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
