@@ -46,10 +46,10 @@ TEST_JOBS ?= 2
 UNIT := not broker and not data and not training and not slow
 
 unit: setup ## the quick tests: no broker, no real data, no training; under a minute
-	$(BIN)/python -m pytest -m "$(UNIT)" --hypothesis-profile=unit -n $(TEST_JOBS) --dist loadgroup $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "$(UNIT)" --hypothesis-profile=unit -n $(TEST_JOBS) --dist loadfile $(PYTEST_ARGS)
 
 test: setup system ## all tests; those on real data need RAREFAULT_DATA
-	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadgroup $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile $(PYTEST_ARGS)
 
 docs: setup ## the documentation as a site, in site/; links and anchors are checked
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

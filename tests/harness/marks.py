@@ -41,25 +41,12 @@ WATCH = Watch()
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark tests by their fixtures; for several processes, put together what shares fixtures and the longest first."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by their fixtures."""
     for item in items:
         for name in getattr(item, "fixturenames", ()):
             for mark in NEEDS.get(name, ()):
                 item.add_marker(mark)
-    if config.getoption("dist", "no") == "loadgroup":
-        groups: dict[str, list[pytest.Item]] = {}
-        for item in items:
-            shared = "demo" if "demo" in getattr(item, "fixturenames", ()) else item.nodeid.partition("::")[0]
-            item.add_marker(pytest.mark.xdist_group(shared))
-            groups.setdefault(shared, []).append(item)
-        items[:] = [item for group in sorted(groups.values(), key=_kind) for item in group]
-
-
-def _kind(group: list[pytest.Item]) -> int:
-    """The place of a group of tests: trainings, then what else takes long, then the quick ones."""
-    marks = {mark.name for item in group for mark in item.iter_markers()}
-    return next((i for i, mark in enumerate(("training", "slow", "data", "broker")) if mark in marks), 4)
 
 
 @pytest.hookimpl(tryfirst=True)  # before fixtures are made
