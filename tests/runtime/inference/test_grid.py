@@ -84,9 +84,12 @@ class PlainDevice:
         else:
             assert self.newest is not None
             self.cross(first := self.bin(min(time, waiting)))
-            if self.begin <= self.bin(self.newest):  # else it has just crossed a stretch
-                self.remember((self.begin, self.bin(self.newest)), first)
-            self.begin = first
+            last = self.bin(self.newest)
+            if self.begin > last:  # it has just crossed a stretch
+                self.begin = first
+            elif first - last > self.spec.gap_bins:  # else the bins between are filled, and so judged
+                self.remember((self.begin, last), first)
+                self.begin = first
             agreed, self.waiting = self.waiting, []
             for sample in agreed:
                 self.place(*sample)
@@ -370,3 +373,12 @@ def test_samples_that_do_not_fit_are_refused() -> None:
     """Arrays of different lengths or channels are an error of the caller."""
     with pytest.raises(ValueError, match="samples do not fit"):
         Grid(GridSpec(), 2).push([0], [0], [[1.0]])
+
+
+def test_a_jump_that_fits_into_the_gap_by_its_bins_is_no_new_stretch() -> None:
+    """Bins that were filled across it have been judged: a device that goes back starts anew beyond them only."""
+    grid = Grid(GridSpec(period_s=7, max_hold_s=0, max_gap_s=80, restart_after=3), 1)
+    times = [329_276, 413_448, 411_775, 420_728, 430_000, 336_108, 339_404, 341_819, 349_711, 357_583, 365_000, 372_000]
+    found = grid.push([0] * len(times), times, [[1.0]] * len(times))
+    assert len(set(found.index.tolist())) == len(found)
+    assert grid.restarts == 0

@@ -236,8 +236,10 @@ class DeviceWalk:
         index = self.spec.bin_of(min(time_ms, waiting_ms))
         if self._crosses(index):
             return False
-        self._add((self.begin, self.spec.bin_of(self.newest_ms)), index)
-        self.begin = index
+        last = self.spec.bin_of(self.newest_ms)
+        if self.begin > last or index - last > self.spec.gap_bins:  # else the bins between are filled, and so judged
+            self._add((self.begin, last), index)
+            self.begin = index
         self._place_waiting()
         if time_ms - waiting_ms > gap_ms:
             self._wait(row, time_ms)
