@@ -306,8 +306,8 @@ class FileSinkConfig(Section, frozen=True):
     kind: Literal["file"]
     """What the sink is."""
     path: Annotated[str, msgspec.Meta(min_length=1)]
-    """The file, relative to the configuration file; its folder must exist. The path is the name of the sink in metrics
-    and in the journal: lines that a file under another path is owed are not written to this one."""
+    """The file, relative to the configuration file, on a local disk; its folder must exist. The path is the name of the
+    sink in metrics and in the journal: lines that a file under another path is owed are not written to this one."""
     what: Literal["all", "verdicts", "alarms"] = "all"
     """Which lines are written."""
     max_bytes: Annotated[int, msgspec.Meta(ge=1 << 16)] = 64 << 20
