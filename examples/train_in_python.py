@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from rarefault.export import export_run
-from rarefault.train import load_train_config, train
+from rarefault.train import load_train_config, train, write_report
 from rarefault.train.simulate import SimulationConfig, simulate
 
 CONFIG = """
@@ -43,6 +43,7 @@ def main(folder: Path) -> None:
 
     config = load_train_config(folder / "plant.toml")
     training = train(config, folder, folder / "run", name="plant")
+    write_report(training)  # report.html
     print(f"macro-F1 on held-out blocks: {training.metrics['test']['macro_f1']:.3f}")
 
     export = export_run(training.run, folder / "plant.onnx")

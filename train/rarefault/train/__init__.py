@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rarefault.train.history.data import History
     from rarefault.train.history.read import read_history
     from rarefault.train.model.step import TorchStep
+    from rarefault.train.report.html import write_report
     from rarefault.train.runs.run_directory import RunDirectory
     from rarefault.train.runs.training import Observer, Training, train
 
@@ -38,6 +39,7 @@ __all__ = [
     "load_train_config",
     "read_history",
     "train",
+    "write_report",
 ]
 
 _MODULES = {
@@ -47,6 +49,7 @@ _MODULES = {
     "rarefault.train.history.data": ("History",),
     "rarefault.train.history.read": ("read_history",),
     "rarefault.train.model.step": ("TorchStep",),
+    "rarefault.train.report.html": ("write_report",),
     "rarefault.train.runs.run_directory": ("RunDirectory",),
     "rarefault.train.runs.training": ("Observer", "Training", "train"),
 }

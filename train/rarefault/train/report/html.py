@@ -22,7 +22,11 @@ MOST_DEVICES, MOST_EVENTS, MOST_ALARMS = 24, 300, 300
 
 
 def write_report(training: Training) -> None:
-    """Write ``report.html`` into the run directory of a finished training."""
+    """Write ``report.html`` into the run directory of a finished training.
+
+    Raises:
+        RarefaultError: a file of the run directory is missing or damaged.
+    """
     run, metrics, manifest = training.run, training.metrics, training.manifest
     curves = run.load_json(run.curves)
     extra = {
