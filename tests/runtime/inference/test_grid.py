@@ -382,3 +382,18 @@ def test_a_jump_that_fits_into_the_gap_by_its_bins_is_no_new_stretch() -> None:
     found = grid.push([0] * len(times), times, [[1.0]] * len(times))
     assert len(set(found.index.tolist())) == len(found)
     assert grid.restarts == 0
+
+
+def test_a_sample_out_of_order_moves_the_beginning_of_a_stretch_however_pushes_are_cut() -> None:
+    """After a jump, samples within the lateness lie before it: they are judged, but not twice when the clock is back."""
+    spec = GridSpec(period_s=1, max_hold_s=0, allowed_lateness_s=25, max_gap_s=10, restart_after=3)
+    seconds = [8, 295.5, 300.9, 279.5, 278.6, 157, 158, 159, 168, 176, 185, 194, 203, 212, 221, 230, 239, 248, 257, 266]
+    seconds += [273, 278.4, 282, 306, 314, 323, 332, 341]
+    times = [round(1000 * second) for second in seconds]
+    found = []
+    for parts in ([times], [[time] for time in times]):
+        grid = Grid(spec, 1)
+        bins = [grid.push([0] * len(part), part, [[1.0]] * len(part)).index for part in parts]
+        found.append(np.concatenate(bins).tolist())
+    assert found[0] == found[1]
+    assert len(set(found[0])) == len(found[0])

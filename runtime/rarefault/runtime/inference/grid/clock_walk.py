@@ -335,10 +335,13 @@ class DeviceWalk:
         if self.stretches:
             clocks.stretches[device, : len(self.stretches)] = self.stretches
         floor_open = self.spec.end_ms(self.floor) + self.spec.lateness_ms > self.newest_ms
+        # Whether samples out of order may still move the beginning of the stretch back.
+        begin_open = self.spec.end_ms(self.begin - 1) + self.spec.lateness_ms > self.newest_ms
         clocks.unsettled[device] = (
             self.newest_ms == NEVER
             or self.waiting_ms != NEVER
             or self.late_run > 0
             or self._wall() != NO_WALL
             or (self.floor != NEVER and floor_open)
+            or begin_open
         )
