@@ -385,7 +385,7 @@ def test_a_jump_that_fits_into_the_gap_by_its_bins_is_no_new_stretch() -> None:
 
 
 def test_a_sample_out_of_order_moves_the_beginning_of_a_stretch_however_pushes_are_cut() -> None:
-    """After a jump, samples within the lateness lie before it: they are judged, but not twice when the clock is back."""
+    """After a jump, samples within the lateness lie before it: they count, and not twice when the clock is back."""
     spec = GridSpec(period_s=1, max_hold_s=0, allowed_lateness_s=25, max_gap_s=10, restart_after=3)
     seconds = [8, 295.5, 300.9, 279.5, 278.6, 157, 158, 159, 168, 176, 185, 194, 203, 212, 221, 230, 239, 248, 257, 266]
     seconds += [273, 278.4, 282, 306, 314, 323, 332, 341]
