@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from benchmarks.faults.__main__ import make_schedule
 from benchmarks.faults.programs import Process
 from benchmarks.faults.recording import compare
@@ -15,6 +16,8 @@ from benchmarks.faults.recording import compare
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.broker
+@pytest.mark.slow
 def test_whatever_happens_the_verdicts_are_those_of_an_undisturbed_run(tmp_path: Path) -> None:
     """Daemon and broker are killed and frozen, the disk fills up: nothing is lost, doubled or contradicted."""
     path = tmp_path / "faults.json"

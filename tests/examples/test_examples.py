@@ -64,6 +64,7 @@ def test_own_decision(tiny_export: Path, telemetry: Path) -> None:
     assert faults[0] > faults[-1]
 
 
+@pytest.mark.training
 def test_train_in_python(tmp_path: Path) -> None:
     """It leaves a run directory and a model file that loads."""
     lines = run("train_in_python.py", tmp_path / "new")
