@@ -6,26 +6,16 @@ by the decoder, alike for every shape.
 
 import json
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from rarefault.runtime.daemon.config import TelemetryConfig
 from rarefault.runtime.daemon.telemetry.rejections import Reason, RejectionError, quote
 
-
-class RawSample(NamedTuple):
-    """A sample as the message has it; nothing of it is checked.
-
-    Attributes:
-        device: what the message calls the device; None where the message is not asked for a name.
-        time: None where there is none.
-        values: by name, nested where the message nests them.
-    """
-
-    device: Any
-    time: Any
-    values: Any
+#: A sample as the message has it, nothing of it checked: what it calls the device (None where it is not asked for a
+#: name), its time (None where there is none), and its values by name. A plain tuple, as one is made for each sample.
+RawSample = tuple[Any, Any, Any]
 
 
 class Shape(Protocol):
@@ -64,7 +54,7 @@ class JsonObjects:
         config = self._config
         if not isinstance(raw, dict):
             raise RejectionError(Reason.WRONG_SHAPE, f"a sample must be an object, got {quote(raw)}")
-        return RawSample(
+        return (
             at_path(raw, config.device) if config.device else None,
             at_path(raw, config.time),
             at_path(raw, config.values) if config.values else raw,
