@@ -25,6 +25,7 @@ FIXED = (
     "journal.sync",
     "metrics",
     "sink",
+    "log.format",
 )
 
 
