@@ -10,6 +10,7 @@ from dataclasses import replace
 import msgspec
 
 from rarefault.runtime.daemon.mqtt.connection import Connection, Identity
+from rarefault.runtime.daemon.mqtt.first_answer import connect_once
 from rarefault.runtime.daemon.mqtt.inbox import Inbox, Message
 from rarefault.runtime.daemon.mqtt.session import PERMANENT
 from rarefault.runtime.daemon.mqtt.tls import tls_context, tls_problem
@@ -127,21 +128,12 @@ def _identity(setup: Setup) -> Identity:
 def _connect(setup: Setup, messages: Inbox, wake: socket.socket, found: Findings) -> Connection | None:
     config = setup.config
     identity = _identity(setup)
-    connection = None
-    for protocol in ("5", "3.1.1") if config.broker.protocol == "auto" else (config.broker.protocol,):
-        tls = tls_context(config.broker, setup.source)
-        connection = Connection(1, config.broker, identity, protocol, ANSWER_S, tls, messages)
-        try:
-            connection.open()
-        except OSError as error:
-            connection.ended = str(error)
-            continue
-        while not connection.up and connection.ended is None:
-            connection.serve(0.2, wake, hold=False)
-        if connection.up:
-            found.good("broker", f"{config.broker.url} accepts {_who(setup)} over MQTT {protocol}")
-            return connection
-    assert connection is not None
+    connection, protocol = connect_once(
+        config.broker, setup.source, identity, messages, wake, answer_s=ANSWER_S, hold=False
+    )
+    if connection.up:
+        found.good("broker", f"{config.broker.url} accepts {_who(setup)} over MQTT {protocol}")
+        return connection
     reason = connection.refused or str(connection.ended)
     remedy = PERMANENT.get(reason, "see the broker's log")
     found.problem("broker", f"{config.broker.url} refuses {_who(setup)}: {reason}; {remedy}")

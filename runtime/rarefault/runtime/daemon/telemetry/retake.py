@@ -17,8 +17,8 @@ import numpy as np
 from rarefault.runtime.daemon.config import DaemonConfig, LimitsConfig, load_config, read_password
 from rarefault.runtime.daemon.devices import DeviceTable
 from rarefault.runtime.daemon.mqtt.connection import Connection, Identity
+from rarefault.runtime.daemon.mqtt.first_answer import connect_once
 from rarefault.runtime.daemon.mqtt.inbox import Inbox
-from rarefault.runtime.daemon.mqtt.tls import tls_context
 from rarefault.runtime.daemon.telemetry.decoder import TelemetryDecoder, column_tree
 from rarefault.runtime.daemon.telemetry.rejections import MAX_KEPT, MAX_KEPT_TEXT, Rejections
 from rarefault.runtime.daemon.telemetry.sample_buffer import SampleBuffer
@@ -189,21 +189,7 @@ def _connected(config: DaemonConfig, source: Path) -> Iterator[tuple[Connection,
     )
     wake, other = socket.socketpair()
     with wake, other:
-        connection = None
-        protocols = ("5", "3.1.1") if config.broker.protocol == "auto" else (config.broker.protocol,)
-        for protocol in protocols:
-            tls = tls_context(config.broker, source)
-            connection = Connection(1, config.broker, identity, protocol, ANSWER_S, tls, Inbox(1))
-            try:
-                connection.open()
-            except OSError as error:
-                connection.ended = str(error)
-                continue
-            while not connection.up and connection.ended is None:
-                connection.serve(0.2, wake, hold=True)
-            if connection.up:
-                break
-        assert connection is not None
+        connection, _ = connect_once(config.broker, source, identity, Inbox(1), wake, answer_s=ANSWER_S, hold=True)
         if not connection.up:
             why = connection.refused or connection.ended
             raise BrokerError(f"broker {config.broker.url} cannot be used: {why}; 'rarefault doctor' examines it")
