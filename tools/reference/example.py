@@ -35,12 +35,13 @@ MANIFEST = msgspec.convert(
         "window": {"length": 8, "stride": 4},
         "state_size": 1,
         "decision": {
-            "training_prior": [0.6, 0.2, 0.2],
-            "true_prior": [0.96, 0.03, 0.01],
+            "prior": [0.96, 0.03, 0.01],
             "thresholds": [0.8, 0.2, 0.1],
+            "experts": [{"name": "network", "weight": 0.9}],
+            "filter": {"weight": 0.4, "renewal": 0.1, "belief_power": 0.7, "window_power": 0.4},
             "coverage": 0.9,
-            "plausible": [0.7, 0.3, 0.2],
-            "levels": {"90": [0.7, 0.3, 0.2], "95": [0.5, 0.15, 0.1]},
+            "conformal_thresholds": [0.7, 0.3, 0.2],
+            "thresholds_by_coverage": {"90": [0.7, 0.3, 0.2], "95": [0.5, 0.15, 0.1]},
             "on_delay_s": 240,
             "off_delay_s": 600,
         },
@@ -61,7 +62,7 @@ class Served:
 @cache
 def model_bytes() -> bytes:
     """The model file."""
-    weights = {"center": CENTER, "scale": SCALE, "weights": WEIGHTS, "bias": BIAS}
+    weights = {"center": CENTER, "scale": SCALE, "weights": WEIGHTS, "bias": BIAS, "one": np.array([1])}
     nodes = [
         helper.make_node("IsNaN", ["window"], ["missing"]),
         helper.make_node("Where", ["missing", "center", "window"], ["filled"]),
@@ -71,6 +72,7 @@ def model_bytes() -> bytes:
         helper.make_node("MatMul", ["z", "weights"], ["product"]),
         helper.make_node("Add", ["product", "bias"], ["logits"]),
         helper.make_node("LogSoftmax", ["logits"], ["log_prob"], axis=-1),
+        helper.make_node("Unsqueeze", ["log_prob", "one"], ["opinions"]),
         helper.make_node("Identity", ["state"], ["next_state"]),
     ]
 
@@ -81,7 +83,7 @@ def model_bytes() -> bytes:
         nodes,
         MANIFEST.name,
         [tensor("window", MANIFEST.window.length, len(MANIFEST.channels)), tensor("state", MANIFEST.state_size)],
-        [tensor("log_prob", len(MANIFEST.classes)), tensor("next_state", MANIFEST.state_size)],
+        [tensor("opinions", 1, len(MANIFEST.classes)), tensor("next_state", MANIFEST.state_size)],
         [numpy_helper.from_array(array, name) for name, array in weights.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)

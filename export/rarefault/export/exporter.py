@@ -16,10 +16,12 @@ from rarefault.export.graph import step_graph, with_manifest
 from rarefault.export.int8_effect import InCompany, Int8Limits, choose_judge, limit_checks, measure
 from rarefault.export.parity import Check, check_checkpoint, check_file, largest_difference, precise_step, require
 from rarefault.export.quantize import METHOD, quantise
+from rarefault.runtime.arrays import Float32
 from rarefault.runtime.errors import RarefaultError, UsageError
 from rarefault.runtime.inference.manifest import Manifest
 from rarefault.runtime.inference.model_file import LoadedModel, load_model
-from rarefault.train.model.network import LRConvLSTM
+from rarefault.train.dataset.windows import channel_statistics
+from rarefault.train.model.experts import Experts
 from rarefault.train.model.step import TorchStep
 from rarefault.train.runs.run_directory import Reference, RunDirectory
 
@@ -93,7 +95,7 @@ def _export(
     """The file (int8 where there are limits to it), the size of the float32 one, and all checks made."""
     on_stage(STAGES[0])
     manifest, model, reference = _load(run)
-    if limits is not None and not model.spec.network:
+    if limits is not None and model.network is None:
         raise UsageError(
             f"{run.path} has no network (model.network = false), so that there is nothing for --int8 to make smaller: "
             "export without it"
@@ -105,41 +107,47 @@ def _export(
     require(checks, f"{run.checkpoint} is not what was trained (restore it, or train again)")
 
     on_stage(STAGES[2])
-    graph = step_graph(model)
+    graph = step_graph(model, manifest)
     with _scratch(output) as part:
         written = _write(part, graph, manifest)
         on_stage(STAGES[3])
-        center, scale = model.center.numpy(), model.scale.numpy()
-        checks += check_file(written.step, torch_step, precise_step(model), center, scale, reference)
+        checks += check_file(written.step, torch_step, precise_step(model), *scales_of(reference), reference)
         require(checks, f"{output} is not written, its graph does not compute what the checkpoint computes")
         float32_bytes = written.size_bytes
         if limits is not None:
-            written, more = _write_int8(part, graph, written, model, run, reference, limits, on_stage)
+            written, more = _write_int8(part, graph, written, run, reference, limits, on_stage)
             checks += more
         part.replace(output)
     return replace(written, path=output), float32_bytes, checks
 
 
-def _load(run: RunDirectory) -> tuple[Manifest, LRConvLSTM, Reference]:
-    """The manifest to write, the network, and its reference outputs.
+def _load(run: RunDirectory) -> tuple[Manifest, Experts, Reference]:
+    """The manifest to write, the experts, and their reference outputs.
 
     Raises:
         RarefaultError: they do not belong together.
     """
     manifest, model, reference = run.load_manifest(), run.load_model(), run.load_reference()
+    decision, shapes = manifest.decision, (reference.window.shape, reference.opinions.shape)
+    if (given := tuple(expert.name for expert in decision.experts)) != model.names:
+        raise RarefaultError(
+            f"{run.path}: the manifest is of {' and '.join(given)}, the checkpoint of {' and '.join(model.names)}; "
+            "they are not of one training: train again"
+        )
     sizes = {
-        "channels": (len(manifest.channels), model.n_channels, reference.window.shape[3]),
-        "classes": (len(manifest.classes), model.n_classes, reference.log_prob.shape[2]),
-        "bins in a window": (manifest.window.length, model.window_length, reference.window.shape[2]),
+        "columns": (len(manifest.inputs), shapes[0][3]),
+        "experts": (len(decision.experts), shapes[1][2]),
+        "values in an opinion": (decision.opinion_size, shapes[1][3]),
+        "bins in a window": (manifest.window.length, shapes[0][2]),
         "carried values": (manifest.state_size, model.state_size, reference.state.shape[2]),
     }
     for what, found in sizes.items():
         if len(set(found)) > 1:
             raise RarefaultError(
-                f"{run.path}: manifest, checkpoint and reference outputs have {found[0]}, {found[1]} and {found[2]} "
-                f"{what}; they are not of one training: train again"
+                f"{run.path}: manifest, checkpoint and reference outputs have {' and '.join(map(str, found))} {what}; "
+                "they are not of one training: train again"
             )
-    training = {**manifest.training, "parameters": sum(p.numel() for p in model.parameters())}
+    training = {**manifest.training, "parameters": model.parameters}
     return msgspec.structs.replace(manifest, training=training), model, reference
 
 
@@ -147,7 +155,6 @@ def _write_int8(
     part: Path,
     graph: onnx.ModelProto,
     exact: LoadedModel,
-    model: LRConvLSTM,
     run: RunDirectory,
     reference: Reference,
     limits: Int8Limits,
@@ -161,9 +168,7 @@ def _write_int8(
 
     on_stage(INT8_STAGES[1])
     judge, sources = choose_judge(run, manifest, reference)
-    company = InCompany(
-        draft.step, model.center.numpy(), model.scale.numpy(), manifest.window.length, manifest.state_size
-    )
+    company = InCompany(draft.step, *scales_of(reference), manifest.window.length, manifest.state_size)
     effect = measure(judge, exact.step, draft.step, company)
     checks = limit_checks(effect, limits)
     require(checks, "no file is written, int8 changes too much (export float32, or raise the limits)")
@@ -175,9 +180,15 @@ def _write_int8(
     zero = np.zeros(reference.state.shape[1:], np.float32)
     window = reference.window[-1]
     same = largest_difference(draft.step(window, zero)[0], final.step(window, zero)[0])
-    checks.append(Check("log_prob", "int8 as written vs as measured", same, 0.0))
+    checks.append(Check("opinions", "int8 as written vs as measured", same, 0.0))
     require(checks, "no file is written, two copies of the int8 graph compute different things")
     return final, checks
+
+
+def scales_of(reference: Reference) -> tuple[Float32, Float32]:
+    """Centre and scale of the columns of real windows, [I] each."""
+    center, scale, _, _ = channel_statistics(reference.window.reshape(-1, reference.window.shape[-1]))
+    return center, scale
 
 
 @contextmanager

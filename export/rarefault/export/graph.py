@@ -6,7 +6,7 @@ What a trace would guarantee, that the graph computes what the module computes, 
 (:mod:`rarefault.export.parity`), so that a change of the network that is not followed here stops the export.
 
 Shapes: N devices due, P planes, L bins, C channels, F filters, E = L - 2 (kernel - 1) bins after the convolutions,
-H hidden size, K classes, S carried state.
+H hidden size, K classes, E experts, V values of an opinion, S carried state.
 """
 
 from collections.abc import Sequence
@@ -18,41 +18,60 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 from rarefault.export.building import GraphBuilder
-from rarefault.export.tree_graph import pooled, tree_log_prob
+from rarefault.export.tree_graph import tree_opinion
 from rarefault.runtime import __version__
+from rarefault.runtime.inference.decision.pool import UNSEEN
 from rarefault.runtime.inference.manifest import METADATA_KEY, Manifest
-from rarefault.train.model.forward_filter import ForwardFilter
+from rarefault.train.model.experts import Experts
 from rarefault.train.model.network import LRConvLSTM
+from rarefault.train.model.network_expert import NetworkExpert
 
 
-def step_graph(model: LRConvLSTM) -> onnx.ModelProto:
-    """The step of a model: ``window`` [N, L, C] and ``state`` [N, S] to ``log_prob`` [N, K] and ``next_state`` [N, S].
+def step_graph(model: Experts, manifest: Manifest) -> onnx.ModelProto:
+    """The step of a model: ``window`` [N, L, I] and ``state`` [N, S] to ``opinions`` [N, E, V] and ``next_state``.
 
     N is free. Raw units go in, NaN where a value is missing; the same file carries no manifest yet.
-    """
-    graph = GraphBuilder()
-    missing = graph.add("IsNaN", ["window"], "missing")
-    sizes = {"outer": model.outer_size, "belief": model.state_size - model.outer_size}
-    before = [name for name, size in sizes.items() if size]
-    lengths = graph.constant("state_sizes", np.array([sizes[name] for name in before]))
-    graph.add_many("Split", ["state", lengths], before, axis=1)
 
-    x, carried = "", list[str]()
-    if model.spec.network:
-        x, outer = _network(graph, model, missing, "outer")
-        carried.append(outer)
-    if model.trees is not None:
-        trees = tree_log_prob(graph, model.trees, model.window_length)
-        x = pooled(graph, model.trees, graph.add("LogSoftmax", [x], "network_log_prob", axis=1), trees) if x else trees
-    if model.filter is not None:
-        x, belief = _filtered(graph, model.filter, graph.add("LogSoftmax", [x], "said", axis=1), "belief")
-        carried.append(belief)
-    graph.add("Concat", carried, "next_state", axis=1)
-    graph.add("LogSoftmax", [x], "log_prob", axis=1)
+    Args:
+        model: the experts.
+        manifest: gives the sizes.
+    """
+    graph, length = GraphBuilder(), manifest.window.length
+    graph.add("IsNaN", ["window"], "missing")
+    after = ""
+
+    def of_network(network: NetworkExpert) -> str:
+        nonlocal after
+        opinion, after = _network_opinion(graph, network)
+        return opinion
+
+    opinions = model.each(of_network, lambda trees: tree_opinion(graph, trees, length))
+    axis = graph.constant("expert_axis", np.array([1]))
+    each = [graph.add("Unsqueeze", [opinion, axis], f"{opinion}_row") for opinion in opinions]
+    graph.add("Concat", each, "opinions", axis=1)
+    graph.add("Identity", [after or "state"], "next_state")
+    decision, state = manifest.decision, (manifest.state_size,)
     return graph.finish(
-        inputs={"window": (model.window_length, model.n_channels), "state": (model.state_size,)},
-        outputs={"log_prob": (model.n_classes,), "next_state": (model.state_size,)},
+        inputs={"window": (length, len(manifest.inputs)), "state": state},
+        outputs={"opinions": (len(decision.experts), decision.opinion_size), "next_state": state},
     )
+
+
+def _network_opinion(graph: GraphBuilder, network: NetworkExpert) -> tuple[str, str]:
+    """Names of the network's opinion [N, V] and of what it carries on [N, S]."""
+    logits, after = _network(graph, network.net, "missing", "state")
+    if not network.unit_logits.numel():
+        return graph.add("LogSoftmax", [logits], "network_opinion", axis=1), after
+    elsewhere = graph.constant("elsewhere", network.elsewhere.numpy())
+    logits = graph.add("Where", [elsewhere, graph.constant("unseen", np.float32(UNSEEN)), logits], "network_device")
+    log_prob = graph.add("LogSoftmax", [logits], "network_log_prob", axis=1)
+    # The prior of the units for each device: the log-probabilities' shape gives the number of rows.
+    first = [graph.constant(f"first_{end}", np.array([at])) for end, at in (("class", 0), ("class_end", 1))]
+    column = graph.add("Slice", [log_prob, *first, graph.constant("class_axis", np.array([1]))], "one_column")
+    none = graph.add("Mul", [column, graph.constant("no_evidence", np.float32(0))], "nothing")
+    prior = graph.constant("unit_prior", _array(network.unit_logits)[None])
+    at_units = graph.add("Add", [none, prior], "network_units")
+    return graph.add("Concat", [log_prob, at_units], "network_opinion", axis=1), after
 
 
 def _network(graph: GraphBuilder, model: LRConvLSTM, missing: str, state: str) -> tuple[str, str]:
@@ -148,40 +167,6 @@ def _lstm(
         inputs.pop()
     graph.add_many("LSTM", inputs, [f"{name}_all", *after], hidden_size=layer.hidden_size)
     return f"{name}_all"
-
-
-def _filtered(graph: GraphBuilder, forward: ForwardFilter, log_prob: str, belief: str) -> tuple[str, str]:
-    """Names of the filtered scores [N, K], which are no probabilities yet, and of the belief to carry [N, K].
-
-    See :meth:`rarefault.train.model.forward_filter.ForwardFilter.step`.
-
-    Args:
-        forward: the filter.
-        log_prob: log-probabilities [N, K].
-        belief: the one before, [N, K].
-    """
-
-    def constant(name: str, value: Tensor) -> str:
-        return graph.constant(f"filter_{name}", _array(value))
-
-    true = constant("true", forward.true)
-    total = graph.add("ReduceSum", [belief, graph.constant("class_axis", np.array([1]))], "belief_total", keepdims=1)
-    some = graph.add("Greater", [total, graph.constant("no_belief", np.float32(0))], "some_belief")
-    kept = graph.add("Mul", [belief, constant("kept", 1 - forward.renewal)], "kept_belief")
-    mixed = graph.add("Add", [kept, constant("renewed", forward.renewal * forward.true)], "renewed_belief")
-    before = graph.add("Where", [some, mixed, true], "belief_before")
-    training_prior = constant("log_learnt", forward.training_prior.log())
-    evidence = graph.add("Sub", [log_prob, training_prior], "evidence")
-    weight = [some, constant("weight", forward.weight), graph.constant("first", np.float32(1))]
-    weighted = graph.add("Mul", [evidence, graph.add("Where", weight, "evidence_weight")], "weighted_evidence")
-    after = graph.add("Add", [graph.add("Log", [before], "log_belief_before"), weighted], "belief_score")
-    after = graph.add("LogSoftmax", [after], "log_belief", axis=1)
-    gained = graph.add("Sub", [after, constant("log_true", forward.true.log())], "belief_gain")
-    gained = graph.add("Mul", [gained, constant("belief_power", forward.belief_power)], "belief_term")
-    own = graph.add("Mul", [evidence, constant("window_power", forward.window_power)], "window_term")
-    pool = graph.add("Where", [some, graph.add("Add", [gained, own], "pooled_terms"), evidence], "opinion_pool")
-    scores = graph.add("Add", [pool, training_prior], "filtered")
-    return scores, graph.add("Exp", [after], "next_belief")
 
 
 def _gates(layer: nn.LSTM, name: str) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from rarefault.export.parity import Check, largest_difference, random_sequence, run_sequence
-from rarefault.runtime.arrays import Float32, Int64
+from rarefault.runtime.arrays import Float32, Float64, Int64
 from rarefault.runtime.errors import RarefaultError
 from rarefault.runtime.inference.decision import AlarmChange, Decision
 from rarefault.runtime.inference.engine import Step
@@ -45,13 +45,13 @@ class Judged:
     """Predictions of a step for the blocks.
 
     Attributes:
-        log_prob: [W, K].
+        posterior: [W, K].
         fault: verdicts, [W].
         alarms: every change as (device, end of the window in milliseconds, state).
         macro_f1: None where labels are not at hand.
     """
 
-    log_prob: Float32
+    posterior: Float64
     fault: Int64
     alarms: frozenset[tuple[int, int, int]]
     macro_f1: float | None
@@ -133,17 +133,17 @@ class InCompany:
     def __call__(self, window: Float32, state: Float32, /) -> tuple[Float32, Float32]:
         """Like the step itself, for the devices that it is given."""
         n = len(window)
-        log_prob, next_state = self._step(
+        opinions, next_state = self._step(
             np.concatenate((window, next(self._windows))), np.concatenate((state, self._state))
         )
         self._state = next_state[n:]
-        return log_prob[:n], next_state[:n]
+        return opinions[:n], next_state[:n]
 
 
 def _difference(before: Judged, after: Judged) -> dict[str, Any]:
     return {
         "changed": float((before.fault != after.fault).mean()),
-        "log_prob_difference": largest_difference(before.log_prob, after.log_prob),
+        "posterior_difference": largest_difference(before.posterior, after.posterior),
         "alarm_changes": {
             "before": len(before.alarms),
             "after": len(after.alarms),
@@ -213,19 +213,20 @@ def _held_out(run: RunDirectory) -> History:
 def _judge_history(step: Step, manifest: Manifest, history: History) -> Judged:
     found = evaluate(history, manifest, step, manifest.name)
     verdicts = found.verdicts
-    return Judged(verdicts.log_prob, verdicts.fault, _alarms(verdicts.alarms), found.scores.macro_f1)
+    return Judged(verdicts.posterior, verdicts.fault, _alarms(verdicts.alarms), found.scores.macro_f1)
 
 
 def _judge_reference(step: Step, manifest: Manifest, reference: Reference) -> Judged:
     steps, n = reference.window.shape[:2]
     zero = np.zeros((n, manifest.state_size), np.float32)
-    log_prob, _ = run_sequence(step, reference.window, zero)
-    log_prob = np.ascontiguousarray(log_prob.swapaxes(0, 1).reshape(n * steps, -1))  # by device, then by time
+    opinions, _ = run_sequence(step, reference.window, zero)
+    opinions = np.ascontiguousarray(opinions.swapaxes(0, 1))  # by device, then by time
+    opinions = opinions.reshape(n * steps, *opinions.shape[2:])
     device = np.repeat(np.arange(n, dtype=np.int32), steps)
     turn = np.tile(np.arange(steps), n)
     end_ms = turn * manifest.window.stride * manifest.grid.period_ms
-    decided = Decision(manifest.decision).judge(device, end_ms, turn == 0, log_prob)
-    return Judged(log_prob, decided.fault, _alarms(decided.alarms), None)
+    decided = Decision(manifest.decision).judge(device, end_ms, turn == 0, opinions)
+    return Judged(decided.posterior, decided.fault, _alarms(decided.alarms), None)
 
 
 def _alarms(changes: list[AlarmChange]) -> frozenset[tuple[int, int, int]]:

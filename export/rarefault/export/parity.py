@@ -4,7 +4,7 @@ Two steps (see :class:`rarefault.runtime.inference.engine.Step`) are run side by
 largest difference of every output is held against what is allowed. The same comparison proves the checkpoint against
 the reference outputs of its training, and the exported file against the checkpoint.
 
-Shapes: T windows, N devices due, L bins, C channels, K classes, S carried state.
+Shapes: T windows, N devices due, L bins, I columns, E experts, V values of an opinion, S carried state.
 
 Why: decision 0029.
 """
@@ -18,12 +18,12 @@ import numpy as np
 from rarefault.runtime.arrays import Float32, Float64
 from rarefault.runtime.errors import ParityError
 from rarefault.runtime.inference.engine import Step
-from rarefault.train.model.network import LRConvLSTM
+from rarefault.train.model.experts import Experts
 from rarefault.train.model.step import TorchStep
 from rarefault.train.runs.run_directory import Reference, with_holes
 
-#: Largest difference allowed in a log-probability or a carried value. Rounding errors grow with what is rounded: in
-#: proportion more is allowed for carried values over 1, and for log-probabilities below -16 (probabilities below 1e-7).
+#: Largest difference allowed in an opinion or a carried value. Rounding errors grow with what is rounded: in proportion
+#: more is allowed for carried values over 1, and for log-probabilities and logits beyond 16 (1e-7 from certain).
 ALLOWED = 1e-5
 #: Rounding errors of carried values grow with the number of channels, too. They may differ by so many times what the
 #: checkpoint itself loses by computing in single precision, where that is more.
@@ -33,7 +33,7 @@ BATCHES = (1, 7, 64)
 #: Windows in a random sequence; the state is carried over all of them.
 STEPS = 24
 
-#: Log-probabilities [T, N, K] and the state after each step [T, N, S].
+#: Opinions [T, N, E, V] and the state after each step [T, N, S].
 Outputs = tuple[Float32, Float32]
 
 
@@ -71,19 +71,19 @@ def check_checkpoint(step: Step, reference: Reference) -> list[Check]:
     """Whether a checkpoint still computes what it computed at the end of its training."""
     n, size = reference.state.shape[1:]
     got = run_sequence(step, reference.window, np.zeros((n, size), np.float32))
-    return _compare("checkpoint vs its training", (reference.log_prob, reference.state), got)
+    return _compare("checkpoint vs its training", (reference.opinions, reference.state), got)
 
 
 def check_file(
-    file: Step, torch: Step, precise: TorchStep, center: Float32, scale: Float32, reference: Reference
+    file: Step, torch: Step, precise: TorchStep | None, center: Float32, scale: Float32, reference: Reference
 ) -> list[Check]:
     """Whether an exported file computes what the checkpoint computes, alone and in any company.
 
     Args:
         file: the step of the file as the daemon loads it.
         torch: the step of the checkpoint.
-        precise: the same in double precision; only its carried state is looked at, which is how that of both begins.
-        center, scale: of the checkpoint's channels; random telemetry is drawn around them, [C].
+        precise: its network in double precision, of which only the carried state is looked at; None without one.
+        center, scale: of the columns; random telemetry is drawn around them, [C].
         reference: real windows, some with holes.
     """
     rng = np.random.default_rng(0)
@@ -94,18 +94,18 @@ def check_file(
     for name, windows in sequences.items():
         zero = np.zeros((windows.shape[1], size), np.float32)
         expected, got = run_sequence(torch, windows, zero), run_sequence(file, windows, zero)
-        exact = run_sequence(precise, windows, zero[:, : precise.state_size])[1]
-        lost = largest_difference(exact / _size(exact), expected[1][..., : precise.state_size] / _size(exact))
+        exact = expected[1] if precise is None else run_sequence(precise, windows, zero)[1]
+        lost = largest_difference(exact / _size(exact), expected[1] / _size(exact))
         checks += _compare(f"file vs checkpoint, {name}", expected, got, max(ALLOWED, ROUNDING * lost))
     alone, together = alone_and_together(file, size, sequences[f"random, N = {BATCHES[-1]}"])
     return [*checks, *_compare(f"file, {BATCHES[-1]} together vs each alone", alone, together)]
 
 
-def precise_step(model: LRConvLSTM) -> TorchStep:
-    """The network in double precision, without the trees, which carry nothing, and the filter, which needs them."""
-    exact = copy.deepcopy(model)
-    exact.trees = exact.filter = None
-    return TorchStep(exact.double())
+def precise_step(model: Experts) -> TorchStep | None:
+    """The network in double precision, without the trees, which carry nothing; None where nothing is carried."""
+    if model.network is None:
+        return None
+    return TorchStep(Experts(copy.deepcopy(model.network).double(), None))
 
 
 def random_sequence(
@@ -125,13 +125,13 @@ def random_sequence(
 
 def run_sequence(step: Step, window_TNLC: Float32, state_NS: Float32) -> Outputs:
     """Carry the state over a sequence and keep all outputs."""
-    log_probs, states = [], []
+    opinions, states = [], []
     state = state_NS
     for window in window_TNLC:
-        log_prob, state = step(window, state)
-        log_probs.append(log_prob)
+        of_all, state = step(window, state)
+        opinions.append(of_all)
         states.append(state)
-    return np.stack(log_probs), np.stack(states)
+    return np.stack(opinions), np.stack(states)
 
 
 def alone_and_together(step: Step, state_size: int, window_TNLC: Float32) -> tuple[Outputs, Outputs]:
@@ -150,7 +150,7 @@ def largest_difference(expected: Float32 | Float64, got: Float32 | Float64) -> f
 
 def _compare(what: str, expected: Outputs, got: Outputs, allowed_state: float = ALLOWED) -> list[Check]:
     sizes = np.maximum(1.0, np.abs(expected[0]) / 16), _size(expected[1])
-    parts = zip(("log_prob", "next_state"), expected, got, sizes, (ALLOWED, allowed_state), strict=True)
+    parts = zip(("opinions", "next_state"), expected, got, sizes, (ALLOWED, allowed_state), strict=True)
     return [Check(of, what, largest_difference(a / size, b / size), allowed) for of, a, b, size, allowed in parts]
 
 

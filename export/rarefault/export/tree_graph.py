@@ -14,14 +14,12 @@ from torch import Tensor
 
 from rarefault.export.building import GraphBuilder
 from rarefault.train.model.trees import (
-    LEAST,
     RECENT,
     SMOOTHING,
     ExtraTrees,
     Taps,
     TreeExpert,
     Trees,
-    UnitTrees,
     pairs_of,
 )
 
@@ -31,8 +29,8 @@ DOMAIN = "ai.onnx.ml"
 LEVELS = ("last", "mean", "change")
 
 
-def tree_log_prob(graph: GraphBuilder, trees: TreeExpert, window_length: int) -> str:
-    """Name of the trees' log-probabilities [N, K] of ``window`` [N, L, C]."""
+def tree_opinion(graph: GraphBuilder, trees: TreeExpert, window_length: int) -> str:
+    """Name of the trees' opinion [N, V] of ``window`` [N, L, I]."""
     found = _statistics(graph, trees, window_length)
     features = _window_features(graph, found)
     scores = _scores(graph, "tree", trees, features)
@@ -46,12 +44,12 @@ def tree_log_prob(graph: GraphBuilder, trees: TreeExpert, window_length: int) ->
         both = graph.add("Add", experts, "device_sum")
         scores = graph.add("Mul", [both, graph.constant("half", np.float32(0.5))], "device_scores")
     if trees.at_units is None:
-        return graph.add("LogSoftmax", [scores], "tree_log_prob", axis=1)
-    wide = graph.add("Cast", [scores], "tree_scores_wide", to=TensorProto.DOUBLE)
-    device = graph.add("Softmax", [wide], "tree_shares", axis=1)
-    return _with_units(
-        graph, trees.at_units, _unit_features(graph, found, trees, window_length), device, len(trees.units)
-    )
+        return graph.add("LogSoftmax", [scores], "tree_opinion", axis=1)
+    device = graph.add("LogSoftmax", [scores], "tree_log_prob", axis=1)
+    logits = _scores(graph, "unit", trees.at_units, _unit_features(graph, found, trees, window_length))
+    by_device = graph.constant("by_device", np.array([-1, len(trees.units) * len(trees.at_units.faults)]))
+    logits = graph.add("Reshape", [logits, by_device], "tree_units")
+    return graph.add("Concat", [device, logits], "tree_opinion", axis=1)
 
 
 def _scores(graph: GraphBuilder, name: str, trees: Trees, features: str) -> str:
@@ -131,48 +129,6 @@ def _sums(
         target_ids=target.tolist(),
         target_weights_as_tensor=numpy_helper.from_array(value, f"{name}_target_weights"),
     )
-
-
-def _with_units(graph: GraphBuilder, trees: UnitTrees, features: str, device: str, n_units: int) -> str:
-    """Log-probabilities [N, K] by the trees of units and shares [N, K] by those of devices.
-
-    See :meth:`rarefault.train.model.trees.UnitTrees.forward`.
-    """
-    rule = trees.rule()
-    one = graph.constant("one", np.float64(1))
-    scores = graph.add("Cast", [_scores(graph, "unit", trees, features)], "unit_logits", to=TensorProto.DOUBLE)
-    odds = graph.add("Add", [graph.add("Exp", [scores], "unit_odds"), one], "unit_odds_and_one")
-    absent = graph.add("Neg", [graph.add("Log", [odds], "unit_present")], "unit_absent")
-    by_unit = graph.constant("by_unit", np.array([-1, n_units, len(trees.faults)]))
-    absent = graph.add("Reshape", [absent, by_unit], "absent_at_each")
-    absent = graph.add("ReduceSum", [absent, graph.constant("unit_axis", np.array([1]))], "absent", keepdims=0)
-
-    def times(of: str, matrix: Tensor, name: str) -> str:
-        return graph.add("MatMul", [of, graph.constant(f"rule_{name}", matrix.numpy())], name)
-
-    after = graph.add("Log", [times(device, rule.after, "after")], "log_after")
-    here = graph.add("Log", [times(device, rule.from_here, "from_here")], "log_from_here")
-    unseen = graph.add("Sub", [after, here], "unseen_at_device")
-    none = graph.add("Add", [unseen, times(absent, rule.place, "unseen_at_units")], "none_of_fault")
-    some = graph.add("Sub", [one, graph.add("Exp", [none], "none_share")], "some_share")
-    some = graph.add("Max", [some, graph.constant("least", np.float64(LEAST))], "some_of_fault")
-    some = graph.add("Add", [graph.add("Log", [some], "some_log"), times(none, rule.before, "no_rarer")], "label_fault")
-    normal = graph.add("ReduceSum", [none, graph.constant("fault_axis", np.array([1]))], "label_normal", keepdims=1)
-    ranked = graph.add("Concat", [normal, some], "label_ranked", axis=1)
-    label = graph.add("Gather", [ranked, graph.constant("label_column", rule.column.numpy())], "label", axis=1)
-    shifted = graph.add("Add", [label, graph.constant("learnt_shift", trees.shift.numpy())], "label_shifted")
-    wide = graph.add("LogSoftmax", [shifted], "tree_log_prob_wide", axis=1)
-    return graph.add("Cast", [wide], "tree_log_prob", to=TensorProto.FLOAT)
-
-
-def pooled(graph: GraphBuilder, trees: TreeExpert, network: str, of_trees: str) -> str:
-    """Name of the pooled scores, which are no probabilities yet, [N, K]."""
-    weights = trees.share.numpy().astype(np.float32)
-    parts = [
-        graph.add("Mul", [network, graph.constant("network_share", np.float32(1) - weights)], "network_part"),
-        graph.add("Mul", [of_trees, graph.constant("trees_share", weights)], "trees_part"),
-    ]
-    return graph.add("Add", parts, "pooled")
 
 
 class _Found(NamedTuple):

@@ -56,10 +56,10 @@ def contents(found: list[Verdicts], model: LoadedModel) -> dict[str, tuple[float
     """Verdicts by id; none may be said twice."""
     said = {}
     for verdicts in found:
-        for device, end_ms, log_prob in zip(verdicts.device, verdicts.end_ms, verdicts.log_prob, strict=True):
+        for device, end_ms, posterior in zip(verdicts.device, verdicts.end_ms, verdicts.posterior, strict=True):
             key = verdict_id("ab"[device], int(end_ms), model.model_id)
             assert key not in said, "a window was judged twice"
-            said[key] = tuple(np.round(log_prob, 5).tolist())
+            said[key] = tuple(np.round(posterior, 5).tolist())
     return said
 
 

@@ -6,22 +6,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rarefault.runtime.inference.decision import Decision
-from rarefault.runtime.inference.manifest import DecisionSpec
+from rarefault.runtime.inference.manifest import DecisionSpec, ExpertSpec
 
 MINUTE_MS = 60_000
 
 
 def spec(**changes: object) -> DecisionSpec:
     base: dict[str, object] = {
-        "training_prior": (0.5, 0.5),
-        "true_prior": (0.5, 0.5),
+        "prior": (0.5, 0.5),
         "thresholds": (1.0, 1.0),
+        "experts": (ExpertSpec(name="network"),),
     }
     return DecisionSpec(**{**base, **changes})  # type: ignore[arg-type]
 
 
-def fault_log_prob(p: float) -> np.ndarray:
-    return np.log(np.array([[1 - p, p]], np.float32))
+def opinion(p: float) -> np.ndarray:
+    """One expert's opinion on one window: the fault has this probability."""
+    return np.log(np.array([[[1 - p, p]]], np.float32))
+
+
+def posterior_of(decision: Decision, p: float) -> np.ndarray:
+    return decision.posterior(decision.window_evidence(opinion(p)))
 
 
 def states(decision: Decision, probabilities: list[float]) -> list[tuple[int, int, int]]:
@@ -32,30 +37,29 @@ def states(decision: Decision, probabilities: list[float]) -> list[tuple[int, in
             np.array([0], np.int32),
             np.array([minute * MINUTE_MS]),
             np.array([minute == 0]),
-            fault_log_prob(p),
+            opinion(p),
         ).alarms
         changes += [(c.end_ms // MINUTE_MS, c.state, c.since_ms // MINUTE_MS) for c in found]
     return changes
 
 
-def test_prior_correction_is_bayes_rule() -> None:
-    """A model that learnt equal priors is brought to the true ones by the ratio of the priors."""
-    decision = Decision(spec(true_prior=(0.99, 0.01)))
-    posterior = decision.posterior(fault_log_prob(0.9))
-    expected = 0.9 * 0.01 / (0.9 * 0.01 + 0.1 * 0.99)
-    assert posterior[0, 1] == pytest.approx(expected, rel=1e-6)
+def test_an_opinion_under_the_prior_is_the_posterior() -> None:
+    """What experts say holds for the class shares already: nothing is to be corrected."""
+    posterior = posterior_of(Decision(spec(prior=(0.99, 0.01))), 0.2)
+    np.testing.assert_allclose(posterior, [[0.8, 0.2]], rtol=1e-6)
 
 
-def test_temperature_softens_before_the_priors() -> None:
-    """A temperature of 2 takes the square root of the odds."""
-    posterior = Decision(spec(temperature=2.0)).posterior(fault_log_prob(0.8))
-    assert posterior[0, 1] / posterior[0, 0] == pytest.approx(2.0, rel=1e-5)
+def test_temperature_softens_what_a_window_adds_to_the_prior() -> None:
+    """A temperature of 2 takes the square root of the odds over those of the prior."""
+    posterior = posterior_of(Decision(spec(temperature=2.0, prior=(0.9, 0.1))), 0.64)
+    odds, prior = 0.64 / 0.36, 0.1 / 0.9
+    assert posterior[0, 1] / posterior[0, 0] == pytest.approx(prior * (odds / prior) ** 0.5, rel=1e-5)
 
 
 def test_a_low_threshold_lets_a_rare_class_win() -> None:
     """With threshold 0.1 a fault is the verdict from a ninth of the odds on."""
     decision = Decision(spec(thresholds=(1.0, 0.1)))
-    posterior = decision.posterior(np.concatenate([fault_log_prob(0.08), fault_log_prob(0.12)]))
+    posterior = decision.posterior(decision.window_evidence(np.concatenate([opinion(0.08), opinion(0.12)])))
     assert decision.verdict(decision.score(posterior)).tolist() == [0, 1]
 
 
@@ -81,7 +85,7 @@ def test_unknown_after_windows_in_a_row_without_a_plausible_class() -> None:
     assert found == [(0, 0), (6, 2), (8, 0)]
     decision = Decision(unsure(unknown_windows=2))
     said = [
-        decision.judge(np.array([0], np.int32), np.array([minute]), np.array([fresh]), fault_log_prob(0.4)).alarms
+        decision.judge(np.array([0], np.int32), np.array([minute]), np.array([fresh]), opinion(0.4)).alarms
         for minute, fresh in enumerate([True, True, True, False])
     ]
     assert [[c.state for c in found] for found in said] == [[0], [], [], [2]]
@@ -107,14 +111,14 @@ def test_a_muted_fault_raises_no_alarm() -> None:
     decision = Decision(spec())
     said = doubts(decision, [0.9])
     decision.use(spec(muted=(1,)))
-    found = decision.judge(np.array([0], np.int32), np.array([MINUTE_MS]), np.array([False]), fault_log_prob(0.9))
+    found = decision.judge(np.array([0], np.int32), np.array([MINUTE_MS]), np.array([False]), opinion(0.9))
     assert (said, [c.state for c in found.alarms], found.fault.tolist()) == ([(0, 1)], [0], [1])
 
 
 def test_an_alarm_says_the_score_that_decided() -> None:
     """A rare fault wins with a small probability: the score says why."""
     decision = Decision(spec(thresholds=(1.0, 0.1)))
-    found = decision.judge(np.array([0], np.int32), np.array([0]), np.array([True]), fault_log_prob(0.2))
+    found = decision.judge(np.array([0], np.int32), np.array([0]), np.array([True]), opinion(0.2))
     (alarm,) = found.alarms
     assert alarm.state == 1
     assert alarm.probability == pytest.approx(0.2)
@@ -146,8 +150,8 @@ def after_a_gap(rule: DecisionSpec, before: float, after: float) -> list[int]:
     """States said by the first window after a gap, when an alarm for ``before`` stands."""
     decision = Decision(rule)
     arguments = (np.array([0], np.int32), np.array([0]), np.array([True]))
-    decision.judge(*arguments, fault_log_prob(before))
-    return [c.state for c in decision.judge(*arguments, fault_log_prob(after)).alarms]
+    decision.judge(*arguments, opinion(before))
+    return [c.state for c in decision.judge(*arguments, opinion(after)).alarms]
 
 
 def test_a_device_back_from_a_gap_starts_without_an_alarm() -> None:
@@ -174,12 +178,12 @@ def test_bulk_and_incremental_alarms_are_the_same(windows: list[tuple[int, float
     device = np.array([w[0] for w in windows], np.int32)
     end_ms = np.arange(len(windows)) * MINUTE_MS
     fresh = np.array([w[2] for w in windows])
-    log_prob = np.concatenate([fault_log_prob(w[1]) for w in windows])
+    opinions = np.concatenate([opinion(w[1]) for w in windows])
     rule = spec(on_delay_s=60, off_delay_s=60, raise_threshold=0.6, clear_threshold=0.4)
-    whole = Decision(rule).judge(device, end_ms, fresh, log_prob).alarms
+    whole = Decision(rule).judge(device, end_ms, fresh, opinions).alarms
     pieces = Decision(rule)
     cut = []
     for part in (slice(0, at), slice(at, None)):
-        cut += pieces.judge(device[part], end_ms[part], fresh[part], log_prob[part]).alarms
+        cut += pieces.judge(device[part], end_ms[part], fresh[part], opinions[part]).alarms
     by_device = [sorted(found, key=lambda c: (c.device, c.end_ms)) for found in (whole, cut)]
     assert by_device[0] == by_device[1]

@@ -6,10 +6,11 @@ import pytest
 
 from rarefault.runtime.arrays import Float32
 from rarefault.runtime.inference.engine import Engine, rounds
-from rarefault.runtime.inference.manifest import DecisionSpec, GridSpec, Manifest, WindowSpec
+from rarefault.runtime.inference.manifest import DecisionSpec, ExpertSpec, FilterSpec, GridSpec, Manifest, WindowSpec
 from rarefault.runtime.inference.pipeline import Pipeline, verdict_id
 from rarefault.runtime.inference.window_buffer import Windows
 
+FILTER = FilterSpec(weight=0.4, renewal=0.1, belief_power=0.8, window_power=0.3)
 MANIFEST = Manifest(
     name="sum",
     channels=("a", "b"),
@@ -17,7 +18,9 @@ MANIFEST = Manifest(
     grid=GridSpec(period_s=10, max_hold_s=20, max_gap_s=60),
     window=WindowSpec(length=3, stride=1),
     state_size=1,
-    decision=DecisionSpec(training_prior=(0.5, 0.5), true_prior=(0.5, 0.5), thresholds=(1.0, 1.0)),
+    decision=DecisionSpec(
+        prior=(0.5, 0.5), thresholds=(1.0, 1.0), experts=(ExpertSpec(name="network"),), filter=FILTER
+    ),
 )
 
 
@@ -31,7 +34,7 @@ class RunningSum:
         self.batch_sizes.append(len(window))
         # Whole quarters add up exactly, so that the order of the additions cannot show in the result.
         total = state + np.nansum(np.round(window * 4) / 4, axis=(1, 2))[:, None]
-        return np.concatenate((-np.logaddexp(0, total), -np.logaddexp(0, -total)), axis=1), total
+        return np.concatenate((-np.logaddexp(0, total), -np.logaddexp(0, -total)), axis=1)[:, None], total
 
 
 def test_rounds_take_one_window_of_each_device_at_a_time() -> None:
@@ -43,7 +46,7 @@ def test_rounds_take_one_window_of_each_device_at_a_time() -> None:
 def test_state_is_carried_and_zeroed_where_a_segment_begins() -> None:
     """The state runs from window to window of a device, across calls, and starts at zero where fresh."""
     step = RunningSum()
-    engine = Engine(step, state_size=1, n_classes=2)
+    engine = Engine(step, state_size=1, opinions=(1, 2))
     rows = np.array([[[1.0]], [[2.0]], [[4.0]]], np.float32).reshape(3, 1)
     windows = Windows(
         device=np.array([0, 0, 1], np.int32),
@@ -54,12 +57,12 @@ def test_state_is_carried_and_zeroed_where_a_segment_begins() -> None:
         length=1,
     )
     first = engine.run(windows)
-    odds = first[:, 1] - first[:, 0]
+    odds = first[:, 0, 1] - first[:, 0, 0]
     assert odds.tolist() == pytest.approx([1.0, 3.0, 4.0])
     assert step.batch_sizes == [2, 1]
     again = Windows(np.array([0, 1], np.int32), np.array([7, 6]), np.array([False, True]), rows, np.array([2, 0]), 1)
     second = engine.run(again)
-    assert (second[:, 1] - second[:, 0]).tolist() == pytest.approx([7.0, 1.0])
+    assert (second[:, 0, 1] - second[:, 0, 0]).tolist() == pytest.approx([7.0, 1.0])
 
 
 def recording(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -86,7 +89,7 @@ def test_pushes_of_any_size_give_the_same_verdicts() -> None:
                 name = pipeline.devices[verdicts.device[i]]
                 key = verdict_id(name, int(verdicts.end_ms[i]), "sum@0")
                 assert key not in found
-                found[key] = (int(verdicts.fault[i]), float(verdicts.log_prob[i, 1]))
+                found[key] = (int(verdicts.fault[i]), float(verdicts.posterior[i, 1]))
             alarms += [(a.device, a.end_ms, a.state) for a in verdicts.alarms]
         return found, sorted(alarms)
 

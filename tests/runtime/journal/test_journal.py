@@ -63,7 +63,7 @@ def test_a_pipeline_goes_on_from_its_snapshot(model: LoadedModel) -> None:
         second.restore(first.snapshot())
         expected = whole.push(device[at:], time_ms[at:], values[at:])
         got = second.push(device[at:], time_ms[at:], values[at:])
-        np.testing.assert_array_equal(got.log_prob, expected.log_prob)
+        np.testing.assert_array_equal(got.posterior, expected.posterior)
         np.testing.assert_array_equal(got.end_ms, expected.end_ms)
         assert got.alarms == expected.alarms
         assert (second.grid.accepted, second.grid.late) == (whole.grid.accepted, whole.grid.late)

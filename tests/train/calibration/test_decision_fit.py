@@ -9,6 +9,7 @@ from tests.train.evaluation.test_alarms import GRID, PERIOD_MS, history
 
 from rarefault.runtime.arrays import Float32, Int64
 from rarefault.runtime.inference.decision import Decision
+from rarefault.runtime.inference.manifest import DecisionSpec, ExpertSpec
 from rarefault.train.calibration.decision_fit import DecisionFit, fit_decision
 from rarefault.train.calibration.held_out_windows import HeldOutWindows
 from rarefault.train.calibration.objectives import OBJECTIVES
@@ -17,25 +18,33 @@ from rarefault.train.fitting.imbalance import SMALLEST_PRIOR
 
 
 def draw(n: int, prior: tuple[float, ...], sharpness: float, seed: int = 0) -> tuple[Float32, Int64]:
-    """Labels by the prior, and the log-probabilities that a net trained on equal shares would give, over-confident."""
+    """Labels by the prior, and the opinions of one expert that is over-confident by a factor, [n, 1, K]."""
     rng = np.random.default_rng(seed)
     label = rng.choice(len(prior), n, p=prior)
     evidence = rng.normal(size=(n, len(prior)))
     evidence[np.arange(n), label] += 2.0
     # Unit normals a distance 2 apart: the log-likelihood ratio is 2 times the evidence.
-    logits = sharpness * 2.0 * evidence
-    log_prob = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    return log_prob.astype(np.float32), label
+    return opinions_of(sharpness * 2.0 * evidence + np.log(np.maximum(prior, SMALLEST_PRIOR))), label
 
 
-def fitted(log_prob: Float32, label: Int64, training_prior: Any, prior: Any, **changes: Any) -> DecisionFit:
+def opinions_of(logits: np.ndarray) -> Float32:
+    return np.asarray(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)), np.float32)[:, None]
+
+
+def posterior_of(spec: DecisionSpec, opinions: Float32) -> np.ndarray:
+    decision = Decision(spec)
+    return decision.posterior(decision.window_evidence(opinions))
+
+
+def fitted(opinions: Float32, label: Int64, prior: Any, **changes: Any) -> DecisionFit:
     """The decision, by windows of one device of which nothing but the labels matters."""
     n, classes = len(label), ("normal", "a", "b", "c")[: len(prior)]
     end_ms, fresh = np.arange(1, n + 1) * PERIOD_MS, np.arange(n) == 0
     windows = HeldOutWindows(
         replace(history(), classes=classes), np.zeros(n, np.int64), end_ms, fresh, label, GRID, PERIOD_MS
     )
-    return fit_decision(log_prob, windows, training_prior, prior, DecisionConfig(coverage=0, **changes))
+    spec = DecisionSpec(prior=prior, thresholds=(1.0,) * len(prior), experts=(ExpertSpec(name="trees"),))
+    return fit_decision(opinions, windows, spec, DecisionConfig(coverage=0, **changes))
 
 
 def test_every_objective_of_the_configuration_has_an_entry() -> None:
@@ -46,10 +55,10 @@ def test_every_objective_of_the_configuration_has_an_entry() -> None:
 def test_the_temperature_undoes_over_confidence() -> None:
     """Log-probabilities three times too sharp come back with a temperature of three."""
     prior = (0.9, 0.07, 0.03)
-    log_prob, label = draw(6_000, prior, sharpness=3.0)
-    spec = fitted(log_prob, label, (1 / 3,) * 3, prior).spec
+    opinions, label = draw(6_000, prior, sharpness=3.0)
+    spec = fitted(opinions, label, prior).spec
     assert spec.temperature == pytest.approx(3.0, rel=0.1)
-    top = Decision(spec).posterior(log_prob)
+    top = posterior_of(spec, opinions)
     right = (top.argmax(axis=1) == label).mean()
     assert top.max(axis=1).mean() == pytest.approx(right, abs=0.02)
 
@@ -57,12 +66,12 @@ def test_the_temperature_undoes_over_confidence() -> None:
 def test_thresholds_raise_macro_f1_on_other_data() -> None:
     """Fitted on one draw, they help on another: rare classes are seen that the posterior alone would miss."""
     prior = (0.95, 0.04, 0.01)
-    spec = fitted(*draw(4000, prior, 1.0), (1 / 3,) * 3, prior).spec
-    log_prob, label = draw(20_000, prior, 1.0, seed=1)
+    spec = fitted(*draw(4000, prior, 1.0), prior).spec
+    opinions, label = draw(20_000, prior, 1.0, seed=1)
 
     def recall(thresholds: bool) -> float:
         decision = Decision(spec)
-        posterior = decision.posterior(log_prob)
+        posterior = posterior_of(spec, opinions)
         verdict = decision.verdict(decision.score(posterior) if thresholds else posterior)
         return float((verdict[label == 2] == 2).mean())
 
@@ -73,14 +82,14 @@ def test_thresholds_raise_macro_f1_on_other_data() -> None:
 def test_the_posterior_alone_can_be_asked_for() -> None:
     """With ``objective = "posterior"`` all thresholds are equal."""
     prior = (0.9, 0.07, 0.03)
-    spec = fitted(*draw(500, prior, 1.0), (1 / 3,) * 3, prior, objective="posterior").spec
+    spec = fitted(*draw(500, prior, 1.0), prior, objective="posterior").spec
     assert spec.thresholds == (1.0, 1.0, 1.0)
 
 
 def unsure(label: Int64, prior: tuple[float, ...], told: tuple[int, ...]) -> Float32:
     """What is said of four classes: all but sure of the label, but that 1 is never above a tenth where it is true.
 
-    Of 3, which has one window, nothing is known but its share, a little more or less of it; where it is ``told``, it is
+    Of 3, which has one window, nothing is known but its share, more or less of it; where it is ``told``, it is
     known like 2.
     """
     n, rng = len(label), np.random.default_rng(5)
@@ -91,8 +100,8 @@ def unsure(label: Int64, prior: tuple[float, ...], told: tuple[int, ...]) -> Flo
     if not told:
         one = label == 3
         posterior[one, 0], posterior[one, 3] = 1.0, 1e-6
-        posterior[:, 3] = prior[3] * rng.uniform(0.7, 1.3, n)
-    return np.asarray(np.log(posterior / posterior.sum(axis=1, keepdims=True)), np.float32)
+        posterior[:, 3] = prior[3] * rng.uniform(0.5, 2.0, n)
+    return opinions_of(np.log(posterior))
 
 
 @pytest.mark.parametrize("told", [(), (3,)], ids=["unknown", "known"])
@@ -103,9 +112,9 @@ def test_a_fault_that_hardly_shows_does_not_take_the_windows_of_normal(told: tup
     """
     label = np.repeat([0, 1, 2, 3], [3000, 40, 300, 1])
     prior = tuple(np.bincount(label) / len(label))
-    spec = fitted(unsure(label, prior, told), label, prior, prior).spec
+    spec = fitted(unsure(label, prior, told), label, prior).spec
     decision = Decision(spec)
-    posterior = decision.posterior(unsure(label, prior, told))
+    posterior = posterior_of(spec, unsure(label, prior, told))
     verdict = decision.verdict(decision.score(posterior))
     assert (verdict[label == 1] == 1).all()
     assert (verdict[label == 0] == 0).all()
@@ -114,11 +123,11 @@ def test_a_fault_that_hardly_shows_does_not_take_the_windows_of_normal(told: tup
 
 def test_a_class_that_training_never_saw_gets_no_low_threshold() -> None:
     """What little probability the net leaves it must not be blown up into verdicts; and the few windows are said."""
-    log_prob, label = draw(3000, (0.97, 0.03, 0.0), 1.0)
-    log_prob[:, 2] = np.log(1e-4)
+    opinions, label = draw(3000, (0.97, 0.03, 0.0), 1.0)
+    opinions[:, 0, 2] = np.log(2e-6)
     prior = (0.97, 0.03, SMALLEST_PRIOR)
-    found = fitted(log_prob, label, (0.5, 0.5, SMALLEST_PRIOR), prior)
+    found = fitted(opinions, label, prior)
     decision = Decision(found.spec)
-    posterior = decision.posterior(log_prob)
+    posterior = posterior_of(found.spec, opinions)
     assert not (decision.verdict(decision.score(posterior)) == 2).any()
     assert any("b (0)" in note for note in found.notes)

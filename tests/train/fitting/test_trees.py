@@ -1,9 +1,9 @@
 """Trees beside the network."""
 
-import itertools
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from rarefault.runtime.arrays import Float32
 from rarefault.runtime.errors import HistoryError, RarefaultError
+from rarefault.runtime.inference.decision.pool import UNSEEN, Pool
 from rarefault.runtime.inference.grid import Bins
-from rarefault.runtime.inference.manifest import WindowSpec
+from rarefault.runtime.inference.manifest import UnitsSpec, WindowSpec
 from rarefault.runtime.inference.window_buffer import WindowBuffer
-from rarefault.train.calibration.pooling import FEW_WINDOWS, fit_pool_weight, fit_pool_weights
 from rarefault.train.config import TreesConfig
-from rarefault.train.dataset.unit_labels import NO_UNITS, UnitLabels
+from rarefault.train.dataset.unit_labels import NO_UNITS, UnitLabels, units_spec
 from rarefault.train.dataset.units import channels_of_units, swapped
 from rarefault.train.dataset.windows import LabelledWindows
 from rarefault.train.fitting import trees as growing
@@ -27,11 +27,16 @@ from rarefault.train.fitting.tree_features import features_of
 from rarefault.train.fitting.tree_library import Boosted
 from rarefault.train.fitting.trees import grow_trees, judge
 from rarefault.train.history import Phm2015Config
+from rarefault.train.model.experts import Experts
 from rarefault.train.model.network import PRESETS, LRConvLSTM
-from rarefault.train.model.trees import ARRAYS, UNSEEN, UnitTrees, extra_features, statistics, window_features
+from rarefault.train.model.network_expert import NetworkExpert
+from rarefault.train.model.trees import extra_features, statistics, window_features
 
 WINDOW = WindowSpec(length=12, stride=2)
 TREES = TreesConfig(rounds=20, extra_trees=20)
+AT_UNITS = UnitsSpec(
+    names=("p1", "p2", "p3"), channels=((0, 1), (2, 3), (4, 5)), faults=(1, 2), rarest_first=(2, 1), prior=(0.03, 0.02)
+)
 
 
 def windows(n_classes: int, window: WindowSpec = WINDOW) -> LabelledWindows:
@@ -126,7 +131,7 @@ def test_a_fault_that_is_only_unsteady_is_known_by_the_extremely_randomised() ->
     for extra in (0, 30):
         learnt = np.where(cut.end_index < 2400, label[cut.end_index], -1)
         found = LabelledWindows(cut, learnt, np.cumsum(cut.fresh), WINDOW.stride)
-        trees = grow_trees(found, 2, (0.5, 0.5), TreesConfig(rounds=20, extra_trees=extra), 0)
+        trees = grow_trees(found, (0.5, 0.5), TreesConfig(rounds=20, extra_trees=extra), 0)
         assert trees is not None
         right[extra] = (judge(trees, found).argmax(axis=1) == label[cut.end_index])[cut.end_index >= 2400].mean()
     assert right[30] > right[0] + 0.02
@@ -136,8 +141,8 @@ def test_half_of_the_say_of_whole_devices_is_theirs() -> None:
     """Log-probabilities are the mean of both, made to have learnt the same shares; without them the others speak."""
     found = windows(3)
     prior = (0.8, 0.15, 0.05)
-    both = grow_trees(found, 3, prior, TREES, 0)
-    boosted = grow_trees(found, 3, prior, TreesConfig(rounds=20, extra_trees=0), 0)
+    both = grow_trees(found, prior, TREES, 0)
+    boosted = grow_trees(found, prior, TreesConfig(rounds=20, extra_trees=0), 0)
     assert both is not None
     assert boosted is not None
     assert both.extra is not None
@@ -157,7 +162,7 @@ def test_half_of_the_say_of_whole_devices_is_theirs() -> None:
 def test_of_one_bin_nothing_is_said_of_changes() -> None:
     """Boosted trees on its values are all that there are."""
     found = windows(3, WindowSpec(length=1, stride=1))
-    trees = grow_trees(found, 3, (0.4, 0.3, 0.3), TREES, 0)
+    trees = grow_trees(found, (0.4, 0.3, 0.3), TREES, 0)
     assert trees is not None
     assert trees.extra is None
     assert (judge(trees, found).argmax(axis=1) == found.label)[~np.isnan(found.windows.rows[:, 0])].mean() > 0.99
@@ -201,7 +206,7 @@ def test_a_rare_fault_of_one_unit_is_found_at_another() -> None:
     taught, asked = pumps(0), pumps(2)
     recalls = []
     for units in (np.array([[0, 1], [2, 3], [4, 5]]), NO_UNITS):
-        trees = grow_trees(taught, 2, (0.8, 0.2), TREES, 0, units=units)
+        trees = grow_trees(taught, (0.8, 0.2), TREES, 0, units=units)
         assert trees is not None
         verdict = judge(trees, asked).argmax(axis=1)
         recalls.append((verdict == 1)[asked.label == 1].mean())
@@ -239,50 +244,42 @@ def test_a_fault_whose_unit_the_log_names_is_known_at_every_unit() -> None:
     asked = pumps(np.full(6000, 2), fault, told=True)
     units = np.array([[0, 1], [2, 3], [4, 5]])
     prior = class_frequencies(taught.label, 3)
-    trees = grow_trees(taught, 3, prior, TreesConfig(rounds=60), 0, units=units)
+    wanted = units_spec(taught.at_units, taught.labelled, units, [f"p{c // 2 + 1}.{c % 2}" for c in range(6)])
+    assert wanted is not None
+    assert (wanted.names, wanted.faults, wanted.rarest_first) == (("p1", "p2", "p3"), (1, 2), (2, 1))
+    np.testing.assert_allclose(wanted.prior, [(taught.label == c).mean() / 3 for c in (1, 2)])
+    trees = grow_trees(taught, prior, TreesConfig(rounds=60), 0, units=units, at_units=wanted)
     assert trees is not None
     assert trees.at_units is not None
     assert trees.at_units.faults.tolist() == [1, 2]
     assert len(trees.root) == 0  # nothing is left for trees of the whole station
-    log_prob = judge(trees, asked)
-    np.testing.assert_allclose(np.exp(log_prob).sum(axis=1), 1, atol=1e-5)
-    verdict = log_prob.argmax(axis=1)
+    opinion = judge(trees, asked)
+    assert opinion.shape == (len(asked), 3 + 3 * 2)
+    pool = Pool(prior, wanted)
+    verdict = pool.label(pool.pool(opinion[:, None], [1.0], [1.0])).argmax(axis=1)
     for c in range(3):
         assert (verdict == c)[asked.label == c].mean() > 0.9
-    other = (0.2, 0.5, 0.3)
-    shifted = grow_trees(taught, 3, other, TreesConfig(rounds=60), 0, units=units)
+    where = opinion[asked.label == 1, 3:].reshape(-1, 3, 2)[:, :, 0].argmax(axis=1)
+    assert (where == 2).mean() > 0.95
+    rarer = msgspec.structs.replace(wanted, prior=(0.001, 0.5))
+    shifted = grow_trees(taught, prior, TreesConfig(rounds=60), 0, units=units, at_units=rarer)
     assert shifted is not None
-    moved = judge(shifted, asked) - log_prob - np.log(np.asarray(other) / np.asarray(prior))
-    np.testing.assert_allclose(moved - moved[:, :1], 0, atol=1e-4)
+    odds = [np.log(np.array(of.prior)) - np.log1p(-np.array(of.prior)) for of in (rarer, wanted)]
+    moved = judge(shifted, asked) - opinion
+    np.testing.assert_allclose(
+        moved[:, 3:], np.broadcast_to(np.tile(odds[0] - odds[1], 3), moved[:, 3:].shape), atol=1e-4
+    )
 
 
-def test_the_rarest_of_the_faults_at_all_units_gives_the_label() -> None:
-    """Against the probability of each label by going through all combinations of what may be active."""
-    rng = np.random.default_rng(4)
-    device = np.log(rng.dirichlet((1, 1), 5))  # of normal and fault 2, which is looked for in whole devices
-    logits = torch.from_numpy(rng.normal(size=(5 * 2, 2)))
-    shift = torch.from_numpy(rng.normal(size=4))
-    order = (3, 2, 1)
-
-    class Known(UnitTrees):
-        def scores(self, _features: torch.Tensor) -> torch.Tensor:
-            return logits
-
-    nothing = {name: torch.empty(0) for name in ARRAYS}
-    trees = Known(**nothing, faults=torch.tensor([1, 3]), rarest_first=torch.tensor(order), shift=shift)
-    shares = np.full((5, 4), UNSEEN)
-    shares[:, [0, 2]] = device
-    got = trees(torch.empty(0), torch.from_numpy(shares)).numpy()
-
-    present = 1 / (1 + np.exp(-logits.numpy().reshape(5, 2, 2)))  # [N, U, J]
-    wanted = np.zeros((5, 4))
-    for states in itertools.product((False, True), repeat=5):
-        at = np.array(states[:4]).reshape(2, 2)
-        p = np.where(at, present, 1 - present).prod(axis=(1, 2)) * np.exp(device[:, int(states[4])])
-        active = {c for j, c in enumerate((1, 3)) if at[:, j].any()} | ({2} if states[4] else set())
-        wanted[:, next((c for c in order if c in active), 0)] += p
-    wanted *= np.exp(shift.numpy())
-    np.testing.assert_allclose(np.exp(got), wanted / wanted.sum(axis=1, keepdims=True), atol=1e-6)
+def test_of_a_fault_that_the_windows_do_not_have_there_is_no_evidence() -> None:
+    """Its logits are those of the prior, whatever the window: some of the blocks may lack it."""
+    bins = np.arange(3000)
+    found = pumps(bins // 400 % 2, np.where(bins % 400 >= 340, 1, 0), told=True)
+    trees = grow_trees(found, (0.85, 0.1, 0.05), TREES, 0, units=np.array(AT_UNITS.channels), at_units=AT_UNITS)
+    assert trees is not None
+    opinion = judge(trees, found)[:, 3:].reshape(-1, 3, 2)
+    np.testing.assert_allclose(opinion[:, :, 1], np.log(0.02 / 0.98), atol=1e-6)
+    assert np.ptp(opinion[:, :, 0]) > 1
 
 
 @pytest.mark.parametrize(
@@ -319,14 +316,14 @@ def test_the_features_are_last_value_changes_means_and_ranges() -> None:
 def test_the_trees_learn_levels_and_the_prior_that_they_are_given(n_classes: int) -> None:
     """Classes are found through holes; one that was never seen stays improbable; a rarer prior makes a class rarer."""
     found = windows(n_classes)
-    even = grow_trees(found, n_classes + 1, (1 / n_classes,) * n_classes + (1e-6,), TREES, 0)
+    even = grow_trees(found, (1 / n_classes,) * n_classes + (1e-6,), TREES, 0)
     assert even is not None
     assert float(even.base[n_classes]) == UNSEEN
     log_prob = judge(even, found)
     assert (log_prob.argmax(axis=1) == found.label).mean() > 0.95
     assert log_prob[:, n_classes].max() < -10
     prior = (0.9,) + (0.1 / (n_classes - 1),) * (n_classes - 1) + (1e-6,)
-    rarer = grow_trees(found, n_classes + 1, prior, TREES, 0)
+    rarer = grow_trees(found, prior, TREES, 0)
     assert rarer is not None
     odds = judge(rarer, found)[:, 0] - judge(rarer, found)[:, 1] - (log_prob[:, 0] - log_prob[:, 1])
     np.testing.assert_allclose(odds, np.log(0.9 / (0.1 / (n_classes - 1))), atol=1e-4)
@@ -334,55 +331,41 @@ def test_the_trees_learn_levels_and_the_prior_that_they_are_given(n_classes: int
 
 def test_one_class_grows_no_trees() -> None:
     """There is nothing to tell apart."""
-    assert grow_trees(windows(1), 2, (1.0, 1e-6), TREES, 0) is None
+    assert grow_trees(windows(1), (1.0, 1e-6), TREES, 0) is None
 
 
-def test_the_share_goes_to_the_part_that_knows() -> None:
-    """Half-way from 7/8 to 1 for a part that is right, to 0 for one that draws lots, to 0.5 where both know a half."""
-    rng = np.random.default_rng(0)
-    label = rng.integers(0, 3, 600)
-    right = np.log(np.where(np.eye(3)[label] > 0, 0.9, 0.05)).astype(np.float32)
-    right[rng.random(600) < 0.1] = np.log(1 / 3)
-    lots = np.log(rng.dirichlet((1, 1, 1), 600)).astype(np.float32)
-    assert fit_pool_weight(lots, right, label, np.zeros(3)) > 0.9
-    assert fit_pool_weight(right, lots, label, np.zeros(3)) < 0.48
-    half = rng.random(600) < 0.5
-    first, second = right.copy(), right.copy()
-    first[half] = second[~half] = np.log(1 / 3)
-    assert 0.65 < fit_pool_weight(first, second, label, np.zeros(3)) < 0.73
-
-
-def test_of_a_fault_with_few_windows_the_trees_alone_are_heard() -> None:
-    """And of one that is looked for at each unit. Normal and what has windows enough get the fitted share."""
-    rng = np.random.default_rng(0)
-    label = rng.integers(0, 3, 600)
-    network, trees = (np.log(rng.dirichlet((1, 1, 1), 600)).astype(np.float32) for _ in range(2))
-    common = fit_pool_weight(network, trees, label, np.zeros(3))
-    shares = fit_pool_weights(network, trees, label, np.zeros(3), np.array([5, FEW_WINDOWS, FEW_WINDOWS - 1]))
-    assert shares.tolist() == [common, common, 1.0]
-    assert common < 1
-    many = np.full(3, FEW_WINDOWS)
-    assert fit_pool_weights(network, trees, label, np.zeros(3), many, [1]).tolist() == [common, 1.0, common]
-
-
-def test_served_is_the_pool_of_both() -> None:
-    """Whole sequences and single steps give the pooled log-probabilities, and the state is the network's."""
+def test_a_model_gives_the_opinion_of_each_expert() -> None:
+    """The network's before the trees', each as by itself; the state is the network's."""
     torch.manual_seed(0)
     found = windows(3)
-    model = LRConvLSTM(PRESETS["small"], 3, 3, WINDOW.length).eval()
-    network = serve(model, found)
-    trees = grow_trees(found, 3, (0.5, 0.3, 0.2), TREES, 0)
+    network = NetworkExpert(LRConvLSTM(PRESETS["small"], 3, 3, WINDOW.length), None)
+    trees = grow_trees(found, (0.5, 0.3, 0.2), TREES, 0)
+    model = Experts(network, trees).eval()
     assert trees is not None
-    trees.share.fill_(0.3)
-    model.trees = trees
-    mixed = 0.7 * network + 0.3 * judge(trees, found)
-    pooled = mixed - np.logaddexp.reduce(mixed, axis=1, keepdims=True)
-    np.testing.assert_allclose(serve(model, found), pooled, atol=1e-5)
+    assert model.names == ("network", "trees")
     first = torch.from_numpy(found.windows.gather(np.array([0])))
-    log_prob, state = model.step(first, torch.zeros(1, model.state_size))
-    np.testing.assert_allclose(log_prob.detach().numpy()[0], pooled[0], atol=1e-5)
-    model.trees = None
-    torch.testing.assert_close(model.step(first, torch.zeros(1, model.state_size)).state, state)
+    opinions, state = model.step(first, torch.zeros(1, model.state_size))
+    wanted = [serve(network, found)[0], judge(trees, found)[0]]
+    np.testing.assert_allclose(opinions.detach().numpy()[0], wanted, atol=1e-5)
+    alone = Experts(network, None).step(first, torch.zeros(1, model.state_size))
+    torch.testing.assert_close(alone.state, state)
+    assert Experts(None, trees).state_size == 0
+    with pytest.raises(ValueError, match="needs a network or trees"):
+        Experts(None, None)
+
+
+def test_a_network_has_no_evidence_at_units() -> None:
+    """Its logits there are those of the prior; of the device's classes, those at units are left out."""
+    torch.manual_seed(0)
+    net = LRConvLSTM(PRESETS["small"], 3, 3, WINDOW.length).eval()
+    found = windows(3)
+    opinions = serve(NetworkExpert(net, AT_UNITS), found)
+    plain = serve(NetworkExpert(net, None), found)
+    assert opinions.shape == (len(found), 3 + 3 * 2)
+    logits = np.log(np.tile(AT_UNITS.prior, 3)) - np.log1p(-np.tile(AT_UNITS.prior, 3))
+    np.testing.assert_allclose(opinions[:, 3:], np.broadcast_to(logits, (len(found), 6)), rtol=1e-5)
+    np.testing.assert_allclose(opinions[:, 0], 0, atol=1e-6)  # normal is all that is left
+    assert plain.shape == (len(found), 3)
 
 
 class Garbled(ScikitLearn):
@@ -397,7 +380,7 @@ class Garbled(ScikitLearn):
 def test_trees_that_do_not_compute_what_their_library_does_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Arrays that were read wrongly are no model, and the sentence says what to do."""
     taught, config = windows(2), TreesConfig(rounds=2, extra_trees=0)
-    assert grow_trees(taught, 2, (0.5, 0.5), config, 0) is not None
+    assert grow_trees(taught, (0.5, 0.5), config, 0) is not None
     monkeypatch.setattr(growing, "LIBRARY", Garbled())
     with pytest.raises(RarefaultError, match=r"differ from those that scikit-learn grew by .*constraints\.txt"):
-        grow_trees(taught, 2, (0.5, 0.5), config, 0)
+        grow_trees(taught, (0.5, 0.5), config, 0)

@@ -15,15 +15,16 @@ from rarefault.train.runs.training import Observer, train
 
 @pytest.mark.training
 def test_the_trees_can_judge_alone(plant: Path, tmp_path: Path) -> None:
-    """Without a network both faults are seen, the belief alone is carried, and the run directory reads back."""
+    """Without a network both faults are seen, the model carries nothing, and the run directory reads back."""
     told: list[str] = []
     config = load_train_config(plant, {"model.network": False})
     done = train(config, plant.parent, tmp_path / "run", observer=Observer(stage=told.append))
     assert "fitting" not in told
-    assert not list(done.model.parameters())
-    assert done.manifest.state_size == len(done.history.classes)
+    assert done.model.network is None
+    assert done.manifest.state_size == done.model.state_size == 0
+    assert done.manifest.decision.filter is not None
     assert all(row["recall"] > 0.3 for row in done.metrics["test"]["classes"].values())
-    assert set(done.metrics["pooling"]["trees_share"].values()) == {1.0}
+    assert done.metrics["pooling"]["experts"] == {"trees": {"weight": 1.0, "unit_weight": 0.0}}
     assert done.metrics["pooling"]["held_out_log_loss"]["trees_alone"] is None
     assert (done.metrics["epochs"], done.metrics["best_epoch"]) == (0, 0)
     assert not any("no epoch" in note for note in done.metrics["notes"])
@@ -33,8 +34,8 @@ def test_the_trees_can_judge_alone(plant: Path, tmp_path: Path) -> None:
     assert "What the network is worth" not in report
     reference, model = done.run.load_reference(), done.run.load_model()
     with torch.inference_mode():
-        log_prob, _ = model.step(torch.from_numpy(reference.window[0]), torch.zeros(len(reference.window[0]), 3))
-    np.testing.assert_allclose(log_prob.numpy(), reference.log_prob[0], atol=1e-6)
+        opinions, _ = model.step(torch.from_numpy(reference.window[0]), torch.zeros(len(reference.window[0]), 0))
+    np.testing.assert_allclose(opinions.numpy(), reference.opinions[0], atol=1e-6)
     again = train(config, plant.parent, tmp_path / "again")
     assert all(again.metrics[part] == done.metrics[part] for part in ("test", "validation"))
 
@@ -51,22 +52,6 @@ def test_trees_alone_need_two_classes(write_plant: Callable[..., Path], tmp_path
         )
 
 
-@pytest.mark.training
-def test_without_network_and_filter_a_belief_is_carried_that_nothing_asks(plant: Path, tmp_path: Path) -> None:
-    """What is said is what the trees say."""
-    changes = {"model.network": False, "decision.filter": False, "trees.rounds": 5, "training.refit": False}
-    done = train(load_train_config(plant, changes), plant.parent, tmp_path / "run")
-    model, window = done.model, torch.from_numpy(done.run.load_reference().window)
-    assert model.trees is not None
-    assert done.manifest.state_size == 3
-    with torch.inference_mode():
-        state = torch.zeros(len(window[0]), 3)
-        for row in window:
-            log_prob, state = model.step(row, state)
-            torch.testing.assert_close(log_prob, model.trees(row), rtol=0, atol=1e-5)
-    assert (state.sum(1) > 0).all()
-
-
 def test_one_of_network_and_trees_must_judge(plant: Path) -> None:
     """Neither of them is refused; without a network, windows may be shorter than its convolutions need."""
     with pytest.raises(ConfigError, match=r"model\.network is false and trees\.rounds is 0: one of both must judge"):
@@ -74,4 +59,4 @@ def test_one_of_network_and_trees_must_judge(plant: Path) -> None:
     short = {"window.length": 4, "window.stride": 2}
     with pytest.raises(ConfigError, match="nothing is left of the window after the two convolutions"):
         load_train_config(plant, short)
-    assert not load_train_config(plant, short | {"model.network": False}).model.spec().network
+    assert not load_train_config(plant, short | {"model.network": False}).model.network

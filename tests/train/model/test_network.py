@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+from rarefault.train.model.experts import Experts
 from rarefault.train.model.network import PRESETS, LRConvLSTM, ModelSpec
+from rarefault.train.model.network_expert import NetworkExpert
 from rarefault.train.model.step import TorchStep
 
 SPEC = ModelSpec(filters=3, kernel=3, inner=(6, 4), outer=(7, 5), dropout=0.3, clip=5.0, missing_indicator=True)
@@ -50,11 +52,11 @@ def test_steps_with_carried_state_are_the_sequence(model: LRConvLSTM, stride: in
     rows = bins(2, 9 + 11 * stride)
     whole, last = model(rows, stride)
     x = rows.unfold(1, 9, stride).transpose(2, 3)
-    step = TorchStep(model)
+    step = TorchStep(Experts(NetworkExpert(model, None), None))
     state = np.zeros((2, model.state_size), np.float32)
     for t in range(12):
-        log_prob, state = step(x[:, t].numpy(), state)
-        np.testing.assert_allclose(log_prob, whole[:, t].detach().numpy(), atol=1e-5)
+        opinions, state = step(x[:, t].numpy(), state)
+        np.testing.assert_allclose(opinions[:, 0], whole[:, t].detach().numpy(), atol=1e-5)
     np.testing.assert_allclose(state, last.detach().numpy(), atol=1e-5)
 
 

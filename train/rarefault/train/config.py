@@ -37,13 +37,15 @@ class ModelConfig(Section, frozen=True):
     """Normalised values are clipped to plus and minus this many standard deviations."""
     missing_indicator: bool | None = None
     """Let the first convolution also see which values are missing."""
-    network: bool | None = None
+    network: bool = True
     """Train and serve the network. ``false`` leaves trees and filter alone, for about half of the training time and
     three quarters of a verdict's cost. ``pooling.held_out_log_loss`` in ``metrics.json`` shows what that would lose."""
 
     def spec(self) -> ModelSpec:
         """The preset with the changes."""
-        changes = {k: v for k, v in msgspec.structs.asdict(self).items() if k != "preset" and v is not None}
+        changes = {
+            k: v for k, v in msgspec.structs.asdict(self).items() if k not in {"preset", "network"} and v is not None
+        }
         return msgspec.structs.replace(PRESETS[self.preset], **changes)
 
 
@@ -192,9 +194,9 @@ class TrainConfig(Section, frozen=True):
     def __post_init__(self) -> None:
         check_blocks(self.split, self.grid, self.window)
         spec = self.model.spec()
-        if not spec.network and not self.trees.rounds:
+        if not self.model.network and not self.trees.rounds:
             raise ValueError("model.network is false and trees.rounds is 0: one of both must judge")
-        if spec.network and self.window.length <= 2 * (spec.kernel - 1):
+        if self.model.network and self.window.length <= 2 * (spec.kernel - 1):
             raise ValueError(
                 f"window.length ({self.window.length}) must exceed 2 * (model.kernel - 1) = {2 * (spec.kernel - 1)}, "
                 "or nothing is left of the window after the two convolutions"

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from rarefault.runtime.daemon.telemetry.rejections import quote
+from rarefault.runtime.inference.decision import Decision
 from rarefault.runtime.inference.manifest import Manifest
 from rarefault.runtime.inference.model_file import LoadedModel, load_model
 from rarefault.runtime.inference.pipeline import DeviceClock
@@ -82,17 +83,24 @@ def _muted(clocks: dict[str, DeviceClock]) -> str:
 
 
 def verdict_cost_us(model: LoadedModel, n_due: int) -> float:
-    """Median time of one step over ``n_due`` devices, per verdict, in microseconds."""
-    manifest = model.manifest
+    """Median time of one step and decision over ``n_due`` devices, per verdict, in microseconds."""
+    manifest, decision = model.manifest, Decision(model.manifest.decision)
     rng = np.random.default_rng(0)
-    window = rng.normal(size=(n_due, manifest.window.length, len(manifest.channels))).astype(np.float32)
+    window = rng.normal(size=(n_due, manifest.window.length, len(manifest.inputs))).astype(np.float32)
     state = np.zeros((n_due, manifest.state_size), np.float32)
-    _, state = model.step(window, state)  # the first call allocates
+    device, end_ms, fresh = np.arange(n_due, dtype=np.int32), np.zeros(n_due, np.int64), np.zeros(n_due, bool)
+
+    def judge() -> None:
+        nonlocal state
+        opinions, state = model.step(window, state)
+        decision.judge(device, end_ms, fresh, opinions)
+
+    judge()  # the first call allocates
     taken: list[float] = []
     end = time.perf_counter() + MEASURE_S
     while len(taken) < 5 or time.perf_counter() < end:
         start = time.perf_counter()
-        _, state = model.step(window, state)
+        judge()
         taken.append(time.perf_counter() - start)
     return float(np.median(taken)) / n_due * 1e6
 
@@ -127,6 +135,7 @@ def _rows(model: LoadedModel, threads: int, cost_us: dict[int, float]) -> Iterat
     if manifest.missing:
         yield "missing", f"{', '.join(f'{number:g}' for number in manifest.missing)} stand for no value"
     yield from _class_table(manifest)
+    yield from _pooling(manifest)
     yield "decision", f"temperature {decision.temperature:.3g}"
     yield "alarm", f"raised at a score of {decision.raise_threshold:g} for {_duration(decision.on_delay_s)}"
     yield "", f"cleared below {decision.clear_threshold:g} for {_duration(decision.off_delay_s)}"
@@ -141,10 +150,28 @@ def _rows(model: LoadedModel, threads: int, cost_us: dict[int, float]) -> Iterat
 def _class_table(manifest: Manifest) -> Iterator[tuple[str, str]]:
     decision = manifest.decision
     width = max(len(name) for name in (*manifest.classes, "class"))
-    yield "classes", f"{'class':<{width}}  true prior  training prior  threshold"
-    columns = zip(manifest.classes, decision.true_prior, decision.training_prior, decision.thresholds, strict=True)
-    for name, true, trained, threshold in columns:
-        yield "", f"{name:<{width}}  {true:>10.4f}  {trained:>14.4f}  {threshold:>9.3g}"
+    yield "classes", f"{'class':<{width}}   prior  threshold"
+    for name, prior, threshold in zip(manifest.classes, decision.prior, decision.thresholds, strict=True):
+        yield "", f"{name:<{width}}  {prior:>6.4f}  {threshold:>9.3g}"
+
+
+def _pooling(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """What counts how much: the experts, the units, the windows before."""
+    decision, units = manifest.decision, manifest.decision.units
+    for i, expert in enumerate(decision.experts):
+        at_units = "" if units is None else f", {expert.unit_weight:.3g} at units"
+        yield "" if i else "experts", f"{expert.name}: weight {expert.weight:.3g}{at_units}"
+    if units is not None:
+        for name, share in zip((manifest.classes[c] for c in units.faults), units.prior, strict=True):
+            yield "units", f"{name} is looked for at each of {', '.join(units.names)} (share {share:.2g})"
+    found = decision.filter
+    yield (
+        "filter",
+        "none, each window is judged by itself"
+        if found is None
+        else f"weight {found.weight:.3g}, renewal {found.renewal:.3g}, belief to the {found.belief_power:.3g}, "
+        f"window to the {found.window_power:.3g}",
+    )
 
 
 def _free_form(title: str, entries: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -76,6 +76,9 @@ class Alarm(msgspec.Struct, frozen=True):
     """To be compared with ``raise_threshold`` and ``clear_threshold``; None likewise."""
     channels: dict[str, float]
     """For a fault: the channels that moved the verdict most, with what each added to its log-probability."""
+    unit: str | None
+    """The unit that shows the fault, such as ``c1``; None for other states, and where the fault is not looked for at
+    units."""
     model: str
 
 
@@ -199,6 +202,7 @@ def alarm_object(change: "AlarmChange", pipeline: "Pipeline") -> Alarm:
         probability=change.probability if has_class else None,
         score=change.score if has_class else None,
         channels={pipeline.manifest.channels[c]: round(given, 4) for c, given in change.channels},
+        unit=pipeline.unit_name(change.unit),
         model=pipeline.model_id,
     )
 

@@ -19,7 +19,7 @@ class Step(Protocol):
     """
 
     def __call__(self, window: Float32, state: Float32, /) -> tuple[Float32, Float32]:
-        """``window`` [N, L, C] and ``state`` [N, S] to ``log_prob`` [N, K] and the next state [N, S]."""
+        """``window`` [N, L, I] and ``state`` [N, S] to ``opinions`` [N, E, V] and the next state [N, S]."""
 
 
 class _Carried(DeviceArrays):
@@ -37,24 +37,24 @@ class Engine:
     Args:
         step: the model.
         state_size: size S of one device's state.
-        n_classes: number of classes K.
+        opinions: number E of experts, and size V of the opinion of one.
     """
 
-    def __init__(self, step: Step, state_size: int, n_classes: int) -> None:
+    def __init__(self, step: Step, state_size: int, opinions: tuple[int, int]) -> None:
         self.step = step
-        self._n_classes = n_classes
+        self._opinions = opinions
         self._carried = _Carried(state_size)
 
     def run(self, windows: Windows, states: Float32 | None = None) -> Float32:
-        """Log-probabilities of the windows, in their order, [W, K].
+        """Opinions on the windows, in their order, [W, E, V]; see :mod:`rarefault.runtime.inference.decision.pool`.
 
         Args:
             windows: due windows, sorted by device, then by time, [W].
             states: where the carried state that each window is judged from is to be put, [W, S]; None where nowhere.
         """
-        log_prob = np.empty((len(windows), self._n_classes), np.float32)
+        opinions = np.empty((len(windows), *self._opinions), np.float32)
         if len(windows) == 0:
-            return log_prob
+            return opinions
         self._carried.make_room(int(windows.device.max()) + 1)
         carried = self._carried.values
         for due in rounds(windows.device):
@@ -65,8 +65,8 @@ class Engine:
                 state[windows.fresh[batch]] = 0.0
                 if states is not None:
                     states[batch] = state
-                log_prob[batch], carried[device] = self.step(windows.gather(batch), state)
-        return log_prob
+                opinions[batch], carried[device] = self.step(windows.gather(batch), state)
+        return opinions
 
     def state(self) -> Float32:
         """The carried states of all devices, [D, S]."""
@@ -81,7 +81,7 @@ class Engine:
         self._carried.forget(devices)
 
 
-def rounds(device: Int32) -> list[np.ndarray[tuple[int], np.dtype[np.int64]]]:
+def rounds(device: Int32 | Int64) -> list[np.ndarray[tuple[int], np.dtype[np.int64]]]:
     """Positions in turns: the first of every device, the second of every device, and so on.
 
     Args:

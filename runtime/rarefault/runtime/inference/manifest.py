@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 #: Version of the manifest's form. A reader refuses any other.
-MANIFEST_VERSION: Literal[1] = 1
+MANIFEST_VERSION: Literal[2] = 2
 #: Key of the manifest in the ONNX file's ``metadata_props``.
 METADATA_KEY = "rarefault"
 #: The class that is no fault; always the first.
@@ -26,6 +26,8 @@ Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
+Index = Annotated[int, msgspec.Meta(ge=0)]
+ClassIndex = Annotated[int, msgspec.Meta(ge=1)]
 Finite = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
 
 
@@ -133,23 +135,76 @@ def coverage_key(coverage: float) -> str:
     return f"{coverage * 100:.6g}"
 
 
-class DecisionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """From log-probabilities to a verdict and an alarm; the rule is in :mod:`rarefault.runtime.inference.decision`."""
+class ExpertSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One expert, and how much its evidence counts."""
 
-    training_prior: tuple[Positive, ...]
-    """Class shares that the model learned, because of class weights and under-sampling, [K]."""
-    true_prior: tuple[Positive, ...]
-    """Class shares in the training history, [K]."""
+    name: Literal["network", "trees"]
+    """What it is."""
+    weight: NotNegative = 1.0
+    """Factor of its evidence for the device's classes. Evidence is its log-probability less that of the prior."""
+    unit_weight: NotNegative = 1.0
+    """Factor of its evidence for the faults that are looked for at units: of its logits, less those of their prior."""
+
+
+class UnitsSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The like units of a device, such as the pumps of a station, and the faults that are looked for at each."""
+
+    names: tuple[str, ...]
+    """Names of the U units, such as ``c1``."""
+    channels: tuple[tuple[Index, ...], ...]
+    """Columns of the window that each unit has, [U, M]; like ones stand at the same place."""
+    faults: tuple[ClassIndex, ...]
+    """Indices of the J faults that are looked for at units."""
+    rarest_first: tuple[ClassIndex, ...]
+    """Indices of all faults, in the order in which they give a window its label where several are active, [K - 1]."""
+    prior: tuple[Annotated[float, msgspec.Meta(gt=0, lt=1)], ...]
+    """Share of a unit's windows in the training history that have each of these faults, [J]."""
+
+    def __post_init__(self) -> None:
+        if not self.names or len(self.names) != len(self.channels):
+            raise ValueError(f"units: {len(self.names)} names for the channels of {len(self.channels)} units")
+        if len({len(own) for own in self.channels}) > 1:
+            raise ValueError("units.channels must have as many columns for each unit")
+        if not self.faults or len(self.faults) != len(self.prior):
+            raise ValueError(f"units.prior must have one value for each of the {len(self.faults)} units.faults")
+        if len(set(self.faults)) != len(self.faults) or not set(self.faults) <= set(self.rarest_first):
+            raise ValueError("units.faults must be different faults of units.rarest_first")
+
+
+class FilterSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How the windows before a window count; see :mod:`rarefault.runtime.inference.decision.belief`."""
+
+    weight: Positive
+    """Factor of a window's evidence in the belief that is carried on."""
+    renewal: Annotated[float, msgspec.Meta(gt=0, le=1)]
+    """Probability that a device's class is drawn anew from one window to the next."""
+    belief_power: NotNegative
+    """Factor of the belief in the result."""
+    window_power: NotNegative
+    """Factor of the window's own evidence in the result."""
+
+
+class DecisionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """From opinions to a verdict and an alarm; the rule is in :mod:`rarefault.runtime.inference.decision`."""
+
+    prior: tuple[Positive, ...]
+    """Class shares in the training history, [K]. All opinions hold for these."""
     thresholds: tuple[Positive, ...]
     """Threshold of each class, [K]. The verdict is the class with the largest ``posterior / threshold``."""
+    experts: tuple[ExpertSpec, ...]
+    """The E experts, in the order of the model's output."""
+    units: UnitsSpec | None = None
+    """What is looked for at units; ``null`` where nothing is."""
+    filter: FilterSpec | None = None
+    """How the windows before count; ``null`` where each window is judged by itself."""
     temperature: Positive = 1.0
-    """Log-probabilities are divided by this before the priors are corrected."""
+    """The evidence for each class is divided by this."""
     coverage: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
     """Share of an event's windows whose prediction set must contain the event's class. 0: no prediction sets."""
-    conformal_thresholds: tuple[Share, ...] = msgspec.field(default=(), name="plausible")
+    conformal_thresholds: tuple[Share, ...] = ()
     """Conformal threshold of each class, [K]: a class is in the prediction set if its posterior is at least this. 0 for
     a class that always is. Empty if ``coverage`` is 0."""
-    thresholds_by_coverage: dict[str, tuple[Share, ...]] = msgspec.field(default_factory=dict, name="levels")
+    thresholds_by_coverage: dict[str, tuple[Share, ...]] = {}
     """Conformal thresholds at other coverages, by percentage (``"95"``), so that a daemon can choose another
     coverage."""
     unknown_windows: Annotated[int, msgspec.Meta(ge=0)] = 0
@@ -170,6 +225,20 @@ class DecisionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             raise ValueError(
                 f"clear_threshold ({self.clear_threshold:g}) must not exceed raise_threshold ({self.raise_threshold:g})"
             )
+        names = [expert.name for expert in self.experts]
+        if not names or len(set(names)) != len(names):
+            raise ValueError(f"experts must be one at least, and different from each other, got {names}")
+
+    @property
+    def opinion_size(self) -> int:
+        """Number V of values in the opinion of one expert: K, and one for each unit and fault that is looked for there.
+
+        >>> units = UnitsSpec(names=("a", "b"), channels=((0,), (1,)), faults=(1,), rarest_first=(1,), prior=(0.1,))
+        >>> expert = ExpertSpec(name="trees")
+        >>> DecisionSpec(prior=(0.8, 0.2), thresholds=(1, 1), experts=(expert,), units=units).opinion_size
+        4
+        """
+        return len(self.prior) + (0 if self.units is None else len(self.units.names) * len(self.units.faults))
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -182,7 +251,9 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ...     grid=GridSpec(period_s=60),
     ...     window=WindowSpec(length=16, stride=2),
     ...     state_size=8,
-    ...     decision=DecisionSpec(training_prior=(0.5, 0.5), true_prior=(0.9, 0.1), thresholds=(0.5, 0.5)),
+    ...     decision=DecisionSpec(
+    ...         prior=(0.9, 0.1), thresholds=(0.5, 0.5), experts=(ExpertSpec(name="trees"), ExpertSpec(name="network"))
+    ...     ),
     ... )
     >>> Manifest.from_json(manifest.to_json()) == manifest
     True
@@ -198,10 +269,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """The time grid."""
     window: WindowSpec
     """The window."""
-    state_size: Count
-    """Size S of the state that the model carries from window to window, per device."""
+    state_size: Index
+    """Size S of the state that the network carries from window to window, per device. 0 where there is none."""
     decision: DecisionSpec
-    """How log-probabilities become verdicts and alarms."""
+    """How the experts' opinions become verdicts and alarms."""
     counters: tuple[str, ...] = ()
     """Channels that only ever increase, such as an energy meter. The model reads their increase per bin."""
     missing: tuple[Finite, ...] = ()
@@ -213,7 +284,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     reads only ``created``, to check its clock."""
     quantisation: dict[str, Any] | None = None
     """int8 only: how much verdicts and alarms changed by quantisation, as measured at export."""
-    version: Literal[1] = MANIFEST_VERSION
+    version: Literal[2] = MANIFEST_VERSION
     """Version of the manifest's format. A reader refuses any other."""
 
     def __post_init__(self) -> None:
@@ -228,16 +299,39 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             raise ValueError(f"class name {reserved.pop()!r} is reserved")
         if missing := set(self.counters) - set(self.channels):
             raise ValueError(f"counters must be channels, but {sorted(missing)} are not")
-        for what in ("training_prior", "true_prior", "thresholds"):
-            if len(getattr(self.decision, what)) != len(self.classes):
-                raise ValueError(f"decision.{what} must have one value per class ({len(self.classes)})")
-        if len(self.decision.conformal_thresholds) != (len(self.classes) if self.decision.coverage else 0):
-            raise ValueError("decision.plausible must have one value per class where there is a coverage, else none")
-        for key, thresholds in self.decision.thresholds_by_coverage.items():
-            if len(thresholds) != len(self.classes):
-                raise ValueError(f"decision.levels of {key} must have one value per class ({len(self.classes)})")
-        if any(number >= len(self.classes) for number in self.decision.muted):
-            raise ValueError(f"decision.muted must be numbers of faults, below {len(self.classes)}")
+        self._check_decision()
+
+    def _check_decision(self) -> None:
+        """Whether the decision is for these classes and channels."""
+        decision, k = self.decision, len(self.classes)
+        for what in ("prior", "thresholds"):
+            if len(getattr(decision, what)) != k:
+                raise ValueError(f"decision.{what} must have one value per class ({k})")
+        if len(decision.conformal_thresholds) != (k if decision.coverage else 0):
+            raise ValueError(
+                "decision.conformal_thresholds must have one value per class where there is a coverage, else none"
+            )
+        for key, thresholds in decision.thresholds_by_coverage.items():
+            if len(thresholds) != k:
+                raise ValueError(f"decision.thresholds_by_coverage of {key} must have one value per class ({k})")
+        if any(number >= k for number in decision.muted):
+            raise ValueError(f"decision.muted must be numbers of faults, below {k}")
+        if (units := decision.units) is None:
+            return
+        if sorted(units.rarest_first) != list(range(1, k)):
+            raise ValueError(f"decision.units.rarest_first must be all faults, 1 to {k - 1}")
+        if any(column >= len(self.inputs) for own in units.channels for column in own):
+            raise ValueError(f"decision.units.channels must be columns of the window, below {len(self.inputs)}")
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the columns of the model's window."""
+        return self.channels
+
+    @property
+    def columns(self) -> tuple[tuple[int, ...], ...]:
+        """Columns of the window that each channel gives, [C]."""
+        return tuple((c,) for c in range(len(self.channels)))
 
     def to_json(self) -> str:
         """The manifest as JSON text."""

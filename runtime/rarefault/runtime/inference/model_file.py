@@ -17,7 +17,7 @@ from rarefault.runtime.inference.pipeline import Pipeline
 MAX_FILE_BYTES = 1 << 30
 
 INPUTS = ("window", "state")
-OUTPUTS = ("log_prob", "next_state")
+OUTPUTS = ("opinions", "next_state")
 
 
 class OnnxStep:
@@ -27,9 +27,9 @@ class OnnxStep:
         self.session = session
 
     def __call__(self, window: Float32, state: Float32, /) -> tuple[Float32, Float32]:
-        """``window`` [N, L, C] and ``state`` [N, S] to ``log_prob`` [N, K] and the next state [N, S]."""
-        log_prob, next_state = self.session.run(OUTPUTS, {"window": window, "state": state})
-        return log_prob, next_state
+        """``window`` [N, L, I] and ``state`` [N, S] to ``opinions`` [N, E, V] and the next state [N, S]."""
+        opinions, next_state = self.session.run(OUTPUTS, {"window": window, "state": state})
+        return opinions, next_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ def _manifest(path: Path, text: str) -> Manifest:
     if version != MANIFEST_VERSION:
         raise ModelFileError(
             f"{path}: its manifest has version {version!r}, this rarefault reads version {MANIFEST_VERSION}; "
-            "export the model again with the same release"
+            "export the model again with this release, from a run of this release"
         )
     try:
         return Manifest.from_json(text)
@@ -148,9 +148,9 @@ def _manifest(path: Path, text: str) -> Manifest:
 def _check_graph(path: Path, session: ort.InferenceSession, manifest: Manifest) -> None:
     """Names, types and fixed sizes of the graph's inputs and outputs against the manifest."""
     expected = {
-        "window": (manifest.window.length, len(manifest.channels)),
+        "window": (manifest.window.length, len(manifest.inputs)),
         "state": (manifest.state_size,),
-        "log_prob": (len(manifest.classes),),
+        "opinions": (len(manifest.decision.experts), manifest.decision.opinion_size),
         "next_state": (manifest.state_size,),
     }
     for kind, names, nodes in (
@@ -176,14 +176,15 @@ def _check_graph(path: Path, session: ort.InferenceSession, manifest: Manifest) 
 
 def _check_runs(path: Path, step: OnnxStep, manifest: Manifest) -> None:
     """One step on missing values: it must run and give probabilities."""
-    window = np.full((2, manifest.window.length, len(manifest.channels)), np.nan, np.float32)
+    window = np.full((2, manifest.window.length, len(manifest.inputs)), np.nan, np.float32)
     state = np.zeros((2, manifest.state_size), np.float32)
     try:
-        log_prob, next_state = step(window, state)
+        opinions, next_state = step(window, state)
     except Exception as error:  # as in load_model: the class depends on the operator that fails
         raise ModelFileError(f"{path}: the graph does not run: {str(error).splitlines()[0]}") from error
-    if log_prob.shape != (2, len(manifest.classes)) or next_state.shape != state.shape:
-        raise ModelFileError(f"{path}: the graph's outputs have shapes {log_prob.shape} and {next_state.shape}")
-    total = np.exp(log_prob.astype(np.float64)).sum(axis=1)
-    if not np.isfinite(next_state).all() or not np.allclose(total, 1.0, atol=1e-3):
-        raise ModelFileError(f"{path}: the graph does not give log-probabilities (they sum to {total[0]:.3g})")
+    decision = manifest.decision
+    if opinions.shape != (2, len(decision.experts), decision.opinion_size) or next_state.shape != state.shape:
+        raise ModelFileError(f"{path}: the graph's outputs have shapes {opinions.shape} and {next_state.shape}")
+    total = np.exp(opinions[..., : len(manifest.classes)].astype(np.float64)).sum(axis=-1)
+    if not np.isfinite(next_state).all() or not np.isfinite(opinions).all() or not np.allclose(total, 1.0, atol=1e-3):
+        raise ModelFileError(f"{path}: the graph does not give log-probabilities (they sum to {total[0, 0]:.3g})")

@@ -19,7 +19,7 @@ from rarefault.runtime.arrays import Bool, Float32, Float64, Int32, Int64
 from rarefault.runtime.inference.decision import STATE_NO_DATA, AlarmChange, Decision
 from rarefault.runtime.inference.embedding import Alarm, Outcome, Sample, alarm_object, sample_arrays, verdict_objects
 from rarefault.runtime.inference.engine import Engine, Step
-from rarefault.runtime.inference.explain import explain
+from rarefault.runtime.inference.explain import Judged, explain
 from rarefault.runtime.inference.grid import Bins, Clocks, Grid
 from rarefault.runtime.inference.manifest import NO_DATA, UNKNOWN, GridSpec, Manifest
 from rarefault.runtime.inference.missing import stands_for_none
@@ -35,8 +35,8 @@ class Verdicts:
         device: slot of the device, [W].
         end_ms: end of the window, milliseconds since the epoch, [W].
         fresh: whether the window is the first of its segment, [W].
-        log_prob: log-probabilities of the model, [W, K].
-        posterior: calibrated probabilities under the true prior, [W, K].
+        opinions: of the experts, [W, E, V]; see :mod:`rarefault.runtime.inference.decision.pool`.
+        posterior: calibrated probabilities, [W, K].
         fault: index of the verdict's class, [W].
         score: of that class, what decided, [W]; see :mod:`rarefault.runtime.inference.decision`.
         alarms: changes of alarm states, in order of time for each device.
@@ -45,7 +45,7 @@ class Verdicts:
     device: Int32
     end_ms: Int64
     fresh: Bool
-    log_prob: Float32
+    opinions: Float32
     posterior: Float64
     fault: Int64
     score: Float64
@@ -92,7 +92,8 @@ class Pipeline:
             manifest.grid, len(manifest.channels), [name in manifest.counters for name in manifest.channels]
         )
         self.window_buffer = WindowBuffer(manifest.window, len(manifest.channels), self.table.names)
-        self.engine = Engine(step, manifest.state_size, len(manifest.classes))
+        decision = manifest.decision
+        self.engine = Engine(step, manifest.state_size, (len(decision.experts), decision.opinion_size))
         self.decision = Decision(manifest.decision)
 
     @property
@@ -206,26 +207,30 @@ class Pipeline:
     def _judge(self, bins: Bins, *, explained: bool) -> Verdicts:
         windows = self.window_buffer.push(bins)
         end_ms = self.manifest.grid.end_ms(windows.end_index)
-        states = np.empty((len(windows), self.manifest.state_size), np.float32) if explained else None
-        log_prob = self.engine.run(windows, states)
-        posterior, fault, score, alarms = self.decision.judge(windows.device, end_ms, windows.fresh, log_prob)
-        if states is not None and alarms:
-            alarms = self._explain(alarms, windows, end_ms, states)
-        return Verdicts(windows.device, end_ms, windows.fresh, log_prob, posterior, fault, score, alarms)
+        states = beliefs = None
+        if explained:
+            states = np.empty((len(windows), self.manifest.state_size), np.float32)
+            beliefs = np.empty((len(windows), len(self.manifest.classes)))
+        opinions = self.engine.run(windows, states)
+        posterior, fault, score, alarms = self.decision.judge(windows.device, end_ms, windows.fresh, opinions, beliefs)
+        if states is not None and beliefs is not None and alarms:
+            at = {key: i for i, key in enumerate(zip(windows.device.tolist(), end_ms.tolist(), strict=True))}
+            alarms = [
+                self._explained(change, windows, at[change.device, change.end_ms], (states, beliefs, opinions))
+                if 0 < change.state < len(self.manifest.classes)
+                else change
+                for change in alarms
+            ]
+        return Verdicts(windows.device, end_ms, windows.fresh, opinions, posterior, fault, score, alarms)
 
-    def _explain(
-        self, alarms: list[AlarmChange], windows: Windows, end_ms: Int64, states: Float32
-    ) -> list[AlarmChange]:
-        at = {key: i for i, key in enumerate(zip(windows.device.tolist(), end_ms.tolist(), strict=True))}
-        found = []
-        for alarm in alarms:
-            if 0 < alarm.state < len(self.manifest.classes):
-                i = at[alarm.device, alarm.end_ms]
-                given = explain(windows.gather(i), states[i], alarm.state, self.engine.step, self.decision)
-                found.append(replace(alarm, channels=given))
-            else:
-                found.append(alarm)
-        return found
+    def _explained(
+        self, change: AlarmChange, windows: Windows, i: int, judged_from: tuple[Float32, Float64, Float32]
+    ) -> AlarmChange:
+        """The change with its unit and channels; it was brought by window ``i``."""
+        state, belief, opinions = (part[i] for part in judged_from)
+        judged = Judged(windows.gather(i), state, belief, opinions)
+        found = explain(judged, change.state, self.engine.step, self.decision, self.manifest.columns)
+        return replace(change, channels=found.channels, unit=found.unit)
 
     def snapshot(self) -> bytes:
         """All that the pipeline remembers, to go on from with :meth:`restore`; contains no code."""
@@ -233,7 +238,8 @@ class Pipeline:
         arrays |= {
             f"streams.{name}": value for name, value in self.window_buffer.state().items()
         }  # as it was called once
-        arrays |= {"engine": self.engine.state(), "decision": self.decision.state()}
+        arrays |= {f"decision.{name}": value for name, value in self.decision.state().items()}
+        arrays["engine"] = self.engine.state()
         arrays["devices"] = np.array(self.devices, dtype=np.str_)
         out = io.BytesIO()
         np.savez(out, allow_pickle=False, **arrays)
@@ -243,17 +249,15 @@ class Pipeline:
         """Go on from a snapshot of a pipeline with the same model.
 
         Raises:
-            ValueError: it is damaged, or of another model.
+            ValueError: it is damaged, or of another model; so is one that an earlier release took.
         """
         try:
             with np.load(io.BytesIO(snapshot), allow_pickle=False) as found:
                 arrays = {name: found[name] for name in found.files}
-            self.grid.restore({k.removeprefix("grid."): v for k, v in arrays.items() if k.startswith("grid.")})
-            self.window_buffer.restore(
-                {k.removeprefix("streams."): v for k, v in arrays.items() if k.startswith("streams.")}
-            )
+            self.grid.restore(_under("grid.", arrays))
+            self.window_buffer.restore(_under("streams.", arrays))
             self.engine.restore(arrays["engine"])
-            self.decision.restore(arrays["decision"])
+            self.decision.restore(_under("decision.", arrays))
             devices = [str(name) for name in arrays["devices"]]
         except (OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
             raise ValueError(f"not a snapshot of a pipeline: {error}") from error
@@ -264,6 +268,11 @@ class Pipeline:
         if state == STATE_NO_DATA:
             return NO_DATA
         return UNKNOWN if state == len(self.manifest.classes) else self.manifest.classes[state]
+
+    def unit_name(self, unit: int | None) -> str | None:
+        """Name of the unit of this number."""
+        units = self.manifest.decision.units
+        return None if unit is None or units is None else units.names[unit]
 
     def verdict_id(self, device: str, end_ms: int) -> str:
         """Id of this model's verdict on the window of a device that ends at ``end_ms``."""
@@ -329,7 +338,7 @@ def joined(parts: list[Verdicts]) -> Verdicts:
         device[order],
         column("end_ms"),
         column("fresh"),
-        column("log_prob"),
+        column("opinions"),
         column("posterior"),
         column("fault"),
         column("score"),

@@ -9,28 +9,31 @@ prediction: Vovk, "Cross-conformal predictors", 2015). It is used with a model t
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import Literal
 
 import numpy as np
 import torch
 from msgspec.structs import replace
 
 from rarefault.runtime.arrays import Float32, Int64
-from rarefault.runtime.inference.manifest import DecisionSpec
+from rarefault.runtime.inference.decision import Decision
+from rarefault.runtime.inference.manifest import DecisionSpec, UnitsSpec
 from rarefault.train.calibration.decision_fit import fit_temperature, log_loss
+from rarefault.train.calibration.filter_fit import fit_filter
 from rarefault.train.calibration.held_out_windows import HeldOutWindows
-from rarefault.train.calibration.pooling import fit_pool_weights, pooled
+from rarefault.train.calibration.pooling import fit_pool_weights
 from rarefault.train.config import TrainConfig
+from rarefault.train.dataset.label_runs import event_of
 from rarefault.train.dataset.split import Split, mostly_cut, rotations
 from rarefault.train.dataset.unit_labels import NO_UNITS
 from rarefault.train.dataset.windows import LabelledWindows, cut_windows
-from rarefault.train.fitting.imbalance import move_prior
 from rarefault.train.fitting.network import choose_device, refit_network, serve
-from rarefault.train.fitting.new_model import new_model
+from rarefault.train.fitting.new_model import new_network
 from rarefault.train.fitting.trees import grow_at_devices, grow_at_units, judge
 from rarefault.train.history import History
-from rarefault.train.model.forward_filter import ForwardFilter, fit_filter
-from rarefault.train.model.network import LRConvLSTM
-from rarefault.train.model.trees import TreeExpert
+from rarefault.train.model.experts import Experts
+from rarefault.train.model.network_expert import NetworkExpert
 from rarefault.train.parallel.background import Background
 
 #: With so many validation events of a fault, no further ones are needed: at a coverage of 0.9, the coverage of other
@@ -59,122 +62,75 @@ def wants_cross_fit(config: TrainConfig, train: LabelledWindows, validation: Lab
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Held-out windows and the predictions of models that were not trained on them.
+    """Held-out windows and the opinions of experts that were not trained on them.
 
     Attributes:
         windows: sorted by device and time, [W].
-        network: log-probabilities of the networks, [W, K].
-        trees: log-probabilities of the trees, [W, K]; None where there are none.
+        opinions: of the experts, [W, E, V].
+        names: of the experts, [E].
     """
 
     windows: HeldOutWindows
-    network: Float32
-    trees: Float32 | None
+    opinions: Float32
+    names: tuple[Literal["network", "trees"], ...]
 
     @classmethod
-    def of(
-        cls,
-        network: LRConvLSTM,
-        trees: TreeExpert | None,
-        windows: LabelledWindows,
-        history: History,
-        config: TrainConfig,
-    ) -> "HeldOut":
-        """Predictions of a network that has no trees beside it, and of trees."""
-        return cls(
-            HeldOutWindows.of(history, windows, config.grid, config.window),
-            serve(network, windows),
-            None if trees is None else judge(trees, windows),
-        )
+    def of(cls, model: Experts, windows: LabelledWindows, history: History, config: TrainConfig) -> "HeldOut":
+        """The opinions of a model on windows."""
+        held_out = HeldOutWindows.of(history, windows, config.grid, config.window)
+        opinions = model.each(lambda network: serve(network, windows), lambda trees: judge(trees, windows))
+        return cls(held_out, np.stack(opinions, axis=1), model.names)
 
     @classmethod
     def joined(cls, parts: Sequence["HeldOut"]) -> "HeldOut":
         """Windows of several parts as one."""
         windows, order = HeldOutWindows.joined([part.windows for part in parts])
-        trees = [part.trees for part in parts if part.trees is not None]
-        return cls(
-            windows,
-            np.concatenate([part.network for part in parts])[order],
-            np.concatenate(trees)[order] if len(trees) == len(parts) else None,
-        )
+        return cls(windows, np.concatenate([part.opinions for part in parts])[order], parts[0].names)
 
-    def fit_pool_weights(
-        self,
-        model: LRConvLSTM,
-        trees: TreeExpert,
-        training_prior: tuple[float, ...],
-        true_prior: tuple[float, ...],
-        counts: Int64,
-    ) -> None:
-        """Fit the pool weight of the trees for each class; the model gets the trees.
+    def alone(self, name: Literal["network", "trees"]) -> "HeldOut":
+        """With the opinions of one expert."""
+        at = self.names.index(name)
+        return HeldOut(self.windows, self.opinions[:, at : at + 1], (name,))
+
+    def weighed(self, prior: tuple[float, ...], units: UnitsSpec | None, *, filtered: bool) -> DecisionSpec:
+        """How much the experts and the windows before count: the decision so far, with equal thresholds.
 
         Args:
-            model: where it has no network, the weight of the trees is 1.
-            trees: get their pool weights.
-            training_prior, true_prior: class frequencies, [K].
-            counts: training windows of each class, [K].
+            prior: class shares, [K].
+            units: what is looked for at units.
+            filtered: whether to fit a filter.
         """
-        assert self.trees is not None
-        model.trees = trees
-        if not model.spec.network:
-            trees.share.fill_(1.0)
-            return
-        shift = np.log(np.asarray(true_prior)) - np.log(np.asarray(training_prior))
-        at_units = [] if trees.at_units is None else trees.at_units.faults.tolist()
-        weights = fit_pool_weights(self.network, self.trees, self.windows.label, shift, counts, at_units)
-        trees.share.copy_(torch.from_numpy(weights))
+        held = self.windows
+        event = event_of(held.device, held.fresh, held.label)[held.label > 0]
+        experts = fit_pool_weights(self.opinions, held.label, len(np.unique(event)), self.names, prior, units)
+        spec = DecisionSpec(prior=prior, thresholds=(1.0,) * len(prior), experts=experts, units=units)
+        if not filtered:
+            return spec
+        found = fit_filter(Decision(spec).window_evidence(self.opinions), held.label, held.fresh, prior)
+        return replace(spec, filter=found)
 
-    def fit_filter(
-        self, model: LRConvLSTM, training_prior: tuple[float, ...], true_prior: tuple[float, ...], *, enabled: bool
-    ) -> None:
-        """Fit the filter over the windows of a device; the model gets it.
+    def log_loss(self, spec: DecisionSpec) -> float:
+        """Log loss of the windows with a label, at the best temperature."""
+        known = self.windows.label >= 0
+        evidence = Decision(spec).evidence(self.windows.device, self.windows.fresh, self.opinions)[known]
+        label = self.windows.label[known]
+        return log_loss(evidence, label, replace(spec, temperature=fit_temperature(evidence, label, spec)))
 
-        Args:
-            model: has its trees. A filter that it has is not used. Without a network it carries nothing else, so it
-                gets a filter that changes nothing where the filter is not enabled, or does not help.
-            training_prior, true_prior: class frequencies, [K].
-            enabled: whether to fit one.
-        """
-        model.filter = None
-        if enabled:
-            model.filter = self._filter(self.log_prob(model), training_prior, true_prior)
-        if model.filter is None and not model.spec.network:
-            model.filter = ForwardFilter.identity(training_prior, true_prior)
-
-    def _filter(
-        self, log_prob: Float32, training_prior: tuple[float, ...], true_prior: tuple[float, ...]
-    ) -> ForwardFilter | None:
-        return fit_filter(log_prob, self.windows.label, self.windows.fresh, training_prior, true_prior)
-
-    def log_losses(self, model: LRConvLSTM, spec: DecisionSpec) -> dict[str, float | None]:
-        """Log loss of the windows with a label, with and without the network, each at its best temperature.
+    def log_losses(self, spec: DecisionSpec) -> dict[str, float | None]:
+        """Log loss with and without the network.
 
         Args:
-            model: has its trees and its filter.
-            spec: gives the priors.
+            spec: the decision, as fitted on all experts.
 
         Returns:
             ``as_served``, and ``trees_alone``: of the trees with a filter of their own; None where there is no network,
             or there are no trees.
         """
-
-        def least(log_prob: Float32) -> float:
-            known = self.windows.label >= 0
-            log_prob, label = log_prob[known], self.windows.label[known]
-            return log_loss(log_prob, label, replace(spec, temperature=fit_temperature(log_prob, label, spec)))
-
-        alone = self.trees if model.spec.network else None
-        if alone is not None and model.filter is not None:
-            found = self._filter(alone, spec.training_prior, spec.true_prior)
-            alone = alone if found is None else found.along(alone, self.windows.fresh)
-        return {"as_served": least(self.log_prob(model)), "trees_alone": None if alone is None else least(alone)}
-
-    def log_prob(self, model: LRConvLSTM) -> Float32:
-        """Log-probabilities of network and trees, pooled and filtered as in a model, [W, K]."""
-        log_prob = self.network
-        if self.trees is not None and model.trees is not None:
-            log_prob = pooled(log_prob, self.trees, model.trees.share.numpy())
-        return log_prob if model.filter is None else model.filter.along(log_prob, self.windows.fresh)
+        alone = None
+        if len(self.names) > 1:
+            trees = self.alone("trees")
+            alone = trees.log_loss(trees.weighed(spec.prior, spec.units, filtered=spec.filter is not None))
+        return {"as_served": self.log_loss(spec), "trees_alone": alone}
 
 
 @dataclass(frozen=True)
@@ -190,9 +146,10 @@ class Rotation:
         history: all of it.
         split: its blocks.
         config: as for a whole training.
-        training_prior: that all models are moved to, [K].
+        prior: class shares that all opinions hold for, [K].
         epochs: of each network; no blocks are left to say when to stop.
-        units: channels of each unit, [U, M].
+        units: columns of each unit, [U, M].
+        at_units: what is looked for at them; None where nothing is.
         on_part: called with the number of a part, from 1 on, and of how many, before a network is trained without it.
         on_epoch: called with the number of its epochs that are done.
         on_trees: called with the number of some trees, from 1 on, and of how many, before they are waited for.
@@ -201,20 +158,21 @@ class Rotation:
     history: History
     split: Split
     config: TrainConfig
-    training_prior: tuple[float, ...]
+    prior: tuple[float, ...]
     epochs: int
     units: Int64 = field(default_factory=NO_UNITS.copy)
+    at_units: UnitsSpec | None = None
     on_part: Callable[[int, int], None] = lambda _number, _all: None
     on_epoch: Callable[[int], None] = lambda _done: None
     on_trees: Callable[[int, int], None] = lambda _number, _all: None
 
-    def run(self, network: LRConvLSTM) -> list[HeldOut]:
+    def run(self, network: NetworkExpert | None) -> list[HeldOut]:
         """Predict every block but those of the test by models that were not trained on it.
 
         The trees grow in the background while the networks are trained, one after the other.
 
         Args:
-            network: without trees; it was trained on the training blocks.
+            network: it was trained on the training blocks; None for trees alone.
 
         Raises:
             RarefaultError: the loss is no longer a number, or trees could not be read from the library that grew them.
@@ -226,18 +184,23 @@ class Rotation:
             grown = [
                 [background.submit(self._grow, finer) for finer in self._finer(part, TREE_PARTS)] for part in parts
             ]
-            networks: list[LRConvLSTM | None] = [network]
-            for number, part in enumerate(further, 1):
+            networks = [network]
+            for number, part in enumerate(further if network is not None else (), 1):
                 self.on_part(number, len(further))
                 networks.append(self._train(part))
-            beside = zip(networks, grown, strict=True)
-            waiting = [(network, call) for network, calls in beside if network is not None for call in calls]
+            beside = zip_longest(networks, grown)
+            waiting = [(own, call) for own, calls in beside if own is not None or network is None for call in calls]
             found = []
-            for number, (beside_trees, call) in enumerate(waiting, 1):
+            for number, (own, call) in enumerate(waiting, 1):
                 self.on_trees(number, len(waiting))
                 for held_out, trees in background.result(call):
                     windows = HeldOutWindows.of(self.history, held_out, grid, self.config.window)
-                    found.append(HeldOut(windows, serve(beside_trees, held_out), trees))
+                    opinions: dict[Literal["network", "trees"], Float32] = {}
+                    if own is not None:
+                        opinions["network"] = serve(own, held_out)
+                    if trees is not None:
+                        opinions["trees"] = trees
+                    found.append(HeldOut(windows, np.stack(list(opinions.values()), axis=1), tuple(opinions)))
         return found
 
     def _finer(self, part: Split, parts: int) -> list[Split]:
@@ -253,46 +216,41 @@ class Rotation:
 
         None where no held-out window has a label, or there is one class to train on.
         """
+        faults = None if self.at_units is None else self.at_units.faults
         train, held_out = (
-            cut_windows(split.select(self.history, part), self.config.grid, self.config.window, self.units)
+            cut_windows(split.select(self.history, part), self.config.grid, self.config.window, self.units, faults)
             for part in ("train", "validation")
         )
         two = (train.counts(len(self.history.classes)) > 0).sum() >= 2
         return (train, held_out) if two and held_out.labelled.any() else None
 
     def _grow(self, split: Split) -> list[tuple[LabelledWindows, Float32 | None]]:
-        """Windows that a split holds out, and the predictions of trees that were not grown on them."""
+        """Windows that a split holds out, and the opinions [W, V] of trees that were not grown on them."""
         if (windows := self._windows(split)) is None:
             return []
         train, held_out = windows
         if not self.config.trees.rounds:
             return [(held_out, None)]
         trees, seed, threads = self.config.trees, self.config.training.seed, self.config.training.threads
-        grown = []
-        for finer in self._finer(split, UNIT_PARTS) if train.at_units is not None else [split]:
-            if (own := windows if finer is split else self._windows(finer)) is not None:
-                at_units = grow_at_units(own[0], self.training_prior, trees, seed, threads, self.units)
-                grown.append((own[1], at_units))
-        # A fault that some of them have no trees for, for lack of events, is left to the trees of devices.
-        faults = [set() if at_units is None else set(at_units.faults.tolist()) for _, at_units in grown]
-        elsewhere = sorted(set.intersection(*faults)) if faults else []
-        expert = grow_at_devices(train, self.training_prior, trees, seed, threads, self.units, elsewhere)
+        elsewhere = () if self.at_units is None else self.at_units.faults
+        expert = grow_at_devices(train, self.prior, trees, seed, threads, self.units, elsewhere)
+        if self.at_units is None:
+            return [(held_out, judge(expert, held_out))]
         judged: list[tuple[LabelledWindows, Float32 | None]] = []
-        for held_out, at_units in grown:
-            expert.at_units = at_units if elsewhere else None
-            judged.append((held_out, judge(expert, held_out)))
+        for finer in self._finer(split, UNIT_PARTS):
+            if (own := windows if finer is split else self._windows(finer)) is not None:
+                expert.at_units = grow_at_units(own[0], self.at_units, trees, seed, threads, self.units)
+                judged.append((own[1], judge(expert, own[1])))
         return judged
 
-    def _train(self, split: Split) -> LRConvLSTM | None:
+    def _train(self, split: Split) -> NetworkExpert | None:
         """A network that was not trained on what a split holds out."""
         config = self.config
         if (windows := self._windows(split)) is None:
             return None
         train, _ = windows
         torch.manual_seed(config.training.seed)
-        model, _ = new_model(config, self.history, train)
-        model.to(choose_device(config.training.device))
-        learned_prior = refit_network(model, train, config, self.epochs, self.on_epoch)
-        model.cpu()
-        move_prior(model, learned_prior, self.training_prior)
-        return model
+        network = new_network(config, self.history, train, self.at_units)
+        network.to(choose_device(config.training.device))
+        refit_network(network, train, config, self.epochs, self.prior, on_epoch=self.on_epoch)
+        return network.cpu()

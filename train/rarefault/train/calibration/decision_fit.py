@@ -30,27 +30,20 @@ class DecisionFit:
     notes: list[str]
 
 
-def fit_decision(
-    log_prob: Float32,
-    windows: HeldOutWindows,
-    training_prior: tuple[float, ...],
-    true_prior: tuple[float, ...],
-    config: DecisionConfig,
-) -> DecisionFit:
+def fit_decision(opinions: Float32, windows: HeldOutWindows, spec: DecisionSpec, config: DecisionConfig) -> DecisionFit:
     """Fit the temperature, then prediction sets, then thresholds, then the timing of alarms.
 
     Args:
-        log_prob: of the held-out windows, [W, K].
+        opinions: on the held-out windows, [W, E, V].
         windows: the same windows.
-        training_prior, true_prior: [K]; see :mod:`rarefault.runtime.inference.decision`.
+        spec: prior, experts, units and filter are kept.
         config: the section ``[decision]``.
     """
     known = windows.label >= 0
-    even = (1.0,) * len(windows.history.classes)
-    spec = DecisionSpec(training_prior=training_prior, true_prior=true_prior, thresholds=even)
-    temperature = fit_temperature(log_prob[known], windows.label[known], spec)
+    evidence = Decision(spec).evidence(windows.device, windows.fresh, opinions)
+    temperature = fit_temperature(evidence[known], windows.label[known], spec)
     spec = msgspec.structs.replace(spec, temperature=temperature)
-    posterior = Decision(spec).posterior(log_prob)
+    posterior = Decision(spec).posterior(evidence)
     spec, notes = _with_prediction_sets(spec, posterior, windows, config.coverage)
     thresholds = OBJECTIVES[config.objective](Calibrated(posterior, windows, spec, config))
     spec = msgspec.structs.replace(spec, thresholds=tuple(thresholds.values.tolist()))
@@ -85,27 +78,27 @@ def _with_prediction_sets(
     return spec, [note]
 
 
-def fit_temperature(log_prob: Float32, label: Int64, spec: DecisionSpec) -> float:
-    """The temperature at which the corrected posterior has the smallest negative log-likelihood.
+def fit_temperature(evidence: Float64, label: Int64, spec: DecisionSpec) -> float:
+    """The temperature at which the posterior has the smallest negative log-likelihood.
 
-    Guo et al., "On calibration of modern neural networks", 2017, section 4.2; here with the prior correction in place,
-    since it is the corrected posterior that is to be calibrated.
+    Guo et al., "On calibration of modern neural networks", 2017, section 4.2; here of the evidence alone, since the
+    prior is known.
     """
 
     def nll(log_temperature: float) -> float:
-        return log_loss(log_prob, label, msgspec.structs.replace(spec, temperature=float(np.exp(log_temperature))))
+        return log_loss(evidence, label, msgspec.structs.replace(spec, temperature=float(np.exp(log_temperature))))
 
     found = minimize_scalar(nll, bounds=np.log(TEMPERATURES), method="bounded")
     return float(np.exp(found.x))
 
 
-def log_loss(log_prob: Float32, label: Int64, spec: DecisionSpec) -> float:
-    """Negative log-likelihood per window of the corrected posterior.
+def log_loss(evidence: Float64, label: Int64, spec: DecisionSpec) -> float:
+    """Negative log-likelihood per window of the posterior.
 
     Args:
-        log_prob: [W, K].
+        evidence: [W, K].
         label: known, [W].
-        spec: gives temperature and priors.
+        spec: gives temperature and prior.
     """
-    p = Decision(spec).posterior(log_prob)[np.arange(len(label)), label]
+    p = Decision(spec).posterior(evidence)[np.arange(len(label)), label]
     return float(-np.log(np.maximum(p, 1e-12)).mean())

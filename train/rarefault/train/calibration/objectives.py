@@ -119,7 +119,7 @@ def _search(held: Calibrated, of_alarms: Score | None = None) -> tuple[Float64, 
     """Thresholds [K], and the score that they reach: of alarms where one is given, else macro-F1."""
     known = held.known
     by_share = macro_f1(held.posterior[known], held.windows.label[known])
-    return fit_thresholds(by_share, held.counts, np.asarray(held.spec.true_prior), of_alarms)
+    return fit_thresholds(by_share, held.counts, np.asarray(held.spec.prior), of_alarms)
 
 
 def _few_windows(held: Calibrated) -> list[str]:

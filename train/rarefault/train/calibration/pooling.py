@@ -1,63 +1,85 @@
-"""Pool weights: how network and trees are weighed in a logarithmic opinion pool."""
+"""Pool weights: how much the evidence of each expert counts."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from rarefault.runtime.arrays import Float32, Float64, Int64
+from rarefault.runtime.inference.decision.pool import Pool
+from rarefault.runtime.inference.manifest import ExpertSpec, UnitsSpec
 
-#: For faults with fewer training windows, the trees alone count.
-FEW_WINDOWS = 100
-#: The trees' weight without held-out windows (decision 0005).
-USUAL_WEIGHT = 0.875
+#: Factors are searched up to this.
+LARGEST = 5.0
+#: What unequal factors cost: so much of log loss, by the square of their distance, for one event; less for more.
+SHRINKAGE = 0.1
+#: Windows of normal that are looked at; the others are like them.
+MOST_NORMAL = 20_000
 
 
 def fit_pool_weights(
-    network: Float32, trees: Float32, label: Int64, shift: Float64, counts: Int64, at_units: Sequence[int] = ()
-) -> Float64:
-    """The pool weight of the trees for each class, from 0 to 1, [K].
+    opinions: Float32,
+    label: Int64,
+    events: int,
+    names: Sequence[Literal["network", "trees"]],
+    prior: tuple[float, ...],
+    units: UnitsSpec | None,
+) -> tuple[ExpertSpec, ...]:
+    """The experts with the factors that make the labels of held-out windows likeliest.
 
-    It is that of :func:`fit_pool_weight`, but 1 for faults with few training windows: a network hardly learns those,
-    trees do. And it is 1 for faults that have trees of their own at each unit: the network has no part in those.
-
-    Args:
-        network, trees, label, shift: see :func:`fit_pool_weight`.
-        counts: training windows of each class, [K].
-        at_units: faults that have trees at each unit.
-    """
-    weights = np.full(len(counts), fit_pool_weight(network, trees, label, shift))
-    weights[1:][counts[1:] < FEW_WINDOWS] = 1.0
-    weights[list(at_units)] = 1.0
-    return weights
-
-
-def fit_pool_weight(network: Float32, trees: Float32, label: Int64, shift: Float64) -> float:
-    """The trees' share of the pooled verdict: half-way from the usual one to what the validation windows ask for.
-
-    What they ask for makes their labels likeliest. Both parts get a factor of their own; their sum is a temperature,
-    which is fitted again with the decision. Few events make few independent windows, so that the weight of one fold
-    says little of the next: it is drawn half-way to the usual one (decision 0005).
+    An expert has one factor for the device's classes and one for the faults that are looked for at units. Few events
+    say little of how much each expert is to be trusted, so the factors are drawn to equal ones, by as much as if there
+    were ``SHRINKAGE`` of log loss to lose on one event more. An expert without any evidence at units has the factor 0
+    there. A single expert has factors of 1: how sure it may be is the temperature's business.
 
     Args:
-        network, trees: log-probabilities, [W, K].
+        opinions: by models that have not seen the windows, [W, E, V].
         label: -1 where nobody knows, [W].
-        shift: logarithm of the true prior over that of the training, [K].
+        events: number of faults' events in the windows.
+        names: of the experts, [E].
+        prior: class shares, [K].
+        units: what is looked for at units.
     """
-    known = np.flatnonzero(label >= 0)
-    target = label[known]
-    parts = np.stack((network[known], trees[known])).astype(np.float64)
+    n, pool = len(names), Pool(prior, units)
+    speaks = _speaks_at_units(opinions, pool)
+    if n == 1:
+        return (ExpertSpec(name=names[0], weight=1.0, unit_weight=float(speaks[0])),)
+    chosen, weight = _thinned(label)
+    opinions, target, rows = opinions[chosen], label[chosen], np.arange(len(chosen))
+    even = np.concatenate([np.full(n, 1 / n), np.full(speaks.sum(), 1 / max(speaks.sum(), 1))])
 
-    def nll(factors: Float64) -> float:
-        log_prob = log_softmax(np.tensordot(factors, parts, axes=1) + shift, axis=1)
-        return -float(log_prob[np.arange(len(known)), target].mean())
+    def factors(found: Float64) -> tuple[Float64, Float64]:
+        at_units = np.zeros(n)
+        at_units[speaks] = found[n:]
+        return found[:n], at_units
 
-    found = minimize(nll, (0.5, 0.5), bounds=((0.0, 5.0), (0.0, 5.0)), method="L-BFGS-B").x
-    fitted = found[1] / found.sum() if found.sum() > 0 else USUAL_WEIGHT
-    return float(fitted + USUAL_WEIGHT) / 2
+    def loss(found: Float64) -> float:
+        log_prob = log_softmax(pool.label(pool.pool(opinions, *(f.tolist() for f in factors(found)))), axis=1)
+        return float(SHRINKAGE / max(events, 1) * ((found - even) ** 2).sum() - weight @ log_prob[rows, target])
+
+    bounds = [(0.0, LARGEST)] * len(even)
+    weights, unit_weights = factors(minimize(loss, even, bounds=bounds, method="L-BFGS-B").x)
+    return tuple(
+        ExpertSpec(name=name, weight=float(of_device), unit_weight=float(of_unit))
+        for name, of_device, of_unit in zip(names, weights, unit_weights, strict=True)
+    )
 
 
-def pooled(network: Float32, trees: Float32, weights: Float64) -> Float32:
-    """Log-probabilities of the two together, [W, K]; ``weights`` are those of the trees, [K]."""
-    return np.asarray(log_softmax((1 - weights) * network + weights * trees, axis=1), np.float32)
+def _speaks_at_units(opinions: Float32, pool: Pool) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Which experts have evidence at units, [E]."""
+    k = len(pool.log_prior)
+    if pool.width == k:
+        return np.zeros(opinions.shape[1], bool)
+    prior = np.tile(pool.unit_logit, (pool.width - k) // len(pool.unit_logit))
+    return np.asarray((np.abs(opinions[:, :, k:] - prior) > 1e-4).any(axis=(0, 2)))
+
+
+def _thinned(label: Int64) -> tuple[Int64, Float64]:
+    """Windows with a label, of those of normal only some, and how much each counts, the sum being 1."""
+    normal = np.flatnonzero(label == 0)
+    some = normal[:: max(1, -(-len(normal) // MOST_NORMAL))]
+    chosen = np.sort(np.concatenate([some, np.flatnonzero(label > 0)]))
+    weight = np.where(label[chosen] == 0, len(normal) / max(len(some), 1), 1.0)
+    return chosen, weight / max(weight.sum(), 1.0)

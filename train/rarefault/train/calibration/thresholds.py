@@ -10,7 +10,7 @@ from rarefault.runtime.arrays import Float64, Int64
 from rarefault.train.evaluation.alarms import AlarmTrial
 from rarefault.train.fitting.imbalance import SMALLEST_PRIOR
 
-#: Exponents tried for thresholds of the form ``true_prior ** beta``: 0 decides by the posterior, 1 ignores the prior.
+#: Exponents tried for thresholds of the form ``prior ** beta``: 0 decides by the posterior, 1 ignores the prior.
 EXPONENTS = np.linspace(0.0, 1.2, 25)
 #: Factors tried around that for one class at a time.
 FACTORS = np.geomspace(0.25, 4.0, 17)
@@ -77,12 +77,12 @@ def recall_within_budget(
 def fit_thresholds(
     by_share: Score,
     counts: Int64,
-    true_prior: NDArray[np.float64],
+    prior: NDArray[np.float64],
     of_alarms: Score | None = None,
 ) -> tuple[Float64, float]:
     """Thresholds [K] that make an objective large, the largest being 1, and the objective there.
 
-    First one rule for all classes: thresholds ``true_prior ** beta``, so that a class with few validation windows gets
+    First one rule for all classes: thresholds ``prior ** beta``, so that a class with few validation windows gets
     its threshold from what holds for the others. Macro-F1 stops there: thresholds of each class overfit the
     validation blocks (decision 0008). A fault that hardly shows, such as one with a single training window, has a
     posterior near its prior everywhere. With a threshold near its prior it would take many windows of normal, and
@@ -95,17 +95,17 @@ def fit_thresholds(
         by_share: what ``beta`` is to make large: macro-F1. Alarms would say little of classes that are seldom or never
             in the validation blocks.
         counts: validation windows of each class, [K].
-        true_prior: [K].
+        prior: [K].
         of_alarms: what all else is to make large. A fault with few validation windows goes along where others
             are changed, by the geometric mean of their changes: lowered alone, they would take its windows, and no
             validation window would say so.
     """
     # A class that training never saw has no share to go by: what little the net gives it must not be blown up.
-    seen = true_prior > 2 * SMALLEST_PRIOR
-    fault = np.arange(len(true_prior)) > 0
+    seen = prior > 2 * SMALLEST_PRIOR
+    fault = np.arange(len(prior)) > 0
     own = counts >= MIN_WINDOWS
     few = np.flatnonzero(fault & seen & ~own)
-    thresholds, score = _middle(*_harmless(by_share, np.where(seen, true_prior ** EXPONENTS[:, None], 1.0), few))
+    thresholds, score = _middle(*_harmless(by_share, np.where(seen, prior ** EXPONENTS[:, None], 1.0), few))
     if of_alarms is None:
         return np.asarray(thresholds / thresholds.max()), score
     along = np.isin(np.arange(len(own)), few) & (thresholds < 1)

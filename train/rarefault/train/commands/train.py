@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or _free_folder(Path("runs"), name)
     console = PlainConsole(stderr=str(args.json) == "-")
     try:
-        with TrainingProgress(console, config.training.epochs if config.model.spec().network else None) as progress:
+        with TrainingProgress(console, config.training.epochs if config.model.network else None) as progress:
             result = train(
                 config,
                 args.config.parent,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rarefault.runtime.arrays import Bool, Int64
-from rarefault.runtime.inference.manifest import GridSpec
+from rarefault.runtime.inference.manifest import GridSpec, UnitsSpec
 from rarefault.train.history import History
 from rarefault.train.history.data import NO_UNIT
 from rarefault.train.history.labels import active_bins, precedence
@@ -37,9 +37,19 @@ class UnitLabels:
     known: Bool
     rarest_first: tuple[int, ...]
 
+    def of(self, fault: int) -> tuple[Bool, Bool]:
+        """Where the unit of a fault is known wherever it is active, [W], and at which units it is, [W, U]."""
+        j = self.faults.index(fault)
+        return self.known[:, j], self.active[:, :, j]
+
 
 def label_units(
-    history: History, device: ArrayLike, index: ArrayLike, grid: GridSpec, units: Int64
+    history: History,
+    device: ArrayLike,
+    index: ArrayLike,
+    grid: GridSpec,
+    units: Int64,
+    faults: Sequence[int] | None = None,
 ) -> UnitLabels | None:
     """What is known of the units at the bins that windows end with; None where the log names no units.
 
@@ -49,13 +59,15 @@ def label_units(
         index: number of the bin since the epoch, [W].
         grid: the bins.
         units: channels of each unit, [U, M].
+        faults: those to label, [J]; None: those of whose events the log mostly names the unit.
     """
     events = history.events
     # Where a later line of the log wins, what is active at the units does not tell which label a window has.
     if not len(units) or history.overlap != "rarest":
         return None
     place = _places(history, units)
-    faults = [c for c, share in named_shares(history, units).items() if share >= NAMED_SHARE]
+    if faults is None:
+        faults = [c for c, share in named_shares(history, units).items() if share >= NAMED_SHARE]
     if not faults:
         return None
 
@@ -66,6 +78,61 @@ def label_units(
     known = [~active((events.fault == c) & (place == NO_UNIT)) for c in faults]
     order = tuple(int(c) for c in reversed(precedence(history)))
     return UnitLabels(tuple(faults), np.array(at).transpose(2, 0, 1), np.array(known).T, order)
+
+
+def units_spec(labels: UnitLabels | None, labelled: Bool, units: Int64, channels: Sequence[str]) -> UnitsSpec | None:
+    """What a model looks for at units; None where nothing is.
+
+    Args:
+        labels: of the training windows.
+        labelled: which of them have a label, [W].
+        units: columns of each unit, [U, M].
+        channels: names of the columns, [C].
+    """
+    if labels is None:
+        return None
+    found = {}
+    for fault in labels.faults:
+        known, active = labels.of(fault)
+        active = active[labelled & known]
+        if active.any() and not active.all():
+            found[fault] = float(active.mean())
+    return (
+        UnitsSpec(
+            names=tuple(unit_names(channels, units)),
+            channels=tuple(tuple(own) for own in units.tolist()),
+            faults=tuple(found),
+            rarest_first=labels.rarest_first,
+            prior=tuple(found.values()),
+        )
+        if found
+        else None
+    )
+
+
+def unit_names(channels: Sequence[str], units: Int64) -> list[str]:
+    """Names of units, which are what the names of their channels begin with.
+
+    >>> unit_names(("c1.S1", "c1.S2", "c11.S1", "c11.S2"), np.array([[0, 1], [2, 3]]))
+    ['c1', 'c11']
+    >>> unit_names(("pump1_flow", "pump2_flow"), np.array([[0], [1]]))
+    ['pump1', 'pump2']
+
+    Args:
+        channels: names, [C].
+        units: channels of each unit, those of one name in one column, [U, M].
+    """
+    first = [channels[own[0]] for own in units.tolist()]
+    shared = 0  # letters that all of them end with
+    while len({name[-1 - shared : len(name) - shared] for name in first}) == 1 and shared < min(map(len, first)):
+        shared += 1
+    names = []
+    for name in first:
+        end = len(name) - shared
+        while name[end : end + 1].isdigit():  # c1 and c11 end alike
+            end += 1
+        names.append(name[:end].rstrip("._-/: ") or name)
+    return names
 
 
 def named_shares(history: History, units: Int64) -> dict[int, float]:

@@ -1,5 +1,6 @@
 """From a part of the history to labelled windows, through the runtime's own grid and streams."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -75,18 +76,25 @@ class LabelledWindows:
         return [(int(a), int(b)) for a, b in zip(starts, ends, strict=True)]
 
 
-def cut_windows(history: History, grid: GridSpec, window: WindowSpec, units: Int64 = NO_UNITS) -> LabelledWindows:
+def cut_windows(
+    history: History,
+    grid: GridSpec,
+    window: WindowSpec,
+    units: Int64 = NO_UNITS,
+    faults: Sequence[int] | None = None,
+) -> LabelledWindows:
     """Push a history through grid and streams and label the windows.
 
     Args:
         history: any.
         grid, window: how it is cut.
         units: channels of each unit, [U, M]; with them, the windows hold the faults at each.
+        faults: that are looked for at units; None: those of whose events the log mostly names the unit.
     """
     bins = Grid(grid, len(history.channels), history.counter_mask).push(history.device, history.time_ms, history.values)
     windows = WindowBuffer(window, len(history.channels), history.devices).push(bins)
     label = label_bins(history, windows.device, windows.end_index, grid)
-    at_units = label_units(history, windows.device, windows.end_index, grid, units)
+    at_units = label_units(history, windows.device, windows.end_index, grid, units, faults)
     return LabelledWindows(windows, label, np.cumsum(windows.fresh), window.stride, at_units)
 
 

@@ -59,7 +59,7 @@ class Loss(Protocol):
             weights_K: of :meth:`class_weights`.
         """
 
-    def training_prior(self, subsets: Sequence[Subset], /) -> tuple[float, ...]:
+    def learned_prior(self, subsets: Sequence[Subset], /) -> tuple[float, ...]:
         """The class frequencies that a network learns which minimises the loss on the subsets, [K], sum 1."""
 
 
@@ -116,7 +116,7 @@ class WeightedNll:
         fraction = labelled / target_BTK[..., 0].numel()
         return -(target_BTK * weights_K * log_prob_BTK).sum(-1).mean() / fraction
 
-    def training_prior(self, subsets: Sequence[Subset]) -> tuple[float, ...]:
+    def learned_prior(self, subsets: Sequence[Subset]) -> tuple[float, ...]:
         """``w_c n_c`` scaled to sum 1, the mean over the subsets, [K]."""
         return _as_prior(np.mean([s.weights * s.counts / (s.weights * s.counts).sum() for s in subsets], axis=0))
 
@@ -216,12 +216,10 @@ def one_hot(label: Int64, n_classes: int) -> Tensor:
 
 @torch.no_grad()
 def move_prior(model: LRConvLSTM, before: tuple[float, ...], after: tuple[float, ...]) -> None:
-    """Move the bias of a network's head, where there is one, as if it had been trained on other class frequencies.
+    """Move the bias of a network's head as if it had been trained on other class frequencies.
 
     Args:
         model: changed in place.
-        before, after: training priors, [K].
+        before, after: class frequencies, [K].
     """
-    if not model.spec.network:
-        return
     model.head.bias.add_(torch.from_numpy(np.log(np.asarray(after)) - np.log(np.asarray(before))))

@@ -12,15 +12,16 @@ import msgspec
 import numpy as np
 import torch
 from sklearn.metrics import f1_score
-from torch import Tensor
+from torch import Tensor, nn
 
 from rarefault.runtime.arrays import Float32
 from rarefault.runtime.errors import RarefaultError
 from rarefault.train.config import TrainConfig
 from rarefault.train.dataset.windows import LabelledWindows
 from rarefault.train.fitting.epochs import epoch_source, quickly_sampled
-from rarefault.train.fitting.imbalance import Subset, loss_of
+from rarefault.train.fitting.imbalance import loss_of, move_prior
 from rarefault.train.model.network import LRConvLSTM
+from rarefault.train.model.network_expert import NetworkExpert
 
 #: Windows that go through the network at once when a segment is served offline.
 SERVE_CHUNK = 512
@@ -43,58 +44,53 @@ class Fit:
     """What the training of a network leaves.
 
     Attributes:
-        curves: an entry for each epoch; empty where there is no network.
-        best_epoch: number of the epoch whose weights are in the model; 0 where it is as it was.
-        training_prior: class frequencies that the model has learnt, [K].
-        class_weights: weight of each class in the loss, in the first subset, [K].
+        curves: an entry for each epoch; empty where no network was trained.
+        best_epoch: number of the epoch whose weights are in the network; 0 where it is as it was.
+        class_weights: weight of each class in the loss, in the first subset, [K]; empty where there was none.
     """
 
-    curves: list[Epoch]
-    best_epoch: int
-    training_prior: tuple[float, ...]
-    class_weights: tuple[float, ...]
-
-    @classmethod
-    def of(cls, curves: list[Epoch], best_epoch: int, subsets: list[Subset], config: TrainConfig) -> "Fit":
-        """From the subsets that were drawn."""
-        weights = tuple(float(weight) for weight in subsets[0].weights)
-        return cls(curves, best_epoch, loss_of(config.recipe).training_prior(subsets), weights)
+    curves: list[Epoch] = field(default_factory=list)
+    best_epoch: int = 0
+    class_weights: tuple[float, ...] = ()
 
 
 def fit(
-    model: LRConvLSTM,
+    network: NetworkExpert,
     train: LabelledWindows,
     validation: LabelledWindows,
     config: TrainConfig,
+    prior: tuple[float, ...],
     *,
     digest: str,
     resume_file: Path,
     resume: bool = False,
-    warm: bool = False,
+    start_prior: tuple[float, ...] | None = None,
     on_epoch: Callable[[Epoch, bool], None] | None = None,
 ) -> Fit:
-    """Train the model in place and leave the weights of the best epoch in it.
+    """Train the network in place and leave the weights of the best epoch in it.
 
     Args:
-        model: with its centre and scale set; where it has no network there is nothing to train.
+        network: with its centre and scale set.
         train, validation: windows of the parts.
         config: recipe and training sections are used.
+        prior: class frequencies that the network's opinions hold for in the end, [K].
         digest: of configuration and data; a resume file with another one is refused.
         resume_file: written after every epoch.
         resume: go on from ``resume_file`` if it is there.
-        warm: the model is trained already; its weights are kept where no epoch is better.
+        start_prior: of a network that is trained already, the class frequencies that its opinions hold for, [K]; its
+            weights are kept where no epoch is better. None of a new one.
         on_epoch: called with every epoch, and whether it is the best so far.
 
     Raises:
         RarefaultError: the loss is no longer a number, or the resume file belongs to another configuration.
     """
-    training = config.training
-    if not model.spec.network:
-        return Fit.of([], 0, epoch_source(train, model, config).subsets, config)
+    training, model = config.training, network.net
     optimisation = _Optimisation(model, train, config)
+    if start_prior is not None:
+        move_prior(model, start_prior, optimisation.learned_prior)
     store = _ResumeFile(resume_file, model, optimisation.optimizer, optimisation.schedule, digest)
     curves, best = store.load() if resume else ([], _Best())
-    if warm and not curves:
+    if start_prior is not None and not curves:
         best = _Best.of(-1, validate(model, validation)[1], model)
 
     for number in range(len(curves), training.epochs):
@@ -107,7 +103,9 @@ def fit(
         if on_epoch is not None:
             on_epoch(curves[-1], better)
     model.load_state_dict(best.weights)
-    return Fit.of(curves, best.epoch + 1, optimisation.source.subsets, config)
+    move_prior(model, optimisation.learned_prior, prior)
+    weights = optimisation.source.subsets[0].weights
+    return Fit(curves, best.epoch + 1, tuple(float(weight) for weight in weights))
 
 
 def _epoch(optimisation: "_Optimisation", model: LRConvLSTM, validation: LabelledWindows, number: int) -> Epoch:
@@ -126,35 +124,39 @@ def _epoch(optimisation: "_Optimisation", model: LRConvLSTM, validation: Labelle
 
 
 def refit_network(
-    model: LRConvLSTM,
+    network: NetworkExpert,
     windows: LabelledWindows,
     config: TrainConfig,
     epochs: int,
+    prior: tuple[float, ...],
+    *,
+    start_prior: tuple[float, ...] | None = None,
     on_epoch: Callable[[int], None] | None = None,
-) -> tuple[float, ...]:
+) -> None:
     """Train for a number of epochs that is known to be good; no windows are held out.
 
     Args:
-        model: as it was before :func:`fit`, trained in place; where it has no network there is nothing to train.
+        network: as it was before :func:`fit`, trained in place.
         windows: to train on.
         config: recipe and training sections are used; the learning rate goes the same way as in :func:`fit`.
-        epochs: of them.
+        epochs: of them; 0 leaves it as it is, but for its prior.
+        prior, start_prior: see :func:`fit`.
         on_epoch: called with the number that are done.
-
-    Returns:
-        The class frequencies that the model has learnt, [K].
 
     Raises:
         RarefaultError: the loss is no longer a number.
     """
-    if not model.spec.network:
-        return loss_of(config.recipe).training_prior(epoch_source(windows, model, config).subsets)
-    optimisation = _Optimisation(model, windows, config)
+    if not epochs and start_prior is not None:
+        move_prior(network.net, start_prior, prior)
+        return
+    optimisation = _Optimisation(network.net, windows, config)
+    if start_prior is not None:
+        move_prior(network.net, start_prior, optimisation.learned_prior)
     for number in range(epochs):
         optimisation.run(number)
         if on_epoch is not None:
             on_epoch(number + 1)
-    return loss_of(config.recipe).training_prior(optimisation.source.subsets)
+    move_prior(network.net, optimisation.learned_prior, prior)
 
 
 #: Batches that are timed.
@@ -176,15 +178,15 @@ class Speed:
     judge_s: float = 0.0
 
 
-def rehearse(model: LRConvLSTM, train: LabelledWindows, validation: LabelledWindows, config: TrainConfig) -> Speed:
+def rehearse(network: NetworkExpert, train: LabelledWindows, validation: LabelledWindows, config: TrainConfig) -> Speed:
     """Time a few batches and some windows.
 
     Args:
-        model: of which nothing is needed afterwards; it has a network.
+        network: of which nothing is needed afterwards.
         train, validation, config: see :func:`fit`.
     """
-    model.to(choose_device(config.training.device))
-    optimisation = _Optimisation(model, train, quickly_sampled(config))
+    network.to(choose_device(config.training.device))
+    optimisation = _Optimisation(network.net, train, quickly_sampled(config))
     optimisation.run(0, batches=1)  # what is set up at the first
     count = min(TIMED, optimisation.source.steps)
     started = time.perf_counter()
@@ -193,7 +195,7 @@ def rehearse(model: LRConvLSTM, train: LabelledWindows, validation: LabelledWind
     most = min(len(validation), JUDGED)
     head = validation.head(most)
     started = time.perf_counter()
-    serve(model, head)
+    serve(network, head)
     judge_s = (time.perf_counter() - started) / most * len(validation)
     return Speed(batch_s * optimisation.source.steps, judge_s)
 
@@ -212,6 +214,11 @@ class _Optimisation:
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer, training.learning_rate, total_steps=training.epochs * self.source.steps
         )
+
+    @property
+    def learned_prior(self) -> tuple[float, ...]:
+        """The class frequencies that the network learns, [K]."""
+        return self._loss.learned_prior(self.source.subsets)
 
     def run(self, number: int, batches: int | None = None) -> float:
         """Train one epoch, the same for the same number, or so many batches of it; its mean loss."""
@@ -239,30 +246,35 @@ class _Optimisation:
 
 
 def validate(model: LRConvLSTM, windows: LabelledWindows) -> tuple[float, float]:
-    """Negative log-likelihood per window and macro-F1 over the classes present, on the served path."""
-    log_prob, label = serve(model, windows)[windows.labelled], windows.label[windows.labelled]
+    """Negative log-likelihood per window and macro-F1 over the classes present, the state carried as in service."""
+    log_prob, label = _carried(model, windows)[windows.labelled], windows.label[windows.labelled]
     nll = -log_prob[np.arange(len(label)), label].mean(dtype=np.float64)
     present = np.unique(label)
     score = f1_score(label, log_prob.argmax(axis=1), labels=present, average="macro", zero_division=0)
     return float(nll), float(score)
 
 
+def serve(network: NetworkExpert, windows: LabelledWindows) -> Float32:
+    """The network's opinions on all windows with the state carried through each segment, as in service, [W, V]."""
+    return _carried(network, windows)
+
+
 @torch.inference_mode()
-def serve(model: LRConvLSTM, windows: LabelledWindows) -> Float32:
-    """Log-probabilities of all windows with the state carried through each segment, as in service, [W, K]."""
+def _carried(model: nn.Module, windows: LabelledWindows) -> Float32:
+    """What a module makes of all windows, one segment after the other, [W, X]."""
     model.eval()
-    device = model.center.device
+    device = next(model.parameters()).device
     rows = windows.rows().to(device)
-    out = torch.empty(len(windows), model.n_classes)
+    out = []
     for first, stop in windows.segments():
         state: Tensor | None = None
         for a in range(first, stop, SERVE_CHUNK):
             b = min(a + SERVE_CHUNK, stop)
             # Consecutive windows of a segment are cut from one run of rows.
             run = windows.sequence_rows(np.array([a]), b - a)[0]
-            log_prob, state = model(rows[run[0] : run[-1] + 1].unsqueeze(0), windows.stride, state)
-            out[a:b] = log_prob[0].cpu()
-    return out.numpy()
+            found, state = model(rows[run[0] : run[-1] + 1].unsqueeze(0), windows.stride, state)
+            out.append(found[0].cpu())
+    return torch.cat(out).numpy()
 
 
 def check_mixed(device: torch.device) -> None:

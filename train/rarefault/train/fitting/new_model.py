@@ -1,24 +1,39 @@
 """New networks: centre and scale of the channels are set, the weights are random."""
 
 import torch
+from torch import nn
 
+from rarefault.runtime.inference.manifest import UnitsSpec
 from rarefault.train.config import TrainConfig
 from rarefault.train.dataset.windows import LabelledWindows, channel_statistics
 from rarefault.train.history import History
 from rarefault.train.model.network import LRConvLSTM
+from rarefault.train.model.network_expert import NetworkExpert
 
 #: Networks with fewer parameters train as fast on one thread as on two, and much faster where cores are shared.
 SMALL_PARAMETERS = 1_000_000
 
 
-def new_model(config: TrainConfig, history: History, windows: LabelledWindows) -> tuple[LRConvLSTM, list[str]]:
-    """A new model with centre and scale of the training windows, and notes about its channels."""
+def new_network(
+    config: TrainConfig, history: History, windows: LabelledWindows, units: UnitsSpec | None = None
+) -> NetworkExpert:
+    """A new network with centre and scale of the training windows.
+
+    Args:
+        config: sizes and threads are used.
+        history: gives channels and classes.
+        windows: of the training blocks.
+        units: what is looked for at units.
+    """
     model = LRConvLSTM(config.model.spec(), len(history.channels), len(history.classes), config.window.length)
     set_threads(model, config.training.threads)
-    return model, _normalise(model, windows, history.channels)
+    center, scale, _, _ = channel_statistics(windows.windows.rows)
+    model.center.copy_(torch.from_numpy(center))
+    model.scale.copy_(torch.from_numpy(scale))
+    return NetworkExpert(model, units)
 
 
-def set_threads(model: LRConvLSTM, threads: int) -> None:
+def set_threads(model: nn.Module, threads: int) -> None:
     """Threads of torch; by default one for a small network, whose work is not worth the threads' waiting."""
     if threads == 0 and sum(p.numel() for p in model.parameters()) < SMALL_PARAMETERS:
         threads = 1
@@ -26,11 +41,9 @@ def set_threads(model: LRConvLSTM, threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-def _normalise(model: LRConvLSTM, windows: LabelledWindows, channels: tuple[str, ...]) -> list[str]:
-    """Set the model's centre and scale from the training bins; notes about channels that carry no information."""
-    center, scale, absent, constant = channel_statistics(windows.windows.rows)
-    model.center.copy_(torch.from_numpy(center))
-    model.scale.copy_(torch.from_numpy(scale))
+def channel_notes(windows: LabelledWindows, channels: tuple[str, ...]) -> list[str]:
+    """Notes about channels that carry no information in the training windows."""
+    _, _, absent, constant = channel_statistics(windows.windows.rows)
     notes = []
     if absent:
         names = ", ".join(channels[c] for c in absent)

@@ -13,14 +13,15 @@ from torch import Tensor
 
 from rarefault.runtime.arrays import Float32, Float64, Int64
 from rarefault.runtime.errors import RarefaultError
-from rarefault.train.config import TrainConfig, TreesConfig
+from rarefault.runtime.inference.decision.pool import UNSEEN
+from rarefault.runtime.inference.manifest import UnitsSpec
+from rarefault.train.config import TreesConfig
 from rarefault.train.dataset.unit_labels import NO_UNITS
 from rarefault.train.dataset.windows import LabelledWindows
-from rarefault.train.fitting.imbalance import class_frequencies
 from rarefault.train.fitting.sklearn_trees import ScikitLearn
 from rarefault.train.fitting.tree_features import CHUNK, extra_count, features_of, fill_unknown, unit_features_of
 from rarefault.train.fitting.tree_library import Boosted, Tree, TreeLibrary
-from rarefault.train.model.trees import UNSEEN, ExtraTrees, TreeExpert, UnitTrees
+from rarefault.train.model.trees import ExtraTrees, TreeExpert, UnitTrees
 
 #: Grows all trees.
 LIBRARY: TreeLibrary = ScikitLearn()
@@ -30,61 +31,34 @@ ALLOWED = 1e-6
 FEW_EVENTS = 20
 
 
-def refit_trees(
-    trees: TreeExpert,
-    windows: LabelledWindows,
-    training_prior: tuple[float, ...],
-    config: TrainConfig,
-    units: Int64 = NO_UNITS,
-) -> TreeExpert:
-    """Trees grown once more on more windows, with the same pool weights.
-
-    The validation blocks hold events that the training blocks lack (decision 0009).
-
-    Args:
-        trees: those of the training blocks.
-        windows: of the training and validation blocks together.
-        training_prior: of the network, [K].
-        config: trees and training sections are used.
-        units: channels of each unit, [U, M].
-    """
-    training = config.training
-    grown = grow_trees(windows, len(trees.base), training_prior, config.trees, training.seed, training.threads, units)
-    assert grown is not None  # the training blocks have two classes
-    grown.share.copy_(trees.share)
-    return grown
-
-
 def grow_trees(
     windows: LabelledWindows,
-    n_classes: int,
     prior: tuple[float, ...],
     config: TreesConfig,
     seed: int,
     threads: int = 0,
     units: Int64 = NO_UNITS,
+    at_units: UnitsSpec | None = None,
 ) -> TreeExpert | None:
     """Trees on the statistics of the labelled windows; None where there are not two classes.
 
     Args:
-        windows: of the training part.
-        n_classes: K.
-        prior: training prior of the network, [K]. However the trees are grown, they are moved to the same one.
+        windows: to learn from.
+        prior: class frequencies that the trees' opinions hold for, [K], however they are grown.
         config: their number and size.
         seed: of the growing.
         threads: 0 takes one.
-        units: channels of each unit, [U, M].
+        units: columns of each unit, [U, M].
+        at_units: what is looked for at them; None where nothing is.
 
     Raises:
         RarefaultError: the trees could not be read from the library that grew them.
     """
-    known = windows.counts(n_classes) > 0
-    if known.sum() < 2:
+    if (windows.counts(len(prior)) > 0).sum() < 2:
         return None
-    at_units = grow_at_units(windows, prior, config, seed, threads, units)
-    elsewhere = [] if at_units is None else at_units.faults.tolist()
+    elsewhere = [] if at_units is None else at_units.faults
     trees = grow_at_devices(windows, prior, config, seed, threads, units, elsewhere)
-    trees.at_units = at_units
+    trees.at_units = None if at_units is None else grow_at_units(windows, at_units, config, seed, threads, units)
     return trees
 
 
@@ -129,11 +103,12 @@ def grow_at_devices(
     _check(served, grown.predict(shown))
     if config.extra_trees and windows.windows.length > 1:  # a window of one bin has no changes
         trees.extra = _grow_extra(features, label, n_classes, config, seed, balanced=balanced)
-    if balanced:
-        to_prior = torch.log(torch.tensor(prior, dtype=torch.float64)) * (trees.base > UNSEEN)
-        for ensemble in (trees, trees.extra):
-            if ensemble is not None:
-                ensemble.base += to_prior
+    learned = np.ones(n_classes) if balanced else np.bincount(label, minlength=n_classes)
+    to_prior = np.zeros(n_classes)
+    to_prior[grown.classes] = np.log(np.asarray(prior)[grown.classes]) - np.log(learned[grown.classes])
+    for ensemble in (trees, trees.extra):
+        if ensemble is not None:
+            ensemble.base += torch.from_numpy(to_prior)
     return trees
 
 
@@ -198,53 +173,55 @@ def _grow_extra(
 
 def grow_at_units(
     windows: LabelledWindows,
-    prior: tuple[float, ...],
+    wanted: UnitsSpec,
     config: TreesConfig,
     seed: int,
     threads: int,
     units: Int64,
-) -> UnitTrees | None:
-    """Trees of the faults at each unit; None where the log names no units, or no window has such a fault.
+) -> UnitTrees:
+    """Trees of the faults at each unit; of a fault that the windows do not have anywhere, there is no evidence.
 
-    They are grown without class weights, so their prior is that of the windows, and there is nothing to undo.
+    They are grown without class weights, so they learn the shares of the windows' units; these are undone.
 
     Args:
-        windows, prior, config, seed, threads, units: see :func:`grow_trees`.
+        windows, config, seed, threads, units: see :func:`grow_trees`; the windows know the faults at the units.
+        wanted: the faults, and the shares that the logits hold for.
 
     Raises:
         RarefaultError: the trees could not be read from the library that grew them.
     """
     labels = windows.at_units
-    if labels is None:
-        return None
     select = np.flatnonzero(windows.labelled)
-    active = [labels.active[select][labels.known[select, j], :, j] for j in range(len(labels.faults))]
-    chosen = [j for j, of in enumerate(active) if of.any() and not of.all()]
-    if not chosen:
-        return None
-    features = unit_features_of(windows, select, units)
+    prior = np.log(wanted.prior) - np.log1p(-np.asarray(wanted.prior))
+    base, learned = np.zeros(len(prior)), np.zeros(len(prior))
     grown: list[tuple[Boosted, list[int]]] = []
-    for at, j in enumerate(chosen):
-        known = features[np.repeat(labels.known[select, j], len(units))]
-        fill_unknown(known)
-        grown.append((LIBRARY.boost(known, active[j].ravel(), config, seed, threads, balanced=False), [at]))
-    shift = np.log(np.asarray(prior)) - np.log(np.asarray(class_frequencies(windows.label, len(prior))))
-    trees = UnitTrees(
-        **_joined(grown, np.zeros(len(chosen))),
-        faults=torch.tensor([labels.faults[j] for j in chosen]),
-        rarest_first=torch.tensor(labels.rarest_first),
-        shift=torch.from_numpy(shift),
-    )
-    shown = features[:CHUNK]
-    with torch.inference_mode():
-        served = torch.sigmoid(trees.scores(torch.from_numpy(shown))).numpy()
-    _check(served, np.stack([boosted.predict(shown)[:, 1] for boosted, _ in grown], axis=1))
+    features = np.empty((0, 0), np.float32)
+    found = [] if labels is None else [labels.of(fault) for fault in wanted.faults]
+    for at, (known_at, active_at) in enumerate(found):
+        known = known_at[select]
+        active = active_at[select][known].ravel()
+        if not active.any() or active.all():
+            continue
+        features = features if len(features) else unit_features_of(windows, select, units)
+        own = features[np.repeat(known, len(units))]
+        fill_unknown(own)
+        grown.append((LIBRARY.boost(own, active, config, seed, threads, balanced=False), [at]))
+        learned[at] = np.log(active.mean()) - np.log1p(-active.mean())
+    arrays = _joined(grown, base) if grown else {**_no_trees(), "base": torch.from_numpy(base)}
+    trees = UnitTrees(**arrays, faults=torch.tensor(wanted.faults))
+    if grown:
+        shown = features[:CHUNK]
+        with torch.inference_mode():
+            served = torch.sigmoid(trees.scores(torch.from_numpy(shown))).numpy()
+        grown_for = [at for _, (at,) in grown]
+        _check(served[:, grown_for], np.stack([boosted.predict(shown)[:, 1] for boosted, _ in grown], axis=1))
+    trees.base += torch.from_numpy(prior - learned)
     return trees
 
 
 @torch.inference_mode()
 def judge(trees: TreeExpert, windows: LabelledWindows) -> Float32:
-    """The trees' log-probabilities of all windows, [W, K]."""
+    """The trees' opinions on all windows, [W, V]."""
     select = np.arange(len(windows))
     parts = [
         trees(torch.from_numpy(windows.windows.gather(select[at : at + CHUNK]))) for at in range(0, len(select), CHUNK)
@@ -313,8 +290,7 @@ def _no_trees() -> dict[str, Tensor]:
 
 
 def _expert(arrays: dict[str, Tensor], units: Int64) -> TreeExpert:
-    pool_weights = torch.full(arrays["base"].shape, 0.5, dtype=torch.float64)
-    return TreeExpert(**arrays, share=pool_weights, units=torch.from_numpy(units))
+    return TreeExpert(**arrays, units=torch.from_numpy(units))
 
 
 def _check(served: Float64, predicted: Float64) -> None:

@@ -5,7 +5,6 @@ it has seen from window to window. Shapes: B sequences, T windows, L bins of a w
 sequence, C channels, F filters, E bins after the convolutions, K classes, N devices due, S carried state.
 """
 
-import math
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -13,8 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from rarefault.runtime.inference.manifest import Count, Positive
-from rarefault.train.model.forward_filter import ForwardFilter
-from rarefault.train.model.trees import TreeExpert
 
 
 class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -34,8 +31,6 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """Normalised values are clipped to plus and minus this many standard deviations."""
     missing_indicator: bool
     """Whether the first convolution also sees which values are missing."""
-    network: bool = True
-    """Whether there is a network at all. Without one, the trees judge alone and the sizes mean nothing."""
 
 
 def _sizes(filters: int, inner: tuple[int, int], outer: tuple[int, int]) -> ModelSpec:
@@ -78,15 +73,6 @@ class LRConvLSTM(nn.Module):
         self.n_channels, self.n_classes, self.window_length = n_channels, n_classes, window_length
         self.register_buffer("center", torch.zeros(n_channels))
         self.register_buffer("scale", torch.ones(n_channels))
-        self.trees: TreeExpert | None = None
-        """Judges every window by itself beside the network; set when the network is trained."""
-        self.filter: ForwardFilter | None = None
-        """Weighs what both say against what they said before; set when the network is trained."""
-        if spec.network:
-            self._add_layers()
-
-    def _add_layers(self) -> None:
-        spec, n_channels = self.spec, self.n_channels
         left = self.window_length - 2 * (spec.kernel - 1)
         if left < 1:
             raise ValueError(f"a window of {self.window_length} bins is too short for two kernels of {spec.kernel}")
@@ -100,17 +86,12 @@ class LRConvLSTM(nn.Module):
         self.inner2 = nn.LSTM(spec.inner[0], spec.inner[1], batch_first=True)
         self.outer1 = nn.LSTM(spec.inner[1] * left, spec.outer[0], batch_first=True)
         self.outer2 = nn.LSTM(spec.outer[0], spec.outer[1], batch_first=True)
-        self.head = nn.Linear(spec.outer[1], self.n_classes)
-
-    @property
-    def outer_size(self) -> int:
-        """Values that the outer layers carry: hidden and cell values of both."""
-        return 2 * sum(self.spec.outer) if self.spec.network else 0
+        self.head = nn.Linear(spec.outer[1], n_classes)
 
     @property
     def state_size(self) -> int:
-        """Size S of the carried state: that of the outer layers, and the filter's belief after it."""
-        return self.outer_size + (0 if self.filter is None else self.n_classes)
+        """Size S of the carried state: hidden and cell values of both outer layers."""
+        return 2 * sum(self.spec.outer)
 
     def preprocess(self, window_NLC: Tensor) -> Tensor:
         """Normalise, clip, and fill what is missing with the mean: [N, L, C] to planes [N, P, L, C], for any L."""
@@ -150,29 +131,7 @@ class LRConvLSTM(nn.Module):
         """
         if state_BS is None:
             state_BS = bins_BRC.new_zeros(len(bins_BRC), self.state_size)
-        carried = state_BS[:, : self.outer_size]
-        if self.spec.network:
-            log_prob, state = self._outer(self.encode(bins_BRC, stride), carried)
-        else:
-            windows = (bins_BRC.shape[1] - self.window_length) // stride + 1
-            log_prob, state = self._no_prediction(len(bins_BRC), windows), carried
-        if self.trees is not None:
-            window_BTLC = bins_BRC.unfold(1, self.window_length, stride).transpose(2, 3)
-            trees = self.trees(window_BTLC.flatten(0, 1)).unflatten(0, window_BTLC.shape[:2])
-            log_prob = self.trees.pool(log_prob, trees)
-        if self.filter is not None:
-            log_prob, belief = self.filter(log_prob, state_BS[:, self.outer_size :])
-            state = torch.cat((state, belief), dim=1)
-        return StepOutput(log_prob, state)
-
-    def step(self, window_NLC: Tensor, state_NS: Tensor) -> StepOutput:
-        """One window of each device that is due: log-probabilities [N, K] and the next state [N, S]."""
-        log_prob, state = self(window_NLC, 1, state_NS)
-        return StepOutput(log_prob.squeeze(1), state)
-
-    def _no_prediction(self, sequences: int, windows: int) -> Tensor:
-        """Every class as likely as any other, [B, T, K]: the trees have all of the say."""
-        return self.center.new_full((sequences, windows, self.n_classes), -math.log(self.n_classes))
+        return self._outer(self.encode(bins_BRC, stride), state_BS)
 
     def _outer(self, encoded_BTE: Tensor, state_BS: Tensor) -> StepOutput:
         a, b = self.spec.outer

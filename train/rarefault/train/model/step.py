@@ -3,16 +3,16 @@
 import torch
 
 from rarefault.runtime.arrays import Float32
-from rarefault.train.model.network import LRConvLSTM
+from rarefault.train.model.experts import Experts
 
 
 class TorchStep:
-    """Runs :meth:`LRConvLSTM.step` on numpy arrays; implements :class:`rarefault.runtime.inference.engine.Step`.
+    """Runs :meth:`Experts.step` on numpy arrays; implements :class:`rarefault.runtime.inference.engine.Step`.
 
     In the precision of the model: what comes out of one in double precision is that, too.
     """
 
-    def __init__(self, model: LRConvLSTM) -> None:
+    def __init__(self, model: Experts) -> None:
         self._model = model.eval()
 
     @property
@@ -22,8 +22,7 @@ class TorchStep:
 
     @torch.inference_mode()
     def __call__(self, window: Float32, state: Float32, /) -> tuple[Float32, Float32]:
-        """``window`` [N, L, C] and ``state`` [N, S] to ``log_prob`` [N, K] and the next state [N, S]."""
-        log_prob, next_state = self._model.step(
-            torch.from_numpy(window).to(self._model.center), torch.from_numpy(state).to(self._model.center)
-        )
-        return log_prob.cpu().numpy(), next_state.cpu().numpy()
+        """``window`` [N, L, I] and ``state`` [N, S] to ``opinions`` [N, E, V] and the next state [N, S]."""
+        dtype = self._model.dtype
+        opinions, next_state = self._model.step(torch.from_numpy(window).to(dtype), torch.from_numpy(state).to(dtype))
+        return opinions.numpy(), next_state.numpy()

@@ -2,11 +2,8 @@
 
 A network of this size learns smooth functions of the window; many faults are a threshold on a level, a step or a range
 of one channel, which a tree finds at once and a network hardly (Grinsztajn, Oyallon and Varoquaux, "Why do tree-based
-models still outperform deep learning on typical tabular data?", 2022). Both learn the same prior, and their
-log-probabilities are pooled (Genest and Zidek, "Combining probability distributions", 1986, section 3); each class
-has its own share::
-
-    log_prob  =  log_softmax((1 - share) * network + share * trees)
+models still outperform deep learning on typical tabular data?", 2022). How both are pooled is the business of the
+decision (:mod:`rarefault.runtime.inference.decision.pool`).
 
 Where a device has like units (:mod:`rarefault.train.dataset.units`), a fault may be at any one of them, and often shows
 in a difference of two of its channels, such as a temperature and its setpoint. So these differences are statistics,
@@ -18,7 +15,7 @@ Of the whole device, half of the trees' log-probability comes from extremely ran
 boosted trees learn by heart the devices and runs that they have seen, these do so less.
 
 Shapes: N windows, L bins, C channels, K classes, S spans, G lags, U units, M channels of a unit, P their pairs, J
-faults that are looked for at units, R = K - 1 faults.
+faults that are looked for at units, V = K + U J values of an opinion.
 """
 
 from collections.abc import Mapping
@@ -30,10 +27,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-#: Raw score of a class that the trees have never seen.
-UNSEEN = -20.0
-#: Least probability of a fault that no tree speaks for.
-LEAST = 1e-9
 #: Added to the probabilities by extremely randomised trees: of a class that none of them speaks for, nothing is known.
 SMOOTHING = 1e-3
 #: What the names of the units' and of the extremely randomised trees' arrays begin with.
@@ -244,71 +237,18 @@ class UnitTrees(Trees):
 
     Args:
         faults: what each score speaks for, [J].
-        rarest_first: all faults, in the order in which they give a window its label, [R].
-        shift: logarithm of the class shares that the network has learnt over the true ones, [K].
         others: see :class:`Trees`; there are J scores.
     """
 
     faults: Tensor
-    rarest_first: Tensor
-    shift: Tensor
-    arrays = (*ARRAYS, "faults", "rarest_first", "shift")
-
-    def forward(self, features: Tensor, device_NK: Tensor) -> Tensor:
-        """Log-probabilities of the classes, in double precision, [N, K].
-
-        A fault is active unless it is at no unit and the device's trees do not see it either; the rarest of those that
-        are gives the label. Units, and the faults of a unit, are taken as independent.
-
-        Args:
-            features: of all units, see :func:`unit_features`, [N U, features].
-            device_NK: log-probabilities by the trees of whole devices, of the classes that none is looked for at units
-                of.
-        """
-        absent = nn.functional.logsigmoid(-self.scores(features)).unflatten(0, (len(device_NK), -1)).sum(1)  # [N, J]
-        rule = self.rule()
-        share = device_NK.exp()
-        none = torch.log(share @ rule.after) - torch.log(share @ rule.from_here) + absent @ rule.place  # [N, R]
-        some = torch.log((1 - none.exp()).clamp(min=LEAST)) + none @ rule.before
-        label = torch.cat([none.sum(1, keepdim=True), some], dim=1)[:, rule.column]
-        return torch.log_softmax(label + self.shift, dim=1)
-
-    def rule(self) -> "Rule":
-        """The rule of the rarest as matrices, so that torch and ONNX compute it alike."""
-        order = self.rarest_first.tolist()
-        rank = {c: r for r, c in enumerate(order)} | {0: len(order)}
-        after = torch.tensor([[float(rank[k] > r) for r in range(len(order))] for k in range(len(rank))])
-        own = torch.tensor([[float(rank[k] == r) for r in range(len(order))] for k in range(len(rank))])
-        place = torch.tensor([[float(rank[c] == r) for r in range(len(order))] for c in self.faults.tolist()])
-        before = torch.triu(torch.ones(len(order), len(order)), diagonal=1)
-        column = torch.tensor([0, *(rank[c] + 1 for c in range(1, len(rank)))])
-        return Rule(after.double(), (after + own).double(), place.double(), before.double(), column)
-
-
-class Rule(NamedTuple):
-    """Which of several active faults gives the label.
-
-    Attributes:
-        after: 1 where a class gives way to a fault, [K, R].
-        from_here: the same, and 1 for the fault itself, [K, R].
-        place: 1 where a score is of a fault, [J, R].
-        before: 1 where a fault is rarer than another one, [R, R].
-        column: of each class, where normal is followed by the faults, the rarest first, [K].
-    """
-
-    after: Tensor
-    from_here: Tensor
-    place: Tensor
-    before: Tensor
-    column: Tensor
+    arrays = (*ARRAYS, "faults")
 
 
 class TreeExpert(Trees):
     """The trees of whole devices, and those of their units where there are any.
 
     Args:
-        share: of the trees in what is said of each class, from 0 to 1, [K].
-        units: channels of each unit, [U, M]; empty without units.
+        units: columns of each unit, [U, M]; empty without units.
         others: see :class:`Trees`; there are K scores.
 
     Attributes:
@@ -316,9 +256,8 @@ class TreeExpert(Trees):
         at_units: looks for faults at each unit.
     """
 
-    share: Tensor
     units: Tensor
-    arrays = (*ARRAYS, "share", "units")
+    arrays = (*ARRAYS, "units")
 
     def __init__(self, **arrays: Tensor) -> None:
         super().__init__(**arrays)
@@ -326,20 +265,16 @@ class TreeExpert(Trees):
         self.at_units: UnitTrees | None = None
 
     def forward(self, window_NLC: Tensor) -> Tensor:
-        """Log-probabilities of windows in raw units, [N, K]."""
+        """Opinions on windows in raw units, [N, V]."""
         found = statistics(window_NLC, self.units)
         log_prob = torch.log_softmax(self.scores(window_features(found, self.units)), dim=1)
         if self.extra is not None:
             extra = torch.log_softmax(self.extra.scores(extra_features(found, self.units)), dim=1)
             log_prob = torch.log_softmax((log_prob + extra) / 2, dim=1)
-        if self.at_units is not None:
-            log_prob = self.at_units(unit_features(window_NLC, found, self.units), log_prob)
-        return log_prob.float()
-
-    def pool(self, network: Tensor, trees: Tensor) -> Tensor:
-        """Log-probabilities of the two together, [..., K]."""
-        share = self.share.to(network.dtype)
-        return torch.log_softmax((1 - share) * network + share * trees, dim=-1)
+        if self.at_units is None:
+            return log_prob.float()
+        logits = self.at_units.scores(unit_features(window_NLC, found, self.units))
+        return torch.cat([log_prob, logits.unflatten(0, (len(window_NLC), -1)).flatten(1)], dim=1).float()
 
     @classmethod
     def of_weights(cls, weights: Mapping[str, Tensor]) -> "TreeExpert":

@@ -89,7 +89,8 @@ def _fault_alarms(evaluation: Evaluation, manifest: Manifest) -> list[AlarmChang
 
 
 def _alarms(evaluation: Evaluation, manifest: Manifest) -> list[dict[str, Any]]:
-    """Alarms of faults, with the channels that moved each, in order of device and time."""
+    """Alarms of faults, with the unit and the channels that moved each, in order of device and time."""
+    units = manifest.decision.units
     return [
         {
             "fault": manifest.classes[alarm.state],
@@ -97,6 +98,7 @@ def _alarms(evaluation: Evaluation, manifest: Manifest) -> list[dict[str, Any]]:
             "end_ms": alarm.end_ms,
             "probability": alarm.probability,
             "score": alarm.score,
+            "unit": "" if alarm.unit is None or units is None else units.names[alarm.unit],
             "channels": [(manifest.channels[c], given) for c, given in alarm.channels],
         }
         for alarm in sorted(_fault_alarms(evaluation, manifest), key=lambda alarm: (alarm.device, alarm.end_ms))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rarefault.runtime.arrays import Int64
-from rarefault.runtime.inference.manifest import Manifest
+from rarefault.runtime.inference.manifest import DecisionSpec, Manifest, UnitsSpec
 from rarefault.train.calibration.cross_fit import HeldOut
 from rarefault.train.config import TrainConfig
 from rarefault.train.dataset.split import Part, Split
@@ -17,7 +17,8 @@ from rarefault.train.evaluation.cost_curve import CostPoint
 from rarefault.train.evaluation.evaluate import Evaluation
 from rarefault.train.fitting.network import Epoch, Fit
 from rarefault.train.history import History
-from rarefault.train.model.network import LRConvLSTM
+from rarefault.train.model.experts import Experts
+from rarefault.train.model.network_expert import NetworkExpert
 from rarefault.train.model.trees import TreeExpert
 from rarefault.train.runs.duration import Estimate
 from rarefault.train.runs.origin import Origin
@@ -63,18 +64,21 @@ class Course:
         own: the history that the configuration names.
         label_notes: findings about its labels.
         origin: where the training begins.
-        units: channels of each unit, [U, M].
+        units: columns of each unit, [U, M].
         parts: windows of each part.
-        model: trained on the training blocks; after ``refit_all`` on the validation blocks, too.
+        prior: class frequencies of the training windows, [K]; all opinions hold for these.
+        at_units: what is looked for at units; None where nothing is.
+        network: trained on the training blocks; None where the configuration wants none.
         initial: the network as it was before it was trained.
         cross_fits: whether the training blocks are held out in turn, too.
         estimate: of the time.
         digest: of configuration, data and origin.
         fit: of the network.
-        true_prior: class frequencies of the training windows, [K].
         trees: of the training blocks; None where there are none.
+        model: both; after ``refit_all`` trained on the validation blocks, too.
         cross_fitted: what cross-fitting held out.
         held: the held-out windows that the decision is fitted on.
+        decision: what was fitted of it so far.
         log_losses: see :meth:`rarefault.train.calibration.cross_fit.HeldOut.log_losses`.
         manifest: as it will be exported, but for its section ``training``.
         evaluations: of the validation and the test blocks.
@@ -98,21 +102,24 @@ class Course:
     origin: Origin = field(init=False)
     units: Int64 = field(init=False)
     parts: dict[Part, LabelledWindows] = field(init=False)
-    model: LRConvLSTM = field(init=False)
-    initial: LRConvLSTM = field(init=False)
+    prior: tuple[float, ...] = field(init=False)
+    at_units: UnitsSpec | None = None
+    network: NetworkExpert | None = None
+    initial: NetworkExpert | None = None
     cross_fits: bool = field(init=False)
     estimate: Estimate = field(init=False)
     digest: str = field(init=False)
     fit: Fit = field(init=False)
-    true_prior: tuple[float, ...] = field(init=False)
     trees: TreeExpert | None = None
+    model: Experts = field(init=False)
     cross_fitted: list[HeldOut] = field(default_factory=list)
     held: HeldOut = field(init=False)
+    decision: DecisionSpec = field(init=False)
     log_losses: dict[str, float | None] = field(init=False)
     manifest: Manifest = field(init=False)
     evaluations: dict[Part, Evaluation] = field(default_factory=dict)
     comparison: dict[str, Any] | None = None
-    held_out: LRConvLSTM | None = None
+    held_out: Experts | None = None
     curve: list[CostPoint] = field(init=False)
 
     @property

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from rarefault.runtime.arrays import Int64
+from rarefault.runtime.inference.manifest import UnitsSpec
 from rarefault.train.calibration.cross_fit import TREE_PARTS, UNIT_PARTS
 from rarefault.train.config import TrainConfig, TreesConfig
 from rarefault.train.dataset.split import Part, Split, mostly_cut
@@ -23,7 +24,7 @@ from rarefault.train.dataset.windows import LabelledWindows
 from rarefault.train.fitting.network import Speed, choose_device, rehearse
 from rarefault.train.fitting.trees import few_events, grow_at_devices, grow_at_units
 from rarefault.train.history import History
-from rarefault.train.model.network import LRConvLSTM
+from rarefault.train.model.network_expert import NetworkExpert
 from rarefault.train.parallel.background import MOST_JOBS
 
 #: Windows that trees grow on to be timed: a few and some more, as a round costs something whatever their number.
@@ -90,11 +91,12 @@ class Estimate:
 
 def estimate(
     config: TrainConfig,
-    model: LRConvLSTM,
+    network: NetworkExpert | None,
     parts: Mapping[Part, LabelledWindows],
     history: History,
     split: Split,
     units: Int64,
+    at_units: UnitsSpec | None,
     *,
     cross_fit: bool,
 ) -> Estimate:
@@ -102,22 +104,25 @@ def estimate(
 
     Args:
         config: of the training.
-        model: as it is before it is trained; it stays so.
+        network: as it is before it is trained; it stays so. None where none is.
         parts: windows of the parts.
         history, split: what they are of.
-        units: channels of each unit, [U, M].
+        units: columns of each unit, [U, M].
+        at_units: what is looked for at them.
         cross_fit: whether training blocks are held out in turn.
     """
     train, validation = parts["train"], parts["validation"]
     epochs = config.training.epochs
     speed = Speed()
-    if model.spec.network:
+    if network is not None:
         devices = [torch.cuda.current_device()] if choose_device(config.training.device).type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
-            speed = rehearse(copy.deepcopy(model), train, validation, config)
+            speed = rehearse(copy.deepcopy(network), train, validation, config)
     once = epochs * speed.epoch_s
     n, more = int(train.labelled.sum()), int(validation.labelled.sum())
-    whole, unit = _tree_costs(config, train, len(history.classes), units) if config.trees.rounds else (_none, _none)
+    whole = unit = _none
+    if config.trees.rounds:
+        whole, unit = _tree_costs(config, train, len(history.classes), units, at_units)
     jobs = config.training.jobs or min(joblib.cpu_count(), MOST_JOBS)
     others = max(0.0, os.getloadavg()[0] - 1)  # this process is one of the load
     work = {"fit": Work(once + epochs * speed.judge_s), "trees": Work(trees=whole(n) + unit(n))}
@@ -147,18 +152,22 @@ def _none(_windows: int) -> float:
 Cost = Callable[[int], float]
 
 
-def _tree_costs(config: TrainConfig, train: LabelledWindows, n_classes: int, units: Int64) -> tuple[Cost, Cost]:
+def _tree_costs(
+    config: TrainConfig, train: LabelledWindows, n_classes: int, units: Int64, wanted: UnitsSpec | None
+) -> tuple[Cost, Cost]:
     """Seconds for the trees of whole devices, and for those of units, by the number of windows."""
     seed, threads = config.training.seed, config.training.threads
     prior = (1 / n_classes,) * n_classes
 
-    def at_units(windows: LabelledWindows, trees: TreesConfig) -> object:
-        return grow_at_units(windows, prior, trees, seed, threads, units)
-
     unit: Cost = _none
-    elsewhere: list[int] = []
-    if train.at_units is not None:
-        unit, elsewhere = _cost(at_units, config.trees, train, extra=False), list(train.at_units.faults)
+    elsewhere: tuple[int, ...] = ()
+    if wanted is not None:
+        elsewhere = wanted.faults
+
+        def at_units(windows: LabelledWindows, trees: TreesConfig) -> object:
+            return grow_at_units(windows, wanted, trees, seed, threads, units)
+
+        unit = _cost(at_units, config.trees, train, extra=False)
 
     def at_devices(windows: LabelledWindows, trees: TreesConfig) -> object:
         return grow_at_devices(windows, prior, trees, seed, threads, units, elsewhere)

@@ -5,29 +5,30 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from rarefault.runtime.arrays import Int64
-from rarefault.runtime.inference.manifest import Manifest
+from rarefault.runtime.inference.manifest import Manifest, UnitsSpec
 from rarefault.train.calibration.cross_fit import wants_cross_fit
 from rarefault.train.config import TrainConfig, TrainingConfig
 from rarefault.train.dataset.split import split_history
 from rarefault.train.dataset.units import channels_of_units
 from rarefault.train.dataset.windows import LabelledWindows
-from rarefault.train.fitting.new_model import new_model
+from rarefault.train.fitting.new_model import channel_notes, new_network
 from rarefault.train.history import History
-from rarefault.train.model.network import LRConvLSTM
+from rarefault.train.model.experts import Experts
+from rarefault.train.model.network_expert import NetworkExpert
 from rarefault.train.runs.sources import Sources, describe_source
 
 
 class Networks(NamedTuple):
-    """The networks that a training begins with, without trees and filter.
+    """The networks that a training begins with.
 
     Attributes:
-        held_out: learns from the training blocks.
+        held_out: learns from the training blocks; None where the configuration wants no network.
         initial: learns from the validation blocks, too, once everything else is fitted.
         notes: what a person should know of the channels.
     """
 
-    held_out: LRConvLSTM
-    initial: LRConvLSTM
+    held_out: NetworkExpert | None
+    initial: NetworkExpert | None
     notes: list[str]
 
 
@@ -65,18 +66,32 @@ class Origin:
         return {}
 
     def units(self, config: TrainConfig) -> Int64:
-        """Channels of each unit, [U, M]."""
+        """Columns of each unit, [U, M]."""
         return channels_of_units(config.trees.units, config.data, self.sources.history.channels)
 
-    def networks(self, config: TrainConfig, train: LabelledWindows) -> Networks:
-        """The networks to begin with; ``train`` are the windows of the training blocks."""
-        model, notes = new_model(config, self.sources.history, train)
-        return Networks(model, deepcopy(model), notes)
+    @property
+    def network_prior(self) -> tuple[float, ...] | None:
+        """Class frequencies that the opinions of a network that is trained already hold for, [K]; None of a new one."""
+        return None
+
+    def networks(self, config: TrainConfig, train: LabelledWindows, at_units: UnitsSpec | None) -> Networks:
+        """The networks to begin with.
+
+        Args:
+            config: says whether there are any, and their sizes.
+            train: windows of the training blocks.
+            at_units: what is looked for at units.
+        """
+        notes = channel_notes(train, self.sources.history.channels)
+        if not config.model.network:
+            return Networks(None, None, notes)
+        network = new_network(config, self.sources.history, train, at_units)
+        return Networks(network, deepcopy(network), notes)
 
     def cross_fits(self, config: TrainConfig, train: LabelledWindows, validation: LabelledWindows) -> bool:
         """Whether the training blocks are held out in turn, too."""
         return wants_cross_fit(config, train, validation, len(self.sources.history.classes))
 
-    def compare(self, _manifest: Manifest, _model: LRConvLSTM, _limits: TrainingConfig) -> dict[str, Any] | None:
+    def compare(self, _manifest: Manifest, _model: Experts, _limits: TrainingConfig) -> dict[str, Any] | None:
         """The earlier model beside the new one, for ``metrics.json``; None where there is no earlier one."""
         return None

@@ -8,53 +8,61 @@ and the decision is that which was fitted on the held-out windows.
 from collections.abc import Callable
 
 from rarefault.runtime.arrays import Int64
+from rarefault.runtime.inference.manifest import UnitsSpec
 from rarefault.train.config import TrainConfig
 from rarefault.train.dataset.unit_labels import NO_UNITS
 from rarefault.train.dataset.windows import LabelledWindows
-from rarefault.train.fitting.imbalance import move_prior
 from rarefault.train.fitting.network import choose_device, refit_network
-from rarefault.train.fitting.trees import refit_trees
-from rarefault.train.model.network import LRConvLSTM
+from rarefault.train.fitting.trees import grow_trees
+from rarefault.train.model.experts import Experts
+from rarefault.train.model.network_expert import NetworkExpert
 from rarefault.train.parallel.background import Background
 
 
 def refit(
-    start: LRConvLSTM,
-    held_out: LRConvLSTM,
+    start: NetworkExpert | None,
+    with_trees: bool,
     windows: LabelledWindows,
-    training_prior: tuple[float, ...],
+    prior: tuple[float, ...],
     config: TrainConfig,
     epochs: int,
     units: Int64 = NO_UNITS,
+    at_units: UnitsSpec | None = None,
+    *,
+    start_prior: tuple[float, ...] | None = None,
     on_epoch: Callable[[int], None] | None = None,
-) -> LRConvLSTM:
+) -> Experts:
     """Train network and trees on more windows; the decision that was fitted with the held-out model fits the result.
 
+    The validation blocks hold events that the training blocks lack (decision 0009).
+
     Args:
-        start: the network as it was before it was trained; trained in place.
-        held_out: the model that was not trained on the validation blocks; gives pool weights and filter.
+        start: the network as it was before it was trained; trained in place. None for trees alone.
+        with_trees: whether to grow trees.
         windows: of the training and validation blocks together.
-        training_prior: of the held-out model, [K]; the result is moved to it.
+        prior: class frequencies that the opinions of the held-out model hold for, [K]; so do those of the result.
         config: recipe, trees and training sections are used.
         epochs: of the network; 0 leaves it as it is.
-        units: channels of each unit, [U, M].
+        units: columns of each unit, [U, M].
+        at_units: what is looked for at them.
+        start_prior: see :func:`rarefault.train.fitting.network.fit`.
         on_epoch: called with the number of epochs that are done.
 
     Returns:
-        ``start``, on the processor.
+        The experts, on the processor.
 
     Raises:
         RarefaultError: the loss is no longer a number.
     """
+    training = config.training
     with Background(1) as background:
         trees = None
-        if held_out.trees is not None:
-            trees = background.submit(refit_trees, held_out.trees, windows, training_prior, config, units)
-        if epochs:
-            start.to(choose_device(config.training.device))
-            learned_prior = refit_network(start, windows, config, epochs, on_epoch)
+        if with_trees:
+            trees = background.submit(
+                grow_trees, windows, prior, config.trees, training.seed, training.threads, units, at_units
+            )
+        if start is not None:
+            start.to(choose_device(training.device))
+            refit_network(start, windows, config, epochs, prior, start_prior=start_prior, on_epoch=on_epoch)
             start.cpu()
-            move_prior(start, learned_prior, training_prior)
-        start.trees = None if trees is None else background.result(trees)
-    start.filter = held_out.filter
-    return start
+        return Experts(start, None if trees is None else background.result(trees))

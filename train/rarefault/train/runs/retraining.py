@@ -9,7 +9,7 @@ import msgspec
 
 from rarefault.runtime.arrays import Int64
 from rarefault.runtime.errors import ConfigError, HistoryError, RarefaultError
-from rarefault.runtime.inference.manifest import Manifest
+from rarefault.runtime.inference.manifest import Manifest, UnitsSpec
 from rarefault.runtime.inference.missing import without_named
 from rarefault.runtime.settings import from_mapping
 from rarefault.train.config import TrainConfig, TrainingConfig, read_train_toml
@@ -20,7 +20,8 @@ from rarefault.train.evaluation.metrics import to_plain
 from rarefault.train.fitting.new_model import set_threads
 from rarefault.train.history import History, absolute, label_bins
 from rarefault.train.history.together import merge
-from rarefault.train.model.network import LRConvLSTM
+from rarefault.train.model.experts import Experts
+from rarefault.train.model.network_expert import NetworkExpert
 from rarefault.train.model.step import TorchStep
 from rarefault.train.runs.origin import Networks, Origin
 from rarefault.train.runs.run_directory import RunDirectory
@@ -107,22 +108,29 @@ class Retraining(Origin):
         own, trees = super().units(config), self.run.load_model().trees
         return own if config.trees.units is not None or trees is None else trees.units.numpy()
 
-    def networks(self, config: TrainConfig, train: LabelledWindows) -> Networks:  # noqa: ARG002 - they have theirs
-        """Those of the earlier run, with their centre and scale; trees and filter are fitted anew.
+    @property
+    def network_prior(self) -> tuple[float, ...]:
+        """That of the earlier model."""
+        return self.earlier_manifest.decision.prior
+
+    def networks(self, config: TrainConfig, train: LabelledWindows, at_units: UnitsSpec | None) -> Networks:  # noqa: ARG002
+        """Those of the earlier run, with their centre and scale; trees and decision are fitted anew.
 
         The network that is trained on all blocks goes on from the one that is served.
         """
-        held_out, initial = self.run.load_model(held_out=True), self.run.load_model()
-        for network in (held_out, initial):
-            network.trees = network.filter = None
-        set_threads(held_out, config.training.threads)
+        models = (self.run.load_model(held_out=True), self.run.load_model())
+        held_out, initial = (
+            None if model.network is None else NetworkExpert(model.network.net, at_units) for model in models
+        )
+        if held_out is not None:
+            set_threads(held_out, config.training.threads)
         return Networks(held_out, initial, [])
 
     def cross_fits(self, config: TrainConfig, train: LabelledWindows, validation: LabelledWindows) -> bool:  # noqa: ARG002
         """Never."""
         return False
 
-    def compare(self, manifest: Manifest, model: LRConvLSTM, limits: TrainingConfig) -> dict[str, Any]:
+    def compare(self, manifest: Manifest, model: Experts, limits: TrainingConfig) -> dict[str, Any]:
         """The earlier and the new model on the earlier validation blocks and on the new data's test blocks.
 
         Args:
@@ -204,7 +212,7 @@ def load_retrain_config(path: Path, changes: dict[str, Any], run: RunDirectory) 
         was, given_now = getattr(old, name), getattr(config, name)
         for key in given.get(name, {}):
             before, after = getattr(was, key), getattr(given_now, key)
-            if name == "model" and key != "preset":
+            if name == "model" and key not in {"preset", "network"}:
                 before, after = getattr(was.spec(), key), getattr(given_now.spec(), key)
             if before != after:
                 problems.append(_conflict(f"{name}.{key}", after, before, run))

@@ -1,7 +1,7 @@
 """The run directory: what one training leaves behind.
 
 =====================  ==================================================================================
-``checkpoint.pt``      weights and sizes of the network
+``checkpoint.pt``      network and trees
 ``manifest.json``      the manifest as it will be exported
 ``config.toml``        the configuration with all of its defaults, its paths made absolute
 ``data.json``          fingerprint of what was read, devices, channels, classes, findings
@@ -28,9 +28,7 @@ from rarefault.runtime.errors import RarefaultError
 from rarefault.runtime.inference.manifest import Manifest
 from rarefault.train.config import TrainConfig, load_train_config, to_toml
 from rarefault.train.dataset.windows import LabelledWindows
-from rarefault.train.model.forward_filter import ForwardFilter
-from rarefault.train.model.network import LRConvLSTM, ModelSpec
-from rarefault.train.model.trees import TreeExpert
+from rarefault.train.model.experts import Experts
 
 #: Sequences and windows of each that the reference outputs are for.
 REFERENCE_SEQUENCES, REFERENCE_STEPS = 8, 24
@@ -42,12 +40,12 @@ class Reference:
 
     Attributes:
         window: raw windows, the second half of N being the first with holes, [T, N, L, C].
-        log_prob: [T, N, K].
+        opinions: [T, N, E, V].
         state: after each step, [T, N, S].
     """
 
     window: Float32
-    log_prob: Float32
+    opinions: Float32
     state: Float32
 
 
@@ -88,44 +86,29 @@ class RunDirectory:
         self._require(self.config)
         return load_train_config(self.config)
 
-    def save_model(self, model: LRConvLSTM, held_out: LRConvLSTM | None = None) -> None:
-        """Write sizes and weights, and those of the model that has not seen the validation blocks, where it differs."""
+    def save_model(self, model: Experts, held_out: Experts | None = None) -> None:
+        """Write the experts, and those that have not seen the validation blocks, where these differ."""
         torch.save(
-            {
-                "held_out": {} if held_out is None else _weights(held_out),
-                "spec": msgspec.to_builtins(model.spec),
-                "n_channels": model.n_channels,
-                "n_classes": model.n_classes,
-                "window_length": model.window_length,
-                "weights": _weights(model),
-            },
-            self.checkpoint,
+            {"model": model.saved(), "held_out": None if held_out is None else held_out.saved()}, self.checkpoint
         )
 
-    def load_model(self, *, held_out: bool = False) -> LRConvLSTM:
-        """Read the network, ready to evaluate.
+    def load_model(self, *, held_out: bool = False) -> Experts:
+        """Read the experts, ready to judge.
 
         Args:
-            held_out: the one that has not seen the validation blocks, to judge these blocks.
+            held_out: those that have not seen the validation blocks, to judge these blocks.
 
         Raises:
-            RarefaultError: the checkpoint is missing or damaged.
+            RarefaultError: the checkpoint is missing or damaged, or of an earlier release.
         """
         self._require(self.checkpoint)
         try:
             saved = torch.load(self.checkpoint, weights_only=True, map_location="cpu")
-            spec = msgspec.convert(saved["spec"], ModelSpec)
-            model = LRConvLSTM(spec, saved["n_channels"], saved["n_classes"], saved["window_length"])
-            weights = dict((held_out and saved["held_out"]) or saved["weights"])
-            if (prior := weights.pop("filter.learnt", None)) is not None:  # as 0.1.0 called it
-                weights["filter.training_prior"] = prior
-            trees, found = (_under(name, weights) for name in ("trees.", "filter."))
-            model.trees = TreeExpert.of_weights(trees) if trees else None
-            model.filter = ForwardFilter(**found) if found else None
-            model.load_state_dict(weights)
+            return Experts.of_saved((held_out and saved["held_out"]) or saved["model"])
         except Exception as error:  # torch raises a different class for each way a file can be broken
-            raise RarefaultError(f"{self.checkpoint}: damaged or no checkpoint of this release ({error})") from error
-        return model.eval()
+            raise RarefaultError(
+                f"{self.checkpoint}: damaged or no checkpoint of this release ({error}); train again"
+            ) from error
 
     def save_manifest(self, manifest: Manifest) -> None:
         """Write the manifest."""
@@ -137,7 +120,7 @@ class RunDirectory:
         try:
             return Manifest.from_json(self.manifest.read_bytes())
         except (msgspec.ValidationError, msgspec.DecodeError) as error:
-            raise RarefaultError(f"{self.manifest}: not a manifest of this release ({error})") from error
+            raise RarefaultError(f"{self.manifest}: not a manifest of this release ({error}); train again") from error
 
     def save_json(self, path: Path, value: Any) -> None:
         """Write plain values as readable JSON; the file appears whole or not at all."""
@@ -152,13 +135,13 @@ class RunDirectory:
 
     def save_reference(self, reference: Reference) -> None:
         """Write the reference outputs."""
-        np.savez_compressed(self.reference, window=reference.window, log_prob=reference.log_prob, state=reference.state)
+        np.savez_compressed(self.reference, window=reference.window, opinions=reference.opinions, state=reference.state)
 
     def load_reference(self) -> Reference:
         """Read the reference outputs."""
         self._require(self.reference)
         with np.load(self.reference, allow_pickle=False) as found:
-            return Reference(found["window"], found["log_prob"], found["state"])
+            return Reference(found["window"], found["opinions"], found["state"])
 
     def _require(self, path: Path) -> None:
         if not path.is_file():
@@ -170,18 +153,10 @@ class RunDirectory:
             raise RarefaultError(f"{self.path} is not a finished run directory: {path.name} is missing; {hint}")
 
 
-def _weights(model: LRConvLSTM) -> dict[str, torch.Tensor]:
-    return {name: value.cpu() for name, value in model.state_dict().items()}
-
-
-def _under(prefix: str, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
-
-
 @torch.inference_mode()
-def reference_outputs(model: LRConvLSTM, windows: LabelledWindows) -> Reference:
+def reference_outputs(model: Experts, windows: LabelledWindows) -> Reference:
     """Run the model over the longest segments of real windows, as they are and with holes, from a zero state."""
-    model.eval().cpu()
+    model.eval()
     longest = sorted(windows.segments(), key=lambda s: s[0] - s[1])[:REFERENCE_SEQUENCES]
     steps = min(REFERENCE_STEPS, *(b - a for a, b in longest)) if len(longest) > 1 else REFERENCE_STEPS
     steps = min(steps, longest[0][1] - longest[0][0])
@@ -190,12 +165,12 @@ def reference_outputs(model: LRConvLSTM, windows: LabelledWindows) -> Reference:
     # What depends on missing values must show in the outputs too, however complete the history is.
     window = np.concatenate((real, with_holes(np.random.default_rng(0), real)), axis=1)
     state = torch.zeros(window.shape[1], model.state_size)
-    log_probs, states = [], []
+    opinions, states = [], []
     for row in torch.from_numpy(window):
-        log_prob, state = model.step(row, state)
-        log_probs.append(log_prob.numpy())
+        of_all, state = model.step(row, state)
+        opinions.append(of_all.numpy())
         states.append(state.numpy())
-    return Reference(window, np.stack(log_probs), np.stack(states))
+    return Reference(window, np.stack(opinions), np.stack(states))
 
 
 def with_holes(rng: np.random.Generator, window: Float32) -> Float32:

@@ -12,15 +12,16 @@ from rarefault.train.calibration.decision_fit import fit_decision
 from rarefault.train.config import to_toml
 from rarefault.train.dataset.findings import absent_classes, common_faults, in_order, leaks
 from rarefault.train.dataset.split import PARTS
-from rarefault.train.dataset.unit_labels import unit_notes
+from rarefault.train.dataset.unit_labels import unit_notes, units_spec
 from rarefault.train.dataset.windows import cut_windows
 from rarefault.train.evaluation.cost_curve import cost_curve
 from rarefault.train.evaluation.evaluate import evaluate
 from rarefault.train.fitting.imbalance import class_frequencies
-from rarefault.train.fitting.network import choose_device, fit
+from rarefault.train.fitting.network import Fit, choose_device, fit
 from rarefault.train.fitting.trees import grow_trees
 from rarefault.train.history import absolute, read_history
 from rarefault.train.history.summary.findings import border_finding, code_finding
+from rarefault.train.model.experts import Experts
 from rarefault.train.model.step import TorchStep
 from rarefault.train.runs.checks import check_majority, check_parts
 from rarefault.train.runs.course import Course
@@ -49,6 +50,10 @@ def cut(course: Course) -> None:
     course.parts = {
         part: cut_windows(split.select(history, part), config.grid, config.window, course.units) for part in PARTS
     }
+    train = course.parts["train"]
+    course.prior = class_frequencies(train.label, course.n_classes)
+    if config.trees.rounds:  # the network has no evidence at units
+        course.at_units = units_spec(train.at_units, train.labelled, course.units, history.channels)
     course.notes += [*split.notes, *unit_notes(history, course.parts["train"].at_units, course.units)]
     check_parts(history, course.parts)
     if not config.data.mostly_faulty:
@@ -59,7 +64,7 @@ def begin(course: Course) -> None:
     """Make the networks, and say what a person should know, the gravest first."""
     config, history, train = course.config, course.history, course.parts["train"]
     torch.manual_seed(config.training.seed)
-    course.model, course.initial, channel_notes = course.origin.networks(config, train)
+    course.network, course.initial, channel_notes = course.origin.networks(config, train, course.at_units)
     unlearnt, unscored = absent_classes(history, course.parts)
     findings = [found for found in (border_finding(history, config.grid), code_finding(history)) if found]
     gravest = [*unlearnt, *common_faults(history, train), *course.label_notes, *leaks(history, train)]
@@ -74,11 +79,12 @@ def foresee(course: Course) -> None:
     """Estimate how long the training will take."""
     course.estimate = estimate(
         course.config,
-        course.model,
+        course.network,
         course.parts,
         course.history,
         course.split,
         course.units,
+        course.at_units,
         cross_fit=course.cross_fits,
     )
     course.observer.expect(course.estimate)
@@ -86,24 +92,27 @@ def foresee(course: Course) -> None:
 
 def fit_network(course: Course) -> None:
     """Train the network on the training blocks; the validation blocks say which epoch is best."""
-    config, model = course.config, course.model
-    model.to(choose_device(config.training.device))
+    config, network = course.config, course.network
     course.digest = _digest(course)
+    if network is None:
+        course.fit = Fit()
+        return
+    network.to(choose_device(config.training.device))
     course.fit = fit(
-        model,
+        network,
         course.parts["train"],
         course.parts["validation"],
         config,
+        course.prior,
         digest=course.digest,
         resume_file=course.run.resume,
         resume=course.resume,
-        warm=course.origin.warm,
+        start_prior=course.origin.network_prior,
         on_epoch=course.observer.epoch,
     )
-    model.cpu()
-    if course.origin.warm and not course.fit.best_epoch and model.spec.network:
+    network.cpu()
+    if course.origin.warm and not course.fit.best_epoch:
         course.tell("no epoch was better on the validation blocks than the weights of the earlier run, which are kept")
-    course.true_prior = class_frequencies(course.parts["train"].label, course.n_classes)
 
 
 def _digest(course: Course) -> str:
@@ -116,12 +125,12 @@ def _digest(course: Course) -> str:
 
 def grow(course: Course) -> None:
     """Grow the trees on the training blocks."""
-    training, prior = course.config.training, course.fit.training_prior
+    training = course.config.training
     train, units = course.parts["train"], course.units
     course.trees = grow_trees(
-        train, course.n_classes, prior, course.config.trees, training.seed, training.threads, units
+        train, course.prior, course.config.trees, training.seed, training.threads, units, course.at_units
     )
-    if course.trees is None and not course.model.spec.network:
+    if course.trees is None and course.network is None:
         raise HistoryError(
             "all labelled windows of the training blocks are of one class, so there is nothing for the trees to tell "
             "apart: bring more history, or change split.seed"
@@ -135,36 +144,31 @@ def cross_fit(course: Course) -> None:
         course.history,
         course.split,
         course.config,
-        course.fit.training_prior,
+        course.prior,
         epochs,
         course.units,
+        course.at_units,
         on_part=lambda number, of: observer.stage(f"learning without some of the blocks ({number} of {of})"),
         on_epoch=lambda done: observer.further_epoch(done, epochs),
         on_trees=lambda number, of: observer.stage(f"growing trees without some of the blocks ({number} of {of})"),
     )
-    course.cross_fitted = rotation.run(course.model)
+    course.cross_fitted = rotation.run(course.network)
 
 
 def pool(course: Course) -> None:
     """Fit on the held-out windows how much network, trees and the windows before weigh."""
-    model, trees, prior, true_prior = course.model, course.trees, course.fit.training_prior, course.true_prior
-    validation = course.parts["validation"]
-    course.held = HeldOut.joined(
-        course.cross_fitted or [HeldOut.of(model, trees, validation, course.history, course.config)]
-    )
-    if trees is not None:
-        course.held.fit_pool_weights(model, trees, prior, true_prior, course.parts["train"].counts(course.n_classes))
-    course.held.fit_filter(model, prior, true_prior, enabled=course.config.decision.filter)
+    model = course.model = Experts(course.network, course.trees)
+    validation, config = course.parts["validation"], course.config
+    course.held = HeldOut.joined(course.cross_fitted or [HeldOut.of(model, validation, course.history, config)])
+    course.decision = course.held.weighed(course.prior, course.at_units, filtered=config.decision.filter)
 
 
 def decide(course: Course) -> None:
     """Fit the decision on the held-out windows, and write down what the model is."""
-    config, history, held, model = course.config, course.history, course.held, course.model
-    fitted = fit_decision(
-        held.log_prob(model), held.windows, course.fit.training_prior, course.true_prior, config.decision
-    )
+    config, history, held = course.config, course.history, course.held
+    fitted = fit_decision(held.opinions, held.windows, course.decision, config.decision)
     course.tell(*fitted.notes)
-    course.log_losses = held.log_losses(model, fitted.spec)
+    course.log_losses = held.log_losses(fitted.spec)
     course.manifest = Manifest(
         name=config.training.name or course.name,
         channels=history.channels,
@@ -173,7 +177,7 @@ def decide(course: Course) -> None:
         missing=tuple(dict.fromkeys((*config.data.missing, *course.origin.missing))),
         grid=config.grid,
         window=config.window,
-        state_size=model.state_size,
+        state_size=course.model.state_size,
         decision=fitted.spec,
     )
 
@@ -193,17 +197,20 @@ def refit_all(course: Course) -> None:
     """Train network and trees once more, on the training and validation blocks."""
     config, epochs, observer = course.config, course.fit.best_epoch, course.observer
     both = course.split.select(course.history, "train", "validation")
-    windows = cut_windows(both, config.grid, config.window, course.units)
+    faults = None if course.at_units is None else course.at_units.faults
+    windows = cut_windows(both, config.grid, config.window, course.units, faults)
     course.held_out = course.model
     course.model = refit(
         course.initial,
-        course.held_out,
+        course.trees is not None,
         windows,
-        course.fit.training_prior,
+        course.prior,
         config,
         epochs,
         course.units,
-        lambda done: observer.further_epoch(done, epochs),
+        course.at_units,
+        start_prior=course.origin.network_prior,
+        on_epoch=lambda done: observer.further_epoch(done, epochs),
     )
 
 

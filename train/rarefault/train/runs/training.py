@@ -11,7 +11,7 @@ from rarefault.train.dataset.split import Split
 from rarefault.train.evaluation.cost_curve import CostPoint
 from rarefault.train.evaluation.evaluate import Evaluation
 from rarefault.train.history import History
-from rarefault.train.model.network import LRConvLSTM
+from rarefault.train.model.experts import Experts
 from rarefault.train.runs import stages
 from rarefault.train.runs.course import Course, Observer
 from rarefault.train.runs.run_directory import RunDirectory
@@ -35,7 +35,7 @@ class Training:
 
     run: RunDirectory
     manifest: Manifest
-    model: LRConvLSTM
+    model: Experts
     history: History
     split: Split
     test: Evaluation
@@ -79,7 +79,7 @@ def train(
     stages.begin(course)
     with course.stage("estimate"):
         stages.foresee(course)
-    with course.stage("fit", "fitting" if course.model.spec.network else ""):
+    with course.stage("fit", "fitting" if course.network is not None else ""):
         stages.fit_network(course)
     if config.trees.rounds:
         with course.stage("trees", "growing the trees"):

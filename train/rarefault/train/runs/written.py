@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 
 from rarefault.runtime import __version__
+from rarefault.runtime.inference.manifest import DecisionSpec
 from rarefault.train.evaluation.metrics import to_plain
 from rarefault.train.history import History
-from rarefault.train.model.network import LRConvLSTM
 from rarefault.train.runs.course import Course
 from rarefault.train.runs.run_directory import reference_outputs
 from rarefault.train.runs.seen import trained_span
@@ -44,22 +44,23 @@ def metrics_of(course: Course) -> dict[str, Any]:
         "unlabelled_windows": {part: int((~windows.labelled).sum()) for part, windows in parts.items()},
         "epochs": len(course.fit.curves),
         "best_epoch": course.fit.best_epoch,
-        "weights": dict(zip(classes, course.fit.class_weights, strict=True)),
+        "weights": dict(zip(classes, course.fit.class_weights, strict=False)),  # none where no network was trained
         "notes": course.notes,
         "seconds": {stage: round(value, 3) for stage, value in course.seconds.items()},
         "estimated_seconds": course.estimate.seconds(),
         "cost_curve": msgspec.to_builtins(course.curve),
-        "pooling": {**_pooling(course.model, classes), "held_out_log_loss": course.log_losses},
+        "pooling": {**_pooling(course.manifest.decision), "held_out_log_loss": course.log_losses},
     }
     return metrics if course.comparison is None else {**metrics, "retraining": course.comparison}
 
 
-def _pooling(model: LRConvLSTM, classes: tuple[str, ...]) -> dict[str, Any]:
-    """Pool weights of the trees by class, and the fitted values of the filter."""
-    trees, found = model.trees, model.filter
+def _pooling(decision: DecisionSpec) -> dict[str, Any]:
+    """Factors of the experts by name, and the fitted values of the filter."""
     return {
-        "trees_share": None if trees is None else dict(zip(classes, trees.share.tolist(), strict=True)),
-        "filter": None if found is None else found.fitted_values(),
+        "experts": {
+            expert.name: {"weight": expert.weight, "unit_weight": expert.unit_weight} for expert in decision.experts
+        },
+        "filter": msgspec.to_builtins(decision.filter),
     }
 
 

@@ -66,6 +66,9 @@ class AlarmPayload(msgspec.Struct, frozen=True):
     log-probability. Empty otherwise."""
     model: str
     """Id of the model: name and digest."""
+    unit: str | msgspec.UnsetType = msgspec.UNSET
+    """The unit that shows the fault, such as ``c1``. Absent for other states, and where the fault is not looked for at
+    units."""
     overridden: list[str] | msgspec.UnsetType = msgspec.UNSET
     """Keys of the daemon's ``[decision]`` that replace the model's own. Absent if there are none."""
 
@@ -151,6 +154,7 @@ def alarm_payload(change: AlarmChange, pipeline: Pipeline, overridden: Sequence[
         score=change.score if of_class else msgspec.UNSET,
         channels={pipeline.manifest.channels[c]: round(given, 4) for c, given in change.channels},
         model=pipeline.model_id,
+        unit=pipeline.unit_name(change.unit) or msgspec.UNSET,
         overridden=list(overridden) or msgspec.UNSET,
     )
 

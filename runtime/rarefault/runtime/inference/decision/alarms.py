@@ -1,37 +1,22 @@
-"""The decision: log-probabilities to a verdict and a debounced alarm.
+"""Alarms: what a person sees of the verdicts.
 
-The loss of the trainer is weighted and its majority classes are under-sampled, so the model learns another prior than
-the machines have. With ``T`` the temperature, the posterior of class ``c`` is corrected for both::
-
-    posterior_c  ∝  exp(log_prob_c / T) * true_prior_c / training_prior_c
-
-(Saerens, Latinne and Decaestecker, "Adjusting the outputs of a classifier to new a priori probabilities", 2002, eq. 4;
-temperature scaling as in Guo et al., "On calibration of modern neural networks", 2017.)
-
-Missing a rare fault costs more than a false alarm, so each class has a threshold; the score::
-
-    score_c  ∝  posterior_c / threshold_c          (sum 1)
-
-decides: the verdict is the class with the largest score. The prediction set of a window holds the classes whose
-posterior is at least their conformal threshold (:mod:`rarefault.train.calibration.conformal`).
-
-The alarm is what a person sees. A fault's alarm is raised when it is the verdict with a score of at least
-``raise_threshold`` for ``on_delay_s``, and stays until its score has been below ``clear_threshold`` for
-``off_delay_s``, or until another fault is raised. A muted fault raises no alarm.
+A fault's alarm is raised when it is the verdict with a score of at least ``raise_threshold`` for ``on_delay_s``, and
+stays until its score has been below ``clear_threshold`` for ``off_delay_s``, or until another fault is raised. A muted
+fault raises no alarm.
 
 A single window with an empty prediction set is no evidence of something new: at a coverage of 0.9, a tenth of all
 windows of normal are below their threshold. ``unknown_windows`` of them in a row are evidence, as held-out time hardly
 ever has as many. Only then, and only where ``unknown_windows`` is not 0, the alarm state is ``unknown``.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rarefault.runtime.arrays import Bool, DeviceArrays, Float32, Float64, Int32, Int64
-from rarefault.runtime.inference.engine import rounds
+from rarefault.runtime.arrays import Bool, DeviceArrays, Float64, Int32, Int64
 from rarefault.runtime.inference.manifest import DecisionSpec
 
 #: Alarm state of a device whose present segment has no window yet, or that is silent.
@@ -54,6 +39,7 @@ class AlarmChange:
         silent: whether it is silence that brought the change; the two times are then those of the last sample.
         channels: columns of the channels that moved the verdict, with what each gave; see
             :mod:`rarefault.runtime.inference.explain`.
+        unit: number of the unit that shows the fault; None where it is not looked for at units.
     """
 
     device: int
@@ -64,22 +50,7 @@ class AlarmChange:
     score: float = 0.0
     silent: bool = False
     channels: tuple[tuple[int, float], ...] = ()
-
-
-class Judgement(NamedTuple):
-    """Verdicts and alarms of windows.
-
-    Attributes:
-        posterior: calibrated class probabilities under the true prior, [W, K].
-        fault: index of the verdict's class, [W].
-        score: of that class, [W].
-        alarms: changes of alarm states.
-    """
-
-    posterior: Float64
-    fault: Int64
-    score: Float64
-    alarms: list[AlarmChange]
+    unit: int | None = None
 
 
 class _Alarms(DeviceArrays):
@@ -103,81 +74,44 @@ class _Alarms(DeviceArrays):
         super().__init__(alarm=STATE_NO_DATA, reported=STATE_NO_DATA, candidate=STATE_NO_DATA, since_ms=0, strange=0)
 
 
-class Decision:
-    """Applies a :class:`DecisionSpec`; keeps the alarm state of every device.
+class Alarms:
+    """Follows the verdicts of every device.
 
-    A rare class may win with a small probability, where its threshold is small:
-
-    >>> spec = DecisionSpec(training_prior=(0.5, 0.5), true_prior=(0.9, 0.1), thresholds=(0.9, 0.05))
-    >>> decision = Decision(spec)
-    >>> posterior = decision.posterior(np.log([[0.5, 0.5]]))
-    >>> posterior.round(3), decision.score(posterior).round(3)
-    (array([[0.9, 0.1]]), array([[0.333, 0.667]]))
-    >>> decision.verdict(decision.score(posterior))
-    array([1])
+    Args:
+        spec: scores, delays and muted faults are used.
     """
 
     def __init__(self, spec: DecisionSpec) -> None:
-        self.n_classes = len(spec.thresholds)
         self.use(spec)
         self._alarms = _Alarms()
 
     def use(self, spec: DecisionSpec) -> None:
         """Use other settings for the same classes from now on; the alarms of devices stay."""
-        self.spec = spec
-        self._shift = np.log(np.asarray(spec.true_prior)) - np.log(np.asarray(spec.training_prior))
-        self._thresholds = np.asarray(spec.thresholds, np.float64)
-        self._conformal = np.asarray(spec.conformal_thresholds or (0.0,) * self.n_classes, np.float64)
-        self._audible = ~np.isin(np.arange(self.n_classes), spec.muted)
-
-    def posterior(self, log_prob: NDArray[np.floating]) -> Float64:
-        """Calibrated class probabilities under the true prior, [W, K]."""
-        z = np.asarray(log_prob, np.float64) / self.spec.temperature + self._shift
-        z -= z.max(axis=1, keepdims=True)
-        p: Float64 = np.exp(z)
-        p /= p.sum(axis=1, keepdims=True)
-        return p
-
-    def score(self, posterior: Float64) -> Float64:
-        """Posterior over threshold, scaled to sum 1, [W, K]."""
-        ratio = posterior / self._thresholds
-        ratio /= ratio.sum(axis=1, keepdims=True)
-        return ratio
-
-    def verdict(self, score: Float64) -> Int64:
-        """Index of the verdict's class, [W]."""
-        best: Int64 = score.argmax(axis=1)
-        return best
-
-    def prediction_set(self, posterior: Float64) -> Bool:
-        """Which classes the windows can be of, at the manifest's coverage, [W, K]."""
-        return np.asarray(posterior >= self._conformal)
-
-    def strange(self, posterior: Float64, verdict: Int64) -> Bool:
-        """Windows whose prediction set is empty and whose verdict is a class with a conformal threshold, [W].
-
-        Classes without a threshold, which are in every prediction set, do not count.
-        """
-        has_threshold = self._conformal > 0
-        return np.asarray(has_threshold[verdict] & ~(self.prediction_set(posterior) & has_threshold).any(axis=1))
-
-    def judge(self, device: Int32, end_ms: Int64, fresh: Bool, log_prob: Float32) -> Judgement:
-        """Verdicts and the alarm changes of windows sorted by device, then by time."""
-        posterior = self.posterior(log_prob)
-        score = self.score(posterior)
-        verdict = self.verdict(score)
-        changes = self.follow(device, end_ms, fresh, posterior, score)
-        return Judgement(posterior, verdict, score[np.arange(len(verdict)), verdict], changes)
+        self._spec, self._n_classes = spec, len(spec.thresholds)
+        self._audible = ~np.isin(np.arange(self._n_classes), spec.muted)
 
     def follow(
-        self, device: Int32, end_ms: Int64, fresh: Bool, posterior: Float64, score: Float64
+        self,
+        device: Int32,
+        end_ms: Int64,
+        fresh: Bool,
+        turns: list[NDArray[np.int64]],
+        posterior: Float64,
+        score: Float64,
+        strange: Bool,
     ) -> list[AlarmChange]:
-        """The alarm changes of windows sorted by device, then by time."""
+        """The alarm changes of windows sorted by device, then by time.
+
+        Args:
+            device, end_ms, fresh: of the windows, [W].
+            turns: see :func:`rarefault.runtime.inference.engine.rounds`.
+            posterior, score: [W, K].
+            strange: see :meth:`rarefault.runtime.inference.decision.Decision.strange`, [W].
+        """
         changes: list[AlarmChange] = []
         if len(device):
             self._alarms.make_room(int(device.max()) + 1)
-        strange = self.strange(posterior, self.verdict(score))
-        for turn in rounds(device):
+        for turn in turns:
             changes += self._turn(device[turn], end_ms[turn], fresh[turn], posterior[turn], score[turn], strange[turn])
         return changes
 
@@ -185,9 +119,9 @@ class Decision:
         self, device: Int32, end_ms: Int64, fresh: Bool, posterior: Float64, score: Float64, strange: Bool
     ) -> list[AlarmChange]:
         """Advance the alarms of different devices by one window each."""
-        k, spec, alarms = self.n_classes, self.spec, self._alarms
+        k, spec, alarms = self._n_classes, self._spec, self._alarms
         row = np.arange(len(device))
-        verdict = self.verdict(score)
+        verdict = score.argmax(axis=1)
         alarm = np.where(fresh, STATE_NO_DATA, alarms.alarm[device])
         candidate = np.where(fresh, STATE_NO_DATA, alarms.candidate[device])
         in_a_row = np.where(strange, np.where(fresh, 0, alarms.strange[device]) + 1, 0)
@@ -227,7 +161,7 @@ class Decision:
     ) -> AlarmChange:
         if state == STATE_NO_DATA:
             return AlarmChange(int(device), STATE_NO_DATA, int(end_ms), int(end_ms), 0.0)
-        if state == self.n_classes:
+        if state == self._n_classes:
             return AlarmChange(int(device), int(state), int(since_ms), int(end_ms), 0.0)
         probability, own_score = float(posterior[state]), float(score[state])
         return AlarmChange(int(device), int(state), int(since_ms), int(end_ms), probability, own_score)
@@ -268,10 +202,14 @@ class Decision:
         """Make slots as new."""
         self._alarms.forget(devices)
 
-    def state(self) -> Int64:
-        """The alarms of all devices, [5, D]."""
-        return np.stack(list(self._alarms.state().values()))
+    def state(self) -> dict[str, NDArray[Any]]:
+        """The alarms of all devices, by the name of the array."""
+        return self._alarms.state()
 
-    def restore(self, state: Int64) -> None:
-        """Go on from what :meth:`state` gave; ValueError where it is another release's."""
-        self._alarms.restore(dict(zip(self._alarms.state(), state, strict=True)))
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from what :meth:`state` gave.
+
+        Raises:
+            KeyError, ValueError: it is another release's.
+        """
+        self._alarms.restore(state)

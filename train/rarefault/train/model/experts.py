@@ -1,0 +1,116 @@
+"""The model in the trainer: a network, trees, or both.
+
+Shapes: N devices due, L bins, I columns, E experts, V values of an opinion, S carried state.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from rarefault.train.model.network_expert import NetworkExpert
+from rarefault.train.model.trees import TreeExpert
+
+X = TypeVar("X")
+
+
+class Opinions(NamedTuple):
+    """Opinions of all experts, [N, E, V], and the state to carry on, [N, S]."""
+
+    opinions: Tensor
+    state: Tensor
+
+
+@dataclass(frozen=True)
+class Experts:
+    """The experts of a model, one at least; what they think is pooled by the decision.
+
+    Attributes:
+        network: reads windows one after the other and carries a state.
+        trees: read each window by itself.
+    """
+
+    network: NetworkExpert | None
+    trees: TreeExpert | None
+
+    def __post_init__(self) -> None:
+        if not self._modules:
+            raise ValueError("a model needs a network or trees")
+
+    @property
+    def _modules(self) -> dict[Literal["network", "trees"], nn.Module]:
+        found: dict[Literal["network", "trees"], nn.Module | None] = {"network": self.network, "trees": self.trees}
+        return {name: module for name, module in found.items() if module is not None}
+
+    @property
+    def names(self) -> tuple[Literal["network", "trees"], ...]:
+        """Of the experts, in the order of their opinions, [E]."""
+        return tuple(self._modules)
+
+    @property
+    def state_size(self) -> int:
+        """Size S of the carried state; 0 without a network."""
+        return 0 if self.network is None else self.network.state_size
+
+    @property
+    def parameters(self) -> int:
+        """Number of the network's parameters."""
+        return sum(p.numel() for module in self._modules.values() for p in module.parameters())
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of what the experts compute."""
+        return torch.float32 if self.network is None else next(self.network.parameters()).dtype
+
+    def each(self, of_network: Callable[[NetworkExpert], X], of_trees: Callable[[TreeExpert], X]) -> tuple[X, ...]:
+        """What a function makes of each expert, in the order of their opinions, [E]."""
+        found = []
+        if self.network is not None:
+            found.append(of_network(self.network))
+        if self.trees is not None:
+            found.append(of_trees(self.trees))
+        return tuple(found)
+
+    def saved(self) -> dict[str, Any]:
+        """All that :meth:`of_saved` needs, as plain values and tensors."""
+        return {
+            "network": None if self.network is None else self.network.saved(),
+            "trees": None if self.trees is None else _on_processor(self.trees.state_dict()),
+        }
+
+    @classmethod
+    def of_saved(cls, saved: Mapping[str, Any]) -> "Experts":
+        """From what :meth:`saved` gave, ready to judge."""
+        network, trees = saved["network"], saved["trees"]
+        return cls(
+            None if network is None else NetworkExpert.of_saved(network),
+            None if trees is None else TreeExpert.of_weights(trees),
+        ).eval()
+
+    def eval(self) -> "Experts":
+        """The same, ready to judge: on the processor, nothing is dropped."""
+        for module in self._modules.values():
+            module.eval().cpu()
+        return self
+
+    def step(self, window_NLI: Tensor, state_NS: Tensor) -> Opinions:
+        """One window of each device that is due."""
+        state = state_NS
+
+        def of_network(network: NetworkExpert) -> Tensor:
+            nonlocal state
+            opinion, state = network(window_NLI, 1, state_NS)
+            only: Tensor = opinion.squeeze(1)
+            return only
+
+        def of_trees(trees: TreeExpert) -> Tensor:
+            opinion: Tensor = trees(window_NLI)
+            return opinion
+
+        return Opinions(torch.stack(self.each(of_network, of_trees), dim=1), state)
+
+
+def _on_processor(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.cpu() for name, value in weights.items()}
