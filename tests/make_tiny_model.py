@@ -12,10 +12,12 @@ import torch
 
 from rarefault.export.exporter import export_run
 from rarefault.runtime.inference.grid import Bins
-from rarefault.runtime.inference.manifest import DecisionSpec, GridSpec, Manifest, WindowSpec
+from rarefault.runtime.inference.manifest import DecisionSpec, ExpertSpec, GridSpec, Manifest, WindowSpec
 from rarefault.runtime.inference.window_buffer import WindowBuffer
 from rarefault.train.dataset.windows import LabelledWindows
+from rarefault.train.model.experts import Experts
 from rarefault.train.model.network import LRConvLSTM, ModelSpec
+from rarefault.train.model.network_expert import NetworkExpert
 from rarefault.train.runs.run_directory import RunDirectory, reference_outputs
 
 CHANNELS = ("c1.S1", "c1.S2", "c1.R1", "z1.E1")
@@ -25,8 +27,8 @@ SEED = 3
 CENTER, SCALE = np.array([700, 650, 720, 3], np.float32), np.array([20, 15, 10, 1], np.float32)
 
 
-def make_model() -> LRConvLSTM:
-    """The network; weights are large enough that its verdicts differ from window to window."""
+def make_model() -> Experts:
+    """A network alone; weights are large enough that its verdicts differ from window to window."""
     torch.manual_seed(SEED)
     spec = ModelSpec(filters=4, kernel=3, inner=(6, 5), outer=(8, 4), dropout=0.3, clip=5.0, missing_indicator=True)
     model = LRConvLSTM(spec, len(CHANNELS), len(CLASSES), WINDOW.length)
@@ -45,10 +47,10 @@ def make_model() -> LRConvLSTM:
                 weight.uniform_(-1.2, 1.2) if "weight" in name else weight.zero_()
         model.head.weight.uniform_(-8, 8)
         model.head.bias.zero_()
-    return model.eval()
+    return Experts(NetworkExpert(model, None), None).eval()
 
 
-def make_manifest(model: LRConvLSTM) -> Manifest:
+def make_manifest(model: Experts) -> Manifest:
     """A manifest that fits the network."""
     return Manifest(
         name="tiny",
@@ -58,7 +60,7 @@ def make_manifest(model: LRConvLSTM) -> Manifest:
         grid=GridSpec(period_s=60, max_hold_s=120, allowed_lateness_s=0, max_gap_s=600),
         window=WINDOW,
         state_size=model.state_size,
-        decision=DecisionSpec(training_prior=(0.4, 0.3, 0.3), true_prior=(0.5, 0.3, 0.2), thresholds=(0.5, 0.3, 0.2)),
+        decision=DecisionSpec(prior=(0.5, 0.3, 0.2), thresholds=(0.5, 0.3, 0.2), experts=(ExpertSpec(name="network"),)),
         training={"created": "2026-01-01T00:00:00+00:00"},
     )
 

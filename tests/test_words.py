@@ -14,7 +14,7 @@ PLACES = ("runtime", "train", "export", "examples", "tools")
 WORDS = {
     "material": "sources",
     "untrained": "new_model",
-    "learnt": "training_prior, trained, known",
+    "learnt": "learned, trained, known",
     "keeper": "turn_store",
     "codec": "decoder",
     "link": "session, connection",

@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 from benchmarks.quality.protocol import Fold
 from numpy.typing import NDArray
+from rarefault.train.model.forward_filter import fit_filter
 
 from rarefault.runtime.arrays import Bool, Float32, Int64
 from rarefault.runtime.inference.decision import Decision
@@ -15,7 +16,6 @@ from rarefault.train.calibration.decision_fit import fit_decision
 from rarefault.train.dataset.label_runs import event_of
 from rarefault.train.evaluation.metrics import JudgedWindows, score_windows, to_plain
 from rarefault.train.fitting.imbalance import class_frequencies
-from rarefault.train.model.forward_filter import fit_filter
 
 #: What a decision needs to know of held-out windows; see :class:`rarefault.train.calibration.decision_fit.Validation`.
 HELD_OUT = ("device", "end_ms", "fresh", "label")

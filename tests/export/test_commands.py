@@ -47,7 +47,8 @@ def test_export_of_a_tampered_checkpoint_fails(
     """Exit code 1, one sentence with the difference, no traceback, no file."""
     model = run.load_model()
     with torch.no_grad():
-        model.outer1.get_parameter("weight_hh_l0")[3, 1] += 0.1
+        assert model.network is not None
+        model.network.net.outer1.get_parameter("weight_hh_l0")[3, 1] += 0.1
     run.save_model(model)
     assert main(["export", str(run.path), "-o", str(tmp_path / "plant.onnx")]) == 1
     said = capsys.readouterr().err

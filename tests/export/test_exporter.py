@@ -9,16 +9,18 @@ import pytest
 import torch
 from onnx import numpy_helper
 from tests.train.conftest import write_plant
+from torch import nn
 
 from rarefault.export.exporter import STAGES, export_run
 from rarefault.export.graph import step_graph
 from rarefault.export.parity import Check
 from rarefault.runtime.cli import main
 from rarefault.runtime.errors import ParityError, RarefaultError, UsageError
+from rarefault.runtime.inference.manifest import Manifest
 from rarefault.runtime.inference.model_file import LoadedModel, load_model
 from rarefault.train.config import load_train_config
 from rarefault.train.evaluation.evaluate import run_pipeline
-from rarefault.train.model.network import LRConvLSTM
+from rarefault.train.model.experts import Experts
 from rarefault.train.runs.run_directory import RunDirectory
 from rarefault.train.runs.training import train
 
@@ -38,7 +40,12 @@ def test_the_file_is_what_the_daemon_loads(run: RunDirectory, tmp_path: Path, ex
     assert all(check.holds for check in made.checks)
 
 
-def weights(model: LRConvLSTM) -> list[str]:
+def net_of(model: Experts) -> nn.Module:
+    assert model.network is not None
+    return model.network.net
+
+
+def weights(model: nn.Module) -> list[str]:
     """Everything in a checkpoint that the network computes with."""
     return [name for name in model.state_dict() if not name.endswith("num_batches_tracked")]
 
@@ -47,13 +54,12 @@ def test_every_changed_weight_of_a_checkpoint_is_noticed(run: RunDirectory, tmp_
     """One number changed after training, in whichever tensor: refused with the measured difference."""
     output = tmp_path / "plant.onnx"
     output.write_bytes(b"the file of before")
-    original = run.load_model()
+    original = net_of(run.load_model())
     names = weights(original)
     assert {"center", "norm1.running_var", "inner1.weight_hh_l0", "outer2.bias_ih_l0", "head.weight"} <= set(names)
     for name in names:
         model = run.load_model()
-        model.load_state_dict(original.state_dict())
-        value = model.state_dict()[name].view(-1)
+        value = net_of(model).state_dict()[name].view(-1)
         value[0] += 0.2 * max(1.0, abs(float(value[0])))
         run.save_model(model)
         with pytest.raises(ParityError, match=r"checkpoint\.pt is not what was trained .* differs by") as caught:
@@ -66,8 +72,8 @@ def test_every_changed_weight_of_a_checkpoint_is_noticed(run: RunDirectory, tmp_
 def test_a_broken_graph_is_not_written(run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A graph that computes something else than the checkpoint is refused with the difference, and no file is left."""
 
-    def broken(model: LRConvLSTM) -> onnx.ModelProto:
-        graph = step_graph(model)
+    def broken(model: Experts, manifest: Manifest) -> onnx.ModelProto:
+        graph = step_graph(model, manifest)
         tensor = next(t for t in graph.graph.initializer if t.name == "outer1.R")
         value = numpy_helper.to_array(tensor).copy()
         value.flat[3] += 0.05
@@ -103,11 +109,9 @@ def test_an_interrupted_export_leaves_nothing(
 def test_parts_of_different_trainings_are_refused(run: RunDirectory, tmp_path: Path) -> None:
     """A manifest with other classes than the network has is named before anything is computed."""
     manifest = run.load_manifest()
-    decision = msgspec.structs.replace(
-        manifest.decision, training_prior=(0.5, 0.5), true_prior=(0.5, 0.5), thresholds=(0.5, 0.5)
-    )
+    decision = msgspec.structs.replace(manifest.decision, prior=(0.5, 0.5), thresholds=(0.5, 0.5))
     run.save_manifest(msgspec.structs.replace(manifest, classes=manifest.classes[:2], decision=decision))
-    with pytest.raises(RarefaultError, match="have 2, 3 and 3 classes; they are not of one training"):
+    with pytest.raises(RarefaultError, match="have 2 and 3 values in an opinion; they are not of one training"):
         export_run(run, tmp_path / "plant.onnx")
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from onnx import helper
 
-from rarefault.export.exporter import INT8_STAGES, STAGES, Export, export_run
+from rarefault.export.exporter import INT8_STAGES, STAGES, Export, export_run, scales_of
 from rarefault.export.graph import step_graph
 from rarefault.export.int8_effect import COMPANY, InCompany, Int8Limits, limit_checks
 from rarefault.export.parity import random_sequence, require
@@ -75,14 +75,14 @@ def test_held_out_blocks_judge_the_effect(run_with_history: RunDirectory, tmp_pa
     assert effect["measured on"] == "held-out test blocks of the run"
     assert effect["verdicts"] > 1000
     assert 0 < effect["changed"] < 0.1
-    assert effect["log_prob_difference"] > 0
+    assert effect["posterior_difference"] > 0
     assert all(0 < effect["macro_f1"][precision] < 1 for precision in ("float32", "int8"))
     assert effect["company"]["devices"] == COMPANY
     assert 0 < effect["company"]["changed"] < 0.1
     assert effect["alarm_changes"]["before"] > 0
     assert effect["limits"] == {"changed": 1.0, "macro_f1_loss": 1.0, "alarms_changed": 1.0}
     assert {check.of for check in made.checks} == {
-        "log_prob", "next_state", "share of verdicts", "share of alarms", "loss of macro-F1",
+        "opinions", "next_state", "share of verdicts", "share of alarms", "loss of macro-F1",
     }  # fmt: skip
     assert sorted(path.suffix for path in tmp_path.iterdir() if path.is_file()) == [".csv", ".csv", ".onnx", ".toml"]
 
@@ -147,14 +147,13 @@ def test_too_much_change_leaves_no_file(run_with_history: RunDirectory, tmp_path
 
 def test_company_changes_nothing_in_float32(exported: LoadedModel, run: RunDirectory) -> None:
     """The step in company answers for the devices asked about only, and in float32 answers the same."""
-    model = run.load_model()
-    center, scale = model.center.numpy(), model.scale.numpy()
-    crowd = InCompany(exported.step, center, scale, model.window_length, model.state_size)
-    windows = random_sequence(np.random.default_rng(2), 3, model.window_length, center, scale)
-    state = np.zeros((3, model.state_size), np.float32)
+    manifest, (center, scale) = exported.manifest, scales_of(run.load_reference())
+    crowd = InCompany(exported.step, center, scale, manifest.window.length, manifest.state_size)
+    windows = random_sequence(np.random.default_rng(2), 3, manifest.window.length, center, scale)
+    state = np.zeros((3, manifest.state_size), np.float32)
     for window in windows:
-        log_prob, after = exported.step(window, state)
+        opinions, after = exported.step(window, state)
         crowded, crowded_after = crowd(window, state)
-        np.testing.assert_allclose(crowded, log_prob, atol=1e-6, rtol=0)
+        np.testing.assert_allclose(crowded, opinions, atol=1e-6, rtol=0)
         np.testing.assert_allclose(crowded_after, after, atol=1e-6, rtol=0)
         state = after

@@ -19,8 +19,8 @@ def test_a_whole_file_is_loaded(exported: LoadedModel) -> None:
     assert exported.manifest.channels == ("c1.S1", "c1.S2", "c1.R1", "z1.E1")
     assert exported.model_id.startswith("tiny@")
     assert exported.size_bytes == exported.path.stat().st_size
-    log_prob, state = exported.step(np.zeros((3, 6, 4), np.float32), np.zeros((3, 24), np.float32))
-    assert (log_prob.shape, state.shape) == ((3, 3), (3, 24))
+    opinions, state = exported.step(np.zeros((3, 6, 4), np.float32), np.zeros((3, 24), np.float32))
+    assert (opinions.shape, state.shape) == ((3, 1, 3), (3, 24))
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_a_graph_that_does_not_give_probabilities(
         tensor.CopyFrom(numpy_helper.from_array(np.full(3, np.nan, np.float32), tensor.name))
 
     def unfinished(model: onnx.ModelProto) -> None:
-        node = next(n for n in model.graph.node if n.name == "log_prob")
+        node = next(n for n in model.graph.node if n.name == "network_opinion")
         node.op_type = "Tanh"
         del node.attribute[:]
 

@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from rarefault.export.exporter import scales_of
 from rarefault.export.parity import (
     ALLOWED,
     Check,
@@ -31,8 +32,7 @@ def compare(path: Path, run: RunDirectory) -> list[Check]:
         load_model(path).step,
         TorchStep(model),
         precise_step(model),
-        model.center.numpy(),
-        model.scale.numpy(),
+        *scales_of(run.load_reference()),
         run.load_reference(),
     )
 
@@ -58,11 +58,11 @@ def test_a_check_covers_every_batch_and_both_outputs(exported: LoadedModel, run:
     """N = 1, 7 and 64, real windows, and each device alone; the differences are those of rounding."""
     checks = compare(exported.path, run)
     assert [(check.of, check.between) for check in checks[::2]] == [
-        ("log_prob", "file vs checkpoint, random, N = 1"),
-        ("log_prob", "file vs checkpoint, random, N = 7"),
-        ("log_prob", "file vs checkpoint, random, N = 64"),
-        ("log_prob", "file vs checkpoint, real, N = 6"),
-        ("log_prob", "file, 64 together vs each alone"),
+        ("opinions", "file vs checkpoint, random, N = 1"),
+        ("opinions", "file vs checkpoint, random, N = 7"),
+        ("opinions", "file vs checkpoint, random, N = 64"),
+        ("opinions", "file vs checkpoint, real, N = 6"),
+        ("opinions", "file, 64 together vs each alone"),
     ]
     assert {check.of for check in checks[1::2]} == {"next_state"}
     assert all(check.measured <= check.allowed == ALLOWED for check in checks)
@@ -107,7 +107,7 @@ def test_a_graph_that_mixes_devices_is_noticed(tiny_export: Path, run: RunDirect
     """A graph whose result depends on who shares the batch is refused even where it is right for one device."""
     model = onnx.load(tiny_export / "tiny.onnx")
     nodes = model.graph.node
-    position = next(i for i, node in enumerate(nodes) if node.name == "log_prob")
+    position = next(i for i, node in enumerate(nodes) if node.name == "network_opinion")
     nodes[position].input[0] = "mixed"
     first = helper.make_node("ReduceMean", ["logits"], ["mean"], axes=[0], keepdims=1)
     second = helper.make_node("Max", ["logits", "mean"], ["mixed"])

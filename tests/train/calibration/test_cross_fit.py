@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from rarefault.runtime.inference.manifest import DecisionSpec
 from rarefault.train.calibration.cross_fit import TREE_PARTS, HeldOut, Rotation, wants_cross_fit
 from rarefault.train.calibration.held_out_windows import HeldOutWindows
 from rarefault.train.config import TrainConfig, load_train_config
@@ -17,10 +16,9 @@ from rarefault.train.dataset.split import Split, rotations, split_history
 from rarefault.train.dataset.windows import LabelledWindows, cut_windows
 from rarefault.train.fitting.imbalance import class_frequencies, move_prior
 from rarefault.train.fitting.network import refit_network, serve
-from rarefault.train.fitting.new_model import new_model
+from rarefault.train.fitting.new_model import new_network
 from rarefault.train.fitting.trees import grow_trees, judge
 from rarefault.train.history import History, read_history
-from rarefault.train.runs.refit import refit
 from rarefault.train.runs.training import train
 
 Prepared = tuple[TrainConfig, History, Split, LabelledWindows]
@@ -43,6 +41,7 @@ def keys(held: HeldOut) -> set[tuple[int, int]]:
 
 def log_loss(log_prob: np.ndarray, label: np.ndarray) -> float:
     """Of the windows with a label."""
+    assert log_prob.shape[1] == 3
     known = np.flatnonzero(label >= 0)
     return -float(log_prob[known, label[known]].mean())
 
@@ -51,14 +50,14 @@ def log_loss(log_prob: np.ndarray, label: np.ndarray) -> float:
 def test_all_windows_but_those_of_the_test_are_judged_by_what_has_not_seen_them(prepared: Prepared) -> None:
     """Each in one part, none of the test blocks; what has seen them knows them better."""
     config, history, split, windows = prepared
-    training_prior = class_frequencies(windows.label, 3)
-    network, _ = new_model(config, history, windows)
+    prior = class_frequencies(windows.label, 3)
+    network = new_network(config, history, windows)
     told: dict[str, list[tuple[int, int]]] = {"networks": [], "trees": []}
     parts = Rotation(
         history,
         split,
         config,
-        training_prior,
+        prior,
         3,
         on_part=lambda n, of: told["networks"].append((n, of)),
         on_trees=lambda n, of: told["trees"].append((n, of)),
@@ -74,8 +73,8 @@ def test_all_windows_but_those_of_the_test_are_judged_by_what_has_not_seen_them(
     assert len(keys(whole) & ours) > 0.8 * len(ours)  # a block that stands alone begins with a window's time unjudged
     order = np.lexsort((whole.windows.end_ms, whole.windows.device))
     np.testing.assert_array_equal(order, np.arange(len(order)))
-    assert whole.trees is not None
-    seen = grow_trees(windows, 3, training_prior, config.trees, 0)
+    assert whole.names == ("network", "trees")
+    seen = grow_trees(windows, prior, config.trees, 0)
     assert seen is not None
     place = {key: at for at, key in enumerate(zip(windows.windows.device.tolist(), end_ms.tolist(), strict=True))}
     keyed = list(zip(whole.windows.device.tolist(), whole.windows.end_ms.tolist(), strict=True))
@@ -84,7 +83,7 @@ def test_all_windows_but_those_of_the_test_are_judged_by_what_has_not_seen_them(
     np.testing.assert_array_equal(whole.windows.label[here], windows.label[there])
 
     assert log_loss(judge(seen, windows)[there], windows.label[there]) < log_loss(
-        whole.trees[here], whole.windows.label[here]
+        whole.opinions[here, 1], whole.windows.label[here]
     )
 
 
@@ -92,23 +91,21 @@ def test_what_the_network_is_worth_is_measured(prepared: Prepared) -> None:
     """Log loss at the best temperature, as served and by the trees alone: a network that knows the labels gains all."""
     config, history, _, windows = prepared
     shares = class_frequencies(windows.label, 3)
-    spec = DecisionSpec(training_prior=shares, true_prior=shares, thresholds=(1.0,) * 3)
     validation = HeldOutWindows.of(history, windows, config.grid, config.window)
     known = validation.label >= 0
-    said = np.log(np.full((len(windows), 3), np.asarray(shares), np.float32))
+    ignorant = np.log(np.full((len(windows), 3), np.asarray(shares), np.float32))
     knowing = np.where(np.arange(3) == np.where(known, validation.label, 0)[:, None], 0.0, -20.0).astype(np.float32)
-    model, _ = new_model(config, history, windows)
-    trees = grow_trees(windows, 3, shares, config.trees, 0)
-    assert trees is not None
-    trees.share.fill_(0.5)
-    model.trees = trees
-    found = HeldOut(validation, knowing, said).log_losses(model, spec)
-    entropy = log_loss(said, validation.label)
+
+    def losses(**opinions: np.ndarray) -> dict[str, float | None]:
+        held = HeldOut(validation, np.stack(list(opinions.values()), axis=1), tuple(opinions))  # type: ignore[arg-type]
+        return held.log_losses(held.weighed(shares, None, filtered=False))
+
+    found = losses(network=knowing, trees=ignorant)
+    entropy = log_loss(ignorant, validation.label)
     assert found["trees_alone"] == pytest.approx(entropy, rel=1e-3)
     assert found["as_served"] == pytest.approx(0, abs=1e-3)
-    worthless = HeldOut(validation, said, said).log_losses(model, spec)
-    assert worthless["as_served"] == pytest.approx(entropy, rel=1e-3)
-    assert HeldOut(validation, knowing, None).log_losses(model, spec)["trees_alone"] is None
+    assert losses(network=ignorant, trees=ignorant)["as_served"] == pytest.approx(entropy, rel=1e-3)
+    assert losses(network=knowing)["trees_alone"] is None
 
 
 @pytest.mark.training
@@ -116,20 +113,19 @@ def test_any_number_of_threads_says_the_same(prepared: Prepared) -> None:
     """To the last digit, by networks that learn beside them, too."""
     config, history, split, windows = prepared
     torch.manual_seed(0)
-    network, _ = new_model(config, history, windows)
+    network = new_network(config, history, windows)
     said = []
     for jobs in (1, 3):
         with_jobs = msgspec.structs.replace(config, training=msgspec.structs.replace(config.training, jobs=jobs))
         parts = Rotation(history, split, with_jobs, class_frequencies(windows.label, 3), 1).run(network)
         said.append(HeldOut.joined(parts))
-    np.testing.assert_array_equal(said[0].trees, said[1].trees)
-    np.testing.assert_array_equal(said[0].network, said[1].network)
+    np.testing.assert_array_equal(said[0].opinions, said[1].opinions)
 
 
 def test_a_block_in_which_nothing_is_known_is_left_out(prepared: Prepared) -> None:
     """A part whose windows have no label is not judged, and two classes are needed to learn."""
     config, history, split, windows = prepared
-    network, _ = new_model(config, history, windows)
+    network = new_network(config, history, windows)
     blind = replace(history, events=history.events.none())
     assert Rotation(blind, split, config, (0.9, 0.05, 0.05), 1).run(network) == []
 
@@ -173,44 +169,51 @@ def test_blocks_are_held_out_in_turn_where_events_are_few(
 def test_trees_learn_from_more_of_the_blocks_than_the_network(prepared: Prepared) -> None:
     """What judges some blocks is grown on the others of their part, too, and on nothing of those blocks themselves."""
     config, history, split, windows = prepared
-    training_prior = class_frequencies(windows.label, 3)
-    network, _ = new_model(config, history, windows)
-    first = Rotation(history, split, config, training_prior, 0).run(network)[0]
+    prior = class_frequencies(windows.label, 3)
+    network = new_network(config, history, windows)
+    first = Rotation(history, split, config, prior, 0).run(network)[0]
     (held_out, *_) = rotations(history, split, "validation", TREE_PARTS, config.split.seed, config.grid)
     rest, own = (
         cut_windows(held_out.select(history, part), config.grid, config.window) for part in ("train", "validation")
     )
-    trees = grow_trees(rest, 3, training_prior, config.trees, config.training.seed)
+    trees = grow_trees(rest, prior, config.trees, config.training.seed)
     assert trees is not None
-    assert first.trees is not None
-    np.testing.assert_array_equal(first.trees, judge(trees, own))
-    np.testing.assert_array_equal(first.network, serve(network, own))
+    np.testing.assert_array_equal(first.opinions[:, 1], judge(trees, own))
+    np.testing.assert_array_equal(first.opinions[:, 0], serve(network, own))
 
 
 def test_a_moved_prior_is_learnt_by_the_network(prepared: Prepared) -> None:
     """Log-odds of all windows move by those of the class shares."""
     config, history, _, windows = prepared
     torch.manual_seed(0)
-    model, _ = new_model(config, history, windows)
-    before = serve(model, windows)
-    move_prior(model, (0.5, 0.3, 0.2), (0.2, 0.2, 0.6))
-    moved = serve(model, windows) - before - np.log([0.2 / 0.5, 0.2 / 0.3, 0.6 / 0.2])
+    network = new_network(config, history, windows)
+    before = serve(network, windows)
+    move_prior(network.net, (0.5, 0.3, 0.2), (0.2, 0.2, 0.6))
+    moved = serve(network, windows) - before - np.log([0.2 / 0.5, 0.2 / 0.3, 0.6 / 0.2])
     np.testing.assert_allclose(moved - moved[:, :1], 0, atol=1e-5)
 
 
 @pytest.mark.training
-def test_learning_again_keeps_the_class_shares_that_were_learnt(prepared: Prepared) -> None:
-    """Whatever the shares of the windows that it learns from."""
+def test_the_recipe_is_undone(prepared: Prepared) -> None:
+    moved = serve(network, windows) - before - np.log(np.array([3.0, 1.5, 0.1 / 0.6]))
     config, history, _, windows = prepared
-    training_prior = (0.2, 0.2, 0.6)
-    networks = []
-    for again in (False, True):
+    wanted = [(0.2, 0.2, 0.6), (0.6, 0.3, 0.1)]
+    opinions = []
+    for prior in wanted:
         torch.manual_seed(0)
-        model, _ = new_model(config, history, windows)
-        if again:
-            refit(model, model, windows, training_prior, config, 1)
-        else:
-            learnt = refit_network(model, windows, config, 1)
-        networks.append(serve(model, windows))
-    moved = networks[1] - networks[0] - np.log(np.array(training_prior) / np.array(learnt))
+        network = new_network(config, history, windows)
+        refit_network(network, windows, config, 1, prior)
+        opinions.append(serve(network, windows))
+    moved = opinions[1] - opinions[0] - np.log(np.array(wanted[1]) / np.array(wanted[0]))
+    np.testing.assert_allclose(moved - moved[:, :1], 0, atol=1e-5)
+
+
+def test_a_trained_network_begins_where_the_recipe_has_it(prepared: Prepared) -> None:
+    """Without an epoch it comes out as it was, for the shares that are wanted."""
+    config, history, _, windows = prepared
+    torch.manual_seed(0)
+    network = new_network(config, history, windows)
+    before = serve(network, windows)
+    refit_network(network, windows, config, 0, (0.6, 0.3, 0.1), start_prior=(0.2, 0.2, 0.6))
+    moved = serve(network, windows) - before - np.log(np.array((0.6, 0.3, 0.1)) / np.array((0.2, 0.2, 0.6)))
     np.testing.assert_allclose(moved - moved[:, :1], 0, atol=1e-5)

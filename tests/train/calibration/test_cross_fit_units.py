@@ -6,19 +6,21 @@ import msgspec
 import numpy as np
 import pytest
 
-from rarefault.runtime.inference.manifest import GridSpec, WindowSpec
+from rarefault.runtime.inference.decision.pool import Pool
+from rarefault.runtime.inference.manifest import GridSpec, UnitsSpec, WindowSpec
 from rarefault.train.calibration.cross_fit import TREE_PARTS, UNIT_PARTS, Rotation
 from rarefault.train.config import ModelConfig, TrainConfig, TrainingConfig, TreesConfig
 from rarefault.train.dataset.split import Split, SplitConfig, mostly_cut, rotations, split_history
 from rarefault.train.dataset.windows import LabelledWindows, cut_windows
 from rarefault.train.fitting.imbalance import class_frequencies
-from rarefault.train.fitting.network import serve
-from rarefault.train.fitting.new_model import new_model
 from rarefault.train.fitting.trees import grow_at_devices, grow_at_units, judge
 from rarefault.train.history import Events, History, Phm2015Config, ReadNotes
 
 HOUR_MS, DAYS = 3_600_000, 60
 UNITS = np.array([[0, 1], [2, 3], [4, 5]])
+AT_UNITS = UnitsSpec(
+    names=("p1", "p2", "p3"), channels=((0, 1), (2, 3), (4, 5)), faults=(1, 2), rarest_first=(2, 1), prior=(0.03, 0.02)
+)
 CONFIG = TrainConfig(
     data=Phm2015Config(path="."),
     grid=GridSpec(period_s=3600, max_hold_s=3600, max_gap_s=7200),
@@ -70,7 +72,8 @@ def station(once: bool) -> History:
 def cut(history: History, split: Split) -> tuple[LabelledWindows, LabelledWindows]:
     """What is learnt from and what is held out."""
     train, held_out = (
-        cut_windows(split.select(history, part), CONFIG.grid, CONFIG.window, UNITS) for part in ("train", "validation")
+        cut_windows(split.select(history, part), CONFIG.grid, CONFIG.window, UNITS, AT_UNITS.faults)
+        for part in ("train", "validation")
     )
     return train, held_out
 
@@ -84,10 +87,8 @@ def test_trees_of_units_hold_out_less_than_those_of_devices() -> None:
     """The trees of units have not seen the part that they judge; those of devices nor its neighbour."""
     history = station(once=False)
     split = split_history(history, CONFIG.split, CONFIG.grid)
-    train, _ = cut(history, split)
-    shares = class_frequencies(train.label, 3)
-    network, _ = new_model(CONFIG, history, train)
-    parts = Rotation(history, split, CONFIG, shares, 0, UNITS).run(network)
+    shares = class_frequencies(cut(history, split)[0].label, 3)
+    parts = Rotation(history, split, CONFIG, shares, 0, UNITS, AT_UNITS).run(None)
     assert len(parts) == 4 * TREE_PARTS * UNIT_PARTS
     ends = [end for part in parts for end in part.windows.end_ms.tolist()]
     assert len(ends) == len(set(ends))
@@ -95,14 +96,9 @@ def test_trees_of_units_hold_out_less_than_those_of_devices() -> None:
     half = finer(history, split, TREE_PARTS)[0]
     for at, quarter in enumerate(finer(history, half, UNIT_PARTS)):
         rest, held_out = cut(history, quarter)
-        at_units = grow_at_units(rest, shares, CONFIG.trees, 0, 0, UNITS)
-        assert at_units is not None
-        assert at_units.faults.tolist() == [1, 2]
         trees = grow_at_devices(cut(history, half)[0], shares, CONFIG.trees, 0, 0, UNITS, [1, 2])
-        trees.at_units = at_units
-        assert parts[at].trees is not None
-        np.testing.assert_array_equal(parts[at].trees, judge(trees, held_out))
-        np.testing.assert_array_equal(parts[at].network, serve(network, held_out))
+        trees.at_units = grow_at_units(rest, AT_UNITS, CONFIG.trees, 0, 0, UNITS)
+        np.testing.assert_array_equal(parts[at].opinions[:, 0], judge(trees, held_out))
 
 
 def test_of_events_longer_than_a_block_all_hold_out_whole_parts() -> None:
@@ -111,25 +107,26 @@ def test_of_events_longer_than_a_block_all_hold_out_whole_parts() -> None:
     long = replace(history, events=replace(history.events, end_ms=history.events.start_ms + 26 * HOUR_MS))
     split = split_history(long, CONFIG.split, CONFIG.grid)
     train, _ = cut(long, split)
-    network, _ = new_model(CONFIG, long, train)
     assert mostly_cut(long, split)
-    assert len(Rotation(long, split, CONFIG, class_frequencies(train.label, 3), 0, UNITS).run(network)) == 4
+    assert len(Rotation(long, split, CONFIG, class_frequencies(train.label, 3), 0, UNITS, AT_UNITS).run(None)) == 4
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_fault_that_some_have_never_seen_is_left_to_the_trees_of_devices(jobs: int) -> None:
+def test_of_a_fault_that_some_have_never_seen_they_have_no_evidence(jobs: int) -> None:
     """Its one event is held out at some time: nobody can know it then, and nothing else suffers."""
     history = station(once=True)
     config = msgspec.structs.replace(CONFIG, training=TrainingConfig(jobs=jobs))
     split = split_history(history, CONFIG.split, CONFIG.grid)
-    train, _ = cut(history, split)
-    network, _ = new_model(config, history, train)
     shares = (0.8, 0.15, 0.05)
-    parts = Rotation(history, split, config, shares, 0, UNITS).run(network)
+    parts = Rotation(history, split, config, shares, 0, UNITS, AT_UNITS).run(None)
     assert sum(bool((part.windows.label == 2).any()) for part in parts) == 1
+    pool = Pool(shares, AT_UNITS)
     for part in parts:
-        said, label = part.trees, part.windows.label
-        assert said is not None
-        np.testing.assert_allclose(np.exp(said).sum(1), 1, rtol=1e-5)
+        label = part.windows.label
+        assert part.names == ("trees",)
+        if (label == 2).any():
+            logits = part.opinions[:, 0, 3:].reshape(-1, 3, 2)
+            np.testing.assert_allclose(logits[:, :, 1], pool.unit_logit[1], atol=1e-5)
         known = np.flatnonzero((label == 0) | (label == 1))
-        assert (said[known].argmax(1) == label[known]).mean() > 0.9
+        predicted = pool.label(pool.pool(part.opinions, [1.0], [1.0])).argmax(axis=1)
+        assert (predicted[known] == label[known]).mean() > 0.9

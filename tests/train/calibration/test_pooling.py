@@ -47,7 +47,7 @@ def test_few_events_say_little() -> None:
 
 
 def test_an_expert_without_evidence_at_units_has_no_say_there() -> None:
-    """The other's factor is fitted alone: it is about 1 where its logits are right, 1/2 where they are twice too sure."""
+    """The other's factor is fitted alone: about 1 where its logits are right, 1/2 where they are too sure."""
     rng = np.random.default_rng(2)
     units = UnitsSpec(names=("a", "b"), channels=((0,), (1,)), faults=(1,), rarest_first=(1,), prior=(0.1,))
     active = rng.random((4000, 2)) < 0.1

@@ -25,6 +25,7 @@ from rarefault.train.history.notes import ReadNotes
 CLASSES = ("normal", "a", "b")
 PERIOD_MS = 100
 GRID = GridSpec(period_s=PERIOD_MS / 1000)
+EXPERTS = (ExpertSpec(name="trees"),)
 
 
 def history(*events: tuple[int, int, int, int], silent: tuple[tuple[int, int, int], ...] = ()) -> History:
@@ -100,9 +101,9 @@ def test_a_trial_is_what_the_daemon_would_have_said(seed: int) -> None:
     end_ms = np.cumsum(np.where(fresh, 1000, PERIOD_MS))
     posterior = rng.dirichlet((1, 0.4, 0.4), len(device))
     spec = DecisionSpec(
-        training_prior=(1 / 3,) * 3,
-        true_prior=(1 / 3,) * 3,
+        prior=(1 / 3,) * 3,
         thresholds=(1.0, 1.0, 1.0),
+        experts=EXPERTS,
         coverage=0.9,
         conformal_thresholds=(0.9, 0.8, 0.7),
         unknown_windows=2 if seed % 2 else 0,
@@ -118,7 +119,9 @@ def test_a_trial_is_what_the_daemon_would_have_said(seed: int) -> None:
             **{name: getattr(spec, name) for name in spec.__struct_fields__ if name != "thresholds"},
             thresholds=tuple(thresholds),
         )
-        wanted = States.of(Decision(own).judge(device.astype(np.int32), end_ms, fresh, np.log(posterior)).alarms)
+        wanted = States.of(
+            Decision(own).judge(device.astype(np.int32), end_ms, fresh, np.log(posterior)[:, None]).alarms
+        )
         for name in said.__struct_fields__:
             np.testing.assert_array_equal(getattr(said, name), getattr(wanted, name), err_msg=name)
         counts.append(judge.count(wanted))
@@ -172,7 +175,7 @@ def one_day() -> tuple[HeldOutWindows, Float64]:
 
 def even(**changes: Any) -> DecisionSpec:
     """A decision that leaves the posterior as it is."""
-    return DecisionSpec(training_prior=(1 / 3,) * 3, true_prior=(1 / 3,) * 3, thresholds=(1.0, 1.0, 1.0), **changes)
+    return DecisionSpec(prior=(1 / 3,) * 3, thresholds=(1.0,) * 3, experts=EXPERTS, **changes)
 
 
 def test_event_f1_of_settings() -> None:
@@ -228,8 +231,8 @@ def test_the_cost_curve() -> None:
         state_size=1,
         decision=even(),
     )
-    device, log_prob = day.device.astype(np.int32), np.log(posterior).astype(np.float32)
-    verdicts = Verdicts(device, day.end_ms, day.fresh, log_prob, posterior, np.zeros(8, np.int64), posterior[:, 0], [])
+    device, opinions = day.device.astype(np.int32), np.log(posterior).astype(np.float32)[:, None]
+    verdicts = Verdicts(device, day.end_ms, day.fresh, opinions, posterior, np.zeros(8, np.int64), posterior[:, 0], [])
     scores = score_windows(JudgedWindows(day.label, verdicts.fault, posterior, CLASSES))
     curve = cost_curve(Evaluation(day.history, day.label, verdicts, scores), manifest)
     assert {point.factor for point in curve} >= {0.25, 0.5, 1.0, 2.0}
@@ -240,9 +243,9 @@ def test_the_cost_curve() -> None:
 
 
 def fit(day: HeldOutWindows, log_prob: Float64, **changes: object) -> tuple[DecisionSpec, list[str]]:
-    share = (0.9, 0.1, 1e-6)
+    spec = DecisionSpec(prior=(0.9, 0.1, 1e-6), thresholds=(1.0,) * 3, experts=EXPERTS)
     config = DecisionConfig(**{"coverage": 0.0, **changes})  # type: ignore[arg-type]
-    fitted = fit_decision(log_prob.astype(np.float32), day, share, share, config)
+    fitted = fit_decision(log_prob.astype(np.float32)[:, None], day, spec, config)
     return fitted.spec, fitted.notes
 
 
@@ -252,7 +255,7 @@ def test_the_decision_is_fitted_to_alarms(objective: str) -> None:
     day, posterior = one_day()
     spec, notes = fit(day, np.log(posterior), objective=objective)
     decision = Decision(spec)
-    said = decision.verdict(decision.score(decision.posterior(np.log(posterior))))
+    said = decision.verdict(decision.score(decision.posterior(decision.window_evidence(np.log(posterior)[:, None]))))
     assert said.tolist() == [0, 0, 1, 0, 0, 0, 0, 0]
     assert len(notes) == 1  # of the few windows
 

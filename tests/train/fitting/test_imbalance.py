@@ -103,7 +103,7 @@ def test_subsets_keep_every_fault_and_draw_different_normals() -> None:
     assert len(set().union(*(s.starts for s in subsets)) & normal) > 0.8 * len(normal)
 
 
-def test_the_training_prior_is_what_the_loss_sees() -> None:
+def test_the_learned_prior_is_what_the_loss_sees() -> None:
     """With full weights the model learns equal shares; without, those of the subset."""
     label = np.zeros(400, np.int64)
     label[100:110] = 1
@@ -112,9 +112,9 @@ def test_the_training_prior_is_what_the_loss_sees() -> None:
         loss: draw_subsets(np.arange(390), label, 10, 2, loss.class_weights, normal_share=0.5, subsets=2, seed=0)
         for loss in (full, none)
     }
-    assert full.training_prior(drawn[full]) == pytest.approx((0.5, 0.5))
+    assert full.learned_prior(drawn[full]) == pytest.approx((0.5, 0.5))
     counts = drawn[none][0].counts
-    assert none.training_prior(drawn[none]) == pytest.approx(tuple(counts / counts.sum()))
+    assert none.learned_prior(drawn[none]) == pytest.approx(tuple(counts / counts.sum()))
     assert class_frequencies(np.array([0, 0, 0, 1]), 3) == pytest.approx((0.75, 0.25, 1e-6), rel=1e-3)
 
 

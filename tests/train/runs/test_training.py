@@ -16,6 +16,8 @@ from rarefault.runtime.errors import ConfigError, HistoryError, RarefaultError, 
 from rarefault.train.config import TrainConfig, load_train_config, to_toml
 from rarefault.train.evaluation.evaluate import evaluate
 from rarefault.train.fitting.network import Epoch, check_mixed
+from rarefault.train.model.experts import Experts
+from rarefault.train.model.network_expert import NetworkExpert
 from rarefault.train.model.step import TorchStep
 from rarefault.train.report import write_report
 from rarefault.train.runs.run_directory import RunDirectory
@@ -30,6 +32,11 @@ def trained(plant: Path, tmp_path_factory: pytest.TempPathFactory) -> Training:
     made = train(load_train_config(plant), plant.parent, tmp_path_factory.mktemp("runs") / "a")
     write_report(made)
     return made
+
+
+def network_of(model: Experts) -> NetworkExpert:
+    assert model.network is not None
+    return model.network
 
 
 def scores(training: Training) -> dict[str, object]:
@@ -54,7 +61,7 @@ def test_mixed_precision_learns_the_same(trained: Training, plant: Path, tmp_pat
             train(config, plant.parent, tmp_path / "mixed")
         return
     mixed = train(config, plant.parent, tmp_path / "mixed")
-    assert {p.dtype for p in mixed.model.parameters()} == {torch.float32}
+    assert {p.dtype for p in network_of(mixed.model).parameters()} == {torch.float32}
     assert mixed.metrics["test"]["macro_f1"] > trained.metrics["test"]["macro_f1"] - 0.1
     losses = [[epoch["train_loss"] for epoch in run.load_json(run.curves)] for run in (mixed.run, trained.run)]
     assert losses[0][0] != losses[1][0]
@@ -75,9 +82,9 @@ def test_the_run_directory_is_complete_and_reads_back(trained: Training) -> None
     model = run.load_model()
     with torch.inference_mode():
         state = torch.zeros(reference.window.shape[1], model.state_size)
-        for window, log_prob in zip(reference.window, reference.log_prob, strict=True):
+        for window, opinions in zip(reference.window, reference.opinions, strict=True):
             out, state = model.step(torch.from_numpy(window), state)
-            np.testing.assert_allclose(out.numpy(), log_prob, atol=1e-6)
+            np.testing.assert_allclose(out.numpy(), opinions, atol=1e-6)
 
 
 def test_the_validation_blocks_are_judged_by_a_model_that_has_not_seen_them(trained: Training, tmp_path: Path) -> None:
@@ -94,50 +101,45 @@ def test_the_validation_blocks_are_judged_by_a_model_that_has_not_seen_them(trai
     assert json.loads(target.read_text())["log_loss"] == pytest.approx(unseen.log_loss, abs=1e-6)
 
 
-def test_learning_again_takes_new_weights_and_the_same_share(trained: Training) -> None:
-    """Weights and trees are others than before they saw the validation blocks; what was fitted there is not."""
+def test_learning_again_takes_new_weights_and_the_same_scale(trained: Training) -> None:
+    """Weights and trees are others than before they saw the validation blocks; centre and scale are not."""
     served, held_out = (trained.run.load_model(held_out=held_out) for held_out in (False, True))
-    assert not torch.equal(served.head.weight, held_out.head.weight)
+    nets = [network_of(model).net for model in (served, held_out)]
+    assert not torch.equal(nets[0].head.weight, nets[1].head.weight)
     assert served.trees is not None
     assert held_out.trees is not None
     assert not torch.equal(served.trees.threshold, held_out.trees.threshold)
-    torch.testing.assert_close(served.trees.share, held_out.trees.share, rtol=0, atol=0)
-    torch.testing.assert_close(served.center, held_out.center, rtol=0, atol=0)
-    assert served.filter is not None
-    assert held_out.filter is not None
+    torch.testing.assert_close(nets[0].center, nets[1].center, rtol=0, atol=0)
     assert served.trees.extra is not None
-    for name, array in served.filter.state_dict().items():
-        torch.testing.assert_close(array, held_out.filter.state_dict()[name], rtol=0, atol=0)
 
 
 def test_the_filter_can_be_left_out(trained: Training, plant: Path, tmp_path: Path) -> None:
-    """With decision.filter = false, nothing but the network's state is carried; else the belief is, too."""
-    assert trained.model.filter is not None
-    assert trained.manifest.state_size == trained.model.outer_size + len(trained.history.classes)
+    """With decision.filter = false, each window is judged by itself."""
+    assert trained.manifest.decision.filter is not None
+    assert trained.manifest.state_size == trained.model.state_size > 0
     changes = {"decision.filter": False, "trees.rounds": 0, "training.epochs": 1, "training.refit": False}
     done = train(load_train_config(plant, changes), plant.parent, tmp_path / "run")
-    assert done.model.filter is None
-    assert done.manifest.state_size == done.model.outer_size
+    assert done.manifest.decision.filter is None
     pooling = dict(done.metrics["pooling"])
     assert pooling.pop("held_out_log_loss")["trees_alone"] is None
-    assert pooling == {"trees_share": None, "filter": None}
+    assert pooling == {"experts": {"network": {"weight": 1.0, "unit_weight": 0.0}}, "filter": None}
     write_report(done)
-    assert "windows before" not in done.run.report.read_text(encoding="utf-8")
+    assert "The windows before a window do not count" in done.run.report.read_text(encoding="utf-8")
 
 
 def test_how_trees_network_and_windows_are_pooled_is_told(trained: Training) -> None:
-    """In metrics.json and in the report: the shares of each class, and what the filter was fitted to."""
+    """In metrics.json and in the report: the weight of each expert, and what the filter was fitted to."""
     pooling = json.loads(trained.run.metrics.read_text(encoding="utf-8"))["pooling"]
-    assert trained.model.trees is not None
-    assert trained.model.filter is not None
-    shares = dict(zip(trained.history.classes, trained.model.trees.share.tolist(), strict=True))
+    decision = trained.manifest.decision
+    weights = {expert.name: expert.weight for expert in decision.experts}
+    assert list(weights) == ["network", "trees"]
     assert pooling == {
-        "trees_share": pytest.approx(shares),
-        "filter": pytest.approx(trained.model.filter.fitted_values()),
+        "experts": {name: {"weight": weight, "unit_weight": 0.0} for name, weight in weights.items()},
+        "filter": msgspec.to_builtins(decision.filter),
         "held_out_log_loss": trained.metrics["pooling"]["held_out_log_loss"],
     }
     report = trained.run.report.read_text(encoding="utf-8")
-    for value in (*shares.values(), *pooling["filter"].values(), *pooling["held_out_log_loss"].values()):
+    for value in (*weights.values(), *pooling["filter"].values(), *pooling["held_out_log_loss"].values()):
         assert f"{value:.3f}" in report
 
 
@@ -145,10 +147,9 @@ def test_a_model_that_does_not_learn_again_is_the_same_everywhere(plant: Path, t
     """With training.refit = false, what is served is what the validation blocks were judged by."""
     config = load_train_config(plant, {"training.refit": False, "trees.rounds": 5, "training.epochs": 1})
     run = train(config, plant.parent, tmp_path / "run").run
-    served, held_out = (run.load_model(held_out=held_out).state_dict() for held_out in (False, True))
-    assert served.keys() == held_out.keys()
-    for name, array in served.items():
-        torch.testing.assert_close(array, held_out[name], rtol=0, atol=0)
+    served, held_out = (run.load_model(held_out=held_out).saved() for held_out in (False, True))
+    torch.testing.assert_close(served["trees"], held_out["trees"], rtol=0, atol=0)
+    torch.testing.assert_close(served["network"]["weights"], held_out["network"]["weights"], rtol=0, atol=0)
 
 
 def test_the_report_needs_nothing_from_outside(trained: Training) -> None:
@@ -193,7 +194,7 @@ def test_a_history_in_slices_gives_the_same_verdicts(trained: Training, monkeypa
     sliced = evaluate(part, trained.manifest, TorchStep(trained.model), "m", explained=True).verdicts
     for name in ("device", "end_ms", "fresh", "fault"):
         np.testing.assert_array_equal(getattr(sliced, name), getattr(whole, name))
-    np.testing.assert_allclose(sliced.log_prob, whole.log_prob, atol=1e-5)
+    np.testing.assert_allclose(sliced.opinions, whole.opinions, atol=1e-5)
     key = operator.attrgetter("device", "end_ms", "state")
     assert sorted(map(key, sliced.alarms)) == sorted(map(key, whole.alarms))
 

@@ -14,7 +14,7 @@ from rarefault.train.dataset.findings import leaks
 from rarefault.train.dataset.split import PARTS, Part, Split, split_history
 from rarefault.train.dataset.unit_labels import NO_UNITS
 from rarefault.train.dataset.windows import LabelledWindows, cut_windows
-from rarefault.train.fitting.new_model import new_model
+from rarefault.train.fitting.new_model import new_network
 from rarefault.train.history import History, label_bins, read_history
 from rarefault.train.report import write_report
 from rarefault.train.runs.duration import STAGES, Estimate, Work, duration, estimate
@@ -38,14 +38,14 @@ def test_more_work_is_foreseen_to_take_longer(plant: Path, cross_fit: bool) -> N
     history = read_history(config.data, plant.parent)
     split, parts = cut(config, history)
     torch.manual_seed(4)
-    model, _ = new_model(config, history, parts["train"])
+    model = new_network(config, history, parts["train"])
     weights = {name: value.clone() for name, value in model.state_dict().items()}
     before = torch.random.get_rng_state()
 
     def foreseen(**changes: int) -> dict[str, float]:
         keys = {key.replace("__", "."): value for key, value in changes.items()}
         asked = load_train_config(plant, {"training.epochs": 10, **keys})
-        return estimate(asked, model, parts, history, split, NO_UNITS, cross_fit=cross_fit).seconds()
+        return estimate(asked, model, parts, history, split, NO_UNITS, None, cross_fit=cross_fit).seconds()
 
     found = foreseen()
     assert list(found) == [name for name in STAGES if cross_fit or name != "cross fit"]
@@ -56,7 +56,7 @@ def test_more_work_is_foreseen_to_take_longer(plant: Path, cross_fit: bool) -> N
     assert torch.equal(torch.random.get_rng_state(), before)
     for name, value in model.state_dict().items():
         assert torch.equal(value, weights[name])
-    assert model.training is new_model(config, history, parts["train"])[0].training
+    assert model.training is new_network(config, history, parts["train"]).training
 
 
 @pytest.mark.training
