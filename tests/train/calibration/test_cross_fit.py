@@ -195,7 +195,7 @@ def test_a_moved_prior_is_learnt_by_the_network(prepared: Prepared) -> None:
 
 @pytest.mark.training
 def test_the_recipe_is_undone(prepared: Prepared) -> None:
-    moved = serve(network, windows) - before - np.log(np.array([3.0, 1.5, 0.1 / 0.6]))
+    """What a network learns by weights and under-sampling is moved to the shares that are wanted, at its head."""
     config, history, _, windows = prepared
     wanted = [(0.2, 0.2, 0.6), (0.6, 0.3, 0.1)]
     opinions = []

@@ -8,7 +8,7 @@ import pytest
 
 from rarefault.runtime.arrays import Float64, Int64
 from rarefault.runtime.inference.decision import AlarmChange, Decision
-from rarefault.runtime.inference.manifest import DecisionSpec, GridSpec, Manifest, WindowSpec
+from rarefault.runtime.inference.manifest import DecisionSpec, ExpertSpec, GridSpec, Manifest, WindowSpec
 from rarefault.runtime.inference.pipeline import Verdicts
 from rarefault.train.calibration.decision_fit import fit_decision
 from rarefault.train.calibration.held_out_windows import HeldOutWindows
