@@ -23,6 +23,10 @@ class ModelConfig(Section, frozen=True):
 
     preset: Literal["reference", "medium", "small", "tiny"] = "small"
     """The preset. ``small`` trains in about a minute on two cores."""
+    edges: Annotated[int, msgspec.Meta(ge=2, le=256)] | None = None
+    """Edges of each input's piecewise-linear encoding."""
+    planes: Count | None = None
+    """Planes that each encoded channel is mapped to before the convolutions."""
     filters: Count | None = None
     """Filters of each of the two convolutions."""
     kernel: Count | None = None
@@ -31,12 +35,12 @@ class ModelConfig(Section, frozen=True):
     """Hidden sizes of the two inner LSTM layers, which read a window bin by bin."""
     outer: LayerSizes | None = None
     """Hidden sizes of the two outer LSTM layers, which read window after window."""
+    recent: Count | None = None
+    """Last bins of a window that the layers beside the inner LSTM read."""
+    hidden: Count | None = None
+    """Width of the two layers beside the inner LSTM."""
     dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] | None = None
-    """Share of the filters that is dropped after each convolution during training."""
-    clip: Positive | None = None
-    """Normalised values are clipped to plus and minus this many standard deviations."""
-    missing_indicator: bool | None = None
-    """Let the first convolution also see which values are missing."""
+    """Share of those layers' outputs that is dropped during training."""
     network: bool = True
     """Train and serve the network. ``false`` leaves trees and filter alone, for about half of the training time and
     three quarters of a verdict's cost. ``pooling.held_out_log_loss`` in ``metrics.json`` shows what that would lose."""
@@ -57,12 +61,10 @@ class RecipeConfig(Section, frozen=True):
     max_weight: Annotated[float, msgspec.Meta(ge=1)] = 20.0
     """Largest weight of a class. The mean weight of all samples is 1."""
     sampler: Literal["under", "smote", "none"] = "under"
-    """``under`` trains on random subsets of the normal sequences, ``smote`` adds synthetic faulty sequences, ``none``
+    """``under`` trains each epoch on a random part of the normal sequences, ``smote`` adds synthetic faulty sequences, ``none``
     does neither."""
     normal_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.33
-    """``under`` only: share of the normal sequences in each random subset."""
-    subsets: Annotated[int, msgspec.Meta(ge=1, le=100)] = 5
-    """``under`` only: number of random subsets. Each epoch trains on one of them and on all faulty sequences."""
+    """``under`` only: share of the normal sequences that an epoch draws from."""
 
 
 class TreesConfig(Section, frozen=True):
@@ -98,16 +100,17 @@ class TrainingConfig(Section, frozen=True):
     """Name of the model. Default: the configuration file's name."""
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**31)] = 0
     """Seed of all random draws of the training."""
-    epochs: Count = 25
-    """Most epochs."""
-    patience: Count = 15
-    """Training stops after this many epochs without a better validation score."""
+    epochs: Count = 12
+    """Epochs of each network."""
     batch_size: Count = 16
     """Sequences in one step of the optimiser."""
     sequence_length: Count = 16
     """Windows in a training sequence, T."""
-    passes: Positive = 5.0
+    passes: Positive = 3.0
     """How often an epoch sees each window, on average. Sequences start anywhere and overlap."""
+    max_sequences: Annotated[int, msgspec.Meta(ge=0)] = 6000
+    """Most sequences in an epoch, so that an epoch of a long history takes no longer; 0: no bound. Every epoch draws
+    others, and of rare faults all. Has no effect with ``recipe.sampler = "smote"``."""
     learning_rate: Positive = 3e-3
     """Peak of the one-cycle schedule."""
     clip_norm: Positive = 1.0

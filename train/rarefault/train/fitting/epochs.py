@@ -10,38 +10,38 @@ from typing import Protocol
 import msgspec
 import numpy as np
 import torch
-from torch import Tensor
 
-from rarefault.runtime.arrays import Int64
+from rarefault.runtime.arrays import Float64, Int64
 from rarefault.runtime.errors import HistoryError
-from rarefault.train.config import TrainConfig
-from rarefault.train.dataset.windows import LabelledWindows
-from rarefault.train.fitting.imbalance import Subset, draw_subsets, loss_of, one_hot, smote_sequences
-from rarefault.train.fitting.sequences import draw_epoch, sequence_starts
-from rarefault.train.model.network import LRConvLSTM
+from rarefault.train.config import TrainConfig, TrainingConfig
+from rarefault.train.dataset.windows import channel_statistics
+from rarefault.train.fitting.examples import Batch, Examples
+from rarefault.train.fitting.imbalance import smote_sequences
 
-Batch = tuple[Tensor, Tensor, Tensor]
+#: Of an epoch that is bounded, the share that sequences without a fault may have.
+NORMAL_PART = 0.5
 
 
 class EpochSource(Protocol):
     """Batches of every epoch.
 
     Attributes:
-        subsets: the Q_i, or the one set that all epochs use.
+        active: windows of an epoch that have each output active, [O].
+        known: windows of an epoch of which that is known, [O].
         steps: batches in an epoch.
     """
 
-    subsets: list[Subset]
+    active: Float64
+    known: Float64
     steps: int
 
     def batches(self, number: int) -> Iterator[Batch]:
-        """Bins of sequences [B, R, C], targets [B, T, K] and class weights [K]; the same for the same number."""
+        """Those of an epoch; the same for the same number."""
 
 
-def epoch_source(windows: LabelledWindows, model: LRConvLSTM, config: TrainConfig) -> EpochSource:
+def epoch_source(examples: Examples, config: TrainConfig) -> EpochSource:
     """The batches that ``recipe.sampler`` asks for."""
-    starts = sequence_starts(windows, config.training.sequence_length)
-    return SAMPLERS[config.recipe.sampler].source(windows, starts, model, config)
+    return SAMPLERS[config.recipe.sampler].source(examples, config)
 
 
 def quickly_sampled(config: TrainConfig) -> TrainConfig:
@@ -54,89 +54,88 @@ def quickly_sampled(config: TrainConfig) -> TrainConfig:
     )
 
 
-class SubsetEpochs:
-    """Each epoch draws its sequences from one Q_i chosen at random."""
+class DrawnEpochs:
+    """Each epoch draws its sequences anew: a share of those without a fault, and all others."""
 
-    def __init__(
-        self, windows: LabelledWindows, starts: Int64, model: LRConvLSTM, config: TrainConfig, normal_share: float
-    ) -> None:
-        recipe, self._training = config.recipe, config.training
-        self._windows, self._n_classes = windows, model.n_classes
-        self._rows = windows.rows()
-        self.subsets = draw_subsets(
-            starts,
-            windows.label,
-            self._training.sequence_length,
-            model.n_classes,
-            loss_of(recipe).class_weights,
-            normal_share=normal_share,
-            subsets=recipe.subsets,
-            seed=self._training.seed,
-        )
-        # All Q_i have the same number of sequences, and so of steps.
-        drawn = self._draw(self.subsets[0], np.random.default_rng(0))
-        self.steps = -(-len(drawn) // self._training.batch_size)
-
-    def _draw(self, subset: Subset, rng: np.random.Generator) -> Int64:
-        return draw_epoch(subset.starts, self._training.sequence_length, self._training.passes, rng)
+    def __init__(self, examples: Examples, training: TrainingConfig, normal_share: float) -> None:
+        self._examples, self._training = examples, training
+        self._of_kind = [np.flatnonzero(examples.kind == kind) for kind in range(examples.active.shape[2] + 1)]
+        there = np.array([len(of) for of in self._of_kind], np.float64)
+        wanted = there * training.passes / training.sequence_length
+        if there[1:].any():
+            wanted[0] *= normal_share
+        self._counts = _bounded(wanted, training.max_sequences or np.inf)
+        rate = self._counts / np.maximum(there, 1)
+        self.active, self.known = examples.totals(rate)
+        self.steps = -(-int(self._counts.sum()) // training.batch_size)
 
     def batches(self, number: int) -> Iterator[Batch]:
         """See :class:`EpochSource`."""
         rng = np.random.default_rng([self._training.seed, number])
-        subset = self.subsets[int(rng.integers(len(self.subsets)))]
-        drawn = self._draw(subset, rng)
-        weights = torch.from_numpy(subset.weights).float()
-        for at in range(0, len(drawn), self._training.batch_size):
-            first = drawn[at : at + self._training.batch_size]
-            select = first[:, None] + np.arange(self._training.sequence_length)
-            rows = self._windows.sequence_rows(first, self._training.sequence_length)
-            yield self._rows[torch.from_numpy(rows)], one_hot(self._windows.label[select], self._n_classes), weights
+        drawn = [rng.choice(of, n, replace=False) for of, n in zip(self._of_kind, self._counts, strict=True)]
+        order = rng.permutation(np.concatenate(drawn))
+        for at in range(0, len(order), self._training.batch_size):
+            yield self._examples.at(order[at : at + self._training.batch_size])
+
+
+def _bounded(wanted: Float64, most: float) -> Int64:
+    """Sequences of each kind in an epoch; where there are more than the bound, of the most frequent kinds fewer.
+
+    A kind of which there are any has one at least.
+
+    >>> _bounded(np.array([9000.0, 500.0, 8.2, 0.0]), 1000)
+    array([500, 492,   8,   0])
+
+    Args:
+        wanted: of each kind, the first without a fault, [kinds].
+        most: in an epoch.
+    """
+    if wanted.sum() > most:
+        wanted = wanted.copy()
+        faults = wanted[1:].sum()
+        wanted[0] = min(wanted[0], max(NORMAL_PART * most, most - faults))
+        left = most - wanted[0]
+        low, high = 0.0, float(wanted[1:].max(initial=0.0))
+        for _ in range(60):
+            level = (low + high) / 2
+            low, high = (level, high) if np.minimum(wanted[1:], level).sum() <= left else (low, level)
+        wanted[1:] = np.minimum(wanted[1:], low)
+    return np.where(wanted > 0, np.maximum(np.round(wanted), 1), 0).astype(np.int64)
 
 
 class SmoteEpochs:
     """All epochs use one set, grown by SMOTE and held in memory."""
 
-    def __init__(self, windows: LabelledWindows, starts: Int64, model: LRConvLSTM, config: TrainConfig) -> None:
-        self._training = config.training
-        length = self._training.sequence_length
-        # Overlapping sequences are nearly copies of each other; SMOTE needs different ones.
-        spaced = starts[:: max(1, round(length / self._training.passes))]
-        # A sequence that is labelled in part cannot be mixed with others.
-        spaced = spaced[windows.labelled[spaced[:, None] + np.arange(length)].all(axis=1)]
+    def __init__(self, examples: Examples, training: TrainingConfig) -> None:
+        self._training = training
+        # Overlapping sequences are nearly copies of each other; SMOTE needs different ones. A sequence that is labelled
+        # in part cannot be mixed with others.
+        spacing = max(1, round(training.sequence_length / training.passes))
+        spaced = np.flatnonzero(examples.start % spacing == 0)
+        known = np.stack([examples.known[examples.start[spaced] + t, examples.unit[spaced]] for t in range(examples.length)])
+        spaced = spaced[known.all(axis=(0, 2))] if len(spaced) else spaced
         if not len(spaced):
             raise HistoryError(
-                f"no sequence of training.sequence_length = {length} windows is labelled throughout, so SMOTE has "
-                'nothing to mix: set recipe.sampler = "under", or label more'
+                f"no sequence of training.sequence_length = {training.sequence_length} windows is labelled throughout, "
+                'so SMOTE has nothing to mix: set recipe.sampler = "under", or label more'
             )
-        select = spaced[:, None] + np.arange(length)
-        label = windows.label[select]
+        batch = examples.at(spaced)
+        bins = batch.bins.numpy()
+        center, scale, _, _ = channel_statistics(bins.reshape(-1, bins.shape[2]))
         x, target = smote_sequences(
-            windows.windows.rows[windows.sequence_rows(spaced, length)],
-            label,
-            model.n_classes,
-            model.center.cpu().numpy(),
-            model.scale.cpu().numpy(),
-            self._training.seed,
+            bins, batch.target.numpy(), examples.kind[spaced], center, scale, training.seed
         )
         self._x, self._target = torch.from_numpy(x), torch.from_numpy(target)
-        counts = np.round(target.sum(axis=(0, 1))).astype(np.int64)
-        self.subsets = [Subset(spaced, counts, loss_of(config.recipe).class_weights(counts))]
-        self.steps = -(-len(x) // self._training.batch_size)
+        self.active = target.sum(axis=(0, 1), dtype=np.float64)
+        self.known = np.full(target.shape[2], float(target.shape[0] * target.shape[1]))
+        self.steps = -(-len(x) // training.batch_size)
 
     def batches(self, number: int) -> Iterator[Batch]:
         """See :class:`EpochSource`."""
         order = torch.from_numpy(np.random.default_rng([self._training.seed, number]).permutation(len(self._x)))
-        weights = torch.from_numpy(self.subsets[0].weights).float()
         for part in order.split(self._training.batch_size):
-            yield self._x[part], self._target[part], weights
-
-
-def _under_sampled(windows: LabelledWindows, starts: Int64, model: LRConvLSTM, config: TrainConfig) -> EpochSource:
-    return SubsetEpochs(windows, starts, model, config, config.recipe.normal_share)
-
-
-def _all(windows: LabelledWindows, starts: Int64, model: LRConvLSTM, config: TrainConfig) -> EpochSource:
-    return SubsetEpochs(windows, starts, model, config, 1.0)
+            target = self._target[part]
+            yield Batch(self._x[part], target, torch.ones_like(target))
 
 
 @dataclass(frozen=True)
@@ -144,16 +143,16 @@ class Sampler:
     """One value of ``recipe.sampler``.
 
     Attributes:
-        source: makes the batches from windows, first windows of the sequences [Q], network and configuration.
+        source: makes the batches from what there is to learn from.
         timed_as: where that takes minutes, the sampler whose batches stand for these when a training is timed.
     """
 
-    source: Callable[[LabelledWindows, Int64, LRConvLSTM, TrainConfig], EpochSource]
+    source: Callable[[Examples, TrainConfig], EpochSource]
     timed_as: str = ""
 
 
 SAMPLERS = {
-    "under": Sampler(_under_sampled),
-    "smote": Sampler(SmoteEpochs, timed_as="none"),
-    "none": Sampler(_all),
+    "under": Sampler(lambda examples, config: DrawnEpochs(examples, config.training, config.recipe.normal_share)),
+    "smote": Sampler(lambda examples, config: SmoteEpochs(examples, config.training), timed_as="none"),
+    "none": Sampler(lambda examples, config: DrawnEpochs(examples, config.training, 1.0)),
 }

@@ -1,8 +1,13 @@
-"""The training loop: sequences through the network, validation on the served path, the best weights kept."""
+"""The training loop: sequences through the networks, one network after the other.
+
+Each network is trained for a fixed number of epochs by a one-cycle schedule (Smith and Topin, "Super-convergence",
+2018), whose last weights are the best ones: no blocks are needed to say when to stop, and none of the epochs has to be
+judged.
+"""
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -11,152 +16,114 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
-from sklearn.metrics import f1_score
-from torch import Tensor, nn
+from torch import Tensor
 
-from rarefault.runtime.arrays import Float32
+from rarefault.runtime.arrays import Float32, Float64
 from rarefault.runtime.errors import RarefaultError
 from rarefault.train.config import TrainConfig
 from rarefault.train.dataset.windows import LabelledWindows
+from rarefault.train.fitting.edges import fit_edges
 from rarefault.train.fitting.epochs import epoch_source, quickly_sampled
-from rarefault.train.fitting.imbalance import loss_of, move_prior
+from rarefault.train.fitting.examples import Examples
+from rarefault.train.fitting.imbalance import loss_of
 from rarefault.train.model.network import LRConvLSTM
 from rarefault.train.model.network_expert import NetworkExpert
 
 #: Windows that go through the network at once when a segment is served offline.
 SERVE_CHUNK = 512
+#: Of AdamW.
+WEIGHT_DECAY = 1e-3
+#: A network that is trained already goes on with this part of the learning rate.
+WARM_RATE = 0.3
 
 
 class Epoch(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the training curves."""
 
+    network: str
+    """``device``, or ``at_units``."""
     epoch: int
     train_loss: float
-    validation_loss: float
-    """Unweighted negative log-likelihood per window."""
-    validation_macro_f1: float
     learning_rate: float
     seconds: float
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What the training of a network leaves.
+    """What the training of the networks leaves.
 
     Attributes:
         curves: an entry for each epoch; empty where no network was trained.
-        best_epoch: number of the epoch whose weights are in the network; 0 where it is as it was.
-        class_weights: weight of each class in the loss, in the first subset, [K]; empty where there was none.
+        weights: of each output in the loss, by network; empty where no network was trained.
     """
 
     curves: list[Epoch] = field(default_factory=list)
-    best_epoch: int = 0
-    class_weights: tuple[float, ...] = ()
+    weights: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 def fit(
     network: NetworkExpert,
-    train: LabelledWindows,
-    validation: LabelledWindows,
+    windows: LabelledWindows,
     config: TrainConfig,
     prior: tuple[float, ...],
     *,
-    digest: str,
-    resume_file: Path,
-    resume: bool = False,
-    start_prior: tuple[float, ...] | None = None,
-    on_epoch: Callable[[Epoch, bool], None] | None = None,
+    learned: Mapping[str, Sequence[float]] | None = None,
+    resume_file: "ResumeFile | None" = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
 ) -> Fit:
-    """Train the network in place and leave the weights of the best epoch in it.
+    """Train a network in place.
 
     Args:
-        network: with its centre and scale set.
-        train, validation: windows of the parts.
+        network: new, or trained already.
+        windows: to learn from.
         config: recipe and training sections are used.
-        prior: class frequencies that the network's opinions hold for in the end, [K].
-        digest: of configuration and data; a resume file with another one is refused.
-        resume_file: written after every epoch.
-        resume: go on from ``resume_file`` if it is there.
-        start_prior: of a network that is trained already, the class frequencies that its opinions hold for, [K]; its
-            weights are kept where no epoch is better. None of a new one.
-        on_epoch: called with every epoch, and whether it is the best so far.
+        prior: class frequencies that the opinions hold for in the end, [K].
+        learned: of a network that is trained already, the shares of the windows that its outputs hold for, by network; it
+            goes on with its encodings, and a smaller learning rate. None of a new one.
+        resume_file: what an interrupted training left, and where this one leaves what it would need.
+        on_epoch: called with every epoch.
 
     Raises:
         RarefaultError: the loss is no longer a number, or the resume file belongs to another configuration.
     """
-    training, model = config.training, network.net
-    optimisation = _Optimisation(model, train, config)
-    if start_prior is not None:
-        move_prior(model, start_prior, optimisation.learned_prior)
-    store = _ResumeFile(resume_file, model, optimisation.optimizer, optimisation.schedule, digest)
-    curves, best = store.load() if resume else ([], _Best())
-    if start_prior is not None and not curves:
-        best = _Best.of(-1, validate(model, validation)[1], model)
-
-    for number in range(len(curves), training.epochs):
-        if number - best.epoch >= training.patience:
-            break
-        curves.append(_epoch(optimisation, model, validation, number))
-        if better := curves[-1].validation_macro_f1 > best.score:
-            best = _Best.of(number, curves[-1].validation_macro_f1, model)
-        store.save(curves, best)
-        if on_epoch is not None:
-            on_epoch(curves[-1], better)
-    model.load_state_dict(best.weights)
-    move_prior(model, optimisation.learned_prior, prior)
-    weights = optimisation.source.subsets[0].weights
-    return Fit(curves, best.epoch + 1, tuple(float(weight) for weight in weights))
-
-
-def _epoch(optimisation: "_Optimisation", model: LRConvLSTM, validation: LabelledWindows, number: int) -> Epoch:
-    """Train for one epoch, and validate."""
-    started = time.perf_counter()
-    train_loss = optimisation.run(number)
-    validation_loss, score = validate(model, validation)
-    return Epoch(
-        epoch=number + 1,
-        train_loss=train_loss,
-        validation_loss=validation_loss,
-        validation_macro_f1=score,
-        learning_rate=float(optimisation.schedule.get_last_lr()[0]),
-        seconds=time.perf_counter() - started,
-    )
+    store = resume_file or ResumeFile(None, "")
+    curves, done = store.load(network)
+    weights = {}
+    for name, model in network.parts():
+        examples = _examples(network, name, windows, config.training.sequence_length)
+        optimisation = _Optimisation(model, examples, config, warm=learned is not None)
+        weights[name] = tuple(float(weight) for weight in optimisation.weights)
+        if name in done:
+            continue
+        if not any(epoch.network == name for epoch in curves):
+            optimisation.begin(None if learned is None else np.asarray(learned[name]))
+        store.restore(optimisation.optimizer, optimisation.schedule)
+        for number in range(sum(epoch.network == name for epoch in curves), config.training.epochs):
+            started = time.perf_counter()
+            loss, rate = optimisation.run(number), float(optimisation.schedule.get_last_lr()[0])
+            seconds = time.perf_counter() - started
+            curves.append(Epoch(network=name, epoch=number + 1, train_loss=loss, learning_rate=rate, seconds=seconds))
+            store.save(network, curves, done, optimisation.optimizer, optimisation.schedule)
+            if on_epoch is not None:
+                on_epoch(curves[-1])
+        absent = optimisation.hold_for(_shares(network, name, prior))
+        if name == "device":
+            network.absent |= absent
+        done.append(name)
+    return Fit(curves, weights)
 
 
-def refit_network(
-    network: NetworkExpert,
-    windows: LabelledWindows,
-    config: TrainConfig,
-    epochs: int,
-    prior: tuple[float, ...],
-    *,
-    start_prior: tuple[float, ...] | None = None,
-    on_epoch: Callable[[int], None] | None = None,
-) -> None:
-    """Train for a number of epochs that is known to be good; no windows are held out.
+def _examples(network: NetworkExpert, name: str, windows: LabelledWindows, length: int) -> Examples:
+    units, n_classes = network.units, len(network.absent)
+    if name == "at_units":
+        assert units is not None
+        return Examples.at_units(windows, units, length)
+    return Examples.of_devices(windows, n_classes, () if units is None else units.faults, length)
 
-    Args:
-        network: as it was before :func:`fit`, trained in place.
-        windows: to train on.
-        config: recipe and training sections are used; the learning rate goes the same way as in :func:`fit`.
-        epochs: of them; 0 leaves it as it is, but for its prior.
-        prior, start_prior: see :func:`fit`.
-        on_epoch: called with the number that are done.
 
-    Raises:
-        RarefaultError: the loss is no longer a number.
-    """
-    if not epochs and start_prior is not None:
-        move_prior(network.net, start_prior, prior)
-        return
-    optimisation = _Optimisation(network.net, windows, config)
-    if start_prior is not None:
-        move_prior(network.net, start_prior, optimisation.learned_prior)
-    for number in range(epochs):
-        optimisation.run(number)
-        if on_epoch is not None:
-            on_epoch(number + 1)
-    move_prior(network.net, optimisation.learned_prior, prior)
+def _shares(network: NetworkExpert, name: str, prior: tuple[float, ...]) -> Float64:
+    """Shares of the windows that have each output active, [O]."""
+    return np.asarray(network.units.prior if name == "at_units" and network.units is not None else prior)
 
 
 #: Batches that are timed.
@@ -170,67 +137,86 @@ class Speed:
     """What a training takes here.
 
     Attributes:
-        epoch_s: seconds for an epoch.
-        judge_s: seconds to judge the validation blocks after it.
+        epoch_s: seconds for an epoch of all networks.
+        begin_s: seconds before the first one.
+        judge_s: seconds to judge a window.
     """
 
     epoch_s: float = 0.0
+    begin_s: float = 0.0
     judge_s: float = 0.0
 
 
-def rehearse(network: NetworkExpert, train: LabelledWindows, validation: LabelledWindows, config: TrainConfig) -> Speed:
+def rehearse(network: NetworkExpert, windows: LabelledWindows, config: TrainConfig) -> Speed:
     """Time a few batches and some windows.
 
     Args:
         network: of which nothing is needed afterwards.
-        train, validation, config: see :func:`fit`.
+        windows, config: see :func:`fit`.
     """
     network.to(choose_device(config.training.device))
-    optimisation = _Optimisation(network.net, train, quickly_sampled(config))
-    optimisation.run(0, batches=1)  # what is set up at the first
-    count = min(TIMED, optimisation.source.steps)
-    started = time.perf_counter()
-    optimisation.run(0, batches=count)
-    batch_s = (time.perf_counter() - started) / count
-    most = min(len(validation), JUDGED)
-    head = validation.head(most)
+    epoch_s = begin_s = 0.0
+    for name, model in network.parts():
+        started = time.perf_counter()
+        examples = _examples(network, name, windows, config.training.sequence_length)
+        optimisation = _Optimisation(model, examples, quickly_sampled(config))
+        optimisation.begin(None)
+        optimisation.run(0, batches=1)  # what is set up at the first
+        begin_s += time.perf_counter() - started
+        count = min(TIMED, optimisation.source.steps)
+        started = time.perf_counter()
+        optimisation.run(0, batches=count)
+        epoch_s += (time.perf_counter() - started) / count * optimisation.source.steps
+    head = windows.head(min(len(windows), JUDGED))
     started = time.perf_counter()
     serve(network, head)
-    judge_s = (time.perf_counter() - started) / most * len(validation)
-    return Speed(batch_s * optimisation.source.steps, judge_s)
+    return Speed(epoch_s, begin_s, (time.perf_counter() - started) / len(head))
 
 
 class _Optimisation:
-    """Network, batches, optimiser and schedule."""
+    """One network, its batches, optimiser and schedule."""
 
-    def __init__(self, model: LRConvLSTM, windows: LabelledWindows, config: TrainConfig) -> None:
+    def __init__(self, model: LRConvLSTM, examples: Examples, config: TrainConfig, *, warm: bool = False) -> None:
         training = config.training
         if training.precision == "mixed":
             check_mixed(next(model.parameters()).device)
-        self._model, self._stride, self._training = model, windows.stride, training
-        self._loss = loss_of(config.recipe)
-        self.source = epoch_source(windows, model, config)
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=training.learning_rate)
+        self._model, self._examples, self._training = model, examples, training
+        self._loss = loss_of(config.recipe, exclusive=examples.exclusive)
+        self.source = epoch_source(examples, config)
+        self.weights = self._loss.weights(self.source.active, self.source.known)
+        self._learned = self._loss.learned(self.source.active, self.source.known)
+        rate = training.learning_rate * (WARM_RATE if warm else 1.0)
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=WEIGHT_DECAY)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, training.learning_rate, total_steps=training.epochs * self.source.steps
+            self.optimizer, rate, total_steps=max(training.epochs * self.source.steps, 2)
         )
 
-    @property
-    def learned_prior(self) -> tuple[float, ...]:
-        """The class frequencies that the network learns, [K]."""
-        return self._loss.learned_prior(self.source.subsets)
+    @torch.no_grad()
+    def begin(self, shares: Float64 | None) -> None:
+        """Before the first epoch: find the edges of a new network's encodings.
+
+        Args:
+            shares: that the outputs of a network hold for which is trained already, [O]; they are moved to what is to be
+                learnt.
+        """
+        if shares is None:
+            fit_edges(self._model, self._examples, self._training.seed)
+        else:
+            bias = self._model.head.bias
+            bias.add_(torch.from_numpy(self._learned - self._loss.true(shares)).to(bias))
 
     def run(self, number: int, batches: int | None = None) -> float:
         """Train one epoch, the same for the same number, or so many batches of it; its mean loss."""
-        model, training = self._model, self._training
+        model, training, weights = self._model, self._training, torch.from_numpy(self.weights).float()
         device = next(model.parameters()).device
         torch.manual_seed(training.seed * 1_000_003 + number)  # an interrupted run goes on with the same draws
         model.train()
         losses = []
-        for x, target, weights in islice(self.source.batches(number), batches):
+        for batch in islice(self.source.batches(number), batches):
+            bins, target, known = (part.to(device) for part in batch)
             with torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "mixed"):
-                log_prob, _ = model(x.to(device), self._stride)
-            loss = self._loss(log_prob.float(), target.to(device), weights.to(device))
+                output, _ = model(bins, self._examples.windows.stride)
+            loss = self._loss(output.float(), target, known, weights.to(device))
             self.optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm)
@@ -244,26 +230,30 @@ class _Optimisation:
             )
         return float(np.mean(losses))
 
+    @torch.no_grad()
+    def hold_for(self, shares: Float64) -> Tensor:
+        """Undo what weights and drawing did to the frequencies of the outputs.
 
-def validate(model: LRConvLSTM, windows: LabelledWindows) -> tuple[float, float]:
-    """Negative log-likelihood per window and macro-F1 over the classes present, the state carried as in service."""
-    log_prob, label = _carried(model, windows)[windows.labelled], windows.label[windows.labelled]
-    nll = -log_prob[np.arange(len(label)), label].mean(dtype=np.float64)
-    present = np.unique(label)
-    score = f1_score(label, log_prob.argmax(axis=1), labels=present, average="macro", zero_division=0)
-    return float(nll), float(score)
+        Of an output that never was active the network gives no evidence: its frequency, whatever the window is.
 
+        Args:
+            shares: frequencies that the outputs hold for in the end, [O].
 
-def serve(network: NetworkExpert, windows: LabelledWindows) -> Float32:
-    """The network's opinions on all windows with the state carried through each segment, as in service, [W, V]."""
-    return _carried(network, windows)
+        Returns:
+            Which outputs never were active, [O].
+        """
+        head, true = self._model.head, self._loss.true(shares)
+        never = torch.from_numpy(self.source.active == 0)
+        head.bias.add_(torch.from_numpy(true - self._learned).to(head.bias))
+        head.weight[never], head.bias[never] = 0.0, torch.from_numpy(true).to(head.bias)[never]
+        return never.to(head.bias.device)
 
 
 @torch.inference_mode()
-def _carried(model: nn.Module, windows: LabelledWindows) -> Float32:
-    """What a module makes of all windows, one segment after the other, [W, X]."""
-    model.eval()
-    device = next(model.parameters()).device
+def serve(network: NetworkExpert, windows: LabelledWindows) -> Float32:
+    """The network's opinions on all windows with the state carried through each segment, as in service, [W, V]."""
+    network.eval()
+    device = next(network.parameters()).device
     rows = windows.rows().to(device)
     out = []
     for first, stop in windows.segments():
@@ -272,8 +262,8 @@ def _carried(model: nn.Module, windows: LabelledWindows) -> Float32:
             b = min(a + SERVE_CHUNK, stop)
             # Consecutive windows of a segment are cut from one run of rows.
             run = windows.sequence_rows(np.array([a]), b - a)[0]
-            found, state = model(rows[run[0] : run[-1] + 1].unsqueeze(0), windows.stride, state)
-            out.append(found[0].cpu())
+            opinion, state = network(rows[run[0] : run[-1] + 1].unsqueeze(0), windows.stride, state)
+            out.append(opinion[0].cpu())
     return torch.cat(out).numpy()
 
 
@@ -297,54 +287,59 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-@dataclass(frozen=True)
-class _Best:
-    """The best epoch so far."""
+class ResumeFile:
+    """Keeps all that an interrupted training needs to go on, in one file that is always whole.
 
-    epoch: int = -1
-    score: float = -1.0
-    weights: dict[str, Tensor] = field(default_factory=dict)
+    Args:
+        path: the file; None keeps nothing.
+        digest: of configuration and data; a file with another one is refused.
+        resume: go on from the file if it is there.
+    """
 
-    @classmethod
-    def of(cls, epoch: int, score: float, model: LRConvLSTM) -> "_Best":
-        """With a copy of the weights of a model."""
-        return cls(epoch, score, {name: value.detach().clone() for name, value in model.state_dict().items()})
+    def __init__(self, path: Path | None, digest: str, *, resume: bool = False) -> None:
+        self._path, self._digest, self._resume = path, digest, resume
+        self._left: dict[str, Any] = {}
 
-
-class _ResumeFile:
-    """Keeps all that an interrupted training needs to go on, in one file that is always whole."""
-
-    def __init__(
-        self,
-        path: Path,
-        model: LRConvLSTM,
-        optimizer: torch.optim.Optimizer,
-        schedule: torch.optim.lr_scheduler.OneCycleLR,
-        digest: str,
-    ) -> None:
-        self._path, self._digest = path, digest
-        self._parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "schedule": schedule}
-
-    def save(self, curves: list[Epoch], best: _Best) -> None:
-        state: dict[str, Any] = {name: part.state_dict() for name, part in self._parts.items()}
-        state |= {
-            "digest": self._digest,
-            "curves": msgspec.to_builtins(curves),
-            "best": {"epoch": best.epoch, "score": best.score, "weights": best.weights},
-        }
-        fresh = self._path.with_suffix(".tmp")
-        torch.save(state, fresh)
-        fresh.replace(self._path)
-
-    def load(self) -> tuple[list[Epoch], _Best]:
-        if not self._path.exists():
-            return [], _Best()
+    def load(self, network: NetworkExpert) -> tuple[list[Epoch], list[str]]:
+        """The epochs that are done and the networks that are trained; their weights are put into the network."""
+        if self._path is None or not self._resume or not self._path.exists():
+            return [], []
         state = torch.load(self._path, weights_only=True)
         if state["digest"] != self._digest:
             raise RarefaultError(
                 f"{self._path}: left by a training with another configuration or data; train without --resume, "
                 "or into another folder"
             )
-        for name, part in self._parts.items():
-            part.load_state_dict(state[name])
-        return msgspec.convert(state["curves"], list[Epoch]), _Best(**state["best"])
+        network.load_state_dict(state["network"])
+        self._left = state
+        return msgspec.convert(state["curves"], list[Epoch]), state["done"]
+
+    def restore(self, optimizer: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.OneCycleLR) -> None:
+        """Put what was left of the network in training into its optimiser and schedule; the next one begins anew."""
+        if self._left:
+            optimizer.load_state_dict(self._left["optimizer"])
+            schedule.load_state_dict(self._left["schedule"])
+            self._left = {}
+
+    def save(
+        self,
+        network: NetworkExpert,
+        curves: list[Epoch],
+        done: list[str],
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.OneCycleLR,
+    ) -> None:
+        """Write what is there after an epoch."""
+        if self._path is None:
+            return
+        state: dict[str, Any] = {
+            "digest": self._digest,
+            "network": network.state_dict(),
+            "curves": msgspec.to_builtins(curves),
+            "done": list(done),
+            "optimizer": optimizer.state_dict(),
+            "schedule": schedule.state_dict(),
+        }
+        fresh = self._path.with_suffix(".tmp")
+        torch.save(state, fresh)
+        fresh.replace(self._path)

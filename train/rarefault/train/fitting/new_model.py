@@ -1,4 +1,4 @@
-"""New networks: centre and scale of the channels are set, the weights are random."""
+"""New networks, and what a person should know of the channels."""
 
 import torch
 from torch import nn
@@ -7,7 +7,6 @@ from rarefault.runtime.inference.manifest import UnitsSpec
 from rarefault.train.config import TrainConfig
 from rarefault.train.dataset.windows import LabelledWindows, channel_statistics
 from rarefault.train.history import History
-from rarefault.train.model.network import LRConvLSTM
 from rarefault.train.model.network_expert import NetworkExpert
 
 #: Networks with fewer parameters train as fast on one thread as on two, and much faster where cores are shared.
@@ -17,20 +16,18 @@ SMALL_PARAMETERS = 1_000_000
 def new_network(
     config: TrainConfig, history: History, windows: LabelledWindows, units: UnitsSpec | None = None
 ) -> NetworkExpert:
-    """A new network with centre and scale of the training windows.
+    """A new network; the edges of its encodings are found when it is trained.
 
     Args:
         config: sizes and threads are used.
-        history: gives channels and classes.
-        windows: of the training blocks.
+        history: gives the classes.
+        windows: give the columns.
         units: what is looked for at units.
     """
-    model = LRConvLSTM(config.model.spec(), len(history.channels), len(history.classes), config.window.length)
-    set_threads(model, config.training.threads)
-    center, scale, _, _ = channel_statistics(windows.windows.rows)
-    model.center.copy_(torch.from_numpy(center))
-    model.scale.copy_(torch.from_numpy(scale))
-    return NetworkExpert(model, units)
+    columns = windows.windows.rows.shape[1]
+    network = NetworkExpert(config.model.spec(), columns, len(history.classes), config.window.length, units)
+    set_threads(network, config.training.threads)
+    return network
 
 
 def set_threads(model: nn.Module, threads: int) -> None:
@@ -54,7 +51,7 @@ def channel_notes(windows: LabelledWindows, channels: tuple[str, ...]) -> list[s
     if constant:
         names = ", ".join(channels[c] for c in constant)
         notes.append(
-            f"channel(s) that never change in the training blocks: {names}; they stay inputs of the model, centred and "
-            "not scaled, and carry no information"
+            f"channel(s) that never change in the training blocks: {names}; they stay inputs of the model, and carry "
+            "no information"
         )
     return notes

@@ -1,8 +1,18 @@
-"""LR-ConvLSTM: long-term recurrent convolutional LSTM, sequence to sequence.
+"""LR-ConvLSTM: long-term recurrent convolutional LSTM, sequence to sequence, over one unit of a device.
 
+Each input goes through a piecewise-linear encoding, so that an exact level of one channel reaches the network as such.
 Convolutions along time find patterns inside a window, an inner LSTM reads them bin by bin, an outer LSTM carries what
-it has seen from window to window. Shapes: B sequences, T windows, L bins of a window, R bins of a whole
-sequence, C channels, F filters, E bins after the convolutions, K classes, N devices due, S carried state.
+it has seen from window to window. Two layers beside the inner LSTM read the last bins alone, with the differences of
+the channels' pairs: a fault that is an exact condition at the window's end needs no recurrence.
+
+The units of a device share all weights (:class:`rarefault.train.model.network_expert.NetworkExpert`); a device without
+like units is one unit of all of its channels.
+
+Shapes: B sequences, T windows, L bins of a window, R bins of a whole sequence, M channels of a unit, P inputs (the
+channels and the differences of their pairs), D edges of an encoding, Q planes, F filters, E bins after the
+convolutions, O outputs, S carried state.
+
+Why: decisions 0001 and 0036.
 """
 
 from typing import Annotated, NamedTuple
@@ -11,12 +21,17 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from rarefault.runtime.inference.manifest import Count, Positive
+from rarefault.runtime.inference.manifest import Count
+from rarefault.train.model.trees import pairs_of
 
 
 class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Sizes of the network."""
 
+    edges: Annotated[int, msgspec.Meta(ge=2, le=256)]
+    """Edges of each input's piecewise-linear encoding."""
+    planes: Count
+    """Planes that each encoded input is mapped to before the convolutions."""
     filters: Count
     """Filters of each of the two convolutions."""
     kernel: Count
@@ -25,118 +40,165 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """Hidden sizes of the two inner LSTM layers, which read a window bin by bin."""
     outer: tuple[int, int]
     """Hidden sizes of the two outer LSTM layers, which read window after window."""
+    recent: Count
+    """Last bins of a window that the layers beside the inner LSTM read."""
+    hidden: Count
+    """Width of the two layers beside the inner LSTM."""
     dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)]
-    """Share of the filters that is dropped after each convolution during training."""
-    clip: Positive
-    """Normalised values are clipped to plus and minus this many standard deviations."""
-    missing_indicator: bool
-    """Whether the first convolution also sees which values are missing."""
+    """Share of those layers' outputs that is dropped during training."""
 
 
-def _sizes(filters: int, inner: tuple[int, int], outer: tuple[int, int]) -> ModelSpec:
-    return ModelSpec(filters=filters, kernel=5, inner=inner, outer=outer, dropout=0.3, clip=5.0, missing_indicator=True)
+def _sizes(filters: int, inner: tuple[int, int], outer: tuple[int, int], hidden: int) -> ModelSpec:
+    return ModelSpec(
+        edges=17, planes=8, filters=filters, kernel=5, inner=inner, outer=outer, recent=2, hidden=hidden, dropout=0.1
+    )
 
 
-#: ``reference`` has the sizes of the paper. With trees beside it the size makes little difference (decision 0002);
-#: docs/results/speed.md has what each costs and scores.
+#: ``reference`` has the sizes of the paper; docs/results/speed.md has what each costs and scores.
 PRESETS = {
-    "reference": _sizes(8, (256, 64), (512, 128)),
-    "medium": _sizes(8, (96, 32), (192, 64)),
-    "small": _sizes(8, (32, 16), (64, 32)),
-    "tiny": _sizes(4, (16, 8), (32, 16)),
+    "reference": _sizes(8, (256, 64), (512, 128), 256),
+    "medium": _sizes(8, (96, 32), (192, 64), 192),
+    "small": _sizes(8, (32, 16), (64, 32), 128),
+    "tiny": _sizes(4, (16, 8), (32, 16), 64),
 }
 
 
-class StepOutput(NamedTuple):
-    """Log-probabilities and the state to carry on."""
+class Carried(NamedTuple):
+    """Outputs and the state to carry on."""
 
-    log_prob: Tensor
+    output: Tensor
     state: Tensor
 
 
+class Encoding(nn.Module):
+    """Piecewise-linear encoding of inputs (Gorishniy, Rubachev and Babenko, "On Embeddings for Numerical Features in
+    Tabular Deep Learning", 2022, section 3.2).
+
+    Component d of a value x is ``clip((x - e_d) / (e_d+1 - e_d), 0, 1) * 2 - 1``; of a missing value all components
+    are 0. One more component says that it is missing.
+
+    Args:
+        inputs: P.
+        edges: D.
+    """
+
+    edges: Tensor
+
+    def __init__(self, inputs: int, edges: int) -> None:
+        super().__init__()
+        self.register_buffer("edges", torch.arange(edges, dtype=torch.float32).repeat(inputs, 1))
+
+    @property
+    def size(self) -> int:
+        """Components of one input."""
+        return self.edges.shape[1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Raw units [..., P], NaN where missing, to components [..., P, D]."""
+        low, high = self.edges[:, :-1], self.edges[:, 1:]
+        missing = torch.isnan(x).unsqueeze(-1)
+        z = ((x.unsqueeze(-1) - low) / (high - low)).clamp(0.0, 1.0) * 2 - 1
+        return torch.cat((torch.where(missing, 0.0, z), missing.to(z.dtype)), dim=-1)
+
+
 class LRConvLSTM(nn.Module):
-    """The network, with its preprocessing inside: it takes raw physical units, NaN where a value is missing.
+    """The network of one unit; it takes raw physical units, NaN where a value is missing.
 
     Args:
         spec: sizes.
-        n_channels: C.
-        n_classes: K.
+        channels: M.
+        outputs: O.
         window_length: L.
+        paired: whether the differences of the channels' pairs are inputs, too.
     """
 
-    center: Tensor
-    scale: Tensor
+    first: Tensor
+    second: Tensor
 
-    def __init__(self, spec: ModelSpec, n_channels: int, n_classes: int, window_length: int) -> None:
+    def __init__(self, spec: ModelSpec, channels: int, outputs: int, window_length: int, *, paired: bool) -> None:
         super().__init__()
-        self.spec = spec
-        self.n_channels, self.n_classes, self.window_length = n_channels, n_classes, window_length
-        self.register_buffer("center", torch.zeros(n_channels))
-        self.register_buffer("scale", torch.ones(n_channels))
-        left = self.window_length - 2 * (spec.kernel - 1)
+        self.spec, self.window_length, self.outputs = spec, window_length, outputs
+        left = window_length - 2 * (spec.kernel - 1)
         if left < 1:
-            raise ValueError(f"a window of {self.window_length} bins is too short for two kernels of {spec.kernel}")
-        planes = 2 if spec.missing_indicator else 1
-        self.conv1 = nn.Conv2d(planes, spec.filters, (spec.kernel, 1))
+            raise ValueError(f"a window of {window_length} bins is too short for two kernels of {spec.kernel}")
+        first, second = pairs_of(channels if paired else 0)
+        self.register_buffer("first", torch.tensor(first, dtype=torch.int64), persistent=False)
+        self.register_buffer("second", torch.tensor(second, dtype=torch.int64), persistent=False)
+        inputs = channels + len(first)
+        self.encoding = Encoding(inputs, spec.edges)
+        self.planes = nn.Parameter(torch.randn(channels, spec.edges, spec.planes) / (spec.edges - 1) ** 0.5)
+        self.planes_bias = nn.Parameter(torch.zeros(channels, spec.planes))
+        self.conv1 = nn.Conv2d(spec.planes, spec.filters, (spec.kernel, 1))
         self.norm1 = nn.BatchNorm2d(spec.filters)
         self.conv2 = nn.Conv2d(spec.filters, spec.filters, (spec.kernel, 1))
         self.norm2 = nn.BatchNorm2d(spec.filters)
-        self.drop = nn.Dropout2d(spec.dropout)
-        self.inner1 = nn.LSTM(spec.filters * n_channels, spec.inner[0], batch_first=True)
+        self.inner1 = nn.LSTM(spec.filters * channels, spec.inner[0], batch_first=True)
         self.inner2 = nn.LSTM(spec.inner[0], spec.inner[1], batch_first=True)
-        self.outer1 = nn.LSTM(spec.inner[1] * left, spec.outer[0], batch_first=True)
+        self.beside = nn.Sequential(
+            *_layer(min(spec.recent, window_length) * inputs * spec.edges, spec.hidden, spec.dropout),
+            *_layer(spec.hidden, spec.hidden, spec.dropout),
+        )
+        self.outer1 = nn.LSTM(spec.inner[1] * left + spec.hidden, spec.outer[0], batch_first=True)
         self.outer2 = nn.LSTM(spec.outer[0], spec.outer[1], batch_first=True)
-        self.head = nn.Linear(spec.outer[1], n_classes)
+        self.head = nn.Linear(spec.outer[1] + spec.hidden, outputs)
 
     @property
     def state_size(self) -> int:
-        """Size S of the carried state: hidden and cell values of both outer layers."""
+        """Values S that the outer layers carry: hidden and cell values of both."""
         return 2 * sum(self.spec.outer)
 
-    def preprocess(self, window_NLC: Tensor) -> Tensor:
-        """Normalise, clip, and fill what is missing with the mean: [N, L, C] to planes [N, P, L, C], for any L."""
-        missing = torch.isnan(window_NLC)
-        z = ((window_NLC - self.center) / self.scale).clamp(-self.spec.clip, self.spec.clip)
-        z = torch.where(missing, torch.zeros_like(z), z)
-        if not self.spec.missing_indicator:
-            return z.unsqueeze(1)
-        return torch.stack((z, missing.to(z.dtype)), dim=1)
+    def inputs_of(self, x: Tensor) -> Tensor:
+        """Channels and the differences of their pairs: [..., M] to [..., P]."""
+        return torch.cat((x, x[..., self.first] - x[..., self.second]), dim=-1) if len(self.first) else x
 
-    def encode(self, bins_NRC: Tensor, stride: int = 1) -> Tensor:
-        """What the inner part makes of each window by itself: [N, R, C] to [N, T, 64 (L - 8)] at reference sizes.
+    def forward(self, bins_BRM: Tensor, stride: int, state_BS: Tensor | None = None) -> Carried:
+        """Sequences of windows to outputs [B, T, O] and the state after them [B, S].
+
+        Args:
+            bins_BRM: raw units; the T windows are cut from them, R = L + (T - 1) stride.
+            stride: bins from one window to the next.
+            state_BS: to begin with; zero by default.
+        """
+        code = self.encoding(self.inputs_of(bins_BRM))
+        windows = (bins_BRM.shape[1] - self.window_length) // stride + 1
+        recent = self._recent(code, windows, stride)
+        encoded = torch.cat((self._inner(code, stride), recent), dim=-1)
+        seen, state = self._outer(encoded, state_BS)
+        return Carried(self.head(torch.cat((seen, recent), dim=-1)), state)
+
+    def _inner(self, code_BRPD: Tensor, stride: int) -> Tensor:
+        """What the inner LSTM makes of each window, all of its outputs: [B, T, 16 E] at small sizes.
 
         Overlapping windows share their bins, and so does the work of the convolutions, which is the same for a bin in
         whichever window it stands.
         """
-        x = self.preprocess(bins_NRC)
-        x = self.drop(torch.relu(self.norm1(self.conv1(x))))
-        x = self.drop(torch.relu(self.norm2(self.conv2(x))))
-        x = x.transpose(1, 2).flatten(2)  # [N, R - 8, F C]
-        return self.read(x.unfold(1, self.window_length - 2 * (self.spec.kernel - 1), stride).transpose(2, 3))
+        x = torch.einsum("brmd,mdq->bqrm", code_BRPD[:, :, : len(self.planes)], self.planes) + self.planes_bias.T[:, None]
+        x = torch.relu(self.norm1(self.conv1(torch.relu(x))))
+        x = torch.relu(self.norm2(self.conv2(x)))
+        x = x.transpose(1, 2).flatten(2)  # [B, R - 8, F M]
+        x = x.unfold(1, self.window_length - 2 * (self.spec.kernel - 1), stride).transpose(2, 3)
+        read, _ = self.inner1(x.flatten(0, 1))
+        read, _ = self.inner2(read)
+        inner: Tensor = read.flatten(1).unflatten(0, x.shape[:2])
+        return inner
 
-    def read(self, found_NTEF: Tensor) -> Tensor:
-        """The inner LSTM over the bins of each window, all of its outputs: [N, T, E, F C] to [N, T, 64 E]."""
-        x, _ = self.inner1(found_NTEF.flatten(0, 1))
-        x, _ = self.inner2(x)
-        encoded: Tensor = x.flatten(1).unflatten(0, found_NTEF.shape[:2])
-        return encoded
+    def _recent(self, code_BRPD: Tensor, windows: int, stride: int) -> Tensor:
+        """What the layers beside the inner LSTM make of each window's last bins, [B, T, hidden]."""
+        last = self.window_length - 1 + stride * torch.arange(windows, device=code_BRPD.device)
+        back = range(min(self.spec.recent, self.window_length))
+        code = torch.cat([code_BRPD[:, last - k].flatten(2) for k in back], dim=-1)
+        recent: Tensor = self.beside(code.flatten(0, 1)).unflatten(0, code.shape[:2])
+        return recent
 
-    def forward(self, bins_BRC: Tensor, stride: int, state_BS: Tensor | None = None) -> StepOutput:
-        """Sequences of windows to log-probabilities [B, T, K] and the state after them [B, S].
-
-        Args:
-            bins_BRC: raw units; the T windows are cut from them, R = L + (T - 1) stride.
-            stride: bins from one window to the next.
-            state_BS: to begin with; zero by default.
-        """
-        if state_BS is None:
-            state_BS = bins_BRC.new_zeros(len(bins_BRC), self.state_size)
-        return self._outer(self.encode(bins_BRC, stride), state_BS)
-
-    def _outer(self, encoded_BTE: Tensor, state_BS: Tensor) -> StepOutput:
+    def _outer(self, encoded_BTX: Tensor, state_BS: Tensor | None) -> tuple[Tensor, Tensor]:
         a, b = self.spec.outer
+        if state_BS is None:
+            state_BS = encoded_BTX.new_zeros(len(encoded_BTX), self.state_size)
         h1, c1, h2, c2 = (part.unsqueeze(0).contiguous() for part in state_BS.split((a, a, b, b), dim=1))
-        y, (h1, c1) = self.outer1(encoded_BTE, (h1, c1))
+        y, (h1, c1) = self.outer1(encoded_BTX, (h1, c1))
         y, (h2, c2) = self.outer2(y, (h2, c2))
-        log_prob = torch.log_softmax(self.head(y), dim=-1)
-        return StepOutput(log_prob, torch.cat((h1, c1, h2, c2), dim=2).squeeze(0))
+        return y, torch.cat((h1, c1, h2, c2), dim=2).squeeze(0)
+
+
+def _layer(inputs: int, outputs: int, dropout: float) -> list[nn.Module]:
+    return [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU(), nn.Dropout(dropout)]

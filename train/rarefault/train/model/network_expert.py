@@ -1,11 +1,16 @@
 """The network as an expert: its opinions have the form of the trees', and hold for the same class shares.
 
-Shapes: B sequences, T windows, R bins of a sequence, I columns, K classes, U units, J faults that are looked for at
-units, V = K + U J values of an opinion, S carried state.
+A network that all units share looks for each fault at each unit by itself; another one takes the device as a whole, for
+the classes that are looked for at no unit. Each unit carries a state of its own.
+
+Shapes: B sequences, T windows, R bins of a sequence, I columns, K classes, U units, M columns of a unit, J faults that
+are looked for at units, V = K + U J values of an opinion, S carried state.
+
+Why: decision 0036.
 """
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import torch
@@ -24,30 +29,50 @@ class Opinion(NamedTuple):
 
 
 class NetworkExpert(nn.Module):
-    """A network that judges whole devices; of faults at units it has no evidence.
+    """See the module.
 
     Args:
-        net: the network; its log-probabilities hold for the class shares of the training history.
-        units: what is looked for at units, by others; None where nothing is.
+        spec: sizes.
+        columns: I.
+        classes: K.
+        window_length: L.
+        units: what is looked for at units; None where nothing is.
+
+    Attributes:
+        device: its outputs are the scores of the classes.
+        at_units: its outputs are the logits of the faults at one unit; None without units.
+        absent: classes that the network of the device has no part in, [K].
     """
 
-    elsewhere: Tensor
-    unit_logits: Tensor
+    absent: Tensor
+    columns_of_units: Tensor
 
-    def __init__(self, net: LRConvLSTM, units: UnitsSpec | None) -> None:
+    def __init__(
+        self, spec: ModelSpec, columns: int, classes: int, window_length: int, units: UnitsSpec | None = None
+    ) -> None:
         super().__init__()
-        self.net, self.units = net, units
-        n_units, faults, share = (0, (), ()) if units is None else (len(units.names), units.faults, units.prior)
-        elsewhere = torch.zeros(net.n_classes, dtype=torch.bool)
-        elsewhere[list(faults)] = True
-        self.register_buffer("elsewhere", elsewhere)
-        logits = torch.logit(torch.tensor(share, dtype=torch.float64)).float()
-        self.register_buffer("unit_logits", logits.repeat(n_units))
+        self.spec, self.units, self._sizes = spec, units, (columns, classes, window_length)
+        self.device = LRConvLSTM(spec, columns, classes, window_length, paired=False)
+        self.at_units: LRConvLSTM | None = None
+        absent = torch.zeros(classes, dtype=torch.bool)
+        if units is not None:
+            of_one = len(units.channels[0])
+            self.at_units = LRConvLSTM(spec, of_one, len(units.faults), window_length, paired=True)
+            absent[list(units.faults)] = True
+        self.register_buffer("absent", absent)
+        self.register_buffer("columns_of_units", torch.tensor(() if units is None else units.channels), persistent=False)
 
     @property
     def state_size(self) -> int:
-        """Size S of the carried state."""
-        return self.net.state_size
+        """Size S of the carried state: that of the device's network, then that of each unit."""
+        at_units = 0 if self.at_units is None else len(self.columns_of_units) * self.at_units.state_size
+        return self.device.state_size + at_units
+
+    def parts(self) -> Iterator[tuple[Literal["at_units", "device"], LRConvLSTM]]:
+        """Its networks by name, in the order in which they are trained."""
+        if self.at_units is not None:
+            yield "at_units", self.at_units
+        yield "device", self.device
 
     def forward(self, bins_BRI: Tensor, stride: int, state_BS: Tensor | None = None) -> Opinion:
         """Opinions on sequences of windows.
@@ -57,29 +82,32 @@ class NetworkExpert(nn.Module):
             stride: bins from one window to the next.
             state_BS: to begin with; zero by default.
         """
-        log_prob, state = self.net(bins_BRI, stride, state_BS)
-        if not self.unit_logits.numel():
-            return Opinion(log_prob, state)
-        log_prob = torch.log_softmax(log_prob.masked_fill(self.elsewhere, UNSEEN), dim=-1)
-        logits = self.unit_logits.to(log_prob).expand(*log_prob.shape[:2], -1)
-        return Opinion(torch.cat([log_prob, logits], dim=-1), state)
+        if state_BS is None:
+            state_BS = bins_BRI.new_zeros(len(bins_BRI), self.state_size)
+        own = self.device.state_size
+        scores, state = self.device(bins_BRI, stride, state_BS[:, :own])
+        opinion = torch.log_softmax(scores.masked_fill(self.absent, UNSEEN), dim=-1)
+        if self.at_units is None:
+            return Opinion(opinion, state)
+        shape = (len(bins_BRI), len(self.columns_of_units))
+        of_units = bins_BRI[:, :, self.columns_of_units].transpose(1, 2).flatten(0, 1)  # [B U, R, M]
+        logits, after = self.at_units(of_units, stride, state_BS[:, own:].reshape(len(of_units), -1))
+        logits = logits.unflatten(0, shape).transpose(1, 2).flatten(2)  # [B, T, U J]
+        return Opinion(torch.cat((opinion, logits), dim=-1), torch.cat((state, after.reshape(shape[0], -1)), dim=1))
 
     def saved(self) -> dict[str, Any]:
         """All that :meth:`of_saved` needs, as plain values and tensors."""
-        net = self.net
         return {
-            "spec": msgspec.to_builtins(net.spec),
-            "n_channels": net.n_channels,
-            "n_classes": net.n_classes,
-            "window_length": net.window_length,
+            "spec": msgspec.to_builtins(self.spec),
+            "sizes": self._sizes,
             "units": msgspec.to_builtins(self.units),
-            "weights": {name: value.cpu() for name, value in net.state_dict().items()},
+            "weights": {name: value.cpu() for name, value in self.state_dict().items()},
         }
 
     @classmethod
     def of_saved(cls, saved: Mapping[str, Any]) -> "NetworkExpert":
         """From what :meth:`saved` gave."""
-        spec = msgspec.convert(saved["spec"], ModelSpec)
-        net = LRConvLSTM(spec, saved["n_channels"], saved["n_classes"], saved["window_length"])
-        net.load_state_dict(saved["weights"])
-        return cls(net, msgspec.convert(saved["units"], UnitsSpec | None))
+        units = msgspec.convert(saved["units"], UnitsSpec | None)
+        network = cls(msgspec.convert(saved["spec"], ModelSpec), *saved["sizes"], units)
+        network.load_state_dict(saved["weights"])
+        return network
