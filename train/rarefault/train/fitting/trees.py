@@ -16,6 +16,7 @@ from rarefault.runtime.errors import RarefaultError
 from rarefault.train.config import TrainConfig, TreesConfig
 from rarefault.train.dataset.unit_labels import NO_UNITS
 from rarefault.train.dataset.windows import LabelledWindows
+from rarefault.train.fitting.drawing import draw
 from rarefault.train.fitting.imbalance import class_frequencies
 from rarefault.train.fitting.sklearn_trees import ScikitLearn
 from rarefault.train.fitting.tree_features import CHUNK, extra_count, features_of, fill_unknown, unit_features_of
@@ -107,7 +108,9 @@ def grow_at_devices(
         RarefaultError: the trees could not be read from the library that grew them.
     """
     n_classes = len(prior)
-    select = np.flatnonzero(windows.labelled & ~np.isin(windows.label, elsewhere))
+    own = np.where(np.isin(windows.label, elsewhere), -1, windows.label)
+    drawn = draw(own, config.max_windows, config.max_windows, seed)
+    select = drawn.select
     counts = np.bincount(windows.label[select], minlength=n_classes)
     if (counts > 0).sum() < 2:
         certain = np.where(counts > 0, 0.0, UNSEEN)
@@ -115,9 +118,10 @@ def grow_at_devices(
     features, label = _with_swaps(windows, select, n_classes, config, seed, units, elsewhere)
     # Where rare faults are looked for at units, what is left is not rare and needs no weights (decision 0010).
     balanced = not elsewhere
+    weight = None if balanced else drawn.weight
     plain = features[:, : features.shape[1] - extra_count(windows.windows)]
     fill_unknown(plain)
-    grown = LIBRARY.boost(plain, label, config, seed, threads, balanced=balanced)
+    grown = LIBRARY.boost(plain, label, config, seed, threads, balanced=balanced, weight=weight)
     base = np.full(n_classes, UNSEEN)
     base[grown.classes] = 0.0
     # Of two classes there is one score, the logit of the second.
@@ -128,7 +132,7 @@ def grow_at_devices(
         served = torch.softmax(trees.scores(torch.from_numpy(shown)), dim=1).numpy()[:, grown.classes]
     _check(served, grown.predict(shown))
     if config.extra_trees and windows.windows.length > 1:  # a window of one bin has no changes
-        trees.extra = _grow_extra(features, label, n_classes, config, seed, balanced=balanced)
+        trees.extra = _grow_extra(features, label, n_classes, config, seed, balanced=balanced, weight=weight)
     if balanced:
         to_prior = torch.log(torch.tensor(prior, dtype=torch.float64)) * (trees.base > UNSEEN)
         for ensemble in (trees, trees.extra):
@@ -151,7 +155,7 @@ def _with_swaps(
     if not len(units) or not config.swaps:
         return features, label
     few = [c for c in few_events(windows, n_classes) if c not in elsewhere]
-    rare = np.flatnonzero(np.isin(windows.label, few))
+    rare = select[np.isin(windows.label[select], few)]
     if not len(rare):
         return features, label
     # Few events may be long ones: no more copies than there are windows, to bound the memory.
@@ -161,7 +165,14 @@ def _with_swaps(
 
 
 def _grow_extra(
-    features: Float32, label: Int64, n_classes: int, config: TreesConfig, seed: int, *, balanced: bool
+    features: Float32,
+    label: Int64,
+    n_classes: int,
+    config: TreesConfig,
+    seed: int,
+    *,
+    balanced: bool,
+    weight: Float64 | None,
 ) -> ExtraTrees:
     """Extremely randomised trees of whole devices.
 
@@ -171,9 +182,10 @@ def _grow_extra(
         config: their number.
         seed: of the growing.
         balanced: whether all classes count alike.
+        weight: windows that each one stands for, [N]; None: one.
     """
     fill_unknown(features)
-    grown = LIBRARY.randomise(features, label, config, seed, balanced=balanced)
+    grown = LIBRARY.randomise(features, label, config, seed, balanced=balanced, weight=weight)
     nodes, roots, at = [], [], 0
     for tree in grown.trees:
         value = np.zeros((len(tree.left), n_classes))
@@ -217,7 +229,8 @@ def grow_at_units(
     labels = windows.at_units
     if labels is None:
         return None
-    select = np.flatnonzero(windows.labelled)
+    drawn = draw(windows.label, config.max_windows, config.max_windows // max(len(units), 1), seed)
+    select = drawn.select
     active = [labels.active[select][labels.known[select, j], :, j] for j in range(len(labels.faults))]
     chosen = [j for j, of in enumerate(active) if of.any() and not of.all()]
     if not chosen:
@@ -225,9 +238,12 @@ def grow_at_units(
     features = unit_features_of(windows, select, units)
     grown: list[tuple[Boosted, list[int]]] = []
     for at, j in enumerate(chosen):
-        known = features[np.repeat(labels.known[select, j], len(units))]
+        rows = np.repeat(labels.known[select, j], len(units))
+        known = features[rows]
         fill_unknown(known)
-        grown.append((LIBRARY.boost(known, active[j].ravel(), config, seed, threads, balanced=False), [at]))
+        weight = None if drawn.weight is None else np.repeat(drawn.weight, len(units))[rows]
+        boosted = LIBRARY.boost(known, active[j].ravel(), config, seed, threads, balanced=False, weight=weight)
+        grown.append((boosted, [at]))
     shift = np.log(np.asarray(prior)) - np.log(np.asarray(class_frequencies(windows.label, len(prior))))
     trees = UnitTrees(
         **_joined(grown, np.zeros(len(chosen))),

@@ -9,7 +9,7 @@ from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.inference.manifest import Manifest
 from rarefault.train.calibration.cross_fit import HeldOut, Rotation
 from rarefault.train.calibration.decision_fit import fit_decision
-from rarefault.train.config import to_toml
+from rarefault.train.config import TrainConfig, to_toml
 from rarefault.train.dataset.findings import absent_classes, common_faults, in_order, leaks
 from rarefault.train.dataset.split import PARTS
 from rarefault.train.dataset.unit_labels import unit_notes
@@ -17,17 +17,19 @@ from rarefault.train.dataset.windows import cut_windows
 from rarefault.train.evaluation.cost_curve import cost_curve
 from rarefault.train.evaluation.evaluate import evaluate
 from rarefault.train.fitting.imbalance import class_frequencies
-from rarefault.train.fitting.network import choose_device, fit
+from rarefault.train.fitting.network import Epoch, choose_device, fit
 from rarefault.train.fitting.trees import grow_trees
 from rarefault.train.history import absolute, read_history
 from rarefault.train.history.summary.findings import border_finding, code_finding
 from rarefault.train.model.step import TorchStep
+from rarefault.train.runs.budget import make_plan
 from rarefault.train.runs.checks import check_majority, check_parts
 from rarefault.train.runs.course import Course
-from rarefault.train.runs.duration import estimate
+from rarefault.train.runs.duration import Estimate, measure
 from rarefault.train.runs.origin import Origin
 from rarefault.train.runs.refit import refit
 from rarefault.train.runs.retraining import Retraining
+from rarefault.train.runs.timeline import Timeline
 
 
 def read(course: Course) -> None:
@@ -66,22 +68,34 @@ def begin(course: Course) -> None:
     notes = [*gravest, *course.notes, *channel_notes, *findings, *unscored]
     course.notes = []
     course.tell(*notes)
-    course.run.save_config(config)
-    course.cross_fits = course.origin.cross_fits(config, train, course.parts["validation"])
 
 
 def foresee(course: Course) -> None:
-    """Estimate how long the training will take."""
-    course.estimate = estimate(
-        course.config,
-        course.model,
-        course.parts,
-        course.history,
-        course.split,
-        course.units,
-        cross_fit=course.cross_fits,
+    """Estimate how long the training will take, and leave out what a budget has no time for."""
+    config, run = course.config, course.run
+    measured = measure(config, course.model, course.parts, course.history, course.split, course.units)
+
+    def estimate(of: TrainConfig) -> Estimate:
+        return measured.estimate(of, cross_fit=_cross_fits(course, of))
+
+    spent_s = sum(course.seconds.values())
+    # An interrupted training goes on with what was decided then.
+    before = run.load_config() if course.resume and run.config.is_file() and config.training.budget != "none" else None
+    course.config, course.plan = make_plan(
+        config, lambda of: spent_s + estimate(of).left(()), warm=course.origin.warm, before=before
     )
+    if course.config.model != config.model:
+        torch.manual_seed(config.training.seed)
+        course.model, course.initial, _ = course.origin.networks(course.config, course.parts["train"])
+    run.save_config(course.config)
+    course.cross_fits, course.estimate = _cross_fits(course, course.config), estimate(course.config)
+    course.timeline = Timeline(course.estimate.seconds())
     course.observer.expect(course.estimate)
+    course.tell(*course.plan.notes)
+
+
+def _cross_fits(course: Course, config: TrainConfig) -> bool:
+    return course.origin.cross_fits(config, course.parts["train"], course.parts["validation"])
 
 
 def fit_network(course: Course) -> None:
@@ -89,6 +103,11 @@ def fit_network(course: Course) -> None:
     config, model = course.config, course.model
     model.to(choose_device(config.training.device))
     course.digest = _digest(course)
+
+    def epoch(done: Epoch, best: bool) -> None:
+        course.observer.epoch(done, best)
+        course.within(done.epoch / config.training.epochs)
+
     course.fit = fit(
         model,
         course.parts["train"],
@@ -98,7 +117,7 @@ def fit_network(course: Course) -> None:
         resume_file=course.run.resume,
         resume=course.resume,
         warm=course.origin.warm,
-        on_epoch=course.observer.epoch,
+        on_epoch=epoch,
     )
     model.cpu()
     if course.origin.warm and not course.fit.best_epoch and model.spec.network:
@@ -131,6 +150,21 @@ def grow(course: Course) -> None:
 def cross_fit(course: Course) -> None:
     """Hold out the training blocks in turn, too, and predict them by models that were not trained on them."""
     observer, epochs = course.observer, course.fit.best_epoch
+    networks = course.estimate.networks("cross fit", course.epochs_share)
+    at = [1, 1]
+
+    def part(number: int, of: int) -> None:
+        at[:] = number, of
+        observer.stage(f"learning without some of the blocks ({number} of {of})")
+
+    def epoch(done: int) -> None:
+        observer.further_epoch(done, epochs)
+        course.within(networks * (at[0] - 1 + done / max(epochs, 1)) / at[1])
+
+    def trees(number: int, of: int) -> None:
+        observer.stage(f"growing trees without some of the blocks ({number} of {of})")
+        course.within(networks + (1 - networks) * (number - 1) / of)
+
     rotation = Rotation(
         course.history,
         course.split,
@@ -138,9 +172,9 @@ def cross_fit(course: Course) -> None:
         course.fit.training_prior,
         epochs,
         course.units,
-        on_part=lambda number, of: observer.stage(f"learning without some of the blocks ({number} of {of})"),
-        on_epoch=lambda done: observer.further_epoch(done, epochs),
-        on_trees=lambda number, of: observer.stage(f"growing trees without some of the blocks ({number} of {of})"),
+        on_part=part,
+        on_epoch=epoch,
+        on_trees=trees,
     )
     course.cross_fitted = rotation.run(course.model)
 
@@ -195,6 +229,12 @@ def refit_all(course: Course) -> None:
     both = course.split.select(course.history, "train", "validation")
     windows = cut_windows(both, config.grid, config.window, course.units)
     course.held_out = course.model
+    networks = course.estimate.networks("learn again", course.epochs_share)
+
+    def epoch(done: int) -> None:
+        observer.further_epoch(done, epochs)
+        course.within(networks * done / max(epochs, 1))
+
     course.model = refit(
         course.initial,
         course.held_out,
@@ -203,7 +243,7 @@ def refit_all(course: Course) -> None:
         config,
         epochs,
         course.units,
-        lambda done: observer.further_epoch(done, epochs),
+        epoch,
     )
 
 

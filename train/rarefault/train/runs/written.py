@@ -48,6 +48,7 @@ def metrics_of(course: Course) -> dict[str, Any]:
         "notes": course.notes,
         "seconds": {stage: round(value, 3) for stage, value in course.seconds.items()},
         "estimated_seconds": course.estimate.seconds(),
+        "budget": course.plan.to_plain(),
         "cost_curve": msgspec.to_builtins(course.curve),
         "pooling": {**_pooling(course.model, classes), "held_out_log_loss": course.log_losses},
     }
