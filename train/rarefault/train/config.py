@@ -111,6 +111,9 @@ class TrainingConfig(Section, frozen=True):
     """Windows in a training sequence, T."""
     passes: Positive = 5.0
     """How often an epoch sees each window, on average. Sequences start anywhere and overlap."""
+    max_sequences: Annotated[int, msgspec.Meta(ge=0)] = 6000
+    """Most sequences in an epoch, so that an epoch of a long history takes no longer; 0: no bound. Every epoch draws
+    others. Has no effect with ``recipe.sampler = "smote"``."""
     learning_rate: Positive = 3e-3
     """Peak of the one-cycle schedule."""
     clip_norm: Positive = 1.0

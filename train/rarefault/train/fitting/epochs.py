@@ -78,7 +78,8 @@ class SubsetEpochs:
         self.steps = -(-len(drawn) // self._training.batch_size)
 
     def _draw(self, subset: Subset, rng: np.random.Generator) -> Int64:
-        return draw_epoch(subset.starts, self._training.sequence_length, self._training.passes, rng)
+        training = self._training
+        return draw_epoch(subset.starts, training.sequence_length, training.passes, training.max_sequences, rng)
 
     def batches(self, number: int) -> Iterator[Batch]:
         """See :class:`EpochSource`."""
