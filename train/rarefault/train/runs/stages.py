@@ -22,7 +22,7 @@ from rarefault.train.fitting.trees import grow_trees
 from rarefault.train.history import absolute, read_history
 from rarefault.train.history.summary.findings import border_finding, code_finding
 from rarefault.train.model.step import TorchStep
-from rarefault.train.runs.budget import make_plan
+from rarefault.train.runs.budget import Plan, make_plan
 from rarefault.train.runs.checks import check_majority, check_parts
 from rarefault.train.runs.course import Course
 from rarefault.train.runs.duration import Estimate, measure
@@ -72,26 +72,32 @@ def begin(course: Course) -> None:
 
 def foresee(course: Course) -> None:
     """Estimate how long the training will take, and leave out what a budget has no time for."""
-    config, run = course.config, course.run
-    measured = measure(config, course.model, course.parts, course.history, course.split, course.units)
+    given, run, warm = course.config, course.run, course.origin.warm
+    if given.training.budget == "fast":  # nothing to decide, and no network to be timed
+        _leave_out(course, *make_plan(given, lambda _: 0.0, warm=warm))
+    measured = measure(course.config, course.model, course.parts, course.history, course.split, course.units)
 
-    def estimate(of: TrainConfig) -> Estimate:
-        return measured.estimate(of, cross_fit=_cross_fits(course, of))
+    def estimate(config: TrainConfig) -> Estimate:
+        return measured.estimate(config, cross_fit=_cross_fits(course, config))
 
     spent_s = sum(course.seconds.values())
     # An interrupted training goes on with what was decided then.
-    before = run.load_config() if course.resume and run.config.is_file() and config.training.budget != "none" else None
-    course.config, course.plan = make_plan(
-        config, lambda of: spent_s + estimate(of).left(()), warm=course.origin.warm, before=before
-    )
-    if course.config.model != config.model:
-        torch.manual_seed(config.training.seed)
-        course.model, course.initial, _ = course.origin.networks(course.config, course.parts["train"])
+    before = run.load_config() if course.resume and run.config.is_file() and given.training.budget_s else None
+    _leave_out(course, *make_plan(given, lambda of: spent_s + estimate(of).left(()), warm=warm, before=before))
     run.save_config(course.config)
     course.cross_fits, course.estimate = _cross_fits(course, course.config), estimate(course.config)
     course.timeline = Timeline(course.estimate.seconds())
     course.observer.expect(course.estimate)
     course.tell(*course.plan.notes)
+
+
+def _leave_out(course: Course, config: TrainConfig, plan: Plan) -> None:
+    """Train with a configuration that leaves something out."""
+    other = config.model != course.config.model
+    course.config, course.plan = config, plan
+    if other:
+        torch.manual_seed(config.training.seed)
+        course.model, course.initial, _ = course.origin.networks(config, course.parts["train"])
 
 
 def _cross_fits(course: Course, config: TrainConfig) -> bool:
