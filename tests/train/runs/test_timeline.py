@@ -41,7 +41,7 @@ def test_what_stages_took_corrects_what_is_to_come() -> None:
     clock.now += 1000  # nothing that was foreseen
     line.begin("evaluate")
     line.end("evaluate")
-    assert line.position()[1] == pytest.approx(10.0)
+    assert line.position()[1] == pytest.approx(10.0 * 40 / 30)
 
 
 def test_the_share_never_falls() -> None:

@@ -100,6 +100,7 @@ def train(
             stages.refit_all(course)
     with course.stage("evaluate test", "evaluating the test blocks on the served path"):
         stages.judge_test(course)
+    course.observer.progress(1.0, 0.0)
     course.observer.stage("writing the run directory")
     metrics = write(course)
     test = course.evaluations["test"]
