@@ -37,6 +37,11 @@ METRICS = {
     "notes": "Sentences about the data and the fit that a person should know; the report shows them, too.",
     "seconds": "Time that each stage took, seconds.",
     "estimated_seconds": "Time that was announced for the long stages before they began, seconds.",
+    "budget": (
+        "What was left out to save time; null without a `training.budget`. `seconds`: the budget, null for `fast`; "
+        "`expected_seconds`: what the training was expected to take; `left_out`: names, in the order in which they go: "
+        "`windows`, `cross_fit`, `less_epochs`, `extra_trees`, `few_epochs`, `rounds`, `refit`, `network`."
+    ),
     "cost_curve": "List of [points](#cost-curve): missed events and false alarms, for stricter and looser thresholds.",
     "pooling": (
         "How the parts of the model were weighted. `trees_share`: weight of the trees in the pool with the network, by "

@@ -65,6 +65,23 @@ def test_state_is_carried_and_zeroed_where_a_segment_begins() -> None:
     assert (second[:, 0, 1] - second[:, 0, 0]).tolist() == pytest.approx([7.0, 1.0])
 
 
+def test_segments_of_one_device_go_through_the_step_side_by_side() -> None:
+    """Each from a zero state but the one that goes on; the device carries the state of its last one."""
+    step = RunningSum()
+    engine = Engine(step, state_size=1, n_classes=2)
+    rows = np.array([1.0, 2.0, 4.0, 8.0, 16.0, 32.0], np.float32).reshape(6, 1)
+    end = np.arange(6)
+
+    def odds(fresh: list[bool]) -> list[float]:
+        found = engine.run(Windows(np.zeros(6, np.int32), end + 5, np.array(fresh), rows, end, 1))
+        return (found[:, 1] - found[:, 0]).tolist()
+
+    assert odds([True, False, True, False, False, True]) == pytest.approx([1, 3, 4, 12, 28, 32])
+    assert step.batch_sizes == [3, 2, 1]
+    assert odds([False, False, True, False, False, False]) == pytest.approx([33, 35, 4, 12, 28, 60], abs=1e-3)
+    assert engine.state()[0].tolist() == [60]
+
+
 def recording(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(5)
     time_ms = np.sort(rng.integers(0, 20_000_000, n))

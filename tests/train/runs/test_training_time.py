@@ -17,7 +17,7 @@ from rarefault.train.dataset.windows import LabelledWindows, cut_windows
 from rarefault.train.fitting.new_model import new_network
 from rarefault.train.history import History, label_bins, read_history
 from rarefault.train.report import write_report
-from rarefault.train.runs.duration import STAGES, Estimate, Work, duration, estimate
+from rarefault.train.runs.duration import STAGES, Estimate, Work, duration, measure
 from rarefault.train.runs.training import Observer, train
 
 LITTLE = {"training.epochs": 1, "trees.rounds": 3, "trees.extra_trees": 2}
@@ -45,7 +45,8 @@ def test_more_work_is_foreseen_to_take_longer(plant: Path, cross_fit: bool) -> N
     def foreseen(**changes: int) -> dict[str, float]:
         keys = {key.replace("__", "."): value for key, value in changes.items()}
         asked = load_train_config(plant, {"training.epochs": 10, **keys})
-        return estimate(asked, model, parts, history, split, NO_UNITS, None, cross_fit=cross_fit).seconds()
+        measured = measure(asked, model, parts, history, split, NO_UNITS, None)
+        return measured.estimate(asked, cross_fit=cross_fit).seconds()
 
     found = foreseen()
     assert list(found) == [name for name in STAGES if cross_fit or name != "cross fit"]

@@ -61,8 +61,8 @@ class RecipeConfig(Section, frozen=True):
     max_weight: Annotated[float, msgspec.Meta(ge=1)] = 20.0
     """Largest weight of a class. The mean weight of all samples is 1."""
     sampler: Literal["under", "smote", "none"] = "under"
-    """``under`` trains each epoch on a random part of the normal sequences, ``smote`` adds synthetic faulty sequences, ``none``
-    does neither."""
+    """``under`` trains each epoch on a random part of the normal sequences, ``smote`` adds synthetic faulty sequences,
+    ``none`` does neither."""
     normal_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.33
     """``under`` only: share of the normal sequences that an epoch draws from."""
 
@@ -84,6 +84,11 @@ class TreesConfig(Section, frozen=True):
     """Share of the statistics that each split may choose from, drawn at random."""
     extra_trees: Annotated[int, msgspec.Meta(ge=0, le=2000)] = 100
     """Extremely randomised trees, on the whole device. They have half of the weight of the device's trees. 0: none."""
+    max_windows: Annotated[int, msgspec.Meta(ge=0)] = 50_000
+    """Most windows that trees are grown on; 0: no bound. Where there are more, some normal windows are drawn, evenly
+    over devices and time, and some of each fault that has more than its share of half of this number. The drawn ones
+    count for those that are left out, so the class shares stay right. At like units, no more normal windows are drawn
+    than this number divided by that of the units."""
     units: tuple[Annotated[str, msgspec.Meta(min_length=1)], ...] | None = None
     """Name prefixes of the channels of like parts of a device, one entry for each part, such as ``["pump1_",
     "pump2_"]``. A fault seen at one part then also teaches the others. Default: the components of a PHM 2015 plant; no
@@ -138,6 +143,19 @@ class TrainingConfig(Section, frozen=True):
     jobs: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
     """How many sets of trees are grown at once, while a network is trained. Each holds its windows in memory. The
     result does not depend on it. 0: one for each core that the process may use, at most two."""
+
+    budget: Annotated[str, msgspec.Meta(pattern=r"^(none|fast|[0-9]+(\.[0-9]+)?[smh])$")] = "none"
+    """How long the whole training may take, such as ``"10m"``, ``"90s"`` or ``"1.5h"``. What does not fit is left out:
+    it is decided before anything is fitted, from the time that was measured here, and the run says what.
+    ``"fast"``: a first answer within about a minute. Trees alone, on at most 20,000 windows; no network, no
+    cross-fitting, no refit. ``"none"``: nothing is left out."""
+
+    @property
+    def budget_s(self) -> float | None:
+        """Seconds of the budget; None where there is none, or where it is ``fast``."""
+        if self.budget in {"none", "fast"}:
+            return None
+        return float(self.budget[:-1]) * {"s": 1.0, "m": 60.0, "h": 3600.0}[self.budget[-1]]
 
 
 class DecisionConfig(Section, frozen=True):

@@ -4,7 +4,7 @@ from typing import Protocol
 
 import numpy as np
 
-from rarefault.runtime.arrays import DeviceArrays, Float32, Int32, Int64, begins
+from rarefault.runtime.arrays import DeviceArrays, Float32, Int32, Int64, begins, ends
 from rarefault.runtime.inference.window_buffer import Windows
 
 #: Windows in one call of the step, at most. Larger batches bring nothing, as their intermediate values leave the
@@ -56,16 +56,21 @@ class Engine:
         if len(windows) == 0:
             return opinions
         self._carried.make_room(int(windows.device.max()) + 1)
-        carried = self._carried.values
-        for due in rounds(windows.device):
+        # A fresh window needs nothing of those before it: segments of one device go through the step side by side.
+        first = begins(windows.device)
+        segment = np.cumsum(first | windows.fresh) - 1
+        carried = self._carried.values[windows.device[first | windows.fresh]]
+        for due in rounds(segment):
             for start in range(0, len(due), MAX_BATCH):
                 batch = due[start : start + MAX_BATCH]
-                device = windows.device[batch]
-                state = carried[device]
+                own = segment[batch]
+                state = carried[own]
                 state[windows.fresh[batch]] = 0.0
                 if states is not None:
                     states[batch] = state
-                opinions[batch], carried[device] = self.step(windows.gather(batch), state)
+                opinions[batch], carried[own] = self.step(windows.gather(batch), state)
+        last = ends(first)
+        self._carried.values[windows.device[last]] = carried[segment[last]]
         return opinions
 
     def state(self) -> Float32:
@@ -81,18 +86,18 @@ class Engine:
         self._carried.forget(devices)
 
 
-def rounds(device: Int32 | Int64) -> list[np.ndarray[tuple[int], np.dtype[np.int64]]]:
-    """Positions in turns: the first of every device, the second of every device, and so on.
+def rounds(segment: Int32 | Int64) -> list[np.ndarray[tuple[int], np.dtype[np.int64]]]:
+    """Positions in turns: the first of every segment, the second of every segment, and so on.
 
     Args:
-        device: slots, sorted, [W].
+        segment: numbers, sorted, [W].
     """
-    if len(device) == 0:
+    if len(segment) == 0:
         return []
-    starts = np.flatnonzero(begins(device))
-    if len(starts) == len(device):
-        return [np.arange(len(device))]  # as it is nearly always
-    counts = np.diff(starts, append=len(device))
-    turn = np.arange(len(device)) - np.repeat(starts, counts)
+    starts = np.flatnonzero(begins(segment))
+    if len(starts) == len(segment):
+        return [np.arange(len(segment))]  # as it is nearly always
+    counts = np.diff(starts, append=len(segment))
+    turn = np.arange(len(segment)) - np.repeat(starts, counts)
     order = np.argsort(turn, kind="stable")
     return np.split(order, np.cumsum(np.bincount(turn))[:-1])

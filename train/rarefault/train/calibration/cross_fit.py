@@ -28,7 +28,7 @@ from rarefault.train.dataset.label_runs import event_of
 from rarefault.train.dataset.split import Split, mostly_cut, rotations
 from rarefault.train.dataset.unit_labels import NO_UNITS
 from rarefault.train.dataset.windows import LabelledWindows, cut_windows
-from rarefault.train.fitting.network import choose_device, refit_network, serve
+from rarefault.train.fitting.network import Epoch, choose_device, fit, serve
 from rarefault.train.fitting.new_model import new_network
 from rarefault.train.fitting.trees import grow_at_devices, grow_at_units, judge
 from rarefault.train.history import History
@@ -147,11 +147,10 @@ class Rotation:
         split: its blocks.
         config: as for a whole training.
         prior: class shares that all opinions hold for, [K].
-        epochs: of each network; no blocks are left to say when to stop.
         units: columns of each unit, [U, M].
         at_units: what is looked for at them; None where nothing is.
         on_part: called with the number of a part, from 1 on, and of how many, before a network is trained without it.
-        on_epoch: called with the number of its epochs that are done.
+        on_epoch: called with every epoch.
         on_trees: called with the number of some trees, from 1 on, and of how many, before they are waited for.
     """
 
@@ -159,11 +158,10 @@ class Rotation:
     split: Split
     config: TrainConfig
     prior: tuple[float, ...]
-    epochs: int
     units: Int64 = field(default_factory=NO_UNITS.copy)
     at_units: UnitsSpec | None = None
     on_part: Callable[[int, int], None] = lambda _number, _all: None
-    on_epoch: Callable[[int], None] = lambda _done: None
+    on_epoch: Callable[[Epoch], None] = lambda _epoch: None
     on_trees: Callable[[int, int], None] = lambda _number, _all: None
 
     def run(self, network: NetworkExpert | None) -> list[HeldOut]:
@@ -252,5 +250,5 @@ class Rotation:
         torch.manual_seed(config.training.seed)
         network = new_network(config, self.history, train, self.at_units)
         network.to(choose_device(config.training.device))
-        refit_network(network, train, config, self.epochs, self.prior, on_epoch=self.on_epoch)
+        fit(network, train, config, self.prior, on_epoch=self.on_epoch)
         return network.cpu()

@@ -17,6 +17,8 @@ EXTRA = "train"
 EPILOG = """examples:
   rarefault train plant.toml
   rarefault train plant.toml --out runs/plant-a1 --set recipe.alpha=1.0 --set training.epochs=60
+  rarefault train plant.toml --fast                            a first answer within about a minute
+  rarefault train plant.toml --budget 10m                      leave out what takes longer
   rarefault train plant.toml --out runs/plant-a1 --resume      go on after an interruption
   rarefault train edge.toml --from runs/plant-a1 --out runs/plant-a2      go on from a run, with new data
 
@@ -51,6 +53,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], help="replace a value of the configuration (TOML)"
     )
+    time = parser.add_mutually_exclusive_group()
+    time.add_argument(
+        "--budget", metavar="TIME", help="how long it may take, such as 10m; the run says what is left out for it"
+    )
+    time.add_argument(
+        "--fast", action="store_true", help="a first answer within about a minute: trees alone, on fewer windows"
+    )
     add_json_argument(parser)
 
 
@@ -66,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
     from rarefault.train.runs.training import train
 
     changes = parse_changes(args.set)
+    if args.budget is not None or args.fast:
+        changes["training.budget"] = "fast" if args.fast else args.budget
     start = RunDirectory(args.start) if args.start is not None else None
     config = load_retrain_config(args.config, changes, start) if start else load_train_config(args.config, changes)
     if args.resume and args.out is None:
@@ -74,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or _free_folder(Path("runs"), name)
     console = PlainConsole(stderr=str(args.json) == "-")
     try:
-        with TrainingProgress(console, config.training.epochs if config.model.network else None) as progress:
+        with TrainingProgress(console) as progress:
             result = train(
                 config,
                 args.config.parent,

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from sklearn.tree import DecisionTreeClassifier
 
-from rarefault.runtime.arrays import Bool, Float32, Float64
+from rarefault.runtime.arrays import Bool, Float32, Float64, Int64
 from rarefault.train.fitting.examples import Examples
 from rarefault.train.model.network import LRConvLSTM
 
@@ -53,7 +53,7 @@ def _levels(model: LRConvLSTM, examples: Examples, rng: np.random.Generator) -> 
     recent, bins = min(model.spec.recent, model.window_length), _recent_inputs
     window, unit = np.nonzero(examples.known.any(axis=2))
     active = examples.active[window, unit]
-    faulty = active[:, 1:].any(axis=1) if examples.exclusive else active.any(axis=1)
+    faulty = np.asarray((active[:, 1:] if examples.exclusive else active).any(axis=1))
     chosen = np.union1d(_some(~faulty, MOST_WINDOWS, rng), _some(faulty, MOST_WINDOWS, rng))
     found: list[Levels] = [{} for _ in range(model.encoding.edges.shape[0])]
     if not len(chosen):
@@ -69,7 +69,7 @@ def _levels(model: LRConvLSTM, examples: Examples, rng: np.random.Generator) -> 
     return found
 
 
-def _recent_inputs(model: LRConvLSTM, examples: Examples, window: Float64, unit: Float64, back: int) -> Float32:
+def _recent_inputs(model: LRConvLSTM, examples: Examples, window: Int64, unit: Int64, back: int) -> Float32:
     """Inputs of a unit so many bins before the end of each window, [N, P]."""
     row = examples.windows.windows.end_row[window] - back
     return _inputs(model, examples.windows.windows.rows[row[:, None], examples.columns[unit]])
@@ -80,8 +80,8 @@ def _inputs(model: LRConvLSTM, own: Float32) -> Float32:
     return inputs
 
 
-def _some(which: Bool, most: int, rng: np.random.Generator) -> Float64:
-    at = np.flatnonzero(which)
+def _some(which: Bool, most: int, rng: np.random.Generator) -> Int64:
+    at: Int64 = np.flatnonzero(which)
     return at if len(at) <= most else rng.choice(at, most, replace=False)
 
 
@@ -115,7 +115,7 @@ def _edges(values: Float32, levels: Levels, count: int) -> Float64:
     known = values[~np.isnan(values)]
     distinct = np.unique(known).astype(np.float64)
     if len(distinct) < 2:
-        return (distinct[0] if len(distinct) else 0.0) + np.arange(count) - 0.5
+        return np.linspace(-0.5, count - 1.5, count) + float(distinct[0] if len(distinct) else 0.0)
     gain: dict[int, float] = {}
     for level, gained in levels.items():
         above = int(np.searchsorted(distinct, level))

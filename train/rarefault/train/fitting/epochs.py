@@ -112,7 +112,9 @@ class SmoteEpochs:
         # in part cannot be mixed with others.
         spacing = max(1, round(training.sequence_length / training.passes))
         spaced = np.flatnonzero(examples.start % spacing == 0)
-        known = np.stack([examples.known[examples.start[spaced] + t, examples.unit[spaced]] for t in range(examples.length)])
+        known = np.stack(
+            [examples.known[examples.start[spaced] + t, examples.unit[spaced]] for t in range(examples.length)]
+        )
         spaced = spaced[known.all(axis=(0, 2))] if len(spaced) else spaced
         if not len(spaced):
             raise HistoryError(
@@ -122,9 +124,7 @@ class SmoteEpochs:
         batch = examples.at(spaced)
         bins = batch.bins.numpy()
         center, scale, _, _ = channel_statistics(bins.reshape(-1, bins.shape[2]))
-        x, target = smote_sequences(
-            bins, batch.target.numpy(), examples.kind[spaced], center, scale, training.seed
-        )
+        x, target = smote_sequences(bins, batch.target.numpy(), examples.kind[spaced], center, scale, training.seed)
         self._x, self._target = torch.from_numpy(x), torch.from_numpy(target)
         self.active = target.sum(axis=(0, 1), dtype=np.float64)
         self.known = np.full(target.shape[2], float(target.shape[0] * target.shape[1]))

@@ -58,9 +58,7 @@ class Examples:
     kind: Int64
 
     @classmethod
-    def of_devices(
-        cls, windows: LabelledWindows, n_classes: int, elsewhere: Sequence[int], length: int
-    ) -> "Examples":
+    def of_devices(cls, windows: LabelledWindows, n_classes: int, elsewhere: Sequence[int], length: int) -> "Examples":
         """Sequences of whole devices, with the class of each window.
 
         Args:
@@ -72,11 +70,11 @@ class Examples:
         Raises:
             HistoryError: no segment is long enough.
         """
-        known = windows.labelled & ~np.isin(windows.label, elsewhere)
-        active = (windows.label[:, None] == np.arange(n_classes)) & known[:, None]
+        known: Bool = windows.labelled & np.isin(windows.label, elsewhere, invert=True)
+        active: Bool = np.equal.outer(windows.label, np.arange(n_classes)) & known[:, None]
         columns = np.arange(windows.windows.rows.shape[1])[None]
-        everywhere = np.broadcast_to(known[:, None], active.shape)
-        return cls._cut(windows, columns, active[:, None], everywhere[:, None], length, exclusive=True)
+        everywhere: Bool = np.repeat(known[:, None], n_classes, axis=1)
+        return cls._cut(windows, columns, active[:, None, :], everywhere[:, None, :], length, exclusive=True)
 
     @classmethod
     def at_units(cls, windows: LabelledWindows, units: UnitsSpec, length: int) -> "Examples":
@@ -110,7 +108,8 @@ class Examples:
         for place, fault in enumerate(rarest_last, 1):
             rank[faults[..., fault]] = place
         # A unit that a device does not have, or of which nothing is known throughout a sequence, teaches nothing.
-        seen = known.any(axis=2) & ~np.isnan(windows.windows.rows[windows.windows.end_row][:, columns]).all(axis=2)
+        missing = np.isnan(windows.windows.rows[windows.windows.end_row][:, columns])
+        seen: Bool = np.any(known, axis=2) & ~np.all(missing, axis=2)
         highest, some = np.zeros((len(starts), len(columns)), np.int16), np.zeros((len(starts), len(columns)), bool)
         for step in range(length):
             np.maximum(highest, rank[starts + step], out=highest)

@@ -91,9 +91,7 @@ class WeightedNll:
         for _ in range(len(active)):
             free = present & ~capped
             budget = active.sum() - self.max_weight * active[capped].sum()
-            weights = np.where(
-                capped, self.max_weight, np.where(free, raw * budget / (raw * active)[free].sum(), 0.0)
-            )
+            weights = np.where(capped, self.max_weight, np.where(free, raw * budget / (raw * active)[free].sum(), 0.0))
             over = free & (weights > self.max_weight)
             if not over.any() or (over | capped)[present].all():
                 break

@@ -46,6 +46,13 @@ class Epoch(msgspec.Struct, frozen=True, kw_only=True):
     train_loss: float
     learning_rate: float
     seconds: float
+    networks: tuple[int, int]
+    """Which of how many networks that are trained one after the other."""
+
+    def share(self, epochs: int) -> float:
+        """Of the epochs of all networks, how many are done."""
+        at, of = self.networks
+        return (at - 1 + self.epoch / epochs) / of
 
 
 @dataclass(frozen=True)
@@ -78,8 +85,8 @@ def fit(
         windows: to learn from.
         config: recipe and training sections are used.
         prior: class frequencies that the opinions hold for in the end, [K].
-        learned: of a network that is trained already, the shares of the windows that its outputs hold for, by network; it
-            goes on with its encodings, and a smaller learning rate. None of a new one.
+        learned: of a network that is trained already, the shares that its outputs hold for, by network; it goes on with
+            its encodings, and a smaller learning rate. None of a new one.
         resume_file: what an interrupted training left, and where this one leaves what it would need.
         on_epoch: called with every epoch.
 
@@ -88,8 +95,9 @@ def fit(
     """
     store = resume_file or ResumeFile(None, "")
     curves, done = store.load(network)
-    weights = {}
-    for name, model in network.parts():
+    weights: dict[str, tuple[float, ...]] = {}
+    parts = list(network.parts())
+    for at, (name, model) in enumerate(parts, 1):
         examples = _examples(network, name, windows, config.training.sequence_length)
         optimisation = _Optimisation(model, examples, config, warm=learned is not None)
         weights[name] = tuple(float(weight) for weight in optimisation.weights)
@@ -102,10 +110,18 @@ def fit(
             started = time.perf_counter()
             loss, rate = optimisation.run(number), float(optimisation.schedule.get_last_lr()[0])
             seconds = time.perf_counter() - started
-            curves.append(Epoch(network=name, epoch=number + 1, train_loss=loss, learning_rate=rate, seconds=seconds))
+            epoch = Epoch(
+                network=name,
+                epoch=number + 1,
+                train_loss=loss,
+                learning_rate=rate,
+                seconds=seconds,
+                networks=(at, len(parts)),
+            )
+            curves.append(epoch)
             store.save(network, curves, done, optimisation.optimizer, optimisation.schedule)
             if on_epoch is not None:
-                on_epoch(curves[-1])
+                on_epoch(epoch)
         absent = optimisation.hold_for(_shares(network, name, prior))
         if name == "device":
             network.absent |= absent
@@ -196,8 +212,8 @@ class _Optimisation:
         """Before the first epoch: find the edges of a new network's encodings.
 
         Args:
-            shares: that the outputs of a network hold for which is trained already, [O]; they are moved to what is to be
-                learnt.
+            shares: that the outputs of a network hold for which is trained already, [O]; they are moved to what is to
+                be learnt.
         """
         if shares is None:
             fit_edges(self._model, self._examples, self._training.seed)

@@ -27,7 +27,10 @@ def sequence_starts(windows: LabelledWindows, length: int) -> Int64:
     return labelled
 
 
-def draw_epoch(starts: Int64, sequence_length: int, passes: float, rng: np.random.Generator) -> Int64:
-    """The sequences of one epoch, in random order, so many that each window is seen ``passes`` times on average."""
-    count = min(len(starts), max(1, round(len(starts) * passes / sequence_length)))
+def draw_epoch(starts: Int64, sequence_length: int, passes: float, most: int, rng: np.random.Generator) -> Int64:
+    """The sequences of one epoch, in random order.
+
+    So many that each window is seen ``passes`` times on average, but no more than ``most``, where that is not 0.
+    """
+    count = min(len(starts), max(1, round(len(starts) * passes / sequence_length)), most or len(starts))
     return rng.permutation(starts)[:count]

@@ -25,7 +25,15 @@ class ScikitLearn:
     name = "scikit-learn"
 
     def boost(
-        self, features: Float32, label: Int64 | Bool, config: TreesConfig, seed: int, threads: int, *, balanced: bool
+        self,
+        features: Float32,
+        label: Int64 | Bool,
+        config: TreesConfig,
+        seed: int,
+        threads: int,
+        *,
+        balanced: bool,
+        weight: Float64 | None = None,
     ) -> Boosted:
         """Histogram-based gradient boosting."""
         grower = _Booster(
@@ -43,7 +51,7 @@ class ScikitLearn:
         # The library's threads wait for each other without sleeping: on a busy core they take minutes for what one does
         # in half of one. And sums of one thread are the same on every machine.
         with threadpool_limits(max(threads, 1), user_api="openmp"):
-            grower.fit(features, label)
+            grower.fit(features, label, sample_weight=weight)
         rounds = grower._predictors  # noqa: SLF001 - there is no public way to the trees
         return Boosted(
             classes=np.asarray(grower.classes_, np.int64),
@@ -54,7 +62,14 @@ class ScikitLearn:
         )
 
     def randomise(
-        self, features: Float32, label: Int64, config: TreesConfig, seed: int, *, balanced: bool
+        self,
+        features: Float32,
+        label: Int64,
+        config: TreesConfig,
+        seed: int,
+        *,
+        balanced: bool,
+        weight: Float64 | None = None,
     ) -> Randomised:
         """Extremely randomised trees, split by entropy."""
         grower = ExtraTreesClassifier(
@@ -65,7 +80,7 @@ class ScikitLearn:
             class_weight="balanced" if balanced else None,
             random_state=seed,
             n_jobs=1,
-        ).fit(features, label)
+        ).fit(features, label, sample_weight=weight)
         return Randomised(
             classes=np.asarray(grower.classes_, np.int64),
             trees=[_randomised_tree(member.tree_) for member in grower.estimators_],

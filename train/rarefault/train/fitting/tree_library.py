@@ -74,17 +74,33 @@ class Randomised:
 class TreeLibrary(Protocol):
     """Grows trees on features [N, F], of which none is NaN throughout, and labels [N]; the same for the same seed.
 
-    ``balanced`` gives all classes the same weight, however many windows they have.
+    ``balanced`` gives all classes the same weight, however many windows they have. ``weight`` [N] says how many windows
+    each one stands for; None: one.
     """
 
     name: str
 
     def boost(
-        self, features: Float32, label: Int64 | Bool, config: TreesConfig, seed: int, threads: int, *, balanced: bool
+        self,
+        features: Float32,
+        label: Int64 | Bool,
+        config: TreesConfig,
+        seed: int,
+        threads: int,
+        *,
+        balanced: bool,
+        weight: Float64 | None = None,
     ) -> Boosted:
         """``config.rounds`` rounds of boosted trees."""
 
     def randomise(
-        self, features: Float32, label: Int64, config: TreesConfig, seed: int, *, balanced: bool
+        self,
+        features: Float32,
+        label: Int64,
+        config: TreesConfig,
+        seed: int,
+        *,
+        balanced: bool,
+        weight: Float64 | None = None,
     ) -> Randomised:
         """``config.extra_trees`` extremely randomised trees."""

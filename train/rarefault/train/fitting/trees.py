@@ -18,6 +18,7 @@ from rarefault.runtime.inference.manifest import UnitsSpec
 from rarefault.train.config import TreesConfig
 from rarefault.train.dataset.unit_labels import NO_UNITS
 from rarefault.train.dataset.windows import LabelledWindows
+from rarefault.train.fitting.drawing import draw
 from rarefault.train.fitting.sklearn_trees import ScikitLearn
 from rarefault.train.fitting.tree_features import CHUNK, extra_count, features_of, fill_unknown, unit_features_of
 from rarefault.train.fitting.tree_library import Boosted, Tree, TreeLibrary
@@ -81,7 +82,9 @@ def grow_at_devices(
         RarefaultError: the trees could not be read from the library that grew them.
     """
     n_classes = len(prior)
-    select = np.flatnonzero(windows.labelled & ~np.isin(windows.label, elsewhere))
+    own = np.where(np.isin(windows.label, elsewhere), -1, windows.label)
+    drawn = draw(own, config.max_windows, config.max_windows, seed)
+    select = drawn.select
     counts = np.bincount(windows.label[select], minlength=n_classes)
     if (counts > 0).sum() < 2:
         certain = np.where(counts > 0, 0.0, UNSEEN)
@@ -89,9 +92,10 @@ def grow_at_devices(
     features, label = _with_swaps(windows, select, n_classes, config, seed, units, elsewhere)
     # Where rare faults are looked for at units, what is left is not rare and needs no weights (decision 0010).
     balanced = not elsewhere
+    weight = None if balanced else drawn.weight
     plain = features[:, : features.shape[1] - extra_count(windows.windows)]
     fill_unknown(plain)
-    grown = LIBRARY.boost(plain, label, config, seed, threads, balanced=balanced)
+    grown = LIBRARY.boost(plain, label, config, seed, threads, balanced=balanced, weight=weight)
     base = np.full(n_classes, UNSEEN)
     base[grown.classes] = 0.0
     # Of two classes there is one score, the logit of the second.
@@ -102,8 +106,8 @@ def grow_at_devices(
         served = torch.softmax(trees.scores(torch.from_numpy(shown)), dim=1).numpy()[:, grown.classes]
     _check(served, grown.predict(shown))
     if config.extra_trees and windows.windows.length > 1:  # a window of one bin has no changes
-        trees.extra = _grow_extra(features, label, n_classes, config, seed, balanced=balanced)
-    learned = np.ones(n_classes) if balanced else np.bincount(label, minlength=n_classes)
+        trees.extra = _grow_extra(features, label, n_classes, config, seed, balanced=balanced, weight=weight)
+    learned = np.ones(n_classes) if balanced else np.bincount(label, weights=weight, minlength=n_classes)
     to_prior = np.zeros(n_classes)
     to_prior[grown.classes] = np.log(np.asarray(prior)[grown.classes]) - np.log(learned[grown.classes])
     for ensemble in (trees, trees.extra):
@@ -126,7 +130,7 @@ def _with_swaps(
     if not len(units) or not config.swaps:
         return features, label
     few = [c for c in few_events(windows, n_classes) if c not in elsewhere]
-    rare = np.flatnonzero(np.isin(windows.label, few))
+    rare = select[np.isin(windows.label[select], few)]
     if not len(rare):
         return features, label
     # Few events may be long ones: no more copies than there are windows, to bound the memory.
@@ -136,7 +140,14 @@ def _with_swaps(
 
 
 def _grow_extra(
-    features: Float32, label: Int64, n_classes: int, config: TreesConfig, seed: int, *, balanced: bool
+    features: Float32,
+    label: Int64,
+    n_classes: int,
+    config: TreesConfig,
+    seed: int,
+    *,
+    balanced: bool,
+    weight: Float64 | None,
 ) -> ExtraTrees:
     """Extremely randomised trees of whole devices.
 
@@ -146,9 +157,10 @@ def _grow_extra(
         config: their number.
         seed: of the growing.
         balanced: whether all classes count alike.
+        weight: windows that each one stands for, [N]; None: one.
     """
     fill_unknown(features)
-    grown = LIBRARY.randomise(features, label, config, seed, balanced=balanced)
+    grown = LIBRARY.randomise(features, label, config, seed, balanced=balanced, weight=weight)
     nodes, roots, at = [], [], 0
     for tree in grown.trees:
         value = np.zeros((len(tree.left), n_classes))
@@ -191,7 +203,8 @@ def grow_at_units(
         RarefaultError: the trees could not be read from the library that grew them.
     """
     labels = windows.at_units
-    select = np.flatnonzero(windows.labelled)
+    drawn = draw(windows.label, config.max_windows, config.max_windows // max(len(units), 1), seed)
+    select = drawn.select
     prior = np.log(wanted.prior) - np.log1p(-np.asarray(wanted.prior))
     base, learned = np.zeros(len(prior)), np.zeros(len(prior))
     grown: list[tuple[Boosted, list[int]]] = []
@@ -203,10 +216,13 @@ def grow_at_units(
         if not active.any() or active.all():
             continue
         features = features if len(features) else unit_features_of(windows, select, units)
-        own = features[np.repeat(known, len(units))]
+        rows = np.repeat(known, len(units))
+        own = features[rows]
         fill_unknown(own)
-        grown.append((LIBRARY.boost(own, active, config, seed, threads, balanced=False), [at]))
-        learned[at] = np.log(active.mean()) - np.log1p(-active.mean())
+        weight = None if drawn.weight is None else np.repeat(drawn.weight, len(units))[rows]
+        grown.append((LIBRARY.boost(own, active, config, seed, threads, balanced=False, weight=weight), [at]))
+        share = np.average(active, weights=weight)
+        learned[at] = np.log(share) - np.log1p(-share)
     arrays = _joined(grown, base) if grown else {**_no_trees(), "base": torch.from_numpy(base)}
     trees = UnitTrees(**arrays, faults=torch.tensor(wanted.faults))
     if grown:

@@ -71,11 +71,11 @@ class Carried(NamedTuple):
 
 
 class Encoding(nn.Module):
-    """Piecewise-linear encoding of inputs (Gorishniy, Rubachev and Babenko, "On Embeddings for Numerical Features in
-    Tabular Deep Learning", 2022, section 3.2).
+    """Piecewise-linear encoding of inputs.
 
-    Component d of a value x is ``clip((x - e_d) / (e_d+1 - e_d), 0, 1) * 2 - 1``; of a missing value all components
-    are 0. One more component says that it is missing.
+    Component d of a value x is ``clip((x - e_d) / (e_d+1 - e_d), 0, 1) * 2 - 1`` (Gorishniy, Rubachev and Babenko, "On
+    Embeddings for Numerical Features in Tabular Deep Learning", 2022, section 3.2). Of a missing value all are 0, and
+    one more component says that it is missing.
 
     Args:
         inputs: P.
@@ -172,7 +172,10 @@ class LRConvLSTM(nn.Module):
         Overlapping windows share their bins, and so does the work of the convolutions, which is the same for a bin in
         whichever window it stands.
         """
-        x = torch.einsum("brmd,mdq->bqrm", code_BRPD[:, :, : len(self.planes)], self.planes) + self.planes_bias.T[:, None]
+        x = (
+            torch.einsum("brmd,mdq->bqrm", code_BRPD[:, :, : len(self.planes)], self.planes)
+            + self.planes_bias.T[:, None]
+        )
         x = torch.relu(self.norm1(self.conv1(torch.relu(x))))
         x = torch.relu(self.norm2(self.conv2(x)))
         x = x.transpose(1, 2).flatten(2)  # [B, R - 8, F M]

@@ -60,7 +60,8 @@ class NetworkExpert(nn.Module):
             self.at_units = LRConvLSTM(spec, of_one, len(units.faults), window_length, paired=True)
             absent[list(units.faults)] = True
         self.register_buffer("absent", absent)
-        self.register_buffer("columns_of_units", torch.tensor(() if units is None else units.channels), persistent=False)
+        columns_of_units = torch.tensor(() if units is None else units.channels, dtype=torch.int64)
+        self.register_buffer("columns_of_units", columns_of_units, persistent=False)
 
     @property
     def state_size(self) -> int:
@@ -108,6 +109,7 @@ class NetworkExpert(nn.Module):
     def of_saved(cls, saved: Mapping[str, Any]) -> "NetworkExpert":
         """From what :meth:`saved` gave."""
         units = msgspec.convert(saved["units"], UnitsSpec | None)
-        network = cls(msgspec.convert(saved["spec"], ModelSpec), *saved["sizes"], units)
+        columns, classes, length = saved["sizes"]
+        network = cls(msgspec.convert(saved["spec"], ModelSpec), columns, classes, length, units)
         network.load_state_dict(saved["weights"])
         return network

@@ -32,9 +32,8 @@ def write_report(training: Training) -> None:
     extra = {
         "notes": metrics["notes"],
         "balance": plots.class_balance(metrics["windows"]),
-        "curves": plots.curves(curves, metrics["best_epoch"]) if curves else "",
+        "curves": plots.curves(curves) if curves else "",
         "epochs": metrics["epochs"],
-        "best_epoch": metrics["best_epoch"],
         "seconds": metrics["seconds"],
         "pooling": metrics["pooling"],
         "retraining": metrics.get("retraining"),

@@ -163,21 +163,16 @@ def contributions(given: Float64, faults: list[str], channels: tuple[str, ...]) 
         return _svg(figure)
 
 
-def curves(epochs: list[dict[str, float]], best: int) -> str:
-    """Losses and validation score over the epochs."""
+def curves(epochs: list[dict[str, Any]]) -> str:
+    """Training loss over the epochs of each network."""
     with mpl.rc_context(_STYLE):
         figure, ax = _figure(7.2, 2.8)
-        x = [e["epoch"] for e in epochs]
-        ax.plot(x, [e["train_loss"] for e in epochs], color="#3b4252", label="training loss (weighted)")
-        ax.plot(x, [e["validation_loss"] for e in epochs], color="#d08770", label="validation loss")
-        ax.set(xlabel="epoch", ylabel="loss per window", ylim=(0, None))
-        twin = ax.twinx()
-        twin.plot(x, [e["validation_macro_f1"] for e in epochs], color="#0072b2", label="validation macro-F1")
-        twin.axvline(best, color="#0072b2", lw=0.8, ls=":")
-        twin.set(ylabel="macro-F1", ylim=(0, 1))
-        twin.grid(visible=False)
-        lines = ax.get_lines() + twin.get_lines()[:1]
-        ax.legend(lines, [str(line.get_label()) for line in lines], frameon=False, loc="upper center", ncols=3)
+        for name, label, color in (("device", "whole device", "#3b4252"), ("at_units", "single units", "#0072b2")):
+            own = [e for e in epochs if e["network"] == name]
+            if own:
+                ax.plot([e["epoch"] for e in own], [e["train_loss"] for e in own], color=color, label=label)
+        ax.set(xlabel="epoch", ylabel="loss per window (weighted)", ylim=(0, None))
+        ax.legend(frameon=False)
         return _svg(figure)
 
 

@@ -20,9 +20,11 @@ from rarefault.train.history import History
 from rarefault.train.model.experts import Experts
 from rarefault.train.model.network_expert import NetworkExpert
 from rarefault.train.model.trees import TreeExpert
+from rarefault.train.runs.budget import Plan
 from rarefault.train.runs.duration import Estimate
 from rarefault.train.runs.origin import Origin
 from rarefault.train.runs.run_directory import RunDirectory
+from rarefault.train.runs.timeline import Timeline
 
 
 @dataclass(frozen=True)
@@ -31,19 +33,18 @@ class Observer:
 
     Attributes:
         stage: called with a sentence when a stage begins.
-        epoch: called after each epoch, with whether it is the best so far.
-        further_epoch: called after each epoch of a further network, with their number and that of all to come.
+        epoch: called after each epoch of each network.
         note: called with everything that a person should know about the data.
         expect: called before the first stage that takes long, with how long all of them will take.
-        left: called after such a stage, with the seconds that are left.
+        progress: called whenever more is known of it, with the share of the whole training that is done, from 0 to 1,
+            and the seconds that are left.
     """
 
     stage: Callable[[str], None] = lambda _text: None
-    epoch: Callable[[Epoch, bool], None] = lambda _epoch, _best: None
-    further_epoch: Callable[[int, int], None] = lambda _done, _all: None
+    epoch: Callable[[Epoch], None] = lambda _epoch: None
     note: Callable[[str], None] = lambda _text: None
     expect: Callable[[Estimate], None] = lambda _estimate: None
-    left: Callable[[float], None] = lambda _seconds: None
+    progress: Callable[[float, float], None] = lambda _share, _left: None
 
 
 @dataclass
@@ -72,8 +73,11 @@ class Course:
         initial: the network as it was before it was trained.
         cross_fits: whether the training blocks are held out in turn, too.
         estimate: of the time.
+        plan: what was left out to keep to a time.
+        timeline: how far the training is.
         digest: of configuration, data and origin.
-        fit: of the network.
+        fit: of the networks.
+        kept: whether the weights of an earlier run are better than those that went on from them.
         trees: of the training blocks; None where there are none.
         model: both; after ``refit_all`` trained on the validation blocks, too.
         cross_fitted: what cross-fitting held out.
@@ -108,8 +112,11 @@ class Course:
     initial: NetworkExpert | None = None
     cross_fits: bool = field(init=False)
     estimate: Estimate = field(init=False)
+    plan: Plan = field(default_factory=Plan)
+    timeline: Timeline = field(default_factory=lambda: Timeline({}))
     digest: str = field(init=False)
     fit: Fit = field(init=False)
+    kept: bool = False
     trees: TreeExpert | None = None
     model: Experts = field(init=False)
     cross_fitted: list[HeldOut] = field(default_factory=list)
@@ -139,20 +146,26 @@ class Course:
 
     @contextmanager
     def stage(self, name: str, text: str = "") -> Iterator[None]:
-        """Time a stage, and say what it does and, once the network is fitted, how long all others will take.
+        """Time a stage, and say what it does and how far the training is.
 
         Args:
             name: of its seconds; several stages may share one.
             text: for people; nothing is said where it is empty.
         """
+        self.timeline.begin(name)
+        self.within(0.0)
         if text:
             self.observer.stage(text)
         started = time.perf_counter()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
-        if "fit" in self.seconds:
-            epochs = self.fit.best_epoch / self.config.training.epochs
-            self.observer.left(self.estimate.left(self.seconds, epochs))
+        self.timeline.end(name)
+
+    def within(self, share: float) -> None:
+        """So much of the present stage is done, from 0 to 1."""
+        self.timeline.within(share)
+        if self.timeline.known:
+            self.observer.progress(*self.timeline.position())
 
     def tell(self, *notes: str) -> None:
         """Keep notes that come up on the way, and say them."""

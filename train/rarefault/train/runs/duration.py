@@ -22,9 +22,10 @@ from rarefault.train.config import TrainConfig, TreesConfig
 from rarefault.train.dataset.split import Part, Split, mostly_cut
 from rarefault.train.dataset.windows import LabelledWindows
 from rarefault.train.fitting.network import Speed, choose_device, rehearse
-from rarefault.train.fitting.trees import few_events, grow_at_devices, grow_at_units
+from rarefault.train.fitting.trees import few_events, grow_at_devices, grow_at_units, judge
 from rarefault.train.history import History
 from rarefault.train.model.network_expert import NetworkExpert
+from rarefault.train.model.trees import TreeExpert
 from rarefault.train.parallel.background import MOST_JOBS
 
 #: Windows that trees grow on to be timed: a few and some more, as a round costs something whatever their number.
@@ -36,8 +37,12 @@ STAGES = {
     "fit": "network",
     "trees": "trees",
     "cross fit": "models that hold out blocks",
+    "evaluate": "decision and validation blocks",
     "learn again": "learning again",
+    "evaluate test": "test blocks",
 }
+#: Times that all held-out windows are judged: for the decision, and on the served path.
+JUDGED = {"evaluate": 2, "evaluate test": 1}
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class Work:
     """What a stage has to do, in seconds of one processor.
 
     Attributes:
-        network: for all epochs.
+        network: for all epochs of all networks.
         trees: grown beside it.
         jobs: how many trees grow at once.
         others: threads of others that want a processor, too; what was measured was measured beside them.
@@ -56,11 +61,10 @@ class Work:
     jobs: int = 1
     others: float = 0.0
 
-    def wall(self, epochs: float = 1.0) -> float:
-        """Seconds that it takes, where the network needs a share of the epochs."""
-        network = self.network * epochs
-        together = (network + self.trees) / self._lanes(1 + self.jobs)
-        return max(network, self.trees / self._lanes(self.jobs), together)
+    def wall(self) -> float:
+        """Seconds that it takes."""
+        together = (self.network + self.trees) / self._lanes(1 + self.jobs)
+        return max(self.network, self.trees / self._lanes(self.jobs), together)
 
     def _lanes(self, threads: int) -> float:
         """How much more so many threads get done than one."""
@@ -76,20 +80,100 @@ class Estimate:
     work: dict[str, Work]
 
     def seconds(self) -> dict[str, float]:
-        """By stage, where the network needs all of its epochs."""
+        """By stage."""
         return {stage: round(work.wall(), 3) for stage, work in self.work.items()}
 
-    def left(self, done: Collection[str], epochs: float = 1.0) -> float:
-        """Seconds of the stages that are not done, where networks need a share of the epochs."""
-        return sum(work.wall(epochs) for stage, work in self.work.items() if stage not in done)
+    def left(self, done: Collection[str]) -> float:
+        """Seconds of the stages that are not done."""
+        return sum(work.wall() for stage, work in self.work.items() if stage not in done)
+
+    def networks(self, stage: str) -> float:
+        """Share of a stage that is over when its networks are trained; trees grow beside them."""
+        work = self.work.get(stage, Work())
+        return min(1.0, work.network / max(work.wall(), 1e-9))
 
     def __str__(self) -> str:
         parts = ", ".join(f"{STAGES[name]} {duration(seconds)}" for name, seconds in self.seconds().items() if seconds)
-        early = "; less where it stops early" if any(work.network for work in self.work.values()) else ""
-        return f"this will take about {duration(self.left(()))} here ({parts}{early})"
+        return f"this will take about {duration(self.left(()))} here ({parts})"
 
 
-def estimate(
+@dataclass(frozen=True)
+class Judging:
+    """Seconds to judge one window by trees: for its features, and for each tree."""
+
+    features_s: float = 0.0
+    tree_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured on a little of a training: how long it takes follows, with other settings as well.
+
+    Attributes:
+        speed: of the network; nothing where there is none.
+        whole, unit: seconds for the trees of whole devices, and for those of units.
+        judging: by trees.
+        windows: with a label, of the training blocks, and of the validation and the test blocks.
+        normal: normal windows of the training blocks.
+        units: number of like units.
+        n_classes: K.
+        cut: whether most events reach over a border of blocks.
+        others: threads of others that want a processor, too.
+    """
+
+    speed: Speed
+    whole: "Cost"
+    unit: "Cost"
+    judging: Judging
+    windows: tuple[int, int, int]
+    normal: int
+    units: int
+    n_classes: int
+    cut: bool
+    others: float
+
+    def estimate(self, config: TrainConfig, *, cross_fit: bool) -> Estimate:
+        """How long a training takes.
+
+        Args:
+            config: of the training; its data, grid and windows are those that were measured.
+            cross_fit: whether training blocks are held out in turn.
+        """
+        training, trees = config.training, config.trees
+        n, more, test = self.windows
+        network = config.model.network
+        once = self.speed.begin_s + training.epochs * self.speed.epoch_s if network else 0.0
+        work = {"fit": Work(once), "trees": Work(trees=self._grow(n, config) + self._grow_at_units(n, config))}
+        if cross_fit:
+            held_out = config.split.folds - 1
+            finer = 1 if self.cut else TREE_PARTS
+            left = round((n + more) * (1 - 1 / (held_out * finer)))
+            grow = self._grow(left, config) + self._grow_at_units(left, config) * (UNIT_PARTS if finer > 1 else 1)
+            jobs = training.jobs or min(joblib.cpu_count(), MOST_JOBS)
+            work["cross fit"] = Work((held_out - 1) * once, held_out * finer * grow, jobs, self.others)
+        window_s = self.speed.judge_s if network else 0.0
+        if trees.rounds:
+            count = trees.rounds * self.n_classes + trees.extra_trees
+            window_s += self.judging.features_s + self.judging.tree_s * count
+        work["evaluate"] = Work(trees=JUDGED["evaluate"] * more * window_s)
+        if training.refit:
+            grow = self._grow(n + more, config) + self._grow_at_units(n + more, config)
+            work["learn again"] = Work(once * (n + more) / max(n, 1), grow, others=self.others)
+        work["evaluate test"] = Work(trees=JUDGED["evaluate test"] * test * window_s)
+        return Estimate(work)
+
+    def _grow(self, windows: int, config: TrainConfig) -> float:
+        most = config.trees.max_windows or windows
+        return self.whole(min(windows, most), config.trees) if config.trees.rounds else 0.0
+
+    def _grow_at_units(self, windows: int, config: TrainConfig) -> float:
+        most = config.trees.max_windows or windows
+        normal = round(windows * self.normal / max(self.windows[0], 1))
+        kept = min(normal, most // max(self.units, 1)) + windows - normal
+        return self.unit(min(kept, most), config.trees) if config.trees.rounds else 0.0
+
+
+def measure(
     config: TrainConfig,
     network: NetworkExpert | None,
     parts: Mapping[Part, LabelledWindows],
@@ -97,10 +181,8 @@ def estimate(
     split: Split,
     units: Int64,
     at_units: UnitsSpec | None,
-    *,
-    cross_fit: bool,
-) -> Estimate:
-    """Measure a little, and foresee the rest; the generators of random numbers are left as they were.
+) -> Measured:
+    """Measure a little; the generators of random numbers are left as they were.
 
     Args:
         config: of the training.
@@ -109,33 +191,25 @@ def estimate(
         history, split: what they are of.
         units: columns of each unit, [U, M].
         at_units: what is looked for at them.
-        cross_fit: whether training blocks are held out in turn.
     """
     train, validation = parts["train"], parts["validation"]
-    epochs = config.training.epochs
     speed = Speed()
     if network is not None:
         devices = [torch.cuda.current_device()] if choose_device(config.training.device).type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
-            speed = rehearse(copy.deepcopy(network), train, validation, config)
-    once = epochs * speed.epoch_s
-    n, more = int(train.labelled.sum()), int(validation.labelled.sum())
-    whole = unit = _none
-    if config.trees.rounds:
-        whole, unit = _tree_costs(config, train, len(history.classes), units, at_units)
-    jobs = config.training.jobs or min(joblib.cpu_count(), MOST_JOBS)
-    others = max(0.0, os.getloadavg()[0] - 1)  # this process is one of the load
-    work = {"fit": Work(once + epochs * speed.judge_s), "trees": Work(trees=whole(n) + unit(n))}
-    if cross_fit:
-        held_out = config.split.folds - 1
-        finer = 1 if mostly_cut(history, split) else TREE_PARTS
-        left = round((n + more) * (1 - 1 / (held_out * finer)))
-        trees = whole(left) + unit(left) * (UNIT_PARTS if finer > 1 else 1)
-        work["cross fit"] = Work((held_out - 1) * once, held_out * finer * trees, jobs, others)
-    if config.training.refit:
-        trees = whole(n + more) + unit(n + more)
-        work["learn again"] = Work(once * (n + more) / max(n, 1), trees, others=others)
-    return Estimate(work)
+            speed = rehearse(copy.deepcopy(network), train, config)
+    n_classes = len(history.classes)
+    costs = _tree_costs(config, train, n_classes, units, at_units) if config.trees.rounds else (_none, _none, Judging())
+    return Measured(
+        speed,
+        *costs,
+        windows=(int(train.labelled.sum()), int(validation.labelled.sum()), int(parts["test"].labelled.sum())),
+        normal=int((train.label == 0).sum()),
+        units=len(units),
+        n_classes=n_classes,
+        cut=mostly_cut(history, split),
+        others=max(0.0, os.getloadavg()[0] - 1),  # this process is one of the load
+    )
 
 
 def duration(seconds: float) -> str:
@@ -145,19 +219,21 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _none(_windows: int) -> float:
+Cost = Callable[[int, TreesConfig], float]
+"""Seconds by the number of windows, with the rounds and extremely randomised trees of a configuration."""
+
+
+def _none(_windows: int, _trees: TreesConfig) -> float:
     return 0.0
-
-
-Cost = Callable[[int], float]
 
 
 def _tree_costs(
     config: TrainConfig, train: LabelledWindows, n_classes: int, units: Int64, wanted: UnitsSpec | None
-) -> tuple[Cost, Cost]:
-    """Seconds for the trees of whole devices, and for those of units, by the number of windows."""
+) -> tuple[Cost, Cost, Judging]:
+    """Seconds for the trees of whole devices and for those of units, and what judging takes."""
     seed, threads = config.training.seed, config.training.threads
     prior = (1 / n_classes,) * n_classes
+    grown: list[TreeExpert] = []
 
     unit: Cost = _none
     elsewhere: tuple[int, ...] = ()
@@ -169,15 +245,29 @@ def _tree_costs(
 
         unit = _cost(at_units, config.trees, train, extra=False)
 
-    def at_devices(windows: LabelledWindows, trees: TreesConfig) -> object:
-        return grow_at_devices(windows, prior, trees, seed, threads, units, elsewhere)
+    def at_devices(windows: LabelledWindows, trees: TreesConfig) -> None:
+        grown.append(grow_at_devices(windows, prior, trees, seed, threads, units, elsewhere))
 
     whole = _cost(at_devices, config.trees, train, extra=bool(config.trees.extra_trees))
     # Copies of windows with their units swapped.
     few = [c for c in few_events(train, n_classes) if c not in elsewhere] if len(units) else []
     rare, n = int(np.isin(train.label, few).sum()), int(train.labelled.sum())
     copied = 1 + rare * min(config.trees.swaps, n // rare) / n if rare else 1.0
-    return lambda windows: whole(round(windows * copied)), unit
+    return lambda windows, trees: whole(round(windows * copied), trees), unit, _judging(grown[-1], train)
+
+
+@torch.inference_mode()
+def _judging(trees: TreeExpert, windows: LabelledWindows) -> Judging:
+    """Measured on little trees, whose time is that of the features."""
+    head = windows.head(SOME)
+    n = max(len(head), 1)
+    started = time.perf_counter()
+    judge(trees, head)
+    whole = time.perf_counter() - started
+    features = torch.zeros(n, int(trees.feature.max()) + 1 if len(trees.feature) else 1)
+    started = time.perf_counter()
+    trees.scores(features)
+    return Judging(whole / n, (time.perf_counter() - started) / n / max(len(trees.root), 1))
 
 
 def _cost(
@@ -206,7 +296,10 @@ def _cost(
         slope = (seconds[-1] - seconds[0]) / max(sizes[-1] - sizes[0], 1)
         return max(seconds[0], seconds[-1] + max(0.0, slope) * (n - sizes[-1]))
 
-    return lambda n: line(once, n) + (trees.rounds - 1) * line(rounds, n) + max(trees.extra_trees - 1, 0) * tree * n
+    def cost(n: int, of: TreesConfig) -> float:
+        return line(once, n) + (of.rounds - 1) * line(rounds, n) + max(of.extra_trees - 1, 0) * tree * n
+
+    return cost
 
 
 def _some(windows: LabelledWindows, size: int) -> LabelledWindows:

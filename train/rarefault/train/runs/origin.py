@@ -69,9 +69,13 @@ class Origin:
         """Columns of each unit, [U, M]."""
         return channels_of_units(config.trees.units, config.data, self.sources.history.channels)
 
+    def at_units(self, found: UnitsSpec | None) -> UnitsSpec | None:
+        """What is looked for at units, from what the training windows have to look for."""
+        return found
+
     @property
-    def network_prior(self) -> tuple[float, ...] | None:
-        """Class frequencies that the opinions of a network that is trained already hold for, [K]; None of a new one."""
+    def learned(self) -> dict[str, tuple[float, ...]] | None:
+        """Of networks that are trained already, the shares that their outputs hold for; None of new ones."""
         return None
 
     def networks(self, config: TrainConfig, train: LabelledWindows, at_units: UnitsSpec | None) -> Networks:

@@ -1,18 +1,17 @@
 """Refit: network and trees are trained once more, on the training and validation blocks together.
 
 Of a fault with a handful of events, the validation blocks hold what the training blocks lack. No blocks are left to say
-when to stop or how to decide: the network is trained for as many epochs as were best, the trees have the same sizes,
-and the decision is that which was fitted on the held-out windows.
+how to decide: the decision is that which was fitted on the held-out windows.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from rarefault.runtime.arrays import Int64
 from rarefault.runtime.inference.manifest import UnitsSpec
 from rarefault.train.config import TrainConfig
 from rarefault.train.dataset.unit_labels import NO_UNITS
 from rarefault.train.dataset.windows import LabelledWindows
-from rarefault.train.fitting.network import choose_device, refit_network
+from rarefault.train.fitting.network import Epoch, choose_device, fit
 from rarefault.train.fitting.trees import grow_trees
 from rarefault.train.model.experts import Experts
 from rarefault.train.model.network_expert import NetworkExpert
@@ -25,12 +24,12 @@ def refit(
     windows: LabelledWindows,
     prior: tuple[float, ...],
     config: TrainConfig,
-    epochs: int,
     units: Int64 = NO_UNITS,
     at_units: UnitsSpec | None = None,
     *,
-    start_prior: tuple[float, ...] | None = None,
-    on_epoch: Callable[[int], None] | None = None,
+    learned: Mapping[str, Sequence[float]] | None = None,
+    trained: bool = True,
+    on_epoch: Callable[[Epoch], None] | None = None,
 ) -> Experts:
     """Train network and trees on more windows; the decision that was fitted with the held-out model fits the result.
 
@@ -42,11 +41,11 @@ def refit(
         windows: of the training and validation blocks together.
         prior: class frequencies that the opinions of the held-out model hold for, [K]; so do those of the result.
         config: recipe, trees and training sections are used.
-        epochs: of the network; 0 leaves it as it is.
         units: columns of each unit, [U, M].
         at_units: what is looked for at them.
-        start_prior: see :func:`rarefault.train.fitting.network.fit`.
-        on_epoch: called with the number of epochs that are done.
+        learned: see :func:`rarefault.train.fitting.network.fit`.
+        trained: whether to train the network; else it stays as it is.
+        on_epoch: called with every epoch.
 
     Returns:
         The experts, on the processor.
@@ -61,8 +60,8 @@ def refit(
             trees = background.submit(
                 grow_trees, windows, prior, config.trees, training.seed, training.threads, units, at_units
             )
-        if start is not None:
+        if start is not None and trained:
             start.to(choose_device(training.device))
-            refit_network(start, windows, config, epochs, prior, start_prior=start_prior, on_epoch=on_epoch)
+            fit(start, windows, config, prior, learned=learned, on_epoch=on_epoch)
             start.cpu()
         return Experts(start, None if trees is None else background.result(trees))

@@ -21,7 +21,6 @@ from rarefault.train.fitting.new_model import set_threads
 from rarefault.train.history import History, absolute, label_bins
 from rarefault.train.history.together import merge
 from rarefault.train.model.experts import Experts
-from rarefault.train.model.network_expert import NetworkExpert
 from rarefault.train.model.step import TorchStep
 from rarefault.train.runs.origin import Networks, Origin
 from rarefault.train.runs.run_directory import RunDirectory
@@ -108,20 +107,22 @@ class Retraining(Origin):
         own, trees = super().units(config), self.run.load_model().trees
         return own if config.trees.units is not None or trees is None else trees.units.numpy()
 
+    def at_units(self, found: UnitsSpec | None) -> UnitsSpec | None:  # noqa: ARG002 - the network has its outputs
+        """What the earlier model looks for."""
+        return self.earlier_manifest.decision.units
+
     @property
-    def network_prior(self) -> tuple[float, ...]:
-        """That of the earlier model."""
-        return self.earlier_manifest.decision.prior
+    def learned(self) -> dict[str, tuple[float, ...]]:
+        """Those of the earlier model."""
+        decision = self.earlier_manifest.decision
+        return {"device": decision.prior, "at_units": () if decision.units is None else decision.units.prior}
 
     def networks(self, config: TrainConfig, train: LabelledWindows, at_units: UnitsSpec | None) -> Networks:  # noqa: ARG002
-        """Those of the earlier run, with their centre and scale; trees and decision are fitted anew.
+        """Those of the earlier run, with their encodings; trees and decision are fitted anew.
 
         The network that is trained on all blocks goes on from the one that is served.
         """
-        models = (self.run.load_model(held_out=True), self.run.load_model())
-        held_out, initial = (
-            None if model.network is None else NetworkExpert(model.network.net, at_units) for model in models
-        )
+        held_out, initial = (model.network for model in (self.run.load_model(held_out=True), self.run.load_model()))
         if held_out is not None:
             set_threads(held_out, config.training.threads)
         return Networks(held_out, initial, [])

@@ -1,6 +1,7 @@
 """The stages of a training, in the order in which :func:`rarefault.train.runs.training.train` calls them."""
 
 import hashlib
+from copy import deepcopy
 
 import msgspec
 import torch
@@ -9,7 +10,7 @@ from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.inference.manifest import Manifest
 from rarefault.train.calibration.cross_fit import HeldOut, Rotation
 from rarefault.train.calibration.decision_fit import fit_decision
-from rarefault.train.config import to_toml
+from rarefault.train.config import TrainConfig, to_toml
 from rarefault.train.dataset.findings import absent_classes, common_faults, in_order, leaks
 from rarefault.train.dataset.split import PARTS
 from rarefault.train.dataset.unit_labels import unit_notes, units_spec
@@ -17,18 +18,21 @@ from rarefault.train.dataset.windows import cut_windows
 from rarefault.train.evaluation.cost_curve import cost_curve
 from rarefault.train.evaluation.evaluate import evaluate
 from rarefault.train.fitting.imbalance import class_frequencies
-from rarefault.train.fitting.network import Fit, choose_device, fit
+from rarefault.train.fitting.network import Epoch, Fit, ResumeFile, choose_device, fit
 from rarefault.train.fitting.trees import grow_trees
 from rarefault.train.history import absolute, read_history
 from rarefault.train.history.summary.findings import border_finding, code_finding
 from rarefault.train.model.experts import Experts
+from rarefault.train.model.network_expert import NetworkExpert
 from rarefault.train.model.step import TorchStep
+from rarefault.train.runs.budget import Plan, make_plan
 from rarefault.train.runs.checks import check_majority, check_parts
 from rarefault.train.runs.course import Course
-from rarefault.train.runs.duration import estimate
+from rarefault.train.runs.duration import Estimate, measure
 from rarefault.train.runs.origin import Origin
 from rarefault.train.runs.refit import refit
 from rarefault.train.runs.retraining import Retraining
+from rarefault.train.runs.timeline import Timeline
 
 
 def read(course: Course) -> None:
@@ -52,8 +56,7 @@ def cut(course: Course) -> None:
     }
     train = course.parts["train"]
     course.prior = class_frequencies(train.label, course.n_classes)
-    if config.trees.rounds:  # the network has no evidence at units
-        course.at_units = units_spec(train.at_units, train.labelled, course.units, history.channels)
+    course.at_units = course.origin.at_units(units_spec(train.at_units, train.labelled, course.units, history.channels))
     course.notes += [*split.notes, *unit_notes(history, course.parts["train"].at_units, course.units)]
     check_parts(history, course.parts)
     if not config.data.mostly_faulty:
@@ -71,48 +74,79 @@ def begin(course: Course) -> None:
     notes = [*gravest, *course.notes, *channel_notes, *findings, *unscored]
     course.notes = []
     course.tell(*notes)
-    course.run.save_config(config)
-    course.cross_fits = course.origin.cross_fits(config, train, course.parts["validation"])
 
 
 def foresee(course: Course) -> None:
-    """Estimate how long the training will take."""
-    course.estimate = estimate(
-        course.config,
-        course.network,
-        course.parts,
-        course.history,
-        course.split,
-        course.units,
-        course.at_units,
-        cross_fit=course.cross_fits,
+    """Estimate how long the training will take, and leave out what a budget has no time for."""
+    given, run, warm = course.config, course.run, course.origin.warm
+    if given.training.budget == "fast":  # nothing to decide, and no network to be timed
+        _leave_out(course, *make_plan(given, lambda _: 0.0, warm=warm))
+    measured = measure(
+        course.config, course.network, course.parts, course.history, course.split, course.units, course.at_units
     )
+
+    def estimate(config: TrainConfig) -> Estimate:
+        return measured.estimate(config, cross_fit=_cross_fits(course, config))
+
+    spent_s = sum(course.seconds.values())
+    # An interrupted training goes on with what was decided then.
+    before = run.load_config() if course.resume and run.config.is_file() and given.training.budget_s else None
+    _leave_out(course, *make_plan(given, lambda of: spent_s + estimate(of).left(()), warm=warm, before=before))
+    run.save_config(course.config)
+    course.cross_fits, course.estimate = _cross_fits(course, course.config), estimate(course.config)
+    course.timeline = Timeline(course.estimate.seconds())
     course.observer.expect(course.estimate)
+    course.tell(*course.plan.notes)
+
+
+def _leave_out(course: Course, config: TrainConfig, plan: Plan) -> None:
+    """Train with a configuration that leaves something out."""
+    other = config.model != course.config.model
+    course.config, course.plan = config, plan
+    if other:
+        torch.manual_seed(config.training.seed)
+        course.network, course.initial, _ = course.origin.networks(config, course.parts["train"], course.at_units)
+
+
+def _cross_fits(course: Course, config: TrainConfig) -> bool:
+    return course.origin.cross_fits(config, course.parts["train"], course.parts["validation"])
 
 
 def fit_network(course: Course) -> None:
-    """Train the network on the training blocks; the validation blocks say which epoch is best."""
+    """Train the networks on the training blocks."""
     config, network = course.config, course.network
     course.digest = _digest(course)
+    course.fit = Fit()
     if network is None:
-        course.fit = Fit()
         return
+    earlier = deepcopy(network) if course.origin.warm else None
+
+    def epoch(done: Epoch) -> None:
+        course.observer.epoch(done)
+        course.within(done.share(config.training.epochs))
+
     network.to(choose_device(config.training.device))
     course.fit = fit(
         network,
         course.parts["train"],
-        course.parts["validation"],
         config,
         course.prior,
-        digest=course.digest,
-        resume_file=course.run.resume,
-        resume=course.resume,
-        start_prior=course.origin.network_prior,
-        on_epoch=course.observer.epoch,
+        learned=course.origin.learned,
+        resume_file=ResumeFile(course.run.resume, course.digest, resume=course.resume),
+        on_epoch=epoch,
     )
     network.cpu()
-    if course.origin.warm and not course.fit.best_epoch:
-        course.tell("no epoch was better on the validation blocks than the weights of the earlier run, which are kept")
+    if earlier is not None and _validated(course, network) > _validated(course, earlier):
+        course.network, course.kept = earlier, True
+        course.tell(
+            "further training made the network worse on the validation blocks: the weights of the earlier run are kept"
+        )
+
+
+def _validated(course: Course, network: NetworkExpert) -> float:
+    """Log loss of a network on the validation blocks."""
+    held = HeldOut.of(Experts(network, None), course.parts["validation"], course.history, course.config)
+    return held.log_loss(held.weighed(course.prior, course.at_units, filtered=False))
 
 
 def _digest(course: Course) -> str:
@@ -139,18 +173,32 @@ def grow(course: Course) -> None:
 
 def cross_fit(course: Course) -> None:
     """Hold out the training blocks in turn, too, and predict them by models that were not trained on them."""
-    observer, epochs = course.observer, course.fit.best_epoch
+    observer, epochs = course.observer, course.config.training.epochs
+    networks = course.estimate.networks("cross fit")
+    at = [1, 1]
+
+    def part(number: int, of: int) -> None:
+        at[:] = number, of
+        observer.stage(f"learning without some of the blocks ({number} of {of})")
+
+    def epoch(done: Epoch) -> None:
+        observer.epoch(done)
+        course.within(networks * (at[0] - 1 + done.share(epochs)) / at[1])
+
+    def trees(number: int, of: int) -> None:
+        observer.stage(f"growing trees without some of the blocks ({number} of {of})")
+        course.within(networks + (1 - networks) * (number - 1) / of)
+
     rotation = Rotation(
         course.history,
         course.split,
         course.config,
         course.prior,
-        epochs,
         course.units,
         course.at_units,
-        on_part=lambda number, of: observer.stage(f"learning without some of the blocks ({number} of {of})"),
-        on_epoch=lambda done: observer.further_epoch(done, epochs),
-        on_trees=lambda number, of: observer.stage(f"growing trees without some of the blocks ({number} of {of})"),
+        on_part=part,
+        on_epoch=epoch,
+        on_trees=trees,
     )
     course.cross_fitted = rotation.run(course.network)
 
@@ -195,22 +243,28 @@ def compare(course: Course) -> None:
 
 def refit_all(course: Course) -> None:
     """Train network and trees once more, on the training and validation blocks."""
-    config, epochs, observer = course.config, course.fit.best_epoch, course.observer
+    config = course.config
     both = course.split.select(course.history, "train", "validation")
     faults = None if course.at_units is None else course.at_units.faults
     windows = cut_windows(both, config.grid, config.window, course.units, faults)
     course.held_out = course.model
+    networks = course.estimate.networks("learn again")
+
+    def epoch(done: Epoch) -> None:
+        course.observer.epoch(done)
+        course.within(networks * done.share(config.training.epochs))
+
     course.model = refit(
         course.initial,
         course.trees is not None,
         windows,
         course.prior,
         config,
-        epochs,
         course.units,
         course.at_units,
-        start_prior=course.origin.network_prior,
-        on_epoch=lambda done: observer.further_epoch(done, epochs),
+        learned=course.origin.learned,
+        trained=not course.kept,
+        on_epoch=epoch,
     )
 
 

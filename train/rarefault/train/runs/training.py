@@ -81,7 +81,7 @@ def train(
         stages.foresee(course)
     with course.stage("fit", "fitting" if course.network is not None else ""):
         stages.fit_network(course)
-    if config.trees.rounds:
+    if course.config.trees.rounds:
         with course.stage("trees", "growing the trees"):
             stages.grow(course)
     if course.cross_fits:
@@ -95,11 +95,12 @@ def train(
     if course.origin.warm:
         with course.stage("evaluate", "comparing the new model with the earlier one"):
             stages.compare(course)
-    if config.training.refit:
+    if course.config.training.refit:
         with course.stage("learn again", "learning again, from the validation blocks, too"):
             stages.refit_all(course)
     with course.stage("evaluate test", "evaluating the test blocks on the served path"):
         stages.judge_test(course)
+    course.observer.progress(1.0, 0.0)
     course.observer.stage("writing the run directory")
     metrics = write(course)
     test = course.evaluations["test"]

@@ -43,15 +43,23 @@ def metrics_of(course: Course) -> dict[str, Any]:
         "windows": balance,
         "unlabelled_windows": {part: int((~windows.labelled).sum()) for part, windows in parts.items()},
         "epochs": len(course.fit.curves),
-        "best_epoch": course.fit.best_epoch,
-        "weights": dict(zip(classes, course.fit.class_weights, strict=False)),  # none where no network was trained
+        "weights": _weights(course),
         "notes": course.notes,
         "seconds": {stage: round(value, 3) for stage, value in course.seconds.items()},
         "estimated_seconds": course.estimate.seconds(),
+        "budget": course.plan.to_plain(),
         "cost_curve": msgspec.to_builtins(course.curve),
         "pooling": {**_pooling(course.manifest.decision), "held_out_log_loss": course.log_losses},
     }
     return metrics if course.comparison is None else {**metrics, "retraining": course.comparison}
+
+
+def _weights(course: Course) -> dict[str, dict[str, float]]:
+    """Of the classes in the loss of the device's network, and of the faults in that of the units'; by network."""
+    classes, found = course.history.classes, course.fit.weights
+    faults = () if course.at_units is None else course.at_units.faults
+    names = {"device": classes, "at_units": [classes[fault] for fault in faults]}
+    return {network: dict(zip(names[network], weights, strict=True)) for network, weights in found.items()}
 
 
 def _pooling(decision: DecisionSpec) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Time, memory and quality of a training on a long simulated history."""
