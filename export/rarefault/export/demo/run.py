@@ -103,7 +103,7 @@ def run_demo(options: DemoOptions, console: Console) -> DemoResult:
 def _train(options: DemoOptions, data: Path, console: Console) -> Training:
     source = Phm2015Config(path=str(data.resolve()))
     config = TrainConfig(data=source, training=options.training, trees=options.trees)
-    with TrainingProgress(console, config.training.epochs) as progress:
+    with TrainingProgress(console) as progress:
         training = train(config, Path(), options.out / "run", name="plant", observer=progress.observer())
         write_report(training)
     return training
