@@ -67,8 +67,10 @@ def _network_opinion(graph: GraphBuilder, network: NetworkExpert) -> tuple[str, 
     log_prob = graph.add("LogSoftmax", [logits], "network_log_prob", axis=1)
     # The prior of the units for each device: the log-probabilities' shape gives the number of rows.
     first = [graph.constant(f"first_{end}", np.array([at])) for end, at in (("class", 0), ("class_end", 1))]
-    column = graph.add("Slice", [log_prob, *first, graph.constant("class_axis", np.array([1]))], "one_column")
-    none = graph.add("Mul", [column, graph.constant("no_evidence", np.float32(0))], "nothing")
+    column = graph.add(
+        "Slice", [log_prob, *first, graph.constant("network_class_axis", np.array([1]))], "network_column"
+    )
+    none = graph.add("Mul", [column, graph.constant("no_evidence", np.float32(0))], "network_nothing")
     prior = graph.constant("unit_prior", _array(network.unit_logits)[None])
     at_units = graph.add("Add", [none, prior], "network_units")
     return graph.add("Concat", [log_prob, at_units], "network_opinion", axis=1), after

@@ -120,7 +120,8 @@ def estimate(
             speed = rehearse(copy.deepcopy(network), train, validation, config)
     once = epochs * speed.epoch_s
     n, more = int(train.labelled.sum()), int(validation.labelled.sum())
-    whole = unit = _none
+    whole: Cost = _none
+    unit: Cost = _none
     if config.trees.rounds:
         whole, unit = _tree_costs(config, train, len(history.classes), units, at_units)
     jobs = config.training.jobs or min(joblib.cpu_count(), MOST_JOBS)
