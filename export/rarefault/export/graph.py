@@ -63,8 +63,10 @@ def _network_opinion(graph: GraphBuilder, network: NetworkExpert) -> tuple[str, 
     if not network.unit_logits.numel():
         return graph.add("LogSoftmax", [logits], "network_opinion", axis=1), after
     elsewhere = graph.constant("elsewhere", network.elsewhere.numpy())
-    logits = graph.add("Where", [elsewhere, graph.constant("unseen", np.float32(UNSEEN)), logits], "network_device")
-    log_prob = graph.add("LogSoftmax", [logits], "network_log_prob", axis=1)
+    unseen = graph.constant("unseen", np.float32(UNSEEN))
+    log_prob = graph.add("LogSoftmax", [logits], "network_whole", axis=1)
+    log_prob = graph.add("Where", [elsewhere, unseen, log_prob], "network_device")
+    log_prob = graph.add("LogSoftmax", [log_prob], "network_log_prob", axis=1)
     # The prior of the units for each device: the log-probabilities' shape gives the number of rows.
     first = [graph.constant(f"first_{end}", np.array([at])) for end, at in (("class", 0), ("class_end", 1))]
     column = graph.add(
