@@ -15,10 +15,9 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -26,20 +25,25 @@ import torch
 from benchmarks.harness.machine import RESULTS, ROOT, THREADS, cache, data_folder, origin, write
 from benchmarks.quality.methods import ONCE
 from benchmarks.quality.methods.nets import train_net
-from benchmarks.quality.prediction import Judged, Prediction, filtered, judge, score
+from benchmarks.quality.prediction import Judged, Prediction, judge, score
 from benchmarks.quality.protocol import PROBLEMS, Fold, make_fold
 from scipy.special import log_softmax
 
 from rarefault.export.graph import step_graph, with_manifest
 from rarefault.export.quantize import quantise
-from rarefault.runtime.arrays import Float32
-from rarefault.runtime.inference.manifest import DecisionSpec, Manifest
+from rarefault.runtime.arrays import Float32, Int64
+from rarefault.runtime.inference.decision import Decision
+from rarefault.runtime.inference.manifest import DecisionSpec, ExpertSpec, Manifest, UnitsSpec
 from rarefault.runtime.inference.model_file import load_model
-from rarefault.train.calibration.pooling import fit_pool_weights
+from rarefault.train.calibration.cross_fit import HeldOut
+from rarefault.train.dataset.split import PARTS, Part
+from rarefault.train.dataset.unit_labels import units_spec
 from rarefault.train.dataset.units import channels_of_units
 from rarefault.train.fitting.imbalance import class_frequencies
 from rarefault.train.fitting.trees import grow_trees
+from rarefault.train.model.experts import Experts
 from rarefault.train.model.network import PRESETS, LRConvLSTM
+from rarefault.train.model.network_expert import NetworkExpert
 
 PROBLEM = PROBLEMS["plant31-day"]
 TREES = "trees"
@@ -85,9 +89,11 @@ def _train(which: str, number: int, data: Path) -> float:
     torch.set_num_threads(1)
     network: dict[str, Any] = {"model": {"preset": which}, "trees": {"rounds": 0}}
     found = train_net(_fold(number, data, {"model": {"network": False}} if which == TREES else network), 0)
+    which_expert = "trees" if which == TREES else "network"
     fresh = file.with_suffix(".tmp")
     with fresh.open("wb") as out:
-        np.savez_compressed(out, validation=found.validation, test=found.test, prior=np.asarray(found.training_prior))
+        parts = {part: found.parts[f"{which_expert}_{part}"] for part in ("validation", "test")}
+        np.savez_compressed(out, allow_pickle=False, **parts)
     fresh.replace(file)
     return time.monotonic() - began
 
@@ -100,9 +106,10 @@ def _kept(which: str, number: int) -> Path:
     return cache("front") / f"{which}-fold{number}.npz"
 
 
-def _load(which: str, number: int) -> Prediction:
+def _load(which: str, number: int) -> dict[str, Float32]:
+    """Opinions of one expert, by part."""
     with np.load(_kept(which, number)) as kept:
-        return Prediction(kept["validation"], kept["test"], tuple(kept["prior"].tolist()))
+        return dict(kept)
 
 
 def _scored(data: Path) -> list[dict[str, Any]]:
@@ -116,8 +123,8 @@ def _scored(data: Path) -> list[dict[str, Any]]:
         classes, trees = fold.history.classes, _load(TREES, number)
         for preset in PRESETS:
             network = _load(preset, number)
-            judged[preset, False].append(judge(fold, filtered(fold, network)))
-            judged[preset, True].append(judge(fold, filtered(fold, _beside(fold, network, trees))))
+            judged[preset, False].append(judge(fold, _pooled(fold, {"network": network})))
+            judged[preset, True].append(judge(fold, _pooled(fold, {"network": network, "trees": trees})))
     keys = ("macro_f1", "macro_recall", "macro_average_precision", "log_loss", "f1_per_class")
     return [
         {"preset": preset, "trees": trees} | {key: scores[key] for key in keys}
@@ -126,52 +133,72 @@ def _scored(data: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _beside(fold: Fold, network: Prediction, trees: Prediction) -> Prediction:
-    """The two pooled, as the trainer does it."""
-    training_prior = network.training_prior
-    assert training_prior is not None
-    assert training_prior == trees.training_prior
-    labels = fold.parts["validation"].label
-    shift = np.log(class_frequencies(fold.parts["train"].label, fold.n_classes)) - np.log(training_prior)
-    counts = fold.parts["train"].counts(fold.n_classes)
-    units = fold.parts["train"].at_units
-    at_units = () if units is None else units.faults
-    share = fit_pool_weights(network.validation, trees.validation, labels, shift, counts, at_units)
-
-    def pooled(a: Float32, b: Float32) -> Float32:
-        return np.asarray(log_softmax((1 - share) * a + share * b, axis=1), np.float32)
-
-    return replace(
-        network, validation=pooled(network.validation, trees.validation), test=pooled(network.test, trees.test)
+def _pooled(fold: Fold, of: dict[Literal["network", "trees"], dict[str, Float32]]) -> Prediction:
+    """Experts pooled and filtered, as the trainer does it."""
+    train, windows = fold.parts["train"], fold.validation()
+    units = _at_units(fold) if "trees" in of else None
+    opinions: dict[Part, Float32] = {
+        part: np.stack([_widened(expert[part], units, fold.n_classes) for expert in of.values()], axis=1)
+        for part in PARTS
+        if part != "train"
+    }
+    spec = HeldOut(windows, opinions["validation"], tuple(of)).weighed(
+        class_frequencies(train.label, fold.n_classes), units, filtered=True
     )
+
+    def log_prob(part: Part) -> Float32:
+        held = fold.validation(part)
+        evidence = Decision(spec).evidence(held.device, held.fresh, opinions[part])
+        return np.asarray(log_softmax(evidence + np.log(np.asarray(spec.prior)), axis=1), np.float32)
+
+    return Prediction(log_prob("validation"), log_prob("test"), spec.prior)
+
+
+def _widened(opinion: Float32, units: UnitsSpec | None, n_classes: int) -> Float32:
+    """An opinion on the device alone, without evidence at units."""
+    if units is None or opinion.shape[1] > n_classes:
+        return opinion
+    logits = np.tile(np.log(units.prior) - np.log1p(-np.asarray(units.prior)), len(units.names))
+    at_units = np.broadcast_to(logits, (len(opinion), len(logits)))
+    return np.concatenate((opinion, at_units), axis=1, dtype=np.float32)
+
+
+def _at_units(fold: Fold) -> UnitsSpec | None:
+    train = fold.parts["train"]
+    return units_spec(train.at_units, train.labelled, _units(fold), fold.history.channels)
+
+
+def _units(fold: Fold) -> Int64:
+    return channels_of_units(fold.config.trees.units, fold.config.data, fold.history.channels)
 
 
 def _costs(fold: Fold) -> dict[tuple[str, bool], dict[str, float]]:
     """Microseconds per verdict; weights make no difference to it, the trees are those of a fold."""
-    k = fold.n_classes
-    units = channels_of_units(fold.config.trees.units, fold.config.data, fold.history.channels)
-    trees = grow_trees(fold.parts["train"], k, (1 / k,) * k, fold.config.trees, 0, units=units)
+    k, units = fold.n_classes, _at_units(fold)
+    trees = grow_trees(fold.parts["train"], (1 / k,) * k, fold.config.trees, 0, 0, _units(fold), units)
     found = {}
     with tempfile.TemporaryDirectory(prefix="rarefault-front-") as name:
         for preset, spec in PRESETS.items():
-            model = LRConvLSTM(spec, len(fold.history.channels), k, fold.config.window.length).eval()
+            net = LRConvLSTM(spec, len(fold.history.channels), k, fold.config.window.length).eval()
             for beside in (False, True):
-                model.trees = trees if beside else None
-                graph = step_graph(model)
-                manifest = _manifest(fold, model)
+                at_units = units if beside else None
+                model = Experts(NetworkExpert(net, at_units), trees if beside else None)
+                manifest = _manifest(fold, model, at_units)
+                graph = step_graph(model, manifest)
                 row = {}
                 for precision, made in (("float32", graph), ("int8", quantise(graph))):
                     path = Path(name, f"{preset}-{beside}-{precision}.onnx")
                     path.write_bytes(with_manifest(made, msgspec.structs.replace(manifest, precision=precision)))
                     row[f"{precision}_us"] = _measure(path, fold)
                     row[f"{precision}_mb"] = round(path.stat().st_size / 1e6, 2)
-                row["parameters"] = sum(p.numel() for p in model.parameters())
+                row["parameters"] = model.parameters
                 found[preset, beside] = row
     return found
 
 
-def _manifest(fold: Fold, model: LRConvLSTM) -> Manifest:
-    even = (1 / model.n_classes,) * model.n_classes
+def _manifest(fold: Fold, model: Experts, units: UnitsSpec | None) -> Manifest:
+    even = (1 / fold.n_classes,) * fold.n_classes
+    experts = tuple(ExpertSpec(name=name) for name in model.names)
     return Manifest(
         name="front",
         channels=fold.history.channels,
@@ -179,18 +206,22 @@ def _manifest(fold: Fold, model: LRConvLSTM) -> Manifest:
         grid=fold.config.grid,
         window=fold.config.window,
         state_size=model.state_size,
-        decision=DecisionSpec(training_prior=even, true_prior=even, thresholds=even),
+        decision=DecisionSpec(prior=even, thresholds=even, experts=experts, units=units),
     )
 
 
 def _measure(path: Path, fold: Fold) -> float:
-    step = load_model(path).step
+    """Step and decision."""
+    model = load_model(path)
+    decision = Decision(model.manifest.decision)
     window = fold.parts["test"].windows.gather(np.arange(BATCH))
-    state = np.zeros((BATCH, load_model(path).manifest.state_size), np.float32)
+    state = np.zeros((BATCH, model.manifest.state_size), np.float32)
+    device, end_ms, fresh = np.arange(BATCH, dtype=np.int32), np.zeros(BATCH, np.int64), np.zeros(BATCH, bool)
     took = []
     for _ in range(30):
         began = time.perf_counter()
-        step(window, state)
+        opinions, _ = model.step(window, state)
+        decision.judge(device, end_ms, fresh, opinions)
         took.append(time.perf_counter() - began)
     return round(float(np.median(took)) / BATCH * 1e6, 1)
 

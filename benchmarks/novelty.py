@@ -24,7 +24,7 @@ import torch
 from benchmarks.harness.machine import RESULTS, data_folder, origin, write
 from benchmarks.quality.methods import ONCE
 from benchmarks.quality.methods.nets import train_net
-from benchmarks.quality.prediction import fitted
+from benchmarks.quality.prediction import evidence, fitted
 from benchmarks.quality.protocol import PROBLEMS, Fold, make_fold
 from sklearn.metrics import roc_auc_score
 
@@ -96,7 +96,7 @@ def judge_without(fold: Fold, fault: int) -> dict[str, Any]:
     config = msgspec.structs.replace(without.config, decision=allowed)
     spec = fitted(replace(without, config=config), prediction, "macro_f1")
     decision = Decision(spec)
-    posterior = decision.posterior(prediction.test)
+    posterior = decision.posterior(evidence(without, prediction, prediction.test))
     verdict = decision.verdict(decision.score(posterior))
     strange = decision.strange(posterior, verdict)
     new, known = label == fault, (label >= 0) & (label != fault)

@@ -15,7 +15,8 @@ from benchmarks.quality.methods import METHODS, Method
 from benchmarks.quality.prediction import Judged, Prediction
 from benchmarks.quality.protocol import PROBLEMS, Problem, config_of
 
-from rarefault.runtime.inference import decision
+from rarefault.runtime.inference.decision import alarms as alarm_states
+from rarefault.runtime.inference.decision import belief, decision, pool
 from rarefault.train.calibration import alarm_timing, conformal, decision_fit, objectives, thresholds
 from rarefault.train.calibration import held_out_windows as validation
 from rarefault.train.evaluation import alarms
@@ -105,7 +106,7 @@ class Cache:
         arrays |= {f"part_{key}": value for key, value in prediction.parts.items()}
         arrays |= {f"window_{key}": value for key, value in prediction.windows.items()}
         about = {
-            "training_prior": prediction.training_prior,
+            "learned_prior": prediction.learned_prior,
             "notes": prediction.notes,
             "decision": result.decision,
             "classes": result.classes,
@@ -126,7 +127,7 @@ class Cache:
             return None
         with np.load(path) as file:
             about: dict[str, Any] = json.loads(str(file["about"]))
-            prior = about["training_prior"]
+            prior = about["learned_prior"]
             kept, parts, windows = (
                 {key.removeprefix(kind): file[key] for key in file.files if key.startswith(kind)}
                 for kind in ("judged_", "part_", "window_")
@@ -166,7 +167,10 @@ def decision_of(task: Task) -> str:
 def _decision_code() -> str:
     digest = hashlib.sha256()
     for module in (
+        pool,
+        belief,
         decision,
+        alarm_states,
         alarms,
         alarm_timing,
         conformal,

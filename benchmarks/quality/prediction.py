@@ -7,12 +7,15 @@ import msgspec
 import numpy as np
 from benchmarks.quality.protocol import Fold
 from numpy.typing import NDArray
-from rarefault.train.model.forward_filter import fit_filter
+from scipy.special import log_softmax
 
-from rarefault.runtime.arrays import Bool, Float32, Int64
+from rarefault.runtime.arrays import Bool, Float32, Float64, Int64
 from rarefault.runtime.inference.decision import Decision
-from rarefault.runtime.inference.manifest import DecisionSpec
+from rarefault.runtime.inference.decision.belief import ForwardFilter
+from rarefault.runtime.inference.engine import rounds
+from rarefault.runtime.inference.manifest import DecisionSpec, ExpertSpec
 from rarefault.train.calibration.decision_fit import fit_decision
+from rarefault.train.calibration.filter_fit import fit_filter
 from rarefault.train.dataset.label_runs import event_of
 from rarefault.train.evaluation.metrics import JudgedWindows, score_windows, to_plain
 from rarefault.train.fitting.imbalance import class_frequencies
@@ -27,16 +30,16 @@ class Prediction:
 
     Attributes:
         validation, test: [W, K].
-        training_prior: class shares that the method has learnt, [K]; None for those of the training windows.
+        learned_prior: class shares that the method has learned, [K]; None for those of the training windows.
         notes: what else should be known, such as the parameters' number.
-        parts: what network and trees say by themselves, so that ways to pool them can be compared without training.
+        parts: the opinions of network and trees, so that ways to pool them can be compared without training.
         windows: ``HELD_OUT`` of the windows that ``validation`` is of, where these are not those of the validation
             blocks alone, [W] each.
     """
 
     validation: Float32
     test: Float32
-    training_prior: tuple[float, ...] | None = None
+    learned_prior: tuple[float, ...] | None = None
     notes: dict[str, Any] | None = None
     parts: dict[str, Float32] = field(default_factory=dict)
     windows: dict[str, NDArray[Any]] = field(default_factory=dict)
@@ -82,7 +85,7 @@ def judge(fold: Fold, prediction: Prediction) -> Judged:
     test = fold.validation("test")
     spec = fitted(fold, prediction, "macro_f1")
     decision = Decision(spec)
-    posterior = decision.posterior(prediction.test)
+    posterior = decision.posterior(evidence(fold, prediction, prediction.test))
     budget = fitted(fold, prediction, "false_alarm_budget")
     (alarms,) = test.trial(spec, posterior).count(np.asarray([spec.thresholds]))
     (of_budget,) = test.trial(budget, posterior).count(np.asarray([budget.thresholds]))
@@ -119,21 +122,38 @@ def fitted(fold: Fold, prediction: Prediction, objective: str) -> DecisionSpec:
     if prediction.windows:
         device, end_ms, fresh, label = (prediction.windows[name] for name in HELD_OUT)
         held = replace(held, device=device, end_ms=end_ms, fresh=fresh, label=label)
-    return fit_decision(prediction.validation, held, prediction.training_prior or shares, shares, config).spec
+    opinions = evidence(fold, prediction, prediction.validation) + np.log(shares)
+    spec = DecisionSpec(prior=shares, thresholds=(1.0,) * fold.n_classes, experts=(ExpertSpec(name="network"),))
+    return fit_decision(np.asarray(opinions[:, None], np.float32), held, spec, config).spec
+
+
+def evidence(fold: Fold, prediction: Prediction, log_prob: Float32) -> Float64:
+    """What log-probabilities of a method add to the class shares that it has learned, [W, K]."""
+    prior = prediction.learned_prior or class_frequencies(fold.parts["train"].label, fold.n_classes)
+    return np.asarray(log_prob - np.log(np.asarray(prior)), np.float64)
 
 
 def filtered(fold: Fold, prediction: Prediction) -> Prediction:
     """With the forward filter that makes the labels of the held-out windows likeliest, as it is shipped."""
-    true = class_frequencies(fold.parts["train"].label, fold.n_classes)
+    shares = class_frequencies(fold.parts["train"].label, fold.n_classes)
     held = prediction.windows or {name: getattr(fold.validation(), name) for name in HELD_OUT}
-    training_prior = prediction.training_prior or true
-    found = fit_filter(prediction.validation, held["label"], held["fresh"], training_prior, true)
+    own = evidence(fold, prediction, prediction.validation)
+    found = fit_filter(own, held["label"], held["fresh"], shares)
     if found is None:
         return prediction
+    prior = np.log(np.asarray(prediction.learned_prior or shares))
+
+    def weighed(log_prob: Float32, fresh: Bool) -> Float32:
+        segment = np.cumsum(fresh) - 1
+        beliefs = np.zeros((int(segment[-1]) + 1, len(shares)))
+        forward = ForwardFilter(found, shares)
+        after = forward.carry(evidence(fold, prediction, log_prob), segment, fresh, rounds(segment), beliefs)
+        return np.asarray(log_softmax(after + prior, axis=1), np.float32)
+
     return replace(
         prediction,
-        validation=found.along(prediction.validation, held["fresh"]),
-        test=found.along(prediction.test, fold.parts["test"].windows.fresh),
+        validation=weighed(prediction.validation, held["fresh"]),
+        test=weighed(prediction.test, fold.parts["test"].windows.fresh),
     )
 
 

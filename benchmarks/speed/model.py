@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from rarefault.export.graph import step_graph, with_manifest
 from rarefault.export.quantize import quantise
-from rarefault.runtime.inference.manifest import DecisionSpec, GridSpec, Manifest, WindowSpec
+from rarefault.runtime.inference.manifest import DecisionSpec, ExpertSpec, GridSpec, Manifest, WindowSpec
+from rarefault.train.model.experts import Experts
 from rarefault.train.model.network import PRESETS, LRConvLSTM
+from rarefault.train.model.network_expert import NetworkExpert
 
 CHANNELS = ("c1.S1", "c1.S2", "c1.R1", "c2.S1", "c2.S2", "c2.R1", "z1.E1", "z1.S1", "z1.S2")
 CLASSES = ("normal", *(f"fault_{i}" for i in range(1, 7)))
@@ -70,7 +72,7 @@ def make_network(preset: str = "reference") -> LRConvLSTM:
     return model.eval()
 
 
-def make_manifest(model: LRConvLSTM, stride: int, precision: str = "float32") -> Manifest:
+def make_manifest(model: Experts, stride: int, precision: str = "float32") -> Manifest:
     """A manifest as that of a fleet, with even priors, so that random weights say something and no alarm flickers."""
     even = (1 / len(CLASSES),) * len(CLASSES)
     return Manifest(
@@ -80,7 +82,7 @@ def make_manifest(model: LRConvLSTM, stride: int, precision: str = "float32") ->
         grid=GridSpec(period_s=PERIOD_S, max_hold_s=3 * PERIOD_S, allowed_lateness_s=0, max_gap_s=10 * PERIOD_S),
         window=WindowSpec(length=LENGTH, stride=stride, spread=True),
         state_size=model.state_size,
-        decision=DecisionSpec(training_prior=even, true_prior=even, thresholds=even),
+        decision=DecisionSpec(prior=even, thresholds=even, experts=(ExpertSpec(name="network"),)),
         precision="int8" if precision == "int8" else "float32",
     )
 
@@ -93,21 +95,22 @@ def make_models(folder: Path, stride: int, preset: str = "reference") -> ModelFi
         folder / "sequence.onnx",
         folder / "network.pt",
     )
-    model = make_network(preset)
-    graph = step_graph(model)
+    network = make_network(preset)
+    model = Experts(NetworkExpert(network, None), None)
+    graph = step_graph(model, make_manifest(model, stride))
     files.step.write_bytes(with_manifest(graph, make_manifest(model, stride)))
     files.step_int8.write_bytes(with_manifest(quantise(graph), make_manifest(model, stride, "int8")))
     if not files.sequence.exists():
         example = torch.zeros(1, SEQUENCE, LENGTH, len(CHANNELS))
         torch.onnx.export(
-            WholeSequence(model),
+            WholeSequence(network),
             (example,),
             files.sequence,
             input_names=["windows"],
             output_names=["log_prob"],
             dynamo=False,
         )
-        torch.save({"spec": msgspec.to_builtins(model.spec), "weights": model.state_dict()}, files.checkpoint)
+        torch.save({"spec": msgspec.to_builtins(network.spec), "weights": network.state_dict()}, files.checkpoint)
     return files
 
 

@@ -11,7 +11,7 @@ from benchmarks.quality.__main__ import make_tasks
 from benchmarks.quality.methods import ONCE
 from benchmarks.quality.methods.nets import train_net
 from benchmarks.quality.methods.rivals import deep_conv_lstm, inception_time, lrcn
-from benchmarks.quality.prediction import Prediction, filtered, judge
+from benchmarks.quality.prediction import Prediction, evidence, filtered, judge
 from benchmarks.quality.protocol import Fold, Problem, cut
 from scipy.special import log_softmax
 
@@ -58,17 +58,16 @@ def test_a_method_is_judged_with_the_filter_that_is_shipped(write_plant: Callabl
     fold = _small_fold(write_plant(tmp_path, days=5, devices=1), {"decision.filter": False})
     prediction = train_net(fold, 0)
     with_filter = filtered(fold, prediction)
-    assert prediction.training_prior is not None
-    shift = np.log(class_frequencies(fold.parts["train"].label, 3)) - np.log(prediction.training_prior)
+    shift = np.log(class_frequencies(fold.parts["train"].label, 3))
 
     def loss(of: Prediction) -> float:
         label = of.windows["label"]
         known = np.flatnonzero(label >= 0)
-        return -float(log_softmax(of.validation + shift, axis=1)[known, label[known]].mean())
+        return -float(log_softmax(evidence(fold, of, of.validation) + shift, axis=1)[known, label[known]].mean())
 
     assert loss(with_filter) < loss(prediction)
     assert with_filter.test.shape == prediction.test.shape
-    assert with_filter.training_prior == prediction.training_prior
+    assert with_filter.learned_prior == prediction.learned_prior
     assert (prediction.test != with_filter.test).any()
 
 

@@ -11,7 +11,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 #: Words that the project used for something that has a usual name; they are no terms.
 GIVEN_UP = {
     "again", "asked", "challenge", "codec", "costs", "dealing", "doubt", "durablekeeper", "events", "keeper", "learnt",
-    "levels", "link", "material", "mend", "most", "none", "plausible", "prior", "rows", "said", "shares", "streams",
+    "levels", "link", "material", "mend", "most", "none", "plausible", "rows", "said", "shares", "streams",
     "told", "untrained", "validation", "wanted",
 }  # fmt: skip
 

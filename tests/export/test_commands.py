@@ -96,7 +96,9 @@ def test_inspect_prints_the_manifest_and_the_cost(tiny_export: Path, capsys: pyt
         "verdict    every 2 bins (2 min)",
         "channels   4: c1.S1, c1.S2, c1.R1, z1.E1",
         "counters   z1.E1",
-        "fault_2      0.2000          0.3000        0.2",
+        "fault_2  0.2000        0.2",
+        "experts    network: weight 1",
+        "filter     none, each window is judged by itself",
         "training   created: 2026-01-01T00:00:00+00:00",
         "us per verdict at N = 64 (1 thread, this machine)",
     ):

@@ -10,6 +10,7 @@ import onnx
 import pytest
 import torch
 from onnx import helper
+from tests.export.test_graph import manifest_of
 
 from rarefault.export.exporter import INT8_STAGES, STAGES, Export, export_run, scales_of
 from rarefault.export.graph import step_graph
@@ -18,7 +19,9 @@ from rarefault.export.parity import random_sequence, require
 from rarefault.export.quantize import METHOD, count_operators, quantise
 from rarefault.runtime.errors import ParityError, RarefaultError
 from rarefault.runtime.inference.model_file import LoadedModel, load_model
+from rarefault.train.model.experts import Experts
 from rarefault.train.model.network import PRESETS, LRConvLSTM
+from rarefault.train.model.network_expert import NetworkExpert
 from rarefault.train.runs.run_directory import RunDirectory
 
 ANYTHING = Int8Limits(changed=1.0, macro_f1_loss=1.0, alarms_changed=1.0)
@@ -28,7 +31,9 @@ ANYTHING = Int8Limits(changed=1.0, macro_f1_loss=1.0, alarms_changed=1.0)
 def small_graph() -> onnx.ModelProto:
     """The step graph of the small preset."""
     torch.manual_seed(0)
-    return step_graph(LRConvLSTM(PRESETS["small"], n_channels=9, n_classes=7, window_length=16).eval())
+    net = LRConvLSTM(PRESETS["small"], n_channels=9, n_classes=4, window_length=16).eval()
+    model = Experts(NetworkExpert(net, None), None)
+    return step_graph(model, manifest_of(model, 9, 16))
 
 
 def test_quantisation_reaches_all_four_lstm_layers(small_graph: onnx.ModelProto) -> None:

@@ -84,9 +84,11 @@ def test_a_foreign_model(tmp_path: Path) -> None:
 
 
 def test_another_version_of_the_manifest(spoilt: Callable[[Callable[[onnx.ModelProto], None]], Path]) -> None:
-    """Both versions are named, before any other entry is looked at."""
-    path = spoilt(with_manifest(version=2, unheard_of=1))
-    with pytest.raises(ModelFileError, match="its manifest has version 2, this rarefault reads version 1"):
+    """Both versions are named, with what to do, before any other entry is looked at."""
+    path = spoilt(with_manifest(version=1, unheard_of=1))
+    with pytest.raises(
+        ModelFileError, match="its manifest has version 1, this rarefault reads version 2; export the model again"
+    ):
         load_model(path)
 
 

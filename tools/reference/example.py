@@ -37,8 +37,8 @@ MANIFEST = msgspec.convert(
         "decision": {
             "prior": [0.96, 0.03, 0.01],
             "thresholds": [0.8, 0.2, 0.1],
-            "experts": [{"name": "network", "weight": 0.9}],
-            "filter": {"weight": 0.4, "renewal": 0.1, "belief_power": 0.7, "window_power": 0.4},
+            "experts": [{"name": "network"}],
+            "filter": {"weight": 0.4, "renewal": 0.1, "belief_power": 0.5, "window_power": 0.8},
             "coverage": 0.9,
             "conformal_thresholds": [0.7, 0.3, 0.2],
             "thresholds_by_coverage": {"90": [0.7, 0.3, 0.2], "95": [0.5, 0.15, 0.1]},

@@ -25,7 +25,6 @@ class WindowNet(LRConvLSTM):
         self.register_buffer("center", torch.zeros(n_channels))
         self.register_buffer("scale", torch.ones(n_channels))
         self.planes = 2 if spec.missing_indicator else 1
-        self.trees = self.filter = None
 
     @property
     def state_size(self) -> int:

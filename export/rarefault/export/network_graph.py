@@ -35,18 +35,14 @@ class Carried(NamedTuple):
 
 def network_opinion(graph: GraphBuilder, network: NetworkExpert) -> tuple[str, str]:
     """Names of the network's opinion [N, V] and of what it carries on [N, S]; see :meth:`NetworkExpert.forward`."""
-    absent = graph.constant("absent", network.absent.numpy())
-    unseen = graph.constant("unseen", np.float32(UNSEEN))
     if network.at_units is None:
         found = _Network(graph, "device", network.device).outputs("window", "state")
-        scores = graph.add("Where", [absent, unseen, found.output], "device_scores")
-        return graph.add("LogSoftmax", [scores], "network_opinion", axis=1), found.state
+        return _log_prob(graph, network, found.output, "network_opinion"), found.state
     units, of_unit = len(network.columns_of_units), network.at_units.state_size
     sizes = graph.constant("state_sizes", np.array([network.device.state_size, units * of_unit]))
     graph.add_many("Split", ["state", sizes], ["device_state", "units_state"], axis=1)
     found = _Network(graph, "device", network.device).outputs("window", "device_state")
-    scores = graph.add("Where", [absent, unseen, found.output], "device_scores")
-    log_prob = graph.add("LogSoftmax", [scores], "device_log_prob", axis=1)
+    log_prob = _log_prob(graph, network, found.output, "device_log_prob")
 
     columns = graph.constant("columns_of_units", network.columns_of_units.numpy())
     x = graph.add("Gather", ["window", columns], "units_by_bin", axis=2)  # [N, L, U, M]
@@ -59,6 +55,14 @@ def network_opinion(graph: GraphBuilder, network: NetworkExpert) -> tuple[str, s
     after = _reshaped(graph, own.state, "units_after", (-1, units * of_unit))
     opinion = graph.add("Concat", [log_prob, logits], "network_opinion", axis=1)
     return opinion, graph.add("Concat", [found.state, after], "network_after", axis=1)
+
+
+def _log_prob(graph: GraphBuilder, network: NetworkExpert, scores: str, name: str) -> str:
+    """Log-probabilities of the classes [N, K]; those that the network has no part in are as good as impossible."""
+    every = graph.add("LogSoftmax", [scores], "device_every", axis=1)
+    absent = graph.constant("absent", network.absent.numpy())
+    left = graph.add("Where", [absent, graph.constant("unseen", np.float32(UNSEEN)), every], "device_left")
+    return graph.add("LogSoftmax", [left], name, axis=1)
 
 
 class _Network:

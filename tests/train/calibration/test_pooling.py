@@ -1,5 +1,7 @@
 """How much each expert counts."""
 
+from typing import Literal
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from rarefault.runtime.arrays import Float32
 from rarefault.runtime.inference.manifest import UnitsSpec
 from rarefault.train.calibration.pooling import fit_pool_weights
 
-BOTH = ("network", "trees")
+BOTH: tuple[Literal["network", "trees"], ...] = ("network", "trees")
 PRIOR = (1 / 3,) * 3
 
 
@@ -53,7 +55,7 @@ def test_an_expert_without_evidence_at_units_has_no_say_there() -> None:
     active = rng.random((4000, 2)) < 0.1
     logit = np.log(0.1 / 0.9)
     evidence = 2 * (rng.normal(size=active.shape) + 2 * active) - 2
-    label = active.any(axis=1).astype(np.int64)
+    label = np.asarray(active.any(axis=1), np.int64)
     device = np.broadcast_to(np.log([1 - 1e-9, 1e-9]), (4000, 2))
     for sharpness in (1.0, 2.0):
         network = np.concatenate((device, np.full((4000, 2), logit)), axis=1)

@@ -79,10 +79,10 @@ def test_it_keeps_what_it_knew_and_learns_from_both(first: Training, later: Path
         old = spoken(first.history, first.split, part)
         assert old < spoken(second.history, second.split, part)
     assert second.manifest.classes == first.manifest.classes
-    new, old = second.model.network, first.run.load_model().network
-    assert new is not None
-    assert old is not None
-    np.testing.assert_array_equal(new.net.center.numpy(), old.net.center.numpy())
+    networks = second.model.network, first.run.load_model().network
+    assert networks[0] is not None
+    assert networks[1] is not None
+    np.testing.assert_array_equal(networks[0].net.center.numpy(), networks[1].net.center.numpy())
     compared = second.metrics["retraining"]
     assert compared["old_validation"]["before"]["macro_f1"] == first.metrics["validation"]["macro_f1"]
     assert compared["new_test"]["after"]["macro_f1"] > compared["new_test"]["after"]["always_normal_macro_f1"] + 0.1
