@@ -203,7 +203,7 @@ def measure(
     return Measured(
         speed,
         *costs,
-        windows=tuple(int(part.labelled.sum()) for part in (train, validation, parts["test"])),
+        windows=(int(train.labelled.sum()), int(validation.labelled.sum()), int(parts["test"].labelled.sum())),
         normal=int((train.label == 0).sum()),
         units=len(units),
         n_classes=n_classes,
