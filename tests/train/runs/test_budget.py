@@ -7,8 +7,8 @@ import pytest
 
 from rarefault.runtime.cli import main
 from rarefault.train.config import TrainConfig, load_train_config
-from rarefault.train.runs.budget import SAVINGS, make_plan
 from rarefault.train.runs.run_directory import RunDirectory
+from rarefault.train.runs.timing.budget import SAVINGS, make_plan
 
 #: Seconds that a made-up training takes for what can be left out.
 COSTS = {"cross_fit": 100.0, "extra_trees": 10.0, "refit": 40.0, "network": 60.0}

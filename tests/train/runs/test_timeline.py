@@ -7,7 +7,7 @@ import pytest
 from rarefault.runtime.cli import main
 from rarefault.train.commands import progress
 from rarefault.train.config import load_train_config
-from rarefault.train.runs.timeline import LARGEST, Timeline
+from rarefault.train.runs.timing.timeline import LARGEST, Timeline
 from rarefault.train.runs.training import Observer, train
 
 

@@ -20,11 +20,11 @@ from rarefault.train.history import History
 from rarefault.train.model.experts import Experts
 from rarefault.train.model.network_expert import NetworkExpert
 from rarefault.train.model.trees import TreeExpert
-from rarefault.train.runs.budget import Plan
 from rarefault.train.runs.duration import Estimate
 from rarefault.train.runs.origin import Origin
 from rarefault.train.runs.run_directory import RunDirectory
-from rarefault.train.runs.timeline import Timeline
+from rarefault.train.runs.timing.budget import Plan
+from rarefault.train.runs.timing.timeline import Timeline
 
 
 @dataclass(frozen=True)

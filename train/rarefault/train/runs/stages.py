@@ -25,14 +25,14 @@ from rarefault.train.history.summary.findings import border_finding, code_findin
 from rarefault.train.model.experts import Experts
 from rarefault.train.model.network_expert import NetworkExpert
 from rarefault.train.model.step import TorchStep
-from rarefault.train.runs.budget import Plan, make_plan
 from rarefault.train.runs.checks import check_majority, check_parts
 from rarefault.train.runs.course import Course
 from rarefault.train.runs.duration import Estimate, measure
 from rarefault.train.runs.origin import Origin
 from rarefault.train.runs.refit import refit
 from rarefault.train.runs.retraining import Retraining
-from rarefault.train.runs.timeline import Timeline
+from rarefault.train.runs.timing.budget import Plan, make_plan
+from rarefault.train.runs.timing.timeline import Timeline
 
 
 def read(course: Course) -> None:
