@@ -30,7 +30,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rarefault.runtime.arrays import Bool, DeviceArrays, Float32, Float64, Int32, Int64
+from rarefault.runtime.arrays import ALL, Bool, DeviceArrays, Float32, Float64, Int32, Int64
 from rarefault.runtime.inference.engine import rounds
 from rarefault.runtime.inference.manifest import DecisionSpec
 
@@ -268,10 +268,10 @@ class Decision:
         """Make slots as new."""
         self._alarms.forget(devices)
 
-    def state(self) -> Int64:
-        """The alarms of all devices, [5, D]."""
-        return np.stack(list(self._alarms.state().values()))
+    def state(self, rows: slice = ALL) -> Int64:
+        """The alarms of the devices, [5, D]."""
+        return np.stack(list(self._alarms.state(rows).values()))
 
-    def restore(self, state: Int64) -> None:
-        """Go on from what :meth:`state` gave; ValueError where it is another release's."""
-        self._alarms.restore(dict(zip(self._alarms.state(), state, strict=True)))
+    def restore(self, state: Int64, first: int = 0) -> None:
+        """Go on from what :meth:`state` gave from a slot on; ValueError where it is another release's."""
+        self._alarms.restore(dict(zip(self._alarms.state(), state, strict=True)), first)
