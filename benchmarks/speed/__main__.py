@@ -3,8 +3,8 @@
     python -m benchmarks.speed
 
 prints the tables and writes ``benchmarks/results/speed.json``. What is compared takes turns, and what counts are ratios
-of processor time: they hold on a noisy machine where rates do not. ``--quick`` measures each once. What is shipped for a
-real plant is measured where ``RAREFAULT_DATA`` is set.
+of processor time: they hold on a noisy machine where rates do not. ``--quick`` measures each once. What is shipped for
+a real plant is measured where ``RAREFAULT_DATA`` is set.
 """
 
 import argparse
