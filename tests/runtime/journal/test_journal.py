@@ -87,6 +87,7 @@ def test_a_fleet_has_a_snapshot_in_parts(model: LoadedModel, tmp_path: Path) -> 
     journal.commit()
     parts = list(journal.snapshot_parts())
     assert (len(parts), sum(map(len, parts))) == (3, size)
+    assert all(b"part_devices" in part for part in parts)  # earlier releases refuse them
     second = Pipeline(model.manifest, model.step, model.model_id)
     second.restore(journal.snapshot_parts())
     assert second.snapshot() == fleet.snapshot()

@@ -245,7 +245,9 @@ class Pipeline:
             f"streams.{name}": value for name, value in self.window_buffer.state(rows).items()
         }  # as it was called once
         arrays |= {"engine": self.engine.state(rows), "decision": self.decision.state(rows)}
-        arrays["devices"] = np.array(self.devices[rows], dtype=np.str_)
+        # An earlier release must not take a part for the whole.
+        whole = rows.stop - rows.start == len(self.devices)
+        arrays["devices" if whole else "part_devices"] = np.array(self.devices[rows], dtype=np.str_)
         arrays["part"] = np.array([rows.start, len(self.devices)])
         out = io.BytesIO()
         np.savez(out, allow_pickle=False, **arrays)
@@ -275,7 +277,7 @@ class Pipeline:
         try:
             with np.load(io.BytesIO(part), allow_pickle=False) as found:
                 arrays = {name: found[name] for name in found.files}
-            names = [str(name) for name in arrays["devices"]]
+            names = [str(name) for name in arrays["devices" if "devices" in arrays else "part_devices"]]
             # A snapshot of an earlier release is one part.
             start, total = arrays["part"].tolist() if "part" in arrays else (0, len(names))
             if start != first:
@@ -326,7 +328,7 @@ def device_clocks(snapshot: bytes) -> dict[str, DeviceClock]:
     try:
         with np.load(io.BytesIO(snapshot), allow_pickle=False) as found:
             state = {name.removeprefix("grid."): found[name] for name in found.files if name.startswith("grid.")}
-            names = [str(name) for name in found["devices"]]
+            names = [str(name) for name in found["devices" if "devices" in found.files else "part_devices"]]
         clocks = Clocks(GridSpec(restart_after=int(state["restart_after"])))
         clocks.restore(state)
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
