@@ -12,12 +12,9 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
-import paho.mqtt.client as mqtt
 from benchmarks.speed.model import CHANNELS, PERIOD_S, telemetry_values
-from paho.mqtt.enums import CallbackAPIVersion
 
 PERIOD_MS = PERIOD_S * 1000
 #: Messages that the broker may have taken from us and not confirmed.
@@ -25,6 +22,10 @@ AHEAD = 1000
 #: Rounds that may be sent: the first is as many bins old.
 ROUNDS = 50_000
 _END = re.compile(rb'"end":\s*"?([^",}]+)')
+#: What is watched, and what the broker sends when a program is online.
+VERDICTS, STATUS = b"rarefault/+/verdict", b"rarefault/edge/status"
+ONLINE = STATUS + b"online"
+PUBLISH = 0x30
 
 
 class Load:
@@ -34,17 +35,12 @@ class Load:
         self.devices = devices
         self.sent = 0
         self.confirmed = 0
+        self.late_s = np.zeros(0)
         self._topics = [f"{prefix}/d{number:05d}".encode() for number in range(devices)]
         self._rng = np.random.default_rng(seed)
         self._round = time.time_ns() // 1_000_000 // PERIOD_MS - ROUNDS
         self._round -= self._round % 24  # so that windows are due at the same places in every run
-        self._socket = socket.create_connection(("127.0.0.1", port))
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connect = b"\x00\x04MQTT\x04\x02\xff\xff" + struct.pack(">H", len(name)) + name.encode()
-        self._socket.sendall(b"\x10" + bytes([len(connect)]) + connect)
-        answer = self._receive(4)
-        if answer[3]:
-            raise ConnectionError(f"the broker refused the connection: {answer.hex()}")
+        self._socket = connected(port, name)
 
     def close(self) -> None:
         """Leave the broker."""
@@ -77,13 +73,18 @@ class Load:
         self.drain(0)
 
     def send_at(self, packets: Sequence[bytes], per_s: float) -> np.ndarray:
-        """Send at a fixed rate, evenly, whether or not anybody keeps up; when each packet was due."""
+        """Send at a fixed rate, evenly, whether or not anybody keeps up; when each packet was due.
+
+        How late each was sent is in :attr:`late_s` then.
+        """
         due = time.perf_counter() + 0.05 + np.arange(len(packets)) / per_s
+        self.late_s = np.zeros(len(packets))
         done = 0
         while done < len(packets):
             ready = int(np.searchsorted(due, time.perf_counter()))
             if ready > done:
                 self.write(packets[done:ready])
+                self.late_s[done:ready] = time.perf_counter() - due[done:ready]
                 done = ready
             self.drain(0, wait=False)
             if done < len(packets):
@@ -114,44 +115,81 @@ class Load:
 
     _left = 0  # bytes of a confirmation that has not arrived whole
 
-    def _receive(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            data += self._socket.recv(size - len(data))
-        return data
-
 
 class Watch:
-    """Sees the verdicts: when each arrived, and of which device and window it is."""
+    """Sees the verdicts: how many came, when each arrived, and of which device and window it is.
+
+    What arrives is kept as it is and read when it is asked for: a client library that handles each verdict would take
+    the processor from the program that is measured, and from the load.
+    """
 
     def __init__(self, port: int) -> None:
-        self.count = 0
-        self.arrivals: list[tuple[float, str, int]] | None = None
         self.online = threading.Event()
-        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv311)
-        self._client.on_message = self._on_message
-        self._client.connect("127.0.0.1", port)
-        self._client.subscribe([("rarefault/+/verdict", 0), ("rarefault/edge/status", 0)])
-        self._client.loop_start()
+        self._count = 0
+        self._arrivals: list[tuple[float, str, int]] = []
+        self._chunks: list[tuple[float, bytes]] = []
+        self._rest = b""  # of a packet that has not arrived whole
+        self._socket = connected(port, "watch")
+        topics = b"".join(struct.pack(">H", len(topic)) + topic + b"\0" for topic in (VERDICTS, STATUS))
+        self._socket.sendall(b"\x82" + _remaining(2 + len(topics)) + b"\0\1" + topics)
+        self._thread = threading.Thread(target=self._receive, daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
         """Leave the broker."""
-        self._client.disconnect()
-        self._client.loop_stop()
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._socket.close()
 
-    def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
-        if message.topic.endswith("/status"):
-            if message.payload == b"online":
+    @property
+    def count(self) -> int:
+        """Number of verdicts so far."""
+        self._read()
+        return self._count
+
+    def take(self) -> list[tuple[float, str, int]]:
+        """When each verdict arrived that has not been taken, its device, and the end of its window."""
+        self._read()
+        taken, self._arrivals = self._arrivals, []
+        return taken
+
+    def _receive(self) -> None:
+        tail = b""
+        while data := self._socket.recv(1 << 18):
+            self._chunks.append((time.perf_counter(), data))
+            # A status that was seen before does not count once more.
+            if (tail + data).find(ONLINE, max(0, len(tail) - len(ONLINE) + 1)) >= 0:
                 self.online.set()
-            return
-        self.count += 1
-        if self.arrivals is not None:
-            now = time.perf_counter()
-            found = _END.search(message.payload)
-            assert found is not None
-            end = found.group(1).decode()
-            end_ms = int(end) if end.isdigit() else round(np.datetime64(end.rstrip("Z"), "ms").astype(np.int64))
-            self.arrivals.append((now, message.topic.split("/")[1], end_ms))
+            tail = data[-len(ONLINE) :]
+
+    def _read(self) -> None:
+        """Read the packets that are here (MQTT 3.1.1, section 3.3)."""
+        chunks, self._chunks = self._chunks, []
+        for at, chunk in chunks:
+            data, start = self._rest + chunk, 0
+            while (found := _packet(data, start)) is not None:
+                kind, body, start = found
+                if kind & 0xF0 != PUBLISH:
+                    continue
+                size = 2 + int.from_bytes(body[:2], "big")
+                if body[2:size].endswith(b"/verdict"):
+                    self._count += 1
+                    self._arrivals.append((at, body[2:size].decode().split("/")[1], _end_ms(body[size:])))
+            self._rest = data[start:]
+
+
+def connected(port: int, name: str) -> socket.socket:
+    """A connection to the broker that it has accepted (MQTT 3.1.1, section 3.1); it never times out."""
+    made = socket.create_connection(("127.0.0.1", port))
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connect = b"\x00\x04MQTT\x04\x02\x00\x00" + struct.pack(">H", len(name)) + name.encode()
+    made.sendall(b"\x10" + bytes([len(connect)]) + connect)
+    answer = b""
+    while len(answer) < 4:
+        answer += made.recv(4 - len(answer))
+    if answer[3]:
+        raise ConnectionError(f"the broker refused the connection: {answer.hex()}")
+    return made
 
 
 @contextmanager
@@ -174,3 +212,23 @@ def _remaining(length: int) -> bytes:
         found.append(digit | (128 if length else 0))
         if not length:
             return bytes(found)
+
+
+def _packet(data: bytes, start: int) -> tuple[int, bytes, int] | None:
+    """The packet at a place, and where the next one begins; None where it is not here to its end."""
+    length = shift = 0
+    for at in range(start + 1, min(start + 5, len(data))):
+        length |= (data[at] & 0x7F) << shift
+        shift += 7
+        if data[at] < 0x80:
+            end = at + 1 + length
+            return (data[start], data[at + 1 : end], end) if end <= len(data) else None
+    return None
+
+
+def _end_ms(payload: bytes) -> int:
+    """End of a verdict's window."""
+    found = _END.search(payload)
+    assert found is not None
+    end = found.group(1).decode()
+    return int(end) if end.isdigit() else round(np.datetime64(end.rstrip("Z"), "ms").astype(np.int64))

@@ -107,12 +107,12 @@ def measure_latency(
             for _ in range(program.warm_up(stride)):
                 load.send(load.packets())
             wait_until_idle(process)
-            watch.arrivals = []
+            watch.take()
             cpu_s = process.cpu_s()
             sent = _send_at(load, per_s, max(stride, round(seconds * per_s / devices / stride) * stride))
             cpu_s = process.cpu_s() - cpu_s
             wait_until_idle(process)
-            found = [at - sent[end_ms][int(device[1:])] for at, device, end_ms in watch.arrivals if end_ms in sent]
+            found = [at - sent[end_ms][int(device[1:])] for at, device, end_ms in watch.take() if end_ms in sent]
             expected = len(sent) // stride * devices
             late = np.array(found) * 1000
             p50, p99, p999 = (round(float(v), 2) for v in np.quantile(late, (0.5, 0.99, 0.999)))
@@ -124,8 +124,33 @@ def measure_latency(
                 "p99_ms": p99,
                 "p999_ms": p999,
                 "max_ms": round(float(late.max()), 2),
+                "sent_late_p99_ms": round(1000 * float(np.quantile(load.late_s, 0.99)), 2),
                 "cpu_share": round(cpu_s / (len(sent) * devices / per_s), 3),
             }
+
+
+def measure_highest_load(
+    program: Program, models: ModelFiles, stride: int, devices: int, per_s: float, seconds: float
+) -> float:
+    """Messages per second that a program takes where more come than it can take, while load and verdicts go on.
+
+    Args:
+        per_s: that are sent, for some time; more than it can take.
+    """
+    with TemporaryDirectory(prefix="rarefault-speed-") as name:
+        folder = Path(name)
+        with (
+            broker(folder, BROKER.format(in_flight=1000)) as port,
+            load_and_watch(port, devices) as (load, watch),
+            running(program.start(folder, port, models, stride), folder) as process,
+        ):
+            wait_until_online(process, watch)
+            for _ in range(program.warm_up(stride)):
+                load.send(load.packets())
+            wait_until_idle(process)
+            packets = [p for _ in range(max(stride, round(seconds * per_s / devices))) for p in load.packets()]
+            due = load.send_at(packets, per_s)
+            return len(packets) / (wait_until_idle(process) - float(due[0]))
 
 
 def _send_at(load: Load, per_s: float, rounds: int) -> dict[int, np.ndarray]:

@@ -71,7 +71,7 @@ class Process:
 def wait_until_idle(*processes: Process) -> float:
     """Wait until none of them has anything to do; when that became so."""
     last, since = sum(process.cpu_s() for process in processes), time.perf_counter()
-    while time.perf_counter() - since < 0.4:
+    while time.perf_counter() - since < 1.0:
         time.sleep(0.01)
         now = sum(process.cpu_s() for process in processes)
         if now - last > 0.011 * len(processes):  # one tick of the clock may be housekeeping

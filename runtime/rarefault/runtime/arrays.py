@@ -14,6 +14,8 @@ Bool = NDArray[np.bool_]
 
 #: Stands for "no bin yet" and "no time yet"; smaller than any real one.
 NEVER = -1
+#: Rows of all devices.
+ALL = slice(None)
 
 
 def begins(numbers: Int32 | Int64) -> Bool:
@@ -57,6 +59,8 @@ class DeviceArrays:
     >>> alarms.state[:4], alarms.values.shape
     (array([-1, -1,  7, -1]), (16, 2))
 
+    Large arrays grow in place, where the system can do that, so that a fleet never takes its memory twice.
+
     Args:
         new_device: row of a new device, by the name of the array; its type and shape are those of the array's rows.
 
@@ -71,16 +75,21 @@ class DeviceArrays:
             setattr(self, name, np.empty((0, *row.shape), row.dtype))
 
     def make_room(self, devices: int) -> None:
-        """Hold at least ``devices`` rows; capacity at least doubles when it grows."""
+        """Hold at least ``devices`` rows; capacity grows by an eighth at least."""
         if devices > self.capacity:
-            self._resize(max(devices, 2 * self.capacity, 16))
+            self._resize(max(devices, self.capacity + self.capacity // 8, 16))
 
     def _resize(self, capacity: int) -> None:
         for name, row in self._new_device.items():
-            grown = np.empty((capacity, *row.shape), row.dtype)
-            grown[: self.capacity] = getattr(self, name)
-            grown[self.capacity :] = row
-            setattr(self, name, grown)
+            rows = self.__dict__.pop(name)  # nobody else holds it, so that it can grow in place
+            try:
+                rows.resize((capacity, *row.shape))
+            except ValueError:  # somebody does
+                grown = np.empty((capacity, *row.shape), row.dtype)
+                grown[: self.capacity] = rows
+                rows = grown
+            rows[self.capacity :] = row
+            setattr(self, name, rows)
         self.capacity = capacity
 
     def forget(self, devices: Int64) -> None:
@@ -89,12 +98,16 @@ class DeviceArrays:
         for name, row in self._new_device.items():
             getattr(self, name)[there] = row
 
-    def state(self) -> dict[str, NDArray[Any]]:
-        """The arrays by name, not copied."""
-        return {name: getattr(self, name) for name in self._new_device}
+    def state(self, rows: slice = ALL) -> dict[str, NDArray[Any]]:
+        """Rows of the arrays by name, not copied."""
+        return {name: getattr(self, name)[rows] for name in self._new_device}
 
-    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+    def restore(self, state: Mapping[str, NDArray[Any]], first: int = 0) -> None:
         """Take over copies of the arrays that :meth:`state` gave; other entries of ``state`` are ignored.
+
+        Args:
+            state: rows of all arrays.
+            first: slot of the first row. With 0 the arrays have these rows and no others.
 
         Raises:
             KeyError: an array is missing.
@@ -107,6 +120,12 @@ class DeviceArrays:
         capacities = {len(state[name]) for name in self._new_device}
         if len(capacities) > 1:
             raise ValueError(f"the arrays have different numbers of rows: {sorted(capacities)}")
+        count = capacities.pop()
+        if first == 0:
+            for name in self._new_device:
+                setattr(self, name, state[name].copy())
+            self.capacity = count
+            return
+        self.make_room(first + count)
         for name in self._new_device:
-            setattr(self, name, state[name].copy())
-        self.capacity = capacities.pop()
+            getattr(self, name)[first : first + count] = state[name]

@@ -3,6 +3,7 @@
 import json
 import logging
 import random
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -23,9 +24,10 @@ from rarefault.runtime.daemon.turns.opening import open_store
 from rarefault.runtime.daemon.turns.work import Work
 from rarefault.runtime.errors import DamagedJournalError, JournalError
 from rarefault.runtime.inference.model_file import LoadedModel
+from rarefault.runtime.inference.pipeline import PART
 from rarefault.runtime.journal.reader import JournalReader
 from rarefault.runtime.journal.records import Feedback, SetAside
-from rarefault.runtime.journal.salvage import finish
+from rarefault.runtime.journal.salvage import finish, salvage
 from rarefault.runtime.journal.writer import Journal
 
 if TYPE_CHECKING:
@@ -239,6 +241,31 @@ def test_nothing_is_said_twice(
     assert f"{len(keys) - 30} batches of samples" in shown
     assert main(["inspect", str(tmp_path / NAME), "--json", "-"]) == 0
     assert json.loads(capsys.readouterr().out)["damage"]["tables"]["batch"]["lost"] == 30
+
+
+def test_a_fleet_with_a_damaged_part_of_its_snapshot(
+    tmp_path: Path, model: LoadedModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All samples are processed again, to the same state; a salvage counts the part as lost."""
+    messages = [
+        (f"telemetry/pump_{i:03d}", f'{{"time": {60_000 * minute}, "values": {{"c1.S1": {i + minute}}}}}'.encode())
+        for minute in range(2, 5)
+        for i in range(PART + 50)
+    ]
+    with daemon(tmp_path, model) as service:
+        feed(service, messages, together=len(messages))
+        before = service.store.pipeline.snapshot()
+    with closing(sqlite3.connect(tmp_path / NAME)) as db:
+        ((state,),) = db.execute("SELECT state FROM snapshot_part").fetchall()
+        db.execute("UPDATE snapshot_part SET state = ?", (over(state, len(state) // 2, garbage(9, 1)),))
+        db.commit()
+    (tmp_path / "again").mkdir()
+    shutil.copy(tmp_path / NAME, again := tmp_path / "again" / NAME)
+    with daemon(tmp_path, model) as service:
+        assert service.store.pipeline.snapshot() == before
+    assert "processing all samples of the journal again" in caplog.text
+    found = salvage(again, model.manifest.channels, model.model_id, "it was damaged by a test").damage.tables
+    assert (found["snapshot"].saved, found["snapshot_part"].saved, found["snapshot_part"].lost) == (1, 0, 1)
 
 
 def test_a_restart_after_a_salvage_is_as_any_other(tmp_path: Path, model: LoadedModel, sound: Files) -> None:

@@ -18,7 +18,8 @@ from tests.harness.daemon import Daemon
 
 from rarefault.runtime.errors import JournalError
 from rarefault.runtime.inference.model_file import LoadedModel
-from rarefault.runtime.inference.pipeline import Pipeline, verdict_id
+from rarefault.runtime.inference.pipeline import PART, Pipeline, verdict_id
+from rarefault.runtime.journal.reader import JournalReader
 from rarefault.runtime.journal.records import Entry, pack, unpack
 from rarefault.runtime.journal.writer import Journal
 from rarefault.runtime.times import parse_time_ms
@@ -72,6 +73,40 @@ def test_a_pipeline_goes_on_from_its_snapshot(model: LoadedModel) -> None:
         fresh().restore(b"PK\x03\x04 no")
 
 
+def test_a_fleet_has_a_snapshot_in_parts(model: LoadedModel, tmp_path: Path) -> None:
+    """Through the journal and back; with a part missing it is refused; a smaller snapshot leaves no parts behind."""
+    n = 2 * PART + 7
+    fleet = Pipeline(model.manifest, model.step, model.model_id)
+    device = np.array([fleet.slot(f"pump_{i}") for i in range(n)])
+    rng = np.random.default_rng(3)
+    for minute in range(4):
+        fleet.push(device[minute:], np.full(n - minute, 1000 + 60_000 * minute), rng.normal(size=(n - minute, 3)))
+    journal = Journal(tmp_path / "j", CHANNELS)
+    journal.begin()
+    size = journal.save_snapshot("m", fleet.snapshot_parts())
+    journal.commit()
+    parts = list(journal.snapshot_parts())
+    assert (len(parts), sum(map(len, parts))) == (3, size)
+    assert all(b"part_devices" in part for part in parts)  # earlier releases refuse them
+    second = Pipeline(model.manifest, model.step, model.model_id)
+    second.restore(journal.snapshot_parts())
+    assert second.snapshot() == fleet.snapshot()
+    with JournalReader(tmp_path / "j") as reader:
+        assert {name: clock.newest_ms for name, clock in reader.clocks().items()} == dict.fromkeys(
+            fleet.devices, 181_000
+        ) | {"pump_0": 1000, "pump_1": 61_000, "pump_2": 121_000}
+    for some in (parts[:2], parts[1:], [parts[0], parts[2]]):
+        with pytest.raises(ValueError, match="not a whole snapshot"):
+            Pipeline(model.manifest, model.step, model.model_id).restore(some)
+    one = Pipeline(model.manifest, model.step, model.model_id)
+    one.slot("pump_1")
+    journal.save_snapshot("m", one.snapshot_parts())
+    assert len(list(journal.snapshot_parts())) == 1
+    second.restore([*journal.snapshot_parts(), *parts[1:]])
+    assert second.devices == ["pump_1"]
+    journal.close()
+
+
 def test_only_whole_turns_are_kept(tmp_path: Path) -> None:
     """What was not committed is gone after a restart, what was is there, in order; the file is private."""
     path = tmp_path / "journal.sqlite"
@@ -97,7 +132,7 @@ def test_retention_keeps_what_a_restart_needs(tmp_path: Path) -> None:
     for turn in range(10):
         journal.append(*samples(100, turn), received_ms=1000 * turn)
         if turn == 7:
-            journal.save_snapshot("m", b"state")
+            journal.save_snapshot("m", [b"state"])
     assert journal.clean_up(before_ms=3000, most_bytes=1 << 30, most_rejected_bytes=0) == 3
     assert [b.seq for b in journal.batches()] == [4, 5, 6, 7, 8, 9, 10]
     journal.clean_up(before_ms=0, most_bytes=1, most_rejected_bytes=0)

@@ -33,6 +33,9 @@ from rarefault.train.simulate import SimulationConfig, simulate
 #: How long no verdict may come before the demo gives up waiting.
 IDLE_S = 20.0
 TOPIC = "telemetry/{device}"
+#: Messages per second, and how many the broker may have unconfirmed: well below what the embedded broker, which is pure
+#: Python, takes, so that the latency is the daemon's and not that of a queue in front of it.
+PER_S, WINDOW = 250.0, 4
 #: Of the training: who looks at a demo does not wait for models that only make its decision steadier.
 QUICK: dict[str, Any] = {"cross_fit": False}
 
@@ -128,8 +131,9 @@ def _serve(
                         sent.note(message.device, message.time_ms, time.monotonic())
                         table.sent()
 
-                    with Publisher(broker.url) as publisher:
-                        count = play(telemetry_messages(held_out, TOPIC), publisher, on_sent=on_sent)
+                    with Publisher(broker.url, window=WINDOW) as publisher:
+                        messages = telemetry_messages(held_out, TOPIC)
+                        count = play(messages, publisher, per_s=PER_S, on_sent=on_sent)
                     rate = count / (time.perf_counter() - started)
                     _wait(collector, len(expected), daemon, table)
         finally:

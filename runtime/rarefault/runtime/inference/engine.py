@@ -4,7 +4,7 @@ from typing import Protocol
 
 import numpy as np
 
-from rarefault.runtime.arrays import DeviceArrays, Float32, Int32, Int64, begins, ends
+from rarefault.runtime.arrays import ALL, DeviceArrays, Float32, Int32, Int64, begins, ends
 from rarefault.runtime.inference.window_buffer import Windows
 
 #: Windows in one call of the step, at most. Larger batches bring nothing, as their intermediate values leave the
@@ -73,13 +73,13 @@ class Engine:
         self._carried.values[windows.device[last]] = carried[segment[last]]
         return opinions
 
-    def state(self) -> Float32:
-        """The carried states of all devices, [D, S]."""
-        return self._carried.values
+    def state(self, rows: slice = ALL) -> Float32:
+        """The carried states of the devices, [D, S]."""
+        return self._carried.values[rows]
 
-    def restore(self, state: Float32) -> None:
-        """Go on from what :meth:`state` gave; ValueError where it is of another model."""
-        self._carried.restore({"values": state})
+    def restore(self, state: Float32, first: int = 0) -> None:
+        """Go on from what :meth:`state` gave from a slot on; ValueError where it is of another model."""
+        self._carried.restore({"values": state}, first)
 
     def forget(self, devices: Int64) -> None:
         """Make slots as new."""

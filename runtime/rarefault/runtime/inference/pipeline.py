@@ -7,7 +7,7 @@ the only way from samples to verdicts that there is.
 import hashlib
 import io
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, SupportsFloat
@@ -25,6 +25,9 @@ from rarefault.runtime.inference.manifest import NO_DATA, UNKNOWN, GridSpec, Man
 from rarefault.runtime.inference.missing import stands_for_none
 from rarefault.runtime.inference.slots import Slots
 from rarefault.runtime.inference.window_buffer import WindowBuffer, Windows
+
+#: Devices in one part of a snapshot: some megabytes.
+PART = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,34 +237,65 @@ class Pipeline:
 
     def snapshot(self) -> bytes:
         """All that the pipeline remembers, to go on from with :meth:`restore`; contains no code."""
-        arrays = {f"grid.{name}": value for name, value in self.grid.state().items()}
+        return self._snapshot(slice(0, len(self.devices)))
+
+    def snapshot_parts(self) -> Iterator[bytes]:
+        """What :meth:`snapshot` gives in parts of some devices each, so that a fleet's memory is not needed twice."""
+        for first in range(0, max(len(self.devices), 1), PART):
+            yield self._snapshot(slice(first, min(first + PART, len(self.devices))))
+
+    def _snapshot(self, rows: slice) -> bytes:
+        arrays = {f"grid.{name}": value for name, value in self.grid.state(rows).items()}
         arrays |= {
-            f"streams.{name}": value for name, value in self.window_buffer.state().items()
+            f"streams.{name}": value for name, value in self.window_buffer.state(rows).items()
         }  # as it was called once
-        arrays |= {f"decision.{name}": value for name, value in self.decision.state().items()}
-        arrays["engine"] = self.engine.state()
-        arrays["devices"] = np.array(self.devices, dtype=np.str_)
+        arrays |= {f"decision.{name}": value for name, value in self.decision.state(rows).items()}
+        arrays["engine"] = self.engine.state(rows)
+        # An earlier release must not take a part for the whole.
+        whole = rows.stop - rows.start == len(self.devices)
+        arrays["devices" if whole else "part_devices"] = np.array(self.devices[rows], dtype=np.str_)
+        arrays["part"] = np.array([rows.start, len(self.devices)])
         out = io.BytesIO()
         np.savez(out, allow_pickle=False, **arrays)
         return out.getvalue()
 
-    def restore(self, snapshot: bytes) -> None:
+    def restore(self, snapshot: bytes | Iterable[bytes]) -> None:
         """Go on from a snapshot of a pipeline with the same model.
 
+        Args:
+            snapshot: what :meth:`snapshot` gave, or all of :meth:`snapshot_parts` in their order.
+
         Raises:
-            ValueError: it is damaged, or of another model; so is one that an earlier release took.
+            ValueError: it is damaged, or of another model; so is one that an earlier release took. The pipeline cannot
+                be used then.
         """
+        devices: list[str] = []
+        total = -1
+        for part in (snapshot,) if isinstance(snapshot, bytes) else snapshot:
+            if len(devices) != total:  # more may follow, left by a larger fleet
+                total = self._restore(part, devices)
+        if len(devices) != total:
+            raise ValueError(f"not a whole snapshot of a pipeline: it has {len(devices)} of {total} devices")
+        self.table.assign(devices)
+
+    def _restore(self, part: bytes, devices: list[str]) -> int:
+        """Take over a part, add its devices to those before it, and return how many the whole has."""
+        first = len(devices)
         try:
-            with np.load(io.BytesIO(snapshot), allow_pickle=False) as found:
+            with np.load(io.BytesIO(part), allow_pickle=False) as found:
                 arrays = {name: found[name] for name in found.files}
-            self.grid.restore(_under("grid.", arrays))
-            self.window_buffer.restore(_under("streams.", arrays))
-            self.engine.restore(arrays["engine"])
-            self.decision.restore(_under("decision.", arrays))
-            devices = [str(name) for name in arrays["devices"]]
+            names = [str(name) for name in arrays["devices" if "devices" in arrays else "part_devices"]]
+            start, total = arrays["part"].tolist()
+            if start != first:
+                raise ValueError(f"not a whole snapshot of a pipeline: devices {first} to {start} are missing")
+            self.grid.restore(_under("grid.", arrays), first)
+            self.window_buffer.restore(_under("streams.", arrays), first)
+            self.engine.restore(arrays["engine"], first)
+            self.decision.restore(_under("decision.", arrays), first)
         except (OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
             raise ValueError(f"not a snapshot of a pipeline: {error}") from error
-        self.table.assign(devices)
+        devices += names
+        return int(total)
 
     def state_name(self, state: int) -> str:
         """Name of a verdict's or an alarm's class, ``unknown`` and ``no data`` included."""
@@ -305,7 +339,7 @@ def device_clocks(snapshot: bytes) -> dict[str, DeviceClock]:
     try:
         with np.load(io.BytesIO(snapshot), allow_pickle=False) as found:
             state = {name.removeprefix("grid."): found[name] for name in found.files if name.startswith("grid.")}
-            names = [str(name) for name in found["devices"]]
+            names = [str(name) for name in found["devices" if "devices" in found.files else "part_devices"]]
         clocks = Clocks(GridSpec(restart_after=int(state["restart_after"])))
         clocks.restore(state)
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):

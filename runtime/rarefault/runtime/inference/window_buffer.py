@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rarefault.runtime.arrays import Bool, DeviceArrays, Float32, Int32, Int64, begins, ends
+from rarefault.runtime.arrays import ALL, Bool, DeviceArrays, Float32, Int32, Int64, begins, ends
 from rarefault.runtime.inference.grid import Bins
 from rarefault.runtime.inference.manifest import WindowSpec
 
@@ -87,13 +87,13 @@ class WindowBuffer:
         self._names = names
         self._phases = _Phases(spread=window.spread)
 
-    def state(self) -> dict[str, NDArray[Any]]:
+    def state(self, rows: slice = ALL) -> dict[str, NDArray[Any]]:
         """All that the buffer remembers of its devices, as arrays."""
-        return self._tails.state()
+        return self._tails.state(rows)
 
-    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+    def restore(self, state: dict[str, NDArray[Any]], first: int = 0) -> None:
         """Go on from what :meth:`state` of a buffer with the same settings gave; ValueError where they differ."""
-        self._tails.restore(state)
+        self._tails.restore(state, first)
         self._phases = _Phases(spread=self.window.spread)
 
     def forget(self, devices: Int64) -> None:

@@ -7,7 +7,8 @@ import msgspec
 #: What people call the rows.
 _WORDS = {
     "device": "devices", "alarm": "alarms", "feedback": "answers", "rejected": "rejected messages",
-    "outbox": "owed messages", "snapshot": "snapshots", "batch": "batches of samples",
+    "outbox": "owed messages", "snapshot": "snapshots",
+    "snapshot_part": "further parts of a snapshot", "batch": "batches of samples",
 }  # fmt: skip
 
 

@@ -125,8 +125,20 @@ class JournalTables:
 
     def clocks(self) -> dict[str, DeviceClock]:
         """The devices' clocks as the last snapshot has them, by name; empty where there is none that can be read."""
-        row = next(self._rows("SELECT state FROM snapshot"), None)
-        return device_clocks(row[0]) if row is not None else {}
+        found: dict[str, DeviceClock] = {}
+        for state in self.snapshot_parts():
+            found |= device_clocks(state)
+        return found
+
+    def snapshot_parts(self) -> Iterator[bytes]:
+        """The state of all devices in the last snapshot, in its parts; none where there is none."""
+        keys = [("snapshot", "only", 1)]
+        # Earlier releases have one part, and no table for more.
+        if self._number("SELECT count(*) FROM sqlite_master WHERE name = 'snapshot_part'"):
+            keys += [("snapshot_part", "part", part) for (part,) in self._rows("SELECT part FROM snapshot_part")]
+        for table, key, part in keys:
+            statement = f"SELECT state FROM {table} WHERE {key} = ?"  # noqa: S608 - our own names
+            yield from [state for (state,) in self._rows(statement, (part,))]
 
     def close(self) -> None:
         """Give the file back."""

@@ -48,6 +48,7 @@ TABLES: dict[str, dict[str, tuple[type, ...]]] = {
     },
     "outbox": {"key": _NUMBER, "topic": _TEXT, "payload": _BYTES, "retain": _NUMBER, "sink": _TEXT},
     "snapshot": {"only": _NUMBER, "seq": _NUMBER, "model": _TEXT, "state": _BYTES},
+    "snapshot_part": {"part": _NUMBER, "state": _BYTES},
     "batch": {"seq": _NUMBER, "received_ms": _NUMBER, "kind": _NUMBER, "samples": _NUMBER, "data": _BYTES},
 }  # fmt: skip
 #: Tables in which every key is there from the first to the last.
@@ -180,6 +181,8 @@ class Copy:
         self._table("rejected", lambda row: row)
         self._table("outbox", self._owed)
         self._table("snapshot", self._snapshot)
+        if self._has("snapshot_part"):  # which earlier releases do not
+            self._table("snapshot_part", lambda row: row if _is_whole(row[1]) else None)
         self._table("batch", self._batch)
 
     def _meta(self) -> bool:
@@ -201,6 +204,12 @@ class Copy:
                 self._new.note(name, value)
         self._new.commit()
         return channels == ours
+
+    def _has(self, table: str) -> bool:
+        try:
+            return bool(self._old.execute(f"PRAGMA table_info({table})").fetchall())
+        except sqlite3.Error:
+            return False
 
     def _devices(self) -> None:
         """The names are in the table and in its index."""
@@ -265,12 +274,7 @@ class Copy:
         return row
 
     def _snapshot(self, row: Row) -> Row | None:
-        try:
-            with zipfile.ZipFile(io.BytesIO(row[3])) as archive:
-                whole = archive.testzip() is None
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError):
-            return None
-        if not whole or row[0] != 1 or row[1] < 0:
+        if not _is_whole(row[3]) or row[0] != 1 or row[1] < 0:
             return None
         self._ours = self._ours or row[2] == self._target.model_id
         return row
@@ -292,3 +296,12 @@ class Copy:
         if not named.any():
             return None
         return seq, received_ms, kind, int(named.sum()), pack(device[named], time_ms[named], values[named])
+
+
+def _is_whole(state: bytes) -> bool:
+    """Whether a part of a snapshot is as it was written."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(state)) as archive:
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError):
+        return False

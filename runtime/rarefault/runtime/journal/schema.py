@@ -36,6 +36,7 @@ CREATE TABLE rejected (
 ADDED = """
 CREATE TABLE IF NOT EXISTS origin (device INTEGER PRIMARY KEY, topic TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS alarm_id ON alarm (id);
+CREATE TABLE IF NOT EXISTS snapshot_part (part INTEGER PRIMARY KEY, state BLOB NOT NULL);
 """
 #: ... and these columns of a table, by its name, where they are not there.
 ADDED_COLUMNS = {"outbox": {"sink": "TEXT NOT NULL DEFAULT 'broker'"}}

@@ -6,9 +6,9 @@ was not committed comes again from the broker, what was committed is not process
 restored and the batches after it are pushed once more, only to bring the memory of the devices up to date; what follows
 from them is in the outbox already, or was confirmed.
 
-Tables: ``batch`` (samples of one turn), ``device``, ``snapshot``, ``outbox``, ``alarm`` (those published),
-``feedback`` (answers of people), ``rejected`` (what was set aside), ``origin`` (on which topic each device came first,
-where two devices could share a name), ``meta``.
+Tables: ``batch`` (samples of one turn), ``device``, ``snapshot`` and ``snapshot_part``, ``outbox``, ``alarm`` (those
+published), ``feedback`` (answers of people), ``rejected`` (what was set aside), ``origin`` (on which topic each device
+came first, where two devices could share a name), ``meta``.
 
 Others may read the file while the daemon runs (:class:`~rarefault.runtime.journal.reader.JournalReader`); a
 second daemon is kept out by a lock on the file ``PATH.lock``.
@@ -284,14 +284,27 @@ class Journal(JournalTables):
         self._execute("INSERT INTO batch VALUES (?, ?, ?, ?, ?)", (self.last_seq, received_ms, kind, samples, data))
         self.bytes += len(data)
 
-    def save_snapshot(self, model_id: str, state: bytes) -> None:
-        """Keep the memory of all devices as it is after the last batch."""
-        self._execute("INSERT OR REPLACE INTO snapshot VALUES (1, ?, ?, ?)", (self.last_seq, model_id, state))
+    def save_snapshot(self, model_id: str, parts: Iterable[bytes]) -> int:
+        """Keep the memory of all devices as it is after the last batch, and return its size, bytes.
 
-    def load_snapshot(self) -> tuple[int, str, bytes] | None:
-        """Number of the batch that it stands after, model and state; None where there is none."""
-        for seq, model, state in self._rows("SELECT seq, model, state FROM snapshot"):
-            return seq, model, state
+        Args:
+            model_id: of the model whose memory it is.
+            parts: of the state, one at least; each is written before the next is made.
+        """
+        size = number = 0
+        for number, state in enumerate(parts):
+            if number == 0:
+                self._execute("INSERT OR REPLACE INTO snapshot VALUES (1, ?, ?, ?)", (self.last_seq, model_id, state))
+            else:
+                self._execute("INSERT OR REPLACE INTO snapshot_part VALUES (?, ?)", (number, state))
+            size += len(state)
+        self._execute("DELETE FROM snapshot_part WHERE part > ?", (number,))
+        return size
+
+    def load_snapshot(self) -> tuple[int, str] | None:
+        """Number of the batch that the snapshot stands after, and its model; None where there is none."""
+        for seq, model in list(self._rows("SELECT seq, model FROM snapshot")):
+            return seq, model
         return None
 
     def clean_up(self, before_ms: int, most_bytes: int, most_rejected_bytes: int) -> int:

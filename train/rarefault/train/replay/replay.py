@@ -129,6 +129,7 @@ def play(
     publisher: Publisher,
     *,
     speed: float = 0.0,
+    per_s: float = 0.0,
     on_sent: Callable[[TelemetryMessage], None] | None = None,
 ) -> int:
     """Publish messages and return their number.
@@ -137,16 +138,20 @@ def play(
         messages: in order of time.
         publisher: connected.
         speed: multiple of real time; 0 is as fast as the broker confirms.
+        per_s: most messages per second, evenly spaced; 0 is no limit.
         on_sent: called with each message when it goes out.
     """
     started, first_ms, count = time.monotonic(), None, 0
+    next_at = started
     for message in messages:
         if first_ms is None:
             first_ms = message.time_ms
-        if speed > 0:
-            due = started + (message.time_ms - first_ms) / 1000 / speed
-            while (wait := due - time.monotonic()) > 0:
-                time.sleep(min(wait, 1.0))
+        due = started + (message.time_ms - first_ms) / 1000 / speed if speed > 0 else started
+        due = max(due, next_at)
+        while (wait := due - time.monotonic()) > 0:
+            time.sleep(min(wait, 1.0))
+        if per_s > 0:  # what was late is not made up for
+            next_at = time.monotonic() + 1 / per_s
         if on_sent is not None:
             on_sent(message)
         publisher.publish(message.topic, message.payload, message.sender)

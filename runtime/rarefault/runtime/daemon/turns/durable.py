@@ -210,13 +210,12 @@ class JournalledTurnStore(TurnStore):
         return enough or age_s >= SNAPSHOT_PATIENCE * self.config.snapshot_s
 
     def _snapshot(self) -> None:
-        state = self.pipeline.snapshot()
-        self._journal.save_snapshot(self.pipeline.model_id, state)
+        size = self._journal.save_snapshot(self.pipeline.model_id, self.pipeline.snapshot_parts())
         passed_ms = round((time.monotonic() - self._started[0]) * 1000)
         before_ms = self._started[1] + passed_ms - round(self.config.keep_days * 86_400_000)
         self._journal.clean_up(before_ms, self.config.max_bytes, self.config.max_rejected_bytes)
         self._snapshot_at = time.monotonic()
-        self._snapshot_bytes, self._bytes_since = len(state), 0
+        self._snapshot_bytes, self._bytes_since = size, 0
 
     def fail(self, error: JournalError) -> None:
         """A turn could not be kept: go back to what the journal has."""

@@ -38,7 +38,7 @@ def recover(journal: Journal, new_pipeline: NewPipeline, devices: DeviceTable) -
     after, published = 0, None
     if snapshot is not None and snapshot[1] == pipeline.model_id:
         try:
-            pipeline.restore(snapshot[2])
+            pipeline.restore(journal.snapshot_parts())
             after = snapshot[0]
         except ValueError as error:
             log.warning("the snapshot cannot be used, processing all samples of the journal again: %s", error)

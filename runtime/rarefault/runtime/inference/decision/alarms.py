@@ -16,7 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+<<<<<<< HEAD:runtime/rarefault/runtime/inference/decision/alarms.py
 from rarefault.runtime.arrays import Bool, DeviceArrays, Float64, Int32, Int64
+=======
+from rarefault.runtime.arrays import ALL, Bool, DeviceArrays, Float32, Float64, Int32, Int64
+from rarefault.runtime.inference.engine import rounds
+>>>>>>> fleet:runtime/rarefault/runtime/inference/decision.py
 from rarefault.runtime.inference.manifest import DecisionSpec
 
 #: Alarm state of a device whose present segment has no window yet, or that is silent.
@@ -202,6 +207,7 @@ class Alarms:
         """Make slots as new."""
         self._alarms.forget(devices)
 
+<<<<<<< HEAD:runtime/rarefault/runtime/inference/decision/alarms.py
     def state(self) -> dict[str, NDArray[Any]]:
         """The alarms of all devices, by the name of the array."""
         return self._alarms.state()
@@ -213,3 +219,12 @@ class Alarms:
             KeyError, ValueError: it is another release's.
         """
         self._alarms.restore(state)
+=======
+    def state(self, rows: slice = ALL) -> Int64:
+        """The alarms of the devices, [5, D]."""
+        return np.stack(list(self._alarms.state(rows).values()))
+
+    def restore(self, state: Int64, first: int = 0) -> None:
+        """Go on from what :meth:`state` gave from a slot on; ValueError where it is another release's."""
+        self._alarms.restore(dict(zip(self._alarms.state(), state, strict=True)), first)
+>>>>>>> fleet:runtime/rarefault/runtime/inference/decision.py

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rarefault.runtime.arrays import Bool, Float64, Int32, Int64
+from rarefault.runtime.arrays import ALL, Bool, Float64, Int32, Int64
 from rarefault.runtime.inference.decision.alarms import AlarmChange, Alarms
 from rarefault.runtime.inference.decision.belief import Beliefs, ForwardFilter
 from rarefault.runtime.inference.decision.pool import Pool, Pooled
@@ -211,15 +211,15 @@ class Decision:
         self._beliefs.forget(devices)
         self._alarms.forget(devices)
 
-    def state(self) -> dict[str, NDArray[Any]]:
-        """Beliefs and alarms of all devices, by the name of the array."""
-        return {**self._beliefs.state(), **self._alarms.state()}
+    def state(self, rows: slice = ALL) -> dict[str, NDArray[Any]]:
+        """Beliefs and alarms of the devices, by the name of the array."""
+        return {**self._beliefs.state(rows), **self._alarms.state(rows)}
 
-    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Go on from what :meth:`state` gave.
+    def restore(self, state: Mapping[str, NDArray[Any]], first: int = 0) -> None:
+        """Go on from what :meth:`state` gave from a slot on.
 
         Raises:
             KeyError, ValueError: it is another release's, or another model's.
         """
-        self._beliefs.restore(state)
-        self._alarms.restore(state)
+        self._beliefs.restore(state, first)
+        self._alarms.restore(state, first)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rarefault.runtime.arrays import DeviceArrays, Float64, Int64
+from rarefault.runtime.arrays import ALL, DeviceArrays, Float64, Int64
 from rarefault.runtime.inference.grid.bin_filler import BinFiller, Bins, no_bins
 from rarefault.runtime.inference.grid.clock_walk import Placement, Restart
 from rarefault.runtime.inference.grid.clocks import Clocks
@@ -60,20 +60,20 @@ class Grid:
         for part in self._parts:
             part.make_room(devices)
 
-    def state(self) -> dict[str, NDArray[Any]]:
+    def state(self, rows: slice = ALL) -> dict[str, NDArray[Any]]:
         """All that the grid remembers of its devices, as arrays."""
-        arrays = self.clocks.state()
+        arrays = self.clocks.state(rows)
         for part in self._values:
-            arrays |= {f"_{name}": value for name, value in part.state().items()}  # "_": as snapshots have them
+            arrays |= {f"_{name}": value for name, value in part.state(rows).items()}  # "_": as snapshots have them
         arrays["restart_after"] = np.array(self.spec.restart_after)  # for readers of a snapshot without the model
         return arrays | {"counts": np.array([self.accepted, self.late, self.distrusted, self.restarts])}
 
-    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+    def restore(self, state: dict[str, NDArray[Any]], first: int = 0) -> None:
         """Go on from what :meth:`state` of a grid with the same settings gave; KeyError or ValueError elsewhere."""
-        self.clocks.restore(state)
+        self.clocks.restore(state, first)
         values = {name.removeprefix("_"): value for name, value in state.items() if name.startswith("_")}
         for part in self._values:
-            part.restore(values)
+            part.restore(values, first)
         if {part.capacity for part in self._parts} != {self.clocks.capacity}:
             raise ValueError("a grid's arrays have different numbers of devices")
         self.accepted, self.late, self.distrusted, self.restarts = state["counts"].tolist()
