@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -10,11 +11,15 @@ from rarefault.runtime import __version__
 from rarefault.runtime.inference.decision import AlarmChange
 from rarefault.runtime.inference.manifest import Manifest
 from rarefault.runtime.times import format_ms
+from rarefault.train.evaluation.answer import Answer
 from rarefault.train.evaluation.cost_curve import CostPoint, cost_curve
 from rarefault.train.evaluation.evaluate import Evaluation
 from rarefault.train.evaluation.metrics import headlines, to_plain
+from rarefault.train.history.formats.phm2015 import Phm2015Config
+from rarefault.train.history.source import HistoryConfig
 from rarefault.train.report import plots
 from rarefault.train.report.comparison import comparison_rows
+from rarefault.train.report.notes import GRAVE, grouped
 from rarefault.train.runs.training import Training
 
 #: Time lines and event rows shown; a fleet of thousands would make a page that no browser opens.
@@ -30,7 +35,7 @@ def write_report(training: Training) -> None:
     run, metrics, manifest = training.run, training.metrics, training.manifest
     curves = run.load_json(run.curves)
     extra = {
-        "notes": metrics["notes"],
+        "notes": grouped(metrics["notes"]),
         "balance": plots.class_balance(metrics["windows"]),
         "curves": plots.curves(curves, metrics["best_epoch"]) if curves else "",
         "epochs": metrics["epochs"],
@@ -42,16 +47,27 @@ def write_report(training: Training) -> None:
         "config": run.config.read_text(encoding="utf-8"),
         "data": run.load_json(run.data),
     }
-    _write(run.report, training.test, training.curve, manifest, f"{manifest.name}: held-out test blocks", extra)
+    answer = msgspec.convert(metrics["answer"], Answer)
+    title = f"{manifest.name}: held-out test blocks"
+    _write(run.report, training.test, training.curve, manifest, title, answer, run.load_config().data, extra)
 
 
-def write_evaluation(path: Path, evaluation: Evaluation, manifest: Manifest, title: str) -> None:
-    """Write the report of an evaluation on some other history."""
-    _write(path, evaluation, cost_curve(evaluation, manifest), manifest, title, {})
+def write_evaluation(
+    path: Path, evaluation: Evaluation, manifest: Manifest, title: str, answer: Answer, data: HistoryConfig
+) -> None:
+    """Write the report of an evaluation on some other history, which was read by ``data``."""
+    _write(path, evaluation, cost_curve(evaluation, manifest), manifest, title, answer, data, {})
 
 
 def _write(
-    path: Path, evaluation: Evaluation, curve: list[CostPoint], manifest: Manifest, title: str, extra: dict[str, Any]
+    path: Path,
+    evaluation: Evaluation,
+    curve: list[CostPoint],
+    manifest: Manifest,
+    title: str,
+    answer: Answer,
+    data: HistoryConfig,
+    extra: dict[str, Any],
 ) -> None:
     classes = manifest.classes
     verdicts, label, known = evaluation.verdicts, evaluation.label, evaluation.labelled
@@ -65,9 +81,12 @@ def _write(
     page = environment.get_template("report.html.j2").render(
         title=title,
         version=__version__,
+        answer=answer,
+        grave=GRAVE,
         manifest=manifest,
         scores=scores,
         headlines=headlines(scores),
+        phm2015=isinstance(data, Phm2015Config),
         legend=[(name, plots.colour(c)) for c, name in enumerate(classes)],
         confusion=plots.confusion(evaluation.scores.confusion, classes),
         precision_recall=plots.precision_recall(label[known], verdicts.posterior[known], classes),
