@@ -77,7 +77,8 @@ def run(args: argparse.Namespace) -> int:
         seen = seen_by_file(manifest, history)
     what = "the whole history" if args.part == "all" else f"{args.part} blocks"
     title = f"{model_id}, {what} - {seen.phrase}"
-    answer = answer_of(scores, Setting.of(manifest, own).on(history, data, whole=args.part == "all"))
+    setting = Setting.of(manifest, own).on(history, data, whole=args.part == "all")
+    answer = answer_of(scores, msgspec.structs.replace(setting, seen=seen.share or 0.0))
     print_answer(console, answer)
     print_scores(console, scores, title)
     if args.report is not None:

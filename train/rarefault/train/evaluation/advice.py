@@ -159,6 +159,8 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """False alarms per device and day that may be."""
     budget: bool = False
     """Whether the thresholds keep within a budget of false alarms."""
+    seen: float = 0.0
+    """Share of the judged samples that the model was trained on."""
     network: bool = True
     """Whether there is a network."""
     clock: str = "data.time_zone"

@@ -55,8 +55,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     verdict: Verdict
     """``unclear``: no fault has five judged events, or there is too little time to hold one false alarm within the
-    limit. ``no``: more false alarms than the ``limit``, or fewer than half of the alarms are right, or fewer than half of
-    the events had an alarm, or no fault is ``found``. Else ``yes``."""
+    limit, or the model was trained on some of it. ``no``: more false alarms than the ``limit``, or fewer than half of
+    the alarms are right, or fewer than half of the events had an alarm, or no fault is ``found``. Else ``yes``."""
     text: str
     """The verdict with its reasons, a sentence."""
     limit: float
@@ -110,6 +110,8 @@ def _verdict(facts: Facts, setting: Setting, faults: Mapping[str, FaultAnswer]) 
     doubts = [] if facts.judged else [f"no fault has {FEW_EVENTS} judged events"]
     if facts.device_days < setting.needed_days and facts.false_alarms < FEW_ALARMS:
         doubts.append(f"only {facts.device_days:.3g} of the {setting.needed_days:.3g} device-days that it takes")
+    if setting.seen:
+        doubts.append(f"the model was trained on {setting.seen:.0%} of this")
     if doubts:
         return "unclear", doubts
     reasons = []
