@@ -374,7 +374,7 @@ def _few_events(facts: Facts, setting: Setting, _validation: Facts | None) -> It
     if spread := {fault: count for fault, count in logged.items() if fault not in rare}:
         yield (
             f"Too few events in these blocks: {_counted({fault: few[fault] for fault in spread})}: "
-            f"`rarefault trials CONFIG.toml` judges all of them once ({_counted(spread)})"
+            f"`rarefault trials CONFIG.toml` judges all of the history: {_counted(spread)}"
         )
 
 
@@ -444,7 +444,7 @@ def _delay(seconds: float) -> str:
 
 
 def _counted(faults: Mapping[str, int]) -> str:
-    return listed([f"{fault} {count}" for fault, count in faults.items()])
+    return listed([f"{fault} ({count})" for fault, count in faults.items()])
 
 
 def listed(names: Sequence[str]) -> str:

@@ -1,11 +1,13 @@
 """The report as one HTML file without any outside resource."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from rarefault.runtime import __version__
 from rarefault.runtime.inference.decision import AlarmChange
@@ -76,6 +78,7 @@ def _write(
     )
     environment.filters["share"] = lambda value: "–" if value is None else f"{value:.3f}"
     environment.filters["points"] = lambda value: "–" if value is None else f"{value:.2f}"
+    environment.filters["code"] = _with_code
     environment.filters["time"] = lambda ms: format_ms(ms)[:16].replace("T", " ")
     scores = to_plain(evaluation.scores)
     page = environment.get_template("report.html.j2").render(
@@ -101,6 +104,11 @@ def _write(
         extra=extra,
     )
     path.write_text(page, encoding="utf-8")
+
+
+def _with_code(sentence: str) -> Markup:
+    """A sentence with what stands between backticks as code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(sentence))))  # noqa: S704 - it is escaped
 
 
 def _fault_alarms(evaluation: Evaluation, manifest: Manifest) -> list[AlarmChange]:
