@@ -81,7 +81,8 @@ def test_a_good_model() -> None:
     assert answer.verdict == "yes"
     assert answer.text == (
         "Good enough to switch on for all faults: 0.01 false alarms per device and day (1 in 100 device-days; all "
-        "faults and unknown counted, none muted), 16 of 18 events had an alarm of their fault, 16 of 17 alarms were right."
+        "faults and unknown counted, none muted), 16 of 18 events had an alarm of their fault, 16 of 17 "
+        "alarms were right."
     )
     assert (answer.events, answer.alarmed, answer.precision) == (18, 16, pytest.approx(16 / 17))
     assert answer.faults["hot"].finding == "found"
