@@ -27,7 +27,7 @@ FILES = {
 }
 #: The top level of ``metrics.json``.
 METRICS = {
-    "answer": "The [answer](#answer) of the test blocks: may the model be switched on, what it finds, what to try next.",
+    "answer": "The [answer](#answer) of the test blocks: may the model be switched on, what it finds, what to try.",
     "test": "[Scores](#scores) of the test blocks, by the model that will be exported, on the served path.",
     "validation": "[Scores](#scores) of the validation blocks, by a model that was not trained on them.",
     "windows": "Number of labelled windows by part (`train`, `validation`, `test`) and class.",
