@@ -19,7 +19,7 @@ STYLES = {"yes": "bold green", "no": "bold red", "unclear": "bold yellow", "foun
 
 def print_answer(console: "Console", answer: "Answer") -> None:
     """The first lines that a person reads."""
-    console.print(Text(answer.text, STYLES[answer.verdict]))
+    console.print(answer.text, style=STYLES[answer.verdict])
     faults = Table.grid(padding=(0, 2))
     for name, fault in answer.faults.items():
         faults.add_row(f"  {name}", Text(fault.finding, STYLES.get(fault.finding, "yellow")), fault.text)
