@@ -386,7 +386,7 @@ def test_the_commands(plant: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     printed = capsys.readouterr().out
     trained, evaluated = json.loads(result.read_text()), json.loads(scored.read_text())
     answer = trained["answer"]
-    assert printed.index(answer["text"]) < printed.index("held-out test blocks of") < printed.index("macro-F1")
+    assert printed.index(answer["text"]) < printed.index("held-out test blocks of") < printed.index("macro-F1 (always")
     for name, fault in answer["faults"].items():
         assert re.search(rf"^  {name} +{fault['finding']} +{re.escape(fault['text'])}", printed, re.MULTILINE)
     assert f"notes          {len(trained['notes'])}: " in printed
