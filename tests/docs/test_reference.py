@@ -266,7 +266,10 @@ def test_the_run_directory_is_described_whole(pages: dict[str, str], trained: tu
     scores = found["test"]
     for shown in (
         found,
+        found["answer"],
+        found["answer"]["faults"]["fault_6"],
         scores,
+        next(iter(scores["alarms_by_state"].values())),
         scores["classes"]["normal"],
         scores["coverage"]["normal"],
         scores["events"][0],

@@ -27,6 +27,7 @@ FILES = {
 }
 #: The top level of ``metrics.json``.
 METRICS = {
+    "answer": "The [answer](#answer) of the test blocks: may the model be switched on, what it finds, what to try.",
     "test": "[Scores](#scores) of the test blocks, by the model that will be exported, on the served path.",
     "validation": "[Scores](#scores) of the validation blocks, by a model that was not trained on them.",
     "windows": "Number of labelled windows by part (`train`, `validation`, `test`) and class.",
@@ -59,10 +60,13 @@ METRICS = {
 def page() -> str:
     """``metrics-json.md``."""
     parts: dict[str, type[msgspec.Struct]] = {
+        "Answer": sources.Answer,
+        "Answer for a fault": sources.FaultAnswer,
         "Scores": sources.Scores,
         "Classes": sources.ClassScores,
         "Coverage": sources.Coverage,
         "Events": sources.EventScore,
+        "Alarms": sources.AlarmTally,
         "Reliability": sources.ReliabilityBin,
         "Affiliation": sources.Affiliation,
         "PHM 2015": sources.Phm2015Score,

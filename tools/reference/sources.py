@@ -20,9 +20,10 @@ from rarefault.runtime.inference.pipeline import Pipeline, Verdicts
 from rarefault.runtime.times import format_ms, parse_time_ms
 from rarefault.train.config import TrainConfig
 from rarefault.train.evaluation.affiliation import Affiliation
+from rarefault.train.evaluation.answer import Answer, FaultAnswer
 from rarefault.train.evaluation.cost_curve import CostPoint
 from rarefault.train.evaluation.coverage import Coverage
-from rarefault.train.evaluation.metrics import ClassScores, EventScore, ReliabilityBin, Scores
+from rarefault.train.evaluation.metrics import AlarmTally, ClassScores, EventScore, ReliabilityBin, Scores
 from rarefault.train.evaluation.phm2015_score import Phm2015Score
 from rarefault.train.model.network import PRESETS, ModelSpec
 from rarefault.train.simulate.config import SimulationConfig
@@ -34,12 +35,15 @@ __all__ = [
     "REMEDY",
     "Affiliation",
     "AlarmPayload",
+    "AlarmTally",
+    "Answer",
     "ClassScores",
     "CostPoint",
     "Coverage",
     "DaemonConfig",
     "DecisionSpec",
     "EventScore",
+    "FaultAnswer",
     "FeedbackPayload",
     "GridSpec",
     "HealthPayload",

@@ -10,7 +10,7 @@ import pytest
 
 from rarefault.runtime.cli import main
 from rarefault.runtime.inference.manifest import GridSpec
-from rarefault.train.commands.wording import duration
+from rarefault.train.evaluation.wording import duration
 from rarefault.train.history import Events, History, ReadNotes
 from rarefault.train.history.summary import summarise as summary_module
 from rarefault.train.history.summary.summarise import overlapping, summarise

@@ -1,7 +1,9 @@
 """Training from a TOML file to a run directory, on a small plant; and histories that cannot be learnt from."""
 
+import dataclasses
 import json
 import operator
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -158,6 +160,29 @@ def test_the_report_needs_nothing_from_outside(trained: Training) -> None:
     assert page.count("<svg") >= 6
     for outside in ('src="http', 'href="http', "@import", "<script", "url(http"):
         assert outside not in page.replace('xlink:href="#', "")
+
+
+def test_the_report_begins_with_the_answer(trained: Training) -> None:
+    """Verdict, a line for each fault and the advice stand before all figures; a contest's score has no place here."""
+    page = trained.run.report.read_text(encoding="utf-8")
+    answer = trained.metrics["answer"]
+    assert page.index(answer["text"]) < page.index(answer["faults"]["hot"]["text"]) < page.index("Per class")
+    assert all(page.index(re.split("[`<>&']", sentence)[0]) < page.index("Per class") for sentence in answer["next"])
+    assert "PHM 2015" not in page
+    assert sum(fault["events"] for fault in answer["faults"].values()) == trained.metrics["test"]["events_total"]
+
+
+def test_a_log_whose_clock_is_off_is_noticed(trained: Training) -> None:
+    """The same history with a log that is an hour late: verdicts come before the events."""
+    events = trained.history.events
+    hour_ms = 3_600_000
+    late = dataclasses.replace(events, start_ms=events.start_ms + hour_ms, end_ms=events.end_ms + hour_ms)
+    history = dataclasses.replace(trained.history, events=late)
+    step = TorchStep(trained.model)
+    offsets = [evaluate(part, trained.manifest, step, "m").scores.log_offset_s for part in (trained.history, history)]
+    assert offsets[0] is None or abs(offsets[0]) < 2400
+    assert offsets[1] is not None
+    assert -4800 <= offsets[1] <= -2400
 
 
 def test_the_cost_curve_passes_through_the_chosen_point(trained: Training) -> None:
@@ -360,7 +385,14 @@ def test_the_commands(plant: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["evaluate", str(out), "--json", str(scored), "--report", str(tmp_path / "r.html")]) == 0
     assert json.loads(scored.read_text())["macro_f1"] == json.loads(result.read_text())["test"]["macro_f1"]
     printed = capsys.readouterr().out
-    assert "macro-F1" in printed
+    trained, evaluated = json.loads(result.read_text()), json.loads(scored.read_text())
+    answer = trained["answer"]
+    assert printed.index(answer["text"]) < printed.index("held-out test blocks of") < printed.index("macro-F1 (always")
+    for name, fault in answer["faults"].items():
+        assert re.search(rf"^  {name} +{fault['finding']} +{re.escape(fault['text'])}", printed, re.MULTILINE)
+    assert f"notes          {len(trained['notes'])}: " in printed
+    # Of a run, the command judges the same blocks by the same limits; only training knows the validation blocks beside.
+    assert {**evaluated["answer"], "next": 0} == {**answer, "next": 0}
     worth = json.loads(result.read_text())["pooling"]["held_out_log_loss"]
     assert (
         f"held-out log loss {worth['as_served']:.3f}, {worth['trees_alone']:.3f} without it (model.network)" in printed

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rarefault.runtime.results import add_json_argument, write_json
-from rarefault.train.commands.wording import duration, percent
+from rarefault.train.evaluation.wording import duration, percent
 
 if TYPE_CHECKING:
     from rich.console import Console

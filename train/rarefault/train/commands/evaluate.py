@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rarefault.runtime.inference.manifest import Manifest
     from rarefault.train.config import TrainConfig
     from rarefault.train.history import History
+    from rarefault.train.history.source import HistoryConfig
 
 HELP = "score a run directory or a model file on a history"
 EXTRA = "train"
@@ -49,8 +50,11 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate."""
     import msgspec
 
+    from rarefault.train.commands.answer import print_answer
     from rarefault.train.commands.console import PlainConsole
     from rarefault.train.commands.train import print_scores
+    from rarefault.train.evaluation.advice import Setting
+    from rarefault.train.evaluation.answer import answer_of
     from rarefault.train.evaluation.evaluate import Cluster, evaluate
     from rarefault.train.evaluation.metrics import to_plain
     from rarefault.train.report import write_evaluation
@@ -60,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     console = PlainConsole(stderr=str(args.json) == "-")
     with console.status("reading model and history"):
         manifest, step, model_id, own = _load(args.model, args.part)
-        history = _history(args, own, console)
+        history, data = _history(args, own, console)
     with console.status(f"evaluating {len(history)} samples of {len(history.devices)} device(s)"):
         where = (
             Cluster(args.ray, partial(load_step, args.model.resolve(), args.part), args.ray_cpus) if args.ray else None
@@ -73,9 +77,12 @@ def run(args: argparse.Namespace) -> int:
         seen = seen_by_file(manifest, history)
     what = "the whole history" if args.part == "all" else f"{args.part} blocks"
     title = f"{model_id}, {what} - {seen.phrase}"
+    setting = Setting.of(manifest, own).on(history, data, whole=args.part == "all")
+    answer = answer_of(scores, msgspec.structs.replace(setting, seen=seen.share or 0.0))
+    print_answer(console, answer)
     print_scores(console, scores, title)
     if args.report is not None:
-        write_evaluation(args.report, evaluation, manifest, title)
+        write_evaluation(args.report, evaluation, manifest, title, answer, data)
         console.print(f"report  {args.report}")
     if args.json is not None:
         found = {
@@ -83,6 +90,7 @@ def run(args: argparse.Namespace) -> int:
             "part": args.part,
             "history": history.fingerprint,
             "seen": msgspec.to_builtins(seen),
+            "answer": msgspec.to_builtins(answer),
         }
         write_json(args.json, {**found, **scores})
     return 0
@@ -117,7 +125,10 @@ def load_step(path: Path, part: str) -> "Step":
     return _load(path, part)[1]
 
 
-def _history(args: argparse.Namespace, own: "TrainConfig | None", console: "Console") -> "History":
+def _history(
+    args: argparse.Namespace, own: "TrainConfig | None", console: "Console"
+) -> "tuple[History, HistoryConfig]":
+    """The history to judge, and what it was read by."""
     from rarefault.train.config import load_train_config
     from rarefault.train.dataset.split import split_history
     from rarefault.train.history import read_history, source_of
@@ -125,7 +136,8 @@ def _history(args: argparse.Namespace, own: "TrainConfig | None", console: "Cons
     if args.data is not None and args.data.is_dir():
         if args.part != "all":
             raise UsageError(f"--data {args.data} is a folder without a split: add --part all, or name a CONFIG.toml")
-        return read_history(source_of([args.data]), Path(), strict=args.strict)
+        source = source_of([args.data])
+        return read_history(source, Path(), strict=args.strict), source
     if args.data is not None:
         config, base = load_train_config(args.data), args.data.parent
     elif own is not None:
@@ -135,10 +147,11 @@ def _history(args: argparse.Namespace, own: "TrainConfig | None", console: "Cons
         sources = load_sources(RunDirectory(args.model), strict=args.strict)
         for note in sources.notes:
             console.print(f"note: {note}", style="yellow", soft_wrap=True)
-        return sources.history if args.part == "all" else sources.split.select(sources.history, args.part)
+        whole = sources.history
+        return whole if args.part == "all" else sources.split.select(whole, args.part), own.data
     else:
         raise UsageError(f"{args.model} is a model file: say with --data on which history to evaluate it")
     history = read_history(config.data, base, strict=args.strict)
     if args.part == "all":
-        return history
-    return split_history(history, config.split, config.grid).select(history, args.part)
+        return history, config.data
+    return split_history(history, config.split, config.grid).select(history, args.part), config.data

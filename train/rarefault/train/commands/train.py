@@ -3,6 +3,7 @@
 import argparse
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train."""
+    from rarefault.train.commands.answer import grave_notes
     from rarefault.train.commands.console import PlainConsole
     from rarefault.train.commands.progress import TrainingProgress
     from rarefault.train.config import load_train_config
@@ -86,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
     console = PlainConsole(stderr=str(args.json) == "-")
     try:
         with TrainingProgress(console) as progress:
+            observer = progress.observer()
             result = train(
                 config,
                 args.config.parent,
@@ -94,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
                 resume=args.resume,
                 strict=args.strict,
                 start=start,
-                observer=progress.observer(),
+                observer=replace(observer, note=grave_notes(observer.note)),
             )
     except KeyboardInterrupt:
         if RunDirectory(out).resume.exists():
@@ -115,6 +118,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print_result(console: "Console", metrics: dict[str, Any], name: str, out: Path) -> None:
+    import msgspec
+
+    from rarefault.train.commands.answer import print_answer, print_notes
+    from rarefault.train.evaluation.answer import Answer
+
+    report = out / "report.html"
+    print_answer(console, msgspec.convert(metrics["answer"], Answer))
     print_scores(console, metrics["test"], f"held-out test blocks of {name}")
     if "retraining" in metrics:
         print_comparison(console, metrics["retraining"])
@@ -125,7 +135,8 @@ def _print_result(console: "Console", metrics: dict[str, Any], name: str, out: P
             "(model.network)"
         )
     console.print(f"run directory  {out}")
-    console.print(f"report         {out / 'report.html'}")
+    print_notes(console, metrics["notes"], str(report))
+    console.print(f"report         {report}")
 
 
 def parse_changes(pairs: list[str]) -> dict[str, Any]:
@@ -162,13 +173,6 @@ def print_scores(console: "Console", scores: dict[str, Any], title: str) -> None
         )
     console.print(table)
     console.print(" · ".join(f"{title} {value}" for title, value in headlines(scores)))
-    if scores["events_total"]:
-        delay = scores["median_delay_s"]
-        after = "" if delay is None else f", seen after {delay / 60:.0f} min (median)"
-        console.print(
-            f"events with an alarm {scores['events_alarmed']} of {scores['events_total']}{after} · lowest recall "
-            f"{scores['lowest_recall']:.3f} ({scores['lowest_recall_class']})",
-        )
 
 
 def print_comparison(console: "Console", retraining: dict[str, Any]) -> None:

@@ -60,9 +60,12 @@ def run(args: argparse.Namespace) -> int:
     """Train all of it."""
     import msgspec
 
+    from rarefault.train.commands.answer import print_answer
     from rarefault.train.commands.console import PlainConsole
     from rarefault.train.commands.train import model_name, parse_changes
     from rarefault.train.config import load_train_config, to_toml
+    from rarefault.train.evaluation.advice import Facts, Setting
+    from rarefault.train.evaluation.answer import answer_of_facts
     from rarefault.train.history import absolute
     from rarefault.train.runs.trials import summary, variations
 
@@ -80,6 +83,8 @@ def run(args: argparse.Namespace) -> int:
     chosen = next(config for each, config in configs if each == best.changes)
     chosen = msgspec.structs.replace(chosen, data=absolute(chosen.data, args.config.parent))
     (out / "best.toml").write_text(to_toml(chosen), encoding="utf-8")
+    answer = answer_of_facts(Facts.pooled(best.test), Setting.of_config(chosen))
+    print_answer(console, answer)
     if len(trials) > 1:
         _print_variations(console, trials)
     judged = summary(best)
@@ -91,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
             {"changes": trial.changes, "validation_macro_f1": trial.score, "by_fold": trial.validation}
             for trial in trials
         ]
-        write_json(args.json, {"variations": varied_scores, "best": best.changes, "test": judged})
+        write_json(args.json, {"variations": varied_scores, "best": best.changes, "answer": answer, "test": judged})
     return 0
 
 

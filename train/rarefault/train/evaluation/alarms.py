@@ -57,6 +57,24 @@ class States(msgspec.Struct, frozen=True):
         return cls(*(np.asarray(column, np.int64) for column in columns))
 
 
+class RaisedAlarms(msgspec.Struct, frozen=True):
+    """Alarms of faults and ``unknown``, in order of device and time, [A] each."""
+
+    device: Int64
+    state: Int64
+    """The fault; K for ``unknown``."""
+    since_ms: Int64
+    """End of the first window that spoke for it, half a bin earlier."""
+    until_ms: Int64
+    """When it ended, half a bin later."""
+    raised_ms: Int64
+    """When people saw it."""
+    true: Bool
+    """Whether an event of its fault is active at some time of it; never for ``unknown``."""
+    false: Bool
+    """Whether no event is, nor time without a label."""
+
+
 class AlarmJudge:
     """Counts right and wrong alarms.
 
@@ -92,31 +110,49 @@ class AlarmJudge:
 
     def count(self, states: States) -> AlarmCounts:
         """Compare the alarms with the events."""
+        raised = self.raised(states)
+        first = np.diff(states.device, prepend=-1) != 0
+        there = self._windows.meet(states.device, states.end_ms, states.end_ms)
+        changed = ~first & (states.state != STATE_NO_DATA) & there
+        chosen, of_fault = self._judged, raised.state != self._k
+        group = (raised.device * self._k + raised.state)[of_fault]
+        alarms = _Spans(group, raised.since_ms[of_fault], raised.until_ms[of_fault])
+        seen = alarms.meet(self._group[chosen], self._start_ms[chosen], self._end_ms[chosen])
+        return AlarmCounts(
+            true=int(raised.true.sum()),
+            false=int(raised.false.sum()),
+            unknown=int((~of_fault).sum()),
+            changes=int(changed.sum()),
+            events=len(chosen),
+            seen=int(seen.sum()),
+        )
+
+    def raised(self, states: States) -> RaisedAlarms:
+        """The alarms among the states, each judged by the events."""
         device, state = states.device, states.state
         last_ms = np.asarray([self._last_ms.get(slot, 0) for slot in device.tolist()], np.int64)
         until_ms = last_ms.copy()
         until_ms[:-1] = np.where(device[1:] == device[:-1], states.end_ms[1:], last_ms[:-1])
         until_ms = np.maximum(until_ms, states.end_ms)
-        first = np.diff(device, prepend=-1) != 0
-        changed = ~first & (state != STATE_NO_DATA) & self._windows.meet(device, states.end_ms, states.end_ms)
         raised = state > 0
         device, state, until_ms = device[raised], state[raised], until_ms[raised] + self._half_ms
         since_ms = states.since_ms[raised] - self._half_ms
-        group, unknown = device * self._k + state, state == self._k
-        true = ~unknown & self._events.meet(group, since_ms, until_ms)
+        unknown = state == self._k
+        true = ~unknown & self._events.meet(device * self._k + state, since_ms, until_ms)
         right = true | (unknown & self._any_event.meet(device, since_ms, until_ms))
         excused = ~right & self._silent.meet(device, since_ms, until_ms)
-        chosen = self._judged
-        alarms = _Spans(group[~unknown], since_ms[~unknown], until_ms[~unknown])
-        seen = alarms.meet(self._group[chosen], self._start_ms[chosen], self._end_ms[chosen])
-        return AlarmCounts(
-            true=int(true.sum()),
-            false=int((~right & ~excused).sum()),
-            unknown=int(unknown.sum()),
-            changes=int(changed.sum()),
-            events=len(chosen),
-            seen=int(seen.sum()),
-        )
+        return RaisedAlarms(device, state, since_ms, until_ms, states.end_ms[raised], true, ~right & ~excused)
+
+    def first_alarms(self, raised: RaisedAlarms) -> dict[int, int]:
+        """When the first alarm of its fault was raised for each event that met one, by the event's number."""
+        group = raised.device * self._k + raised.state
+        group[raised.state == self._k] = -1
+        found = {}
+        for event in self._judged.tolist():
+            meets = (group == self._group[event]) & (raised.since_ms <= self._end_ms[event])
+            if len(mine := np.flatnonzero(meets & (raised.until_ms >= self._start_ms[event]))):
+                found[event] = int(raised.raised_ms[mine].min())
+        return found
 
 
 class AlarmTrial:

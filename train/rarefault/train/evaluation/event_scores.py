@@ -13,12 +13,16 @@ import numpy as np
 
 from rarefault.runtime.arrays import Int32, Int64
 from rarefault.runtime.inference.decision import AlarmChange
-from rarefault.runtime.inference.manifest import GridSpec
+from rarefault.runtime.inference.manifest import UNKNOWN, GridSpec
+from rarefault.train.dataset.label_runs import event_of
 from rarefault.train.evaluation.affiliation import Affiliation, affiliation_of_fault
-from rarefault.train.evaluation.alarms import AlarmCounts, AlarmJudge, States
-from rarefault.train.evaluation.metrics import EventScore, Scores
+from rarefault.train.evaluation.alarms import AlarmCounts, AlarmJudge, RaisedAlarms, States
+from rarefault.train.evaluation.metrics import AlarmTally, EventScore, Scores
 from rarefault.train.evaluation.phm2015_score import Intervals, Phm2015Score, runs, score_phm2015
 from rarefault.train.history import History, labelled_ends
+
+#: Fewest events with clear borders that say whether the log's clock is right.
+CLEAR_EVENTS = 5
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ class JudgedEvents:
         return [self._event_score(i, mine) for i, mine in self.windows_of_events]
 
     def _event_score(self, i: int, mine: Int64) -> EventScore:
+        raised_ms = self._first_alarms.get(i)
         events = self.history.events
         start_ms, fault = int(events.start_ms[i]), int(events.fault[i])
         hit = mine[self.verdict[mine] == fault]
@@ -99,6 +104,8 @@ class JudgedEvents:
             end_ms=int(events.end_ms[i]),
             detected=bool(len(hit)),
             delay_s=max(0.0, (int(self.end_ms[hit[0]]) - since) / 1000) if len(hit) else None,
+            alarmed=raised_ms is not None,
+            alarm_delay_s=None if raised_ms is None else max(0.0, (raised_ms - since) / 1000),
         )
 
     @cached_property
@@ -114,10 +121,48 @@ class JudgedEvents:
         return Intervals(*np.asarray(pieces, np.int64).reshape(-1, 4).T)
 
     @cached_property
+    def _judge(self) -> AlarmJudge:
+        return AlarmJudge(self.history, self.device.astype(np.int64), self.end_ms, self.grid)
+
+    @cached_property
     def counts(self) -> AlarmCounts:
         """Alarms held against events."""
-        judge = AlarmJudge(self.history, self.device.astype(np.int64), self.end_ms, self.grid)
-        return judge.count(States.of(self.alarms))
+        return self._judge.count(States.of(self.alarms))
+
+    @cached_property
+    def raised(self) -> RaisedAlarms:
+        """The alarms, each judged."""
+        return self._judge.raised(States.of(self.alarms))
+
+    @cached_property
+    def _first_alarms(self) -> dict[int, int]:
+        return self._judge.first_alarms(self.raised)
+
+    @cached_property
+    def borders(self) -> Int64:
+        """Windows by which verdicts begin and end after the labels of an event, for events with clear borders, [E, 2].
+
+        The borders of an event are clear where its label and its verdict are one run of windows each, and both begin
+        and end within a stretch.
+        """
+        label, verdict = (
+            event_of(self.stretch, np.zeros(len(self.device), bool), what) for what in (self.label, self.verdict)
+        )
+        found = []
+        for event, mine in self.windows_of_events:
+            fault = self.history.events.fault[event]
+            hit = mine[(self.verdict[mine] == fault) & (self.label[mine] == fault)]
+            if not len(hit) or np.ptp(label[hit]) or np.ptp(verdict[hit]):
+                continue
+            spans = [_run(number, int(hit[0])) for number in (label, verdict)]
+            if all(self._is_inside(first, last) for first, last in spans):
+                found.append(np.subtract(spans[1], spans[0]))
+        return np.asarray(found, np.int64).reshape(-1, 2)
+
+    def _is_inside(self, first: int, last: int) -> bool:
+        """Whether a run of windows has others of its stretch before and after it."""
+        around = self.stretch[max(first - 1, 0) : last + 2]
+        return len(around) == last - first + 3 and bool(around[0] == around[-1])
 
     @cached_property
     def affiliation(self) -> dict[str, Affiliation]:
@@ -149,6 +194,33 @@ def _per_day(count: int, judged: JudgedEvents) -> float | None:
     return count / judged.days if judged.days else None
 
 
+def _run(number: Int64, at: int) -> tuple[int, int]:
+    """First and last position of a number in an ascending list of them, [W]."""
+    first, last = np.searchsorted(number, number[at], "left"), np.searchsorted(number, number[at], "right") - 1
+    return int(first), int(last)
+
+
+def _alarms_by_state(judged: JudgedEvents) -> dict[str, AlarmTally]:
+    raised = judged.raised
+    return {
+        name: AlarmTally(true=int((raised.true & own).sum()), false=int((raised.false & own).sum()))
+        for state, name in enumerate((*judged.history.classes, UNKNOWN))
+        if state and ((own := raised.state == state).any() or name != UNKNOWN)
+    }
+
+
+def _false_alarms_by_device(judged: JudgedEvents) -> dict[str, int]:
+    slots, counts = np.unique(judged.raised.device[judged.raised.false], return_counts=True)
+    return {judged.history.devices[slot]: count for slot, count in zip(slots.tolist(), counts.tolist(), strict=True)}
+
+
+def _log_offset_s(judged: JudgedEvents) -> float | None:
+    if len(judged.borders) < CLEAR_EVENTS:
+        return None
+    begin, end = np.median(judged.borders, axis=0)
+    return float(min(begin, end, key=abs)) * judged.span_ms / 1000 if begin * end > 0 else None
+
+
 def _mean(values: list[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None
@@ -172,6 +244,9 @@ EVENT_METRICS: dict[str, Callable[[JudgedEvents], Any]] = {
     "affiliation": lambda judged: judged.affiliation,
     "affiliation_precision": lambda judged: _mean([score.precision for score in judged.affiliation.values()]),
     "affiliation_recall": lambda judged: _mean([score.recall for score in judged.affiliation.values()]),
+    "alarms_by_state": _alarms_by_state,
+    "false_alarms_by_device": _false_alarms_by_device,
+    "log_offset_s": _log_offset_s,
     "phm2015": lambda judged: judged.phm2015(judged.verdict),
     "phm2015_of_labels": lambda judged: judged.phm2015(judged.label),
     "events": lambda judged: judged.found,

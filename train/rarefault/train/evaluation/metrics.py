@@ -70,6 +70,19 @@ class EventScore(msgspec.Struct, frozen=True, kw_only=True):
     delay_s: float | None
     """Time from the event's start (or the first judged window after it) to the end of the first right verdict, seconds.
     Null if it was not detected."""
+    alarmed: bool
+    """Whether an alarm of the event's fault stood at some time of the event."""
+    alarm_delay_s: float | None
+    """Time from the same moment until that alarm was raised, seconds; 0 if it stood already. Null without an alarm."""
+
+
+class AlarmTally(msgspec.Struct, frozen=True, kw_only=True):
+    """Alarms of one state."""
+
+    true: int
+    """Those during which an event of this fault was active; 0 for ``unknown``."""
+    false: int
+    """Those that were false."""
 
 
 class Scores(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,6 +154,13 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True):
     """Mean affiliation precision of the faults that have one."""
     affiliation_recall: float | None = None
     """Mean affiliation recall of the faults that have one."""
+    alarms_by_state: dict[str, AlarmTally] = {}
+    """True and false alarms of each fault, and of ``unknown``."""
+    false_alarms_by_device: dict[str, int] = {}
+    """False alarms of each device that had any."""
+    log_offset_s: float | None = None
+    """Median time by which verdicts begin and end after the logged events, seconds; negative before them. Null where
+    fewer than five events have clear borders, or where beginnings and ends do not agree."""
     phm2015: Phm2015Score | None = None
     """Scores as in the PHM Society 2015 data challenge: verdicts against the fault log."""
     phm2015_of_labels: Phm2015Score | None = None

@@ -1,20 +1,27 @@
 """The report as one HTML file without any outside resource."""
 
+import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from rarefault.runtime import __version__
 from rarefault.runtime.inference.decision import AlarmChange
 from rarefault.runtime.inference.manifest import Manifest
 from rarefault.runtime.times import format_ms
+from rarefault.train.evaluation.answer import Answer
 from rarefault.train.evaluation.cost_curve import CostPoint, cost_curve
 from rarefault.train.evaluation.evaluate import Evaluation
 from rarefault.train.evaluation.metrics import headlines, to_plain
+from rarefault.train.history.formats.phm2015 import Phm2015Config
+from rarefault.train.history.source import HistoryConfig
 from rarefault.train.report import plots
 from rarefault.train.report.comparison import comparison_rows
+from rarefault.train.report.notes import GRAVE, grouped
 from rarefault.train.runs.training import Training
 
 #: Time lines and event rows shown; a fleet of thousands would make a page that no browser opens.
@@ -30,7 +37,7 @@ def write_report(training: Training) -> None:
     run, metrics, manifest = training.run, training.metrics, training.manifest
     curves = run.load_json(run.curves)
     extra = {
-        "notes": metrics["notes"],
+        "notes": grouped(metrics["notes"]),
         "balance": plots.class_balance(metrics["windows"]),
         "curves": plots.curves(curves) if curves else "",
         "epochs": metrics["epochs"],
@@ -41,16 +48,27 @@ def write_report(training: Training) -> None:
         "config": run.config.read_text(encoding="utf-8"),
         "data": run.load_json(run.data),
     }
-    _write(run.report, training.test, training.curve, manifest, f"{manifest.name}: held-out test blocks", extra)
+    answer = msgspec.convert(metrics["answer"], Answer)
+    title = f"{manifest.name}: held-out test blocks"
+    _write(run.report, training.test, training.curve, manifest, title, answer, run.load_config().data, extra)
 
 
-def write_evaluation(path: Path, evaluation: Evaluation, manifest: Manifest, title: str) -> None:
-    """Write the report of an evaluation on some other history."""
-    _write(path, evaluation, cost_curve(evaluation, manifest), manifest, title, {})
+def write_evaluation(
+    path: Path, evaluation: Evaluation, manifest: Manifest, title: str, answer: Answer, data: HistoryConfig
+) -> None:
+    """Write the report of an evaluation on some other history, which was read by ``data``."""
+    _write(path, evaluation, cost_curve(evaluation, manifest), manifest, title, answer, data, {})
 
 
 def _write(
-    path: Path, evaluation: Evaluation, curve: list[CostPoint], manifest: Manifest, title: str, extra: dict[str, Any]
+    path: Path,
+    evaluation: Evaluation,
+    curve: list[CostPoint],
+    manifest: Manifest,
+    title: str,
+    answer: Answer,
+    data: HistoryConfig,
+    extra: dict[str, Any],
 ) -> None:
     classes = manifest.classes
     verdicts, label, known = evaluation.verdicts, evaluation.label, evaluation.labelled
@@ -59,14 +77,18 @@ def _write(
     )
     environment.filters["share"] = lambda value: "–" if value is None else f"{value:.3f}"
     environment.filters["points"] = lambda value: "–" if value is None else f"{value:.2f}"
+    environment.filters["code"] = _with_code
     environment.filters["time"] = lambda ms: format_ms(ms)[:16].replace("T", " ")
     scores = to_plain(evaluation.scores)
     page = environment.get_template("report.html.j2").render(
         title=title,
         version=__version__,
+        answer=answer,
+        grave=GRAVE,
         manifest=manifest,
         scores=scores,
         headlines=headlines(scores),
+        phm2015=isinstance(data, Phm2015Config),
         legend=[(name, plots.colour(c)) for c, name in enumerate(classes)],
         confusion=plots.confusion(evaluation.scores.confusion, classes),
         precision_recall=plots.precision_recall(label[known], verdicts.posterior[known], classes),
@@ -81,6 +103,11 @@ def _write(
         extra=extra,
     )
     path.write_text(page, encoding="utf-8")
+
+
+def _with_code(sentence: str) -> Markup:
+    """A sentence with what stands between backticks as code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(sentence))))  # noqa: S704 - it is escaped
 
 
 def _fault_alarms(evaluation: Evaluation, manifest: Manifest) -> list[AlarmChange]:

@@ -7,6 +7,8 @@ import msgspec
 
 from rarefault.runtime import __version__
 from rarefault.runtime.inference.manifest import DecisionSpec
+from rarefault.train.evaluation.advice import Setting
+from rarefault.train.evaluation.answer import answer_of
 from rarefault.train.evaluation.metrics import to_plain
 from rarefault.train.history import History
 from rarefault.train.runs.course import Course
@@ -37,9 +39,12 @@ def metrics_of(course: Course) -> dict[str, Any]:
         part: {name: int(n) for name, n in zip(classes, windows.counts(len(classes)), strict=True)}
         for part, windows in parts.items()
     }
+    test, validation = (to_plain(course.evaluations[part].scores) for part in ("test", "validation"))
+    setting = Setting.of(course.manifest, course.config).on(course.history, course.config.data, whole=False)
     metrics = {
-        "test": to_plain(course.evaluations["test"].scores),
-        "validation": to_plain(course.evaluations["validation"].scores),
+        "answer": msgspec.to_builtins(answer_of(test, setting, validation)),
+        "test": test,
+        "validation": validation,
         "windows": balance,
         "unlabelled_windows": {part: int((~windows.labelled).sum()) for part, windows in parts.items()},
         "epochs": len(course.fit.curves),

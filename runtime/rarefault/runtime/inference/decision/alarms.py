@@ -16,12 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-<<<<<<< HEAD:runtime/rarefault/runtime/inference/decision/alarms.py
-from rarefault.runtime.arrays import Bool, DeviceArrays, Float64, Int32, Int64
-=======
-from rarefault.runtime.arrays import ALL, Bool, DeviceArrays, Float32, Float64, Int32, Int64
-from rarefault.runtime.inference.engine import rounds
->>>>>>> fleet:runtime/rarefault/runtime/inference/decision.py
+from rarefault.runtime.arrays import ALL, Bool, DeviceArrays, Float64, Int32, Int64
 from rarefault.runtime.inference.manifest import DecisionSpec
 
 #: Alarm state of a device whose present segment has no window yet, or that is silent.
@@ -207,24 +202,14 @@ class Alarms:
         """Make slots as new."""
         self._alarms.forget(devices)
 
-<<<<<<< HEAD:runtime/rarefault/runtime/inference/decision/alarms.py
-    def state(self) -> dict[str, NDArray[Any]]:
-        """The alarms of all devices, by the name of the array."""
-        return self._alarms.state()
+    def state(self, rows: slice = ALL) -> dict[str, NDArray[Any]]:
+        """The alarms of the devices, by the name of the array."""
+        return self._alarms.state(rows)
 
-    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Go on from what :meth:`state` gave.
+    def restore(self, state: Mapping[str, NDArray[Any]], first: int = 0) -> None:
+        """Go on from what :meth:`state` gave from a slot on.
 
         Raises:
             KeyError, ValueError: it is another release's.
         """
-        self._alarms.restore(state)
-=======
-    def state(self, rows: slice = ALL) -> Int64:
-        """The alarms of the devices, [5, D]."""
-        return np.stack(list(self._alarms.state(rows).values()))
-
-    def restore(self, state: Int64, first: int = 0) -> None:
-        """Go on from what :meth:`state` gave from a slot on; ValueError where it is another release's."""
-        self._alarms.restore(dict(zip(self._alarms.state(), state, strict=True)), first)
->>>>>>> fleet:runtime/rarefault/runtime/inference/decision.py
+        self._alarms.restore(state, first)

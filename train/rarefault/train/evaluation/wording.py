@@ -1,4 +1,4 @@
-"""Numbers as commands print them."""
+"""Numbers as people read them."""
 
 
 def duration(seconds: float | None) -> str:
