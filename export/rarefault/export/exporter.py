@@ -128,7 +128,7 @@ def _load(run: RunDirectory) -> tuple[Manifest, LRConvLSTM, Reference]:
     """
     manifest, model, reference = run.load_manifest(), run.load_model(), run.load_reference()
     sizes = {
-        "channels": (len(manifest.channels), model.n_channels, reference.window.shape[3]),
+        "inputs": (len(manifest.inputs), model.n_channels, reference.window.shape[3]),
         "classes": (len(manifest.classes), model.n_classes, reference.log_prob.shape[2]),
         "bins in a window": (manifest.window.length, model.window_length, reference.window.shape[2]),
         "carried values": (manifest.state_size, model.state_size, reference.state.shape[2]),

@@ -85,7 +85,7 @@ def verdict_cost_us(model: LoadedModel, n_due: int) -> float:
     """Median time of one step over ``n_due`` devices, per verdict, in microseconds."""
     manifest = model.manifest
     rng = np.random.default_rng(0)
-    window = rng.normal(size=(n_due, manifest.window.length, len(manifest.channels))).astype(np.float32)
+    window = rng.normal(size=(n_due, manifest.window.length, len(manifest.inputs))).astype(np.float32)
     state = np.zeros((n_due, manifest.state_size), np.float32)
     _, state = model.step(window, state)  # the first call allocates
     taken: list[float] = []
@@ -122,6 +122,8 @@ def _rows(model: LoadedModel, threads: int, cost_us: dict[int, float]) -> Iterat
     yield "verdict", f"every {window.stride} bins ({_duration(window.stride * grid.period_s)})"
     yield "state", f"{manifest.state_size} values ({manifest.state_size * 4 / 1024:.1f} KiB) carried per device"
     yield "channels", f"{len(manifest.channels)}: {', '.join(manifest.channels)}"
+    if manifest.derived:
+        yield "derived", f"{len(manifest.derived)}: {', '.join(derived.name for derived in manifest.derived)}"
     if manifest.counters:
         yield "counters", f"{', '.join(manifest.counters)} (the model sees their increase per bin)"
     if manifest.missing:

@@ -19,7 +19,7 @@ class Step(Protocol):
     """
 
     def __call__(self, window: Float32, state: Float32, /) -> tuple[Float32, Float32]:
-        """``window`` [N, L, C] and ``state`` [N, S] to ``log_prob`` [N, K] and the next state [N, S]."""
+        """``window`` [N, L, I] and ``state`` [N, S] to ``log_prob`` [N, K] and the next state [N, S]."""
 
 
 class _Carried(DeviceArrays):

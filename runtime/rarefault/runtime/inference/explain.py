@@ -1,8 +1,8 @@
 """Explanation: which channels moved the verdict behind an alarm.
 
 By occlusion (Zeiler and Fergus, "Visualizing and understanding convolutional networks", 2014, section 4.2): the window
-is judged again with one channel missing, from the same carried state, all channels in one batch. The contribution of a
-channel is what the fault's posterior loses without it::
+is judged again with one channel missing, and all that is derived from it, from the same carried state, all channels in
+one batch. The contribution of a channel is what the fault's posterior loses without it::
 
     contribution_c = log posterior(fault | window) - log posterior(fault | window without channel c)
 
@@ -11,7 +11,7 @@ It needs no gradients, so the edge can afford it. It shows what the model used, 
 
 import numpy as np
 
-from rarefault.runtime.arrays import Float32, Float64
+from rarefault.runtime.arrays import Float32, Float64, Int64
 from rarefault.runtime.inference.decision import Decision
 from rarefault.runtime.inference.engine import Step
 
@@ -22,27 +22,32 @@ _TINY = 1e-12
 
 
 def explain(
-    window: Float32, state: Float32, fault: int, step: Step, decision: Decision
+    window: Float32, state: Float32, fault: int, step: Step, decision: Decision, channel_of_input: Int64 | None = None
 ) -> tuple[tuple[int, float], ...]:
     """The channels that gave most to a fault, with what they gave, the largest first.
 
     Args:
-        window: [L, C].
+        window: [L, I].
         state: the carried state before it, [S].
         fault: index of the class.
         step: the model.
         decision: its decision.
+        channel_of_input: number of the channel that each input is, or is derived from, [I]. None: each is a channel.
     """
-    given = contributions(window, state, fault, step, decision)
+    given = contributions(window, state, fault, step, decision, channel_of_input)
     order = np.argsort(-given, kind="stable")[:MOST_CHANNELS]
     return tuple((int(c), float(given[c])) for c in order if given[c] >= LEAST)
 
 
-def contributions(window: Float32, state: Float32, fault: int, step: Step, decision: Decision) -> Float64:
+def contributions(
+    window: Float32, state: Float32, fault: int, step: Step, decision: Decision, channel_of_input: Int64 | None = None
+) -> Float64:
     """What each channel gave to a class's log-posterior, [C]; for the arguments see :func:`explain`."""
-    n_channels = window.shape[1]
+    inputs = np.arange(window.shape[1])
+    channel = inputs if channel_of_input is None else channel_of_input
+    n_channels = int(channel.max()) + 1
     batch = np.repeat(window[None], n_channels + 1, axis=0)
-    batch[np.arange(n_channels), :, np.arange(n_channels)] = np.nan
+    batch[channel, :, inputs] = np.nan
     log_prob, _ = step(batch, np.repeat(state[None], n_channels + 1, axis=0))
     posterior = np.log(np.maximum(decision.posterior(log_prob)[:, fault], _TINY))
     found: Float64 = posterior[-1] - posterior[:-1]

@@ -148,7 +148,7 @@ def _manifest(path: Path, text: str) -> Manifest:
 def _check_graph(path: Path, session: ort.InferenceSession, manifest: Manifest) -> None:
     """Names, types and fixed sizes of the graph's inputs and outputs against the manifest."""
     expected = {
-        "window": (manifest.window.length, len(manifest.channels)),
+        "window": (manifest.window.length, len(manifest.inputs)),
         "state": (manifest.state_size,),
         "log_prob": (len(manifest.classes),),
         "next_state": (manifest.state_size,),
@@ -176,7 +176,7 @@ def _check_graph(path: Path, session: ort.InferenceSession, manifest: Manifest) 
 
 def _check_runs(path: Path, step: OnnxStep, manifest: Manifest) -> None:
     """One step on missing values: it must run and give probabilities."""
-    window = np.full((2, manifest.window.length, len(manifest.channels)), np.nan, np.float32)
+    window = np.full((2, manifest.window.length, len(manifest.inputs)), np.nan, np.float32)
     state = np.zeros((2, manifest.state_size), np.float32)
     try:
         log_prob, next_state = step(window, state)

@@ -88,10 +88,10 @@ class Pipeline:
         self.model_id = model_id
         self.table = Slots() if table is None else table
         self.named_missing = 0
-        self.grid = Grid(
-            manifest.grid, len(manifest.channels), [name in manifest.counters for name in manifest.channels]
-        )
-        self.window_buffer = WindowBuffer(manifest.window, len(manifest.channels), self.table.names)
+        counters = [name in manifest.counters for name in manifest.channels]
+        self.grid = Grid(manifest.grid, len(manifest.channels), counters, manifest.columns)
+        self.window_buffer = WindowBuffer(manifest.window, len(manifest.inputs), self.table.names)
+        self._channel_of_input = manifest.channel_of_input
         self.engine = Engine(step, manifest.state_size, len(manifest.classes))
         self.decision = Decision(manifest.decision)
 
@@ -221,7 +221,8 @@ class Pipeline:
         for alarm in alarms:
             if 0 < alarm.state < len(self.manifest.classes):
                 i = at[alarm.device, alarm.end_ms]
-                given = explain(windows.gather(i), states[i], alarm.state, self.engine.step, self.decision)
+                window, of = windows.gather(i), self._channel_of_input
+                given = explain(window, states[i], alarm.state, self.engine.step, self.decision, of)
                 found.append(replace(alarm, channels=given))
             else:
                 found.append(alarm)
