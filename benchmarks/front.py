@@ -176,7 +176,7 @@ def _manifest(fold: Fold, model: LRConvLSTM) -> Manifest:
         name="front",
         channels=fold.history.channels,
         classes=fold.history.classes,
-        grid=fold.config.grid,
+        grid=fold.config.grid.spec(),
         window=fold.config.window,
         state_size=model.state_size,
         decision=DecisionSpec(training_prior=even, true_prior=even, thresholds=even),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.harness.recording import Recording
 
 WEIGHTS = np.array([0.0, 2.0, 0.5, -1.0, 0.3, 0.2, 0.1, 0.004], np.float32)
+COLUMNS = [(c,) for c in range(len(WEIGHTS))]
 
 
 def step(window: Float32, state: Float32, /) -> tuple[Float32, Float32]:
@@ -44,16 +45,29 @@ def test_what_a_channel_gave_is_what_the_fault_loses_without_it(decision: Decisi
 
     total = 0.7 + float(np.delete(WEIGHTS, 2).sum())
     expected = [log_posterior(total) - log_posterior(total - (0 if c == 2 else w)) for c, w in enumerate(WEIGHTS)]
-    found = contributions(window, state, 1, step, decision)
+    found = contributions(window, state, 1, step, decision, COLUMNS)
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert found[2] == 0
     assert found[3] < 0
 
 
+def test_what_is_derived_from_a_channel_is_taken_with_it(decision: Decision) -> None:
+    """A channel gives what its value and its derived inputs give together."""
+    window, state = np.ones((4, len(WEIGHTS)), np.float32), np.zeros(1, np.float32)
+    single = contributions(window, state, 1, step, decision, COLUMNS)
+    found = contributions(window, state, 1, step, decision, [(0,), (1, 3), (2,)])
+    assert len(found) == 3
+    without = window.copy()
+    without[:, [1, 3]] = np.nan
+    both = [step(part[None], state[None])[0][0, 1] for part in (window, without)]
+    assert found[1] == pytest.approx(both[0] - both[1], abs=1e-6)
+    assert found[[0, 2]].tolist() == single[[0, 2]].tolist()
+
+
 def test_only_the_channels_that_count_are_named(decision: Decision) -> None:
     """The largest first, no more than five, none that spoke against the fault or gave next to nothing."""
     window = np.ones((4, len(WEIGHTS)), np.float32)
-    named = explain(window, np.zeros(1, np.float32), 1, step, decision)
+    named = explain(window, np.zeros(1, np.float32), 1, step, decision, COLUMNS)
     assert [c for c, _ in named] == [1, 2, 4, 5, 6][:MOST_CHANNELS]
     assert all(given >= LEAST for _, given in named)
     assert [given for _, given in named] == sorted((given for _, given in named), reverse=True)

@@ -9,9 +9,11 @@ one batch. The contribution of a channel is what the fault's posterior loses wit
 It needs no gradients, so the edge can afford it. It shows what the model used, which need not be the cause.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from rarefault.runtime.arrays import Float32, Float64, Int64
+from rarefault.runtime.arrays import Float32, Float64
 from rarefault.runtime.inference.decision import Decision
 from rarefault.runtime.inference.engine import Step
 
@@ -22,7 +24,7 @@ _TINY = 1e-12
 
 
 def explain(
-    window: Float32, state: Float32, fault: int, step: Step, decision: Decision, channel_of_input: Int64 | None = None
+    window: Float32, state: Float32, fault: int, step: Step, decision: Decision, columns: Sequence[Sequence[int]]
 ) -> tuple[tuple[int, float], ...]:
     """The channels that gave most to a fault, with what they gave, the largest first.
 
@@ -32,23 +34,21 @@ def explain(
         fault: index of the class.
         step: the model.
         decision: its decision.
-        channel_of_input: number of the channel that each input is, or is derived from, [I]. None: each is a channel.
+        columns: of the window, that each channel gives, [C].
     """
-    given = contributions(window, state, fault, step, decision, channel_of_input)
+    given = contributions(window, state, fault, step, decision, columns)
     order = np.argsort(-given, kind="stable")[:MOST_CHANNELS]
     return tuple((int(c), float(given[c])) for c in order if given[c] >= LEAST)
 
 
 def contributions(
-    window: Float32, state: Float32, fault: int, step: Step, decision: Decision, channel_of_input: Int64 | None = None
+    window: Float32, state: Float32, fault: int, step: Step, decision: Decision, columns: Sequence[Sequence[int]]
 ) -> Float64:
-    """What each channel gave to a class's log-posterior, [C]; for the arguments see :func:`explain`."""
-    inputs = np.arange(window.shape[1])
-    channel = inputs if channel_of_input is None else channel_of_input
-    n_channels = int(channel.max()) + 1
-    batch = np.repeat(window[None], n_channels + 1, axis=0)
-    batch[channel, :, inputs] = np.nan
-    log_prob, _ = step(batch, np.repeat(state[None], n_channels + 1, axis=0))
+    """What columns of the window, together those of one channel, gave to a class's log-posterior, [C]."""
+    batch = np.repeat(window[None], len(columns) + 1, axis=0)
+    for i, own in enumerate(columns):
+        batch[i, :, list(own)] = np.nan
+    log_prob, _ = step(batch, np.repeat(state[None], len(batch), axis=0))
     posterior = np.log(np.maximum(decision.posterior(log_prob)[:, fault], _TINY))
     found: Float64 = posterior[-1] - posterior[:-1]
     return found

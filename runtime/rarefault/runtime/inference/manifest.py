@@ -283,14 +283,13 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return (*self.channels, *(derived.name for derived in self.derived))
 
     @property
-    def columns(self) -> tuple[tuple[int, Statistic], ...]:
-        """What is derived, by the numbers of the channels."""
-        return derived_columns(self.derived, self.channels)
-
-    @property
-    def channel_of_input(self) -> NDArray[np.int64]:
-        """Number of the channel that each input is, or is derived from, [I]."""
-        return np.array([*range(len(self.channels)), *(channel for channel, _ in self.columns)], np.int64)
+    def columns(self) -> tuple[tuple[int, ...], ...]:
+        """Columns of the window that each channel gives: its own, and those of what is derived from it, [C]."""
+        of_derived = [each.channel for each in self.derived]
+        return tuple(
+            (c, *(len(self.channels) + i for i, channel in enumerate(of_derived) if channel == name))
+            for c, name in enumerate(self.channels)
+        )
 
     def to_json(self) -> str:
         """The manifest as JSON text."""

@@ -21,7 +21,7 @@ from rarefault.runtime.inference.embedding import Alarm, Outcome, Sample, alarm_
 from rarefault.runtime.inference.engine import Engine, Step
 from rarefault.runtime.inference.explain import explain
 from rarefault.runtime.inference.grid import Bins, Clocks, Grid
-from rarefault.runtime.inference.manifest import NO_DATA, UNKNOWN, GridSpec, Manifest
+from rarefault.runtime.inference.manifest import NO_DATA, UNKNOWN, GridSpec, Manifest, derived_columns
 from rarefault.runtime.inference.missing import stands_for_none
 from rarefault.runtime.inference.slots import Slots
 from rarefault.runtime.inference.window_buffer import WindowBuffer, Windows
@@ -89,9 +89,10 @@ class Pipeline:
         self.table = Slots() if table is None else table
         self.named_missing = 0
         counters = [name in manifest.counters for name in manifest.channels]
-        self.grid = Grid(manifest.grid, len(manifest.channels), counters, manifest.columns)
+        self.grid = Grid(
+            manifest.grid, len(manifest.channels), counters, derived_columns(manifest.derived, manifest.channels)
+        )
         self.window_buffer = WindowBuffer(manifest.window, len(manifest.inputs), self.table.names)
-        self._channel_of_input = manifest.channel_of_input
         self.engine = Engine(step, manifest.state_size, len(manifest.classes))
         self.decision = Decision(manifest.decision)
 
@@ -221,8 +222,8 @@ class Pipeline:
         for alarm in alarms:
             if 0 < alarm.state < len(self.manifest.classes):
                 i = at[alarm.device, alarm.end_ms]
-                window, of = windows.gather(i), self._channel_of_input
-                given = explain(window, states[i], alarm.state, self.engine.step, self.decision, of)
+                window, columns = windows.gather(i), self.manifest.columns
+                given = explain(window, states[i], alarm.state, self.engine.step, self.decision, columns)
                 found.append(replace(alarm, channels=given))
             else:
                 found.append(alarm)

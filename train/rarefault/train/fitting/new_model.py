@@ -13,9 +13,10 @@ SMALL_PARAMETERS = 1_000_000
 
 def new_model(config: TrainConfig, history: History, windows: LabelledWindows) -> tuple[LRConvLSTM, list[str]]:
     """A new model with centre and scale of the training windows, and notes about its channels."""
-    model = LRConvLSTM(config.model.spec(), len(history.channels), len(history.classes), config.window.length)
+    inputs = (*history.channels, *(derived.name for derived in config.grid.chosen))
+    model = LRConvLSTM(config.model.spec(), len(inputs), len(history.classes), config.window.length)
     set_threads(model, config.training.threads)
-    return model, _normalise(model, windows, history.channels)
+    return model, _normalise(model, windows, inputs)
 
 
 def set_threads(model: LRConvLSTM, threads: int) -> None:
