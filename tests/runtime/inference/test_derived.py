@@ -12,10 +12,21 @@ from hypothesis import strategies as st
 from tests.harness.examples import examples
 from tests.harness.plain_grid import NAN, PlainDevice, cut, per_device, push, recordings, specs, wrong_clocks
 
+from rarefault.runtime.arrays import Float32
 from rarefault.runtime.inference.grid import Grid
 from rarefault.runtime.inference.grid.baseline import BLOCKS, SETTLED, WIDE
 from rarefault.runtime.inference.grid.derived import MOST_BINS
-from rarefault.runtime.inference.manifest import OF_READINGS, STATISTICS, GridSpec, Statistic
+from rarefault.runtime.inference.manifest import (
+    OF_READINGS,
+    STATISTICS,
+    DecisionSpec,
+    Derived,
+    GridSpec,
+    Manifest,
+    Statistic,
+    WindowSpec,
+)
+from rarefault.runtime.inference.pipeline import Pipeline
 
 COUNTERS = [False, False, True]
 #: Everything that may be derived of three channels, the last of which is a counter; not in order.
@@ -224,3 +235,87 @@ def test_a_grid_of_other_derived_inputs_does_not_go_on() -> None:
     for derived in ([(0, "still")], [(0, "still"), (1, "low")], [(0, "low"), (1, "low"), (1, "deviation")]):
         with pytest.raises(ValueError, match="shape"):
             Grid(GridSpec(), 2, None, derived).restore(grid.state())
+
+
+def sum_of_inputs(window: Float32, state: Float32, /) -> tuple[Float32, Float32]:
+    """A step that reads every input of every bin, exactly: whole quarters add up the same in any order."""
+    total = state / 2 + np.nansum(np.clip(np.round(window * 4) / 4, -9, 9), axis=(1, 2))[:, None]
+    return np.concatenate((-np.logaddexp(0, total), -np.logaddexp(0, -total)), axis=1), total
+
+
+MANIFEST = Manifest(
+    name="sum",
+    channels=("a", "b", "m"),
+    counters=("m",),
+    classes=("normal", "high"),
+    derived=tuple(Derived("abm"[channel], statistic) for channel, statistic in DERIVED),
+    grid=GridSpec(period_s=10, max_hold_s=20, allowed_lateness_s=5, max_gap_s=60, restart_after=5, baseline_s=2400),
+    window=WindowSpec(length=3, stride=1),
+    state_size=1,
+    missing=(-9999,),
+    decision=DecisionSpec(training_prior=(0.5, 0.5), true_prior=(0.5, 0.5), thresholds=(1.0, 1.0)),
+)
+
+
+def test_live_verdicts_are_those_of_the_whole_recording() -> None:
+    """Late samples, gaps, a clock that is ahead for a while, repeats and a restart of the daemon at any time."""
+    rng = np.random.default_rng(4)
+    steps = rng.choice([2, 6, 11, 25, 200], 600, p=[0.3, 0.3, 0.3, 0.09, 0.01]) * 1000
+    rows = [
+        (int(device), int(at + rng.integers(-6000, 1)), [float(rng.integers(3)), rng.normal(), float(i)])
+        for device in range(3)
+        for i, at in enumerate(np.cumsum(steps) + 1_000_000)
+    ]
+    rows.sort(key=lambda row: row[1])
+    rows[300:308] = [(d, t + 90_000_000, v) for d, t, v in rows[300:308]]
+    rows[700:700] = rows[690:700]
+    device, time_ms = np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
+    values = np.array([r[2] for r in rows])
+    values[rng.random(values.shape) < 0.2] = -9999
+
+    def run(size: int) -> list[tuple[int, int, float]]:
+        pipeline, found = Pipeline(MANIFEST, sum_of_inputs, "sum@0"), []
+        slots = np.array([pipeline.slot(f"d{d}") for d in range(3)])
+        for at in range(0, len(rows), size):
+            part = slice(at, at + size)
+            verdicts = pipeline.push(slots[device[part]], time_ms[part], values[part], explained=True)
+            found += zip(
+                verdicts.device.tolist(), verdicts.end_ms.tolist(), verdicts.log_prob[:, 1].tolist(), strict=True
+            )
+            if at % 7 == 0:
+                before, pipeline = pipeline, Pipeline(MANIFEST, sum_of_inputs, "sum@0")
+                pipeline.restore(before.snapshot())
+        assert pipeline.grid.late > 10
+        assert pipeline.grid.restarts > 0
+        return sorted(found)
+
+    whole = run(len(rows))
+    assert len(whole) > 500
+    assert run(1) == whole
+    assert run(41) == whole
+
+
+@pytest.mark.parametrize(
+    ("derived", "sentence"),
+    [
+        ([("c", "still")], "derived inputs must be of channels, but .'c'. are not"),
+        ([("a", "still"), ("a", "still")], "inputs must be different from each other, but .'a~still'. are there twice"),
+        ([("m", "low")], "m~low: of a counter the model reads the increase per bin"),
+        ([("a", "median")], "Invalid enum value 'median'"),
+    ],
+)
+def test_a_manifest_refuses_what_cannot_be_derived(derived: list[tuple[str, str]], sentence: str) -> None:
+    """An unknown channel or statistic, the same twice, and readings of a counter."""
+    plain = msgspec.to_builtins(MANIFEST) | {"derived": [{"channel": c, "statistic": s} for c, s in derived]}
+    with pytest.raises(msgspec.ValidationError, match=sentence):
+        Manifest.from_json(msgspec.json.encode(plain))
+
+
+def test_the_manifest_names_the_inputs() -> None:
+    """Channels, then what is derived; each channel knows its columns."""
+    manifest = msgspec.structs.replace(
+        MANIFEST, derived=(Derived("b", "age"), Derived("a", "low"), Derived("b", "low"))
+    )
+    assert manifest.inputs == ("a", "b", "m", "b~age", "a~low", "b~low")
+    assert manifest.columns == ((0, 4), (1, 3, 5), (2,))
+    assert Manifest.from_json(manifest.to_json()) == manifest
