@@ -111,6 +111,22 @@ def test_units_have_the_same_inputs() -> None:
     assert unit_numbers(("p1", "p2", "p3"), history.channels, units) == [0, 1, -1]
 
 
+def test_units_keep_the_differences_of_their_pairs() -> None:
+    """Of more than twelve inputs of a unit there are none, so that the rules then leave its channels as they are."""
+    rng = np.random.default_rng(0)
+    values = {f"{p}.x{i}": rng.normal(size=N) for p in ("p1", "p2") for i in range(9)} | {"other": rng.normal(size=N)}
+    for name in ("p1.x0", "p1.x1", "p2.x2", "other"):
+        values[name][1000:1030] = 1.0
+    history = history_of(values)
+    units = np.arange(18).reshape(2, 9)
+    named = ["p1.x0~still", "p1.x1~still", "p1.x2~still", "p2.x0~still", "p2.x1~still", "p2.x2~still", "other~still"]
+    assert chosen(history, GRID, units) == named
+    values["p2.x3"][1000:1030] = 1.0
+    history = history_of(values)
+    assert chosen(history, GRID, units) == ["other~still"]
+    assert len(chosen(history, GridConfig(derived=("p1.*~still",)), units)) == 18
+
+
 def test_names_and_patterns() -> None:
     """A configuration may name inputs itself; in the order of the channels, whatever its own."""
     history = history_of({"flow": np.arange(N) * 1.0, "flow[2]": np.arange(N) * 1.0, "meter": np.arange(N) * 1.0})

@@ -16,6 +16,7 @@ from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.inference.grid import Bins, Grid
 from rarefault.runtime.inference.manifest import STATISTICS, Derived, GridSpec, Statistic, check_derived
 from rarefault.train.history import History
+from rarefault.train.model.trees import MOST_PAIRED
 
 #: Distinct values of a channel from which on it is no state and no set-point.
 MANY_VALUES = 20
@@ -82,7 +83,8 @@ def choose_derived(config: GridConfig, train: History, units: Int64) -> tuple[De
     Args:
         config: names them, or leaves it to the rules.
         train: the training blocks.
-        units: channels of each unit, [U, M]; what is derived at one is derived at all.
+        units: channels of each unit, [U, M]; what is derived at one is derived at all. Where a unit would then have
+            more inputs than are compared pair by pair, the rules derive nothing of its channels.
 
     Raises:
         HistoryError: a name fits no channel, or no channel that it can be derived of.
@@ -90,10 +92,17 @@ def choose_derived(config: GridConfig, train: History, units: Int64) -> tuple[De
     if config.derived == "none":
         return ()
     wanted = _found(config, train) if config.derived == "auto" else _named(config.derived, train)
-    for channels in units.T.tolist():
-        for statistic in STATISTICS:
-            if any((channel, statistic) in wanted for channel in channels):
-                wanted |= {(channel, statistic) for channel in channels}
+    alike = {
+        (channels, statistic)
+        for channels in map(tuple, units.T.tolist())
+        for statistic in STATISTICS
+        if any((channel, statistic) in wanted for channel in channels)
+    }
+    of_units: Wanted = {(channel, statistic) for channels, statistic in alike for channel in channels}
+    # The differences of the pairs of a unit's channels are worth more, and there are none of too many inputs.
+    size = units.shape[1]
+    too_many = config.derived == "auto" and size <= MOST_PAIRED < size + len(alike)
+    wanted = wanted - of_units if too_many else wanted | of_units
     order = sorted(wanted, key=lambda each: (each[0], STATISTICS.index(each[1])))
     derived = tuple(Derived(train.channels[channel], statistic) for channel, statistic in order)
     try:

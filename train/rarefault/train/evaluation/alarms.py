@@ -1,5 +1,7 @@
 """Alarms against events: which of them were right, and what other thresholds would have raised."""
 
+from dataclasses import dataclass
+
 import msgspec
 import numpy as np
 
@@ -92,13 +94,35 @@ class AlarmJudge:
 
     def count(self, states: States) -> AlarmCounts:
         """Compare the alarms with the events."""
+        device, alarms, chosen = states.device, self._raised(states), self._judged
+        first = np.diff(device, prepend=-1) != 0
+        changed = ~first & (states.state != STATE_NO_DATA) & self._windows.meet(device, states.end_ms, states.end_ms)
+        named = ~alarms.unknown
+        spans = _Spans(alarms.group[named], alarms.since_ms[named], alarms.until_ms[named])
+        seen = spans.meet(self._group[chosen], self._start_ms[chosen], self._end_ms[chosen])
+        return AlarmCounts(
+            true=int(alarms.true.sum()),
+            false=int(alarms.false.sum()),
+            unknown=int(alarms.unknown.sum()),
+            changes=int(changed.sum()),
+            events=len(chosen),
+            seen=int(seen.sum()),
+        )
+
+    def false_alarms(self, states: States) -> dict[int, int]:
+        """Number of false alarms of each device that has some, those with most first."""
+        alarms = self._raised(states)
+        slots, counts = np.unique(alarms.device[alarms.false], return_counts=True)
+        order = np.argsort(-counts, kind="stable")
+        return dict(zip(slots[order].tolist(), counts[order].tolist(), strict=True))
+
+    def _raised(self, states: States) -> "_Raised":
+        """The alarms, and which of them are right."""
         device, state = states.device, states.state
         last_ms = np.asarray([self._last_ms.get(slot, 0) for slot in device.tolist()], np.int64)
         until_ms = last_ms.copy()
         until_ms[:-1] = np.where(device[1:] == device[:-1], states.end_ms[1:], last_ms[:-1])
         until_ms = np.maximum(until_ms, states.end_ms)
-        first = np.diff(device, prepend=-1) != 0
-        changed = ~first & (state != STATE_NO_DATA) & self._windows.meet(device, states.end_ms, states.end_ms)
         raised = state > 0
         device, state, until_ms = device[raised], state[raised], until_ms[raised] + self._half_ms
         since_ms = states.since_ms[raised] - self._half_ms
@@ -106,17 +130,28 @@ class AlarmJudge:
         true = ~unknown & self._events.meet(group, since_ms, until_ms)
         right = true | (unknown & self._any_event.meet(device, since_ms, until_ms))
         excused = ~right & self._silent.meet(device, since_ms, until_ms)
-        chosen = self._judged
-        alarms = _Spans(group[~unknown], since_ms[~unknown], until_ms[~unknown])
-        seen = alarms.meet(self._group[chosen], self._start_ms[chosen], self._end_ms[chosen])
-        return AlarmCounts(
-            true=int(true.sum()),
-            false=int((~right & ~excused).sum()),
-            unknown=int(unknown.sum()),
-            changes=int(changed.sum()),
-            events=len(chosen),
-            seen=int(seen.sum()),
-        )
+        return _Raised(device, group, since_ms, until_ms, unknown, true, ~right & ~excused)
+
+
+@dataclass(frozen=True, slots=True)
+class _Raised:
+    """Raised alarms, [A] each.
+
+    Attributes:
+        device: slot of its device.
+        group: device and fault; that of ``unknown`` is no group.
+        since_ms, until_ms: when it stood, widened by half a bin.
+        unknown: whether it is ``unknown``.
+        true, false: whether it is right or wrong; neither where it meets time without a label.
+    """
+
+    device: Int64
+    group: Int64
+    since_ms: Int64
+    until_ms: Int64
+    unknown: Bool
+    true: Bool
+    false: Bool
 
 
 class AlarmTrial:

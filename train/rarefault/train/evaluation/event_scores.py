@@ -114,10 +114,19 @@ class JudgedEvents:
         return Intervals(*np.asarray(pieces, np.int64).reshape(-1, 4).T)
 
     @cached_property
+    def _judge(self) -> AlarmJudge:
+        return AlarmJudge(self.history, self.device.astype(np.int64), self.end_ms, self.grid)
+
+    @cached_property
     def counts(self) -> AlarmCounts:
         """Alarms held against events."""
-        judge = AlarmJudge(self.history, self.device.astype(np.int64), self.end_ms, self.grid)
-        return judge.count(States.of(self.alarms))
+        return self._judge.count(States.of(self.alarms))
+
+    @property
+    def false_alarms_by_device(self) -> dict[str, int]:
+        """False alarms of each device that has some, those with most first."""
+        found = self._judge.false_alarms(States.of(self.alarms))
+        return {self.history.devices[slot]: count for slot, count in found.items()}
 
     @cached_property
     def affiliation(self) -> dict[str, Affiliation]:
@@ -162,6 +171,7 @@ EVENT_METRICS: dict[str, Callable[[JudgedEvents], Any]] = {
     "median_delay_s": _median_delay_s,
     "false_alarms": lambda judged: judged.counts.false,
     "false_alarms_per_device_day": lambda judged: _per_day(judged.counts.false, judged),
+    "false_alarms_by_device": lambda judged: judged.false_alarms_by_device,
     "alarm_changes": lambda judged: judged.counts.changes,
     "alarm_changes_per_device_day": lambda judged: _per_day(judged.counts.changes, judged),
     "unknown_alarms": lambda judged: judged.counts.unknown,
@@ -186,3 +196,18 @@ def score_events(scores: Scores, judged: JudgedEvents) -> Scores:
 def device_days(windows: int, span_ms: int) -> float:
     """The time that some windows stand for, each for the ``span_ms`` to the next."""
     return windows * span_ms / 86_400_000
+
+
+#: Least number of devices, and of false alarms, of which it is worth saying that one device has most.
+_DEVICES, _FALSE_ALARMS = 3, 5
+
+
+def device_notes(scores: Scores, devices: int) -> list[str]:
+    """A note where one device of several has most of the false alarms: it may be unlike the others."""
+    false = scores.false_alarms
+    if devices < _DEVICES or false < _FALSE_ALARMS or not scores.false_alarms_by_device:
+        return []
+    worst, own = next(iter(scores.false_alarms_by_device.items()))
+    if 2 * own <= false:
+        return []
+    return [f"{worst} has {own} of the {false} false alarms of the test blocks: see whether it is unlike the others"]

@@ -120,6 +120,8 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True):
     active."""
     false_alarms_per_device_day: float | None = None
     """The same per device and day."""
+    false_alarms_by_device: dict[str, int] = {}
+    """False alarms of each device that has some, those with most first."""
     alarm_changes: int = 0
     """Changes of the alarm state, to ``normal`` included."""
     alarm_changes_per_device_day: float | None = None

@@ -17,6 +17,7 @@ from rarefault.train.dataset.unit_labels import unit_notes
 from rarefault.train.dataset.windows import cut_windows
 from rarefault.train.evaluation.cost_curve import cost_curve
 from rarefault.train.evaluation.evaluate import evaluate
+from rarefault.train.evaluation.event_scores import device_notes
 from rarefault.train.fitting.imbalance import class_frequencies
 from rarefault.train.fitting.network import choose_device, fit
 from rarefault.train.fitting.trees import grow_trees
@@ -217,3 +218,4 @@ def judge_test(course: Course) -> None:
     test, manifest = course.split.select(course.history, "test"), course.manifest
     evaluation = evaluate(test, manifest, TorchStep(course.model), manifest.name, explained=True)
     course.evaluations["test"], course.curve = evaluation, cost_curve(evaluation, manifest)
+    course.tell(*device_notes(evaluation.scores, len(test.devices)))
