@@ -15,8 +15,8 @@ from rarefault.runtime.arrays import Bool, Float32, Float64, Int64, begins
 from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.inference.grid import Bins, Grid
 from rarefault.runtime.inference.manifest import STATISTICS, Derived, GridSpec, Statistic, check_derived
+from rarefault.train.dataset.units import MOST_PAIRED
 from rarefault.train.history import History
-from rarefault.train.model.trees import MOST_PAIRED
 
 #: Distinct values of a channel from which on it is no state and no set-point.
 MANY_VALUES = 20

@@ -17,6 +17,9 @@ from rarefault.runtime.inference.manifest import Derived
 from rarefault.train.dataset.unit_labels import NO_UNITS
 from rarefault.train.history import DataConfig
 
+#: Units with more inputs than this are not compared pair by pair.
+MOST_PAIRED = 12
+
 
 def channels_of_units(
     prefixes: tuple[str, ...] | None, data: DataConfig, channels: Sequence[str], derived: Sequence[Derived] = ()

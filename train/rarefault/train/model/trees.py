@@ -30,6 +30,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from rarefault.train.dataset.units import MOST_PAIRED
+
 #: Raw score of a class that the trees have never seen.
 UNSEEN = -20.0
 #: Least probability of a fault that no tree speaks for.
@@ -42,8 +44,6 @@ AT_UNITS, EXTRA = "at_units.", "extra."
 ARRAYS = ("feature", "threshold", "missing_left", "left", "right", "value", "root", "target", "base", "depth")
 #: Bins, back from the end of the window, whose values the trees of units ask for.
 RECENT = 16
-#: Units with more channels than this are not compared pair by pair.
-MOST_PAIRED = 12
 
 
 @dataclass(frozen=True)
