@@ -20,9 +20,11 @@ from rarefault.train.history import History
 
 #: Distinct values of a channel from which on it is no state and no set-point.
 MANY_VALUES = 20
-#: A value that comes so many times more is a long run. Largest share of the bins with which one begins where they are
-#: rare, and how many runs as long as the longest chance may be expected to make.
-RUN, RARE_RUNS, BY_CHANCE = 3, 0.002, 0.01
+#: A value that comes so many times more is a long run, and how many runs as long as the longest chance may make.
+RUN, BY_CHANCE = 3, 0.01
+#: Equal values are rare where this share of the values is followed by an equal one at most, or where long runs begin
+#: with this share of the bins at most.
+RARELY_EQUAL, RARE_RUNS = 0.05, 0.002
 #: Least share of the bins in which a value is held.
 HELD = 0.1
 #: Least share of the bins with two samples or more, and of those in which samples differ.
@@ -228,7 +230,7 @@ class _Survey:
         equal = self.seconds / np.maximum(self.firsts, 1)
         expected = self.own * equal ** np.maximum(self.longest, 1)  # runs as long as the longest, by chance
         still = (distinct >= MANY_VALUES) & (self.longest >= RUN) & (expected < BY_CHANCE)
-        still &= self.runs / own < RARE_RUNS
+        still &= (equal < RARELY_EQUAL) | (self.runs / own < RARE_RUNS)
         age = (self.known - self.own) / np.maximum(self.known, 1) >= HELD
         extent = (self.several / own >= SEVERAL) & (self.differing / own >= SEVERAL)
         rules = {"still": still, "spread": extent, "low": extent, "high": extent, "deviation": self._apart()}
