@@ -136,7 +136,8 @@ def test_names_and_patterns() -> None:
     with pytest.raises(HistoryError, match=r"grid.derived: 'level~still' fits no channel; there are flow, flow\[2\]"):
         chosen(history, GridConfig(derived=("level~still",)))
     with pytest.raises(HistoryError, match=r"grid\.derived: meter~low: of a counter the model reads the increase"):
-        chosen(history, GridConfig(derived=("*~low",)))
+        chosen(history, GridConfig(derived=("meter~low",)))
+    assert chosen(history, GridConfig(derived=("*~low",))) == ["flow~low", "flow[2]~low"]
 
 
 def test_what_is_no_name_is_refused_with_the_statistics(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from rarefault.runtime.arrays import Bool, Float32, Float64, Int64, begins
 from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.inference.grid import Bins, Grid
-from rarefault.runtime.inference.manifest import STATISTICS, Derived, GridSpec, Statistic, check_derived
+from rarefault.runtime.inference.manifest import OF_READINGS, STATISTICS, Derived, GridSpec, Statistic, check_derived
 from rarefault.train.dataset.units import MOST_PAIRED
 from rarefault.train.history import History
 
@@ -130,7 +130,10 @@ def _named(names: Sequence[str], train: History) -> Wanted:
     for name in names:
         each = _parsed(name)
         exact = [c for c, channel in enumerate(train.channels) if channel == each.channel]
-        fitting = exact or [c for c, channel in enumerate(train.channels) if fnmatchcase(channel, each.channel)]
+        # A pattern leaves out the counters that the statistic is not for; one that is named is refused later.
+        of_all = train.channels if each.statistic not in OF_READINGS else set(train.channels) - set(train.counters)
+        fits = [channel in of_all and fnmatchcase(channel, each.channel) for channel in train.channels]
+        fitting = exact or np.flatnonzero(fits).tolist()
         if not fitting:
             raise HistoryError(f"grid.derived: {name!r} fits no channel; there are {', '.join(train.channels[:10])}")
         wanted |= {(c, each.statistic) for c in fitting}
