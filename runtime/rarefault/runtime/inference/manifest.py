@@ -127,11 +127,7 @@ OF_READINGS: frozenset[Statistic] = frozenset({"spread", "low", "high"})
 
 
 class Derived(msgspec.Struct, frozen=True, forbid_unknown_fields=True, order=True):
-    """An input of the model that the grid derives from a channel.
-
-    >>> Derived("flow", "still").name
-    'flow~still'
-    """
+    """An input of the model that the grid derives from a channel."""
 
     channel: str
     """Name of the channel."""
@@ -142,7 +138,11 @@ class Derived(msgspec.Struct, frozen=True, forbid_unknown_fields=True, order=Tru
 
     @property
     def name(self) -> str:
-        """Name of the input."""
+        """Name of the input.
+
+        >>> Derived("flow", "still").name
+        'flow~still'
+        """
         return f"{self.channel}~{self.statistic}"
 
 
