@@ -236,7 +236,13 @@ class _Survey:
         still &= (equal < RARELY_EQUAL) | (self.runs / own < RARE_RUNS)
         age = (self.known - self.own) / np.maximum(self.known, 1) >= HELD
         extent = (self.several / own >= SEVERAL) & (self.differing / own >= SEVERAL)
-        rules = {"still": still, "spread": extent, "low": extent, "high": extent, "deviation": self._apart()}
+        rules: dict[Statistic, Bool] = {
+            "still": still,
+            "spread": extent,
+            "low": extent,
+            "high": extent,
+            "deviation": self._apart(),
+        }
         wanted: Wanted = {(c, s) for s, found in rules.items() for c in np.flatnonzero(found & ~counters).tolist()}
         wanted |= {(c, "age") for c in np.flatnonzero(age).tolist()}
         return wanted | {(c, "count") for c in self._uneven(self.several / own >= SEVERAL)}

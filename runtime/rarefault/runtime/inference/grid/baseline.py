@@ -128,8 +128,8 @@ def _rounds(device: Int64, block: Int64) -> list[Int64 | slice]:
     """Rows in turns: the first block of every device, the second of every device, and so on."""
     first = begins(device)
     opens = first | begins(block)
-    number = np.cumsum(opens)
-    turn = number - np.maximum.accumulate(np.where(first, number, 0))
+    number: Int64 = np.cumsum(opens)
+    turn: Int64 = number - np.maximum.accumulate(np.where(first, number, 0))
     if not turn.any():
         return [slice(None)]  # as it is nearly always in a live turn
     order = np.argsort(turn, kind="stable")
