@@ -203,7 +203,7 @@ def _manifest(fold: Fold, model: Experts, units: UnitsSpec | None) -> Manifest:
         name="front",
         channels=fold.history.channels,
         classes=fold.history.classes,
-        grid=fold.config.grid,
+        grid=fold.config.grid.spec(),
         window=fold.config.window,
         state_size=model.state_size,
         decision=DecisionSpec(prior=even, thresholds=even, experts=experts, units=units),

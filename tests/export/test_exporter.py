@@ -146,7 +146,11 @@ def test_a_model_without_a_network_is_served(tmp_path: Path, capsys: pytest.Capt
     np.testing.assert_array_equal(found.fault, done.test.verdicts.fault)
     np.testing.assert_allclose(found.posterior, done.test.verdicts.posterior, atol=1e-5)
     assert main(["inspect", str(written.model.path)]) == 0
-    assert "0 values (0.0 KiB) carried per device" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "0 values (0.0 KiB) carried per device" in shown
+    # What is derived is computed by the daemon as it was for the trainer.
+    assert written.model.manifest.inputs == (*done.history.channels, "flow~still")
+    assert "1: flow~still" in shown
     with pytest.raises(UsageError, match=r"has no network \(model.network = false\).*export without it"):
         export_run(done.run, tmp_path / "int8.onnx", int8=True)
     assert not (tmp_path / "int8.onnx").exists()

@@ -82,7 +82,7 @@ def model_bytes() -> bytes:
     graph = helper.make_graph(
         nodes,
         MANIFEST.name,
-        [tensor("window", MANIFEST.window.length, len(MANIFEST.channels)), tensor("state", MANIFEST.state_size)],
+        [tensor("window", MANIFEST.window.length, len(MANIFEST.inputs)), tensor("state", MANIFEST.state_size)],
         [tensor("opinions", 1, len(MANIFEST.classes)), tensor("next_state", MANIFEST.state_size)],
         [numpy_helper.from_array(array, name) for name, array in weights.items()],
     )

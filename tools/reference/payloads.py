@@ -27,6 +27,7 @@ def manifest_page() -> str:
     sections = []
     for path, struct in (
         ("", sources.Manifest),
+        ("derived", sources.Derived),
         ("grid", sources.GridSpec),
         ("window", sources.WindowSpec),
         ("decision", sources.DecisionSpec),

@@ -14,7 +14,7 @@ from rarefault.runtime.daemon.publishing.payloads import (
 from rarefault.runtime.daemon.telemetry.feedback import FeedbackPayload, ResultPayload
 from rarefault.runtime.daemon.telemetry.rejections import REMEDY, Reason
 from rarefault.runtime.errors import RarefaultError, UsageError
-from rarefault.runtime.inference.manifest import METADATA_KEY, DecisionSpec, GridSpec, Manifest, WindowSpec
+from rarefault.runtime.inference.manifest import METADATA_KEY, DecisionSpec, Derived, GridSpec, Manifest, WindowSpec
 from rarefault.runtime.inference.model_file import LoadedModel, load_model
 from rarefault.runtime.inference.pipeline import Pipeline, Verdicts
 from rarefault.runtime.times import format_ms, parse_time_ms
@@ -42,6 +42,7 @@ __all__ = [
     "Coverage",
     "DaemonConfig",
     "DecisionSpec",
+    "Derived",
     "EventScore",
     "FaultAnswer",
     "FeedbackPayload",

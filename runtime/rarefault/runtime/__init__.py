@@ -25,7 +25,7 @@ from rarefault.runtime.lazy import lazy_names
 if TYPE_CHECKING:
     from rarefault.runtime.errors import ConfigError, ModelFileError, RarefaultError, SampleError, UsageError
     from rarefault.runtime.inference.embedding import Alarm, Outcome, Verdict
-    from rarefault.runtime.inference.manifest import DecisionSpec, GridSpec, Manifest, WindowSpec
+    from rarefault.runtime.inference.manifest import DecisionSpec, Derived, GridSpec, Manifest, WindowSpec
     from rarefault.runtime.inference.model_file import LoadedModel, load_model
     from rarefault.runtime.inference.pipeline import Pipeline, Verdicts
     from rarefault.runtime.times import format_ms, parse_time_ms
@@ -39,6 +39,7 @@ __all__ = [
     "Alarm",
     "ConfigError",
     "DecisionSpec",
+    "Derived",
     "GridSpec",
     "LoadedModel",
     "Manifest",
@@ -60,7 +61,7 @@ __all__ = [
 _MODULES = {
     "rarefault.runtime.errors": ("ConfigError", "ModelFileError", "RarefaultError", "SampleError", "UsageError"),
     "rarefault.runtime.inference.embedding": ("Alarm", "Outcome", "Verdict"),
-    "rarefault.runtime.inference.manifest": ("DecisionSpec", "GridSpec", "Manifest", "WindowSpec"),
+    "rarefault.runtime.inference.manifest": ("DecisionSpec", "Derived", "GridSpec", "Manifest", "WindowSpec"),
     "rarefault.runtime.inference.model_file": ("LoadedModel", "load_model"),
     "rarefault.runtime.inference.pipeline": ("Pipeline", "Verdicts"),
     "rarefault.runtime.times": ("format_ms", "parse_time_ms"),

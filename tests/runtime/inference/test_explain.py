@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.harness.recording import Recording
 
 WEIGHTS = np.array([0.0, 2.0, 0.5, -1.0, 0.3, 0.2, 0.1, 0.004], np.float32)
+COLUMNS = [(c,) for c in range(len(WEIGHTS))]
 
 
 def step(window: Float32, state: Float32, /) -> tuple[Float32, Float32]:
@@ -58,6 +59,19 @@ def test_what_a_channel_gave_is_what_the_fault_loses_without_it(decision: Decisi
     assert found[3] < 0
     both = contributions(judged(window, state), 1, step, decision, [(1, 4)])
     np.testing.assert_allclose(both, log_posterior(total) - log_posterior(total - WEIGHTS[1] - WEIGHTS[4]), atol=1e-6)
+
+
+def test_what_is_derived_from_a_channel_is_taken_with_it(decision: Decision) -> None:
+    """A channel gives what its value and its derived inputs give together."""
+    window, state = np.ones((4, len(WEIGHTS)), np.float32), np.zeros(1, np.float32)
+    single = contributions(judged(window, state), 1, step, decision, EACH)
+    found = contributions(judged(window, state), 1, step, decision, [(0,), (1, 3), (2,)])
+    assert len(found) == 3
+    without = window.copy()
+    without[:, [1, 3]] = np.nan
+    both = [step(part[None], state[None])[0][0, 1] for part in (window, without)]
+    assert found[1] == pytest.approx(both[0] - both[1], abs=1e-6)
+    assert found[[0, 2]].tolist() == single[[0, 2]].tolist()
 
 
 def test_only_the_channels_that_count_are_named(decision: Decision) -> None:

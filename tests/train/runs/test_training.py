@@ -15,6 +15,7 @@ import torch
 
 from rarefault.runtime.cli import main
 from rarefault.runtime.errors import ConfigError, HistoryError, RarefaultError, UsageError
+from rarefault.runtime.inference.manifest import Derived
 from rarefault.train.config import TrainConfig, load_train_config, to_toml
 from rarefault.train.evaluation.evaluate import evaluate
 from rarefault.train.fitting.network import Epoch, check_mixed
@@ -51,6 +52,18 @@ def test_it_learns_both_faults(trained: Training) -> None:
     assert test["macro_f1"] > test["always_normal_macro_f1"] + 0.2
     assert all(row["recall"] > 0.3 for row in test["classes"].values())
     assert test["events_detected"] > 0
+
+
+def test_it_derives_what_a_frozen_flow_shows_in(trained: Training) -> None:
+    """Chosen from the training blocks, said, kept in the configuration, read by network and trees."""
+    assert trained.manifest.derived == (Derived("flow", "still"),)
+    assert "derived inputs beside the channels (grid.derived): still of flow" in trained.metrics["notes"]
+    assert trained.run.load_config().grid.derived == ("flow~still",)
+    assert trained.run.load_reference().window.shape[3] == len(trained.manifest.inputs) == 4
+    stuck = [alarm for alarm in trained.test.verdicts.alarms if alarm.state == trained.manifest.classes.index("stuck")]
+    named = {channel for alarm in stuck for channel, _ in alarm.channels}
+    assert named
+    assert named <= {0, 1, 2}  # channels, not inputs
 
 
 def test_mixed_precision_learns_the_same(trained: Training, plant: Path, tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 import tomli_w
 
-from rarefault.runtime.inference.manifest import Count, GridSpec, NotNegative, Positive, Share, WindowSpec
+from rarefault.runtime.inference.manifest import Count, NotNegative, Positive, Share, WindowSpec
 from rarefault.runtime.settings import Section, from_mapping, read_toml
+from rarefault.train.dataset.derived import GridConfig
 from rarefault.train.dataset.split import SplitConfig, check_blocks
 from rarefault.train.history.config import DataConfig
 from rarefault.train.model.network import PRESETS, ModelSpec
@@ -203,7 +204,7 @@ class TrainConfig(Section, frozen=True):
     """The trainer's configuration file. Only ``[data]`` is required."""
 
     data: DataConfig
-    grid: GridSpec = GridSpec()
+    grid: GridConfig = GridConfig()
     window: WindowSpec = WindowSpec()
     split: SplitConfig = SplitConfig()
     model: ModelConfig = ModelConfig()

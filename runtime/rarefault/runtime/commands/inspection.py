@@ -130,6 +130,8 @@ def _rows(model: LoadedModel, threads: int, cost_us: dict[int, float]) -> Iterat
     yield "verdict", f"every {window.stride} bins ({_duration(window.stride * grid.period_s)})"
     yield "state", f"{manifest.state_size} values ({manifest.state_size * 4 / 1024:.1f} KiB) carried per device"
     yield "channels", f"{len(manifest.channels)}: {', '.join(manifest.channels)}"
+    if manifest.derived:
+        yield "derived", f"{len(manifest.derived)}: {', '.join(derived.name for derived in manifest.derived)}"
     if manifest.counters:
         yield "counters", f"{', '.join(manifest.counters)} (the model sees their increase per bin)"
     if manifest.missing:

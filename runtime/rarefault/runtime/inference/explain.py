@@ -1,8 +1,8 @@
 """Explanation: where a fault shows, and which channels moved the verdict behind an alarm.
 
 By occlusion (Zeiler and Fergus, "Visualizing and understanding convolutional networks", 2014, section 4.2): the window
-is judged again with one channel missing, from the same carried state and the same belief, all channels in one batch.
-The contribution of a channel is what the fault's posterior loses without it::
+is judged again with one channel missing, and all that is derived from it, from the same carried state and the same
+belief, all channels in one batch. The contribution of a channel is what the fault's posterior loses without it::
 
     contribution_c = log posterior(fault | window) - log posterior(fault | window without channel c)
 

@@ -3,7 +3,8 @@
 import math
 import sys
 import zlib
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
 import numpy as np
@@ -50,9 +51,12 @@ class GridSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     restart_after: Annotated[int, msgspec.Meta(ge=3, le=1_000_000)] = 20
     """Number of late samples in a row after which a device starts again at its present time, because its clock was far
     ahead before. They must lie where no window was judged. Three are enough if they span ``max_gap_s``."""
+    baseline_s: Positive = 2_592_000.0
+    """Time constant of a device's own recent normal, which the statistic ``deviation`` is the distance from, seconds.
+    Values older than this count for little."""
 
     def __post_init__(self) -> None:
-        for name in ("period_s", "offset_s", "max_hold_s", "allowed_lateness_s", "max_gap_s"):
+        for name in ("period_s", "offset_s", "max_hold_s", "allowed_lateness_s", "max_gap_s", "baseline_s"):
             value = getattr(self, name)
             if not math.isfinite(value) or value > 1e9:
                 raise ValueError(f"{name} must be finite and at most 1e9 s, got {value}")
@@ -64,6 +68,8 @@ class GridSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             raise ValueError(f"offset_s ({self.offset_s:g}) must be below period_s ({self.period_s:g})")
         if self.max_gap_s < self.period_s:
             raise ValueError(f"max_gap_s ({self.max_gap_s:g}) must be at least period_s ({self.period_s:g})")
+        if self.baseline_s < self.period_s:
+            raise ValueError(f"baseline_s ({self.baseline_s:g}) must be at least period_s ({self.period_s:g})")
 
     @property
     def period_ms(self) -> int:
@@ -112,6 +118,34 @@ class GridSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def gap_bins(self) -> int:
         """Largest distance in bins between two occupied bins of one segment."""
         return self.gap_ms // self.period_ms
+
+
+#: What can be derived of a channel for each bin; see :mod:`rarefault.runtime.inference.grid.derived`.
+Statistic = Literal["still", "age", "spread", "low", "high", "count", "deviation"]
+#: All of them, in the order in which the trainer makes them.
+STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
+#: Those that are taken of a counter's readings, and so of no use.
+OF_READINGS: frozenset[Statistic] = frozenset({"spread", "low", "high"})
+
+
+class Derived(msgspec.Struct, frozen=True, forbid_unknown_fields=True, order=True):
+    """An input of the model that the grid derives from a channel."""
+
+    channel: str
+    """Name of the channel."""
+    statistic: Statistic
+    """What is derived. ``still``: for how many bins the values have been equal. ``age``: bins since the last sample.
+    ``spread``, ``low``, ``high``, ``count``: of the samples within the bin. ``deviation``: the value minus the device's
+    own recent normal."""
+
+    @property
+    def name(self) -> str:
+        """Name of the input.
+
+        >>> Derived("flow", "still").name
+        'flow~still'
+        """
+        return f"{self.channel}~{self.statistic}"
 
 
 class WindowSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -262,7 +296,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     """Name of the model: letters, digits, ``.``, ``_`` and ``-``, at most 64 characters."""
     channels: tuple[str, ...]
-    """Names of the C channels, in the order of the model's input."""
+    """Names of the C channels, in the order of the model's input; samples have these."""
     classes: tuple[str, ...]
     """Names of the K classes. The first is ``normal``."""
     grid: GridSpec
@@ -275,6 +309,9 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """How the experts' opinions become verdicts and alarms."""
     counters: tuple[str, ...] = ()
     """Channels that only ever increase, such as an energy meter. The model reads their increase per bin."""
+    derived: tuple[Derived, ...] = ()
+    """What the grid derives from the channels, in the order of the model's input, which has these after the channels.
+    """
     missing: tuple[Finite, ...] = ()
     """Numbers that mean "no value" in any channel, such as -9999. They count as missing."""
     precision: Literal["float32", "int8"] = "float32"
@@ -299,6 +336,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             raise ValueError(f"class name {reserved.pop()!r} is reserved")
         if missing := set(self.counters) - set(self.channels):
             raise ValueError(f"counters must be channels, but {sorted(missing)} are not")
+        check_derived(self.derived, self.channels, self.counters)
         self._check_decision()
 
     def _check_decision(self) -> None:
@@ -325,13 +363,17 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Names of the columns of the model's window."""
-        return self.channels
+        """Names of the I columns of the model's window: the channels, then what is derived from them."""
+        return (*self.channels, *(derived.name for derived in self.derived))
 
     @property
     def columns(self) -> tuple[tuple[int, ...], ...]:
-        """Columns of the window that each channel gives, [C]."""
-        return tuple((c,) for c in range(len(self.channels)))
+        """Columns of the window that each channel gives: its own, and those of what is derived from it, [C]."""
+        of_derived = [each.channel for each in self.derived]
+        return tuple(
+            (c, *(len(self.channels) + i for i, channel in enumerate(of_derived) if channel == name))
+            for c, name in enumerate(self.channels)
+        )
 
     def to_json(self) -> str:
         """The manifest as JSON text."""
@@ -346,3 +388,28 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             msgspec.ValidationError: a field is missing, unknown or impossible.
         """
         return msgspec.json.decode(text, type=cls)
+
+
+def derived_columns(derived: Sequence[Derived], channels: Sequence[str]) -> tuple[tuple[int, Statistic], ...]:
+    """Number of the channel and statistic of each derived input."""
+    return tuple((channels.index(each.channel), each.statistic) for each in derived)
+
+
+def check_derived(derived: Sequence[Derived], channels: Sequence[str], counters: Sequence[str]) -> None:
+    """Refuse derived inputs that do not fit the channels.
+
+    Raises:
+        ValueError: a channel is unknown, an input is there twice, or a counter's readings would be looked at.
+    """
+    if unknown := sorted({each.channel for each in derived} - set(channels)):
+        raise ValueError(f"derived inputs must be of channels, but {unknown} are not")
+    names = [*channels, *(each.name for each in derived)]
+    if len(set(names)) != len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ValueError(f"inputs must be different from each other, but {twice} are there twice")
+    of_counters = sorted(e.name for e in derived if e.channel in counters and e.statistic in OF_READINGS)
+    if of_counters:
+        raise ValueError(
+            f"{', '.join(of_counters)}: of a counter the model reads the increase per bin, so that "
+            f"{', '.join(sorted(OF_READINGS))} of its readings mean nothing; leave them out"
+        )

@@ -21,7 +21,7 @@ from rarefault.runtime.inference.embedding import Alarm, Outcome, Sample, alarm_
 from rarefault.runtime.inference.engine import Engine, Step
 from rarefault.runtime.inference.explain import Judged, explain
 from rarefault.runtime.inference.grid import Bins, Clocks, Grid
-from rarefault.runtime.inference.manifest import NO_DATA, UNKNOWN, GridSpec, Manifest
+from rarefault.runtime.inference.manifest import NO_DATA, UNKNOWN, GridSpec, Manifest, derived_columns
 from rarefault.runtime.inference.missing import stands_for_none
 from rarefault.runtime.inference.slots import Slots
 from rarefault.runtime.inference.window_buffer import WindowBuffer, Windows
@@ -91,10 +91,11 @@ class Pipeline:
         self.model_id = model_id
         self.table = Slots() if table is None else table
         self.named_missing = 0
+        counters = [name in manifest.counters for name in manifest.channels]
         self.grid = Grid(
-            manifest.grid, len(manifest.channels), [name in manifest.counters for name in manifest.channels]
+            manifest.grid, len(manifest.channels), counters, derived_columns(manifest.derived, manifest.channels)
         )
-        self.window_buffer = WindowBuffer(manifest.window, len(manifest.channels), self.table.names)
+        self.window_buffer = WindowBuffer(manifest.window, len(manifest.inputs), self.table.names)
         decision = manifest.decision
         self.engine = Engine(step, manifest.state_size, (len(decision.experts), decision.opinion_size))
         self.decision = Decision(manifest.decision)

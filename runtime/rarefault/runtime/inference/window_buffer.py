@@ -20,7 +20,7 @@ class Windows:
         device: slot of the device, [W].
         end_index: the window's last bin, [W].
         fresh: whether the window is the first of its segment, so that the carried state must be zero, [W].
-        rows: bins that the windows are cut from, [R, C].
+        rows: bins that the windows are cut from, [R, I].
         end_row: row of the window's last bin, [W].
         length: bins in a window, L.
     """
@@ -36,7 +36,7 @@ class Windows:
         return len(self.end_index)
 
     def gather(self, select: ArrayLike) -> Float32:
-        """The selected windows, [..., L, C] for a selection of shape [...]."""
+        """The selected windows, [..., L, I] for a selection of shape [...]."""
         end = self.end_row[np.asarray(select)]
         cut: Float32 = self.rows[end[..., None] + np.arange(1 - self.length, 1)]
         return cut
@@ -46,7 +46,7 @@ class _Tails(DeviceArrays):
     """The present segment of every device.
 
     Attributes:
-        tail: its last bins; L - 1 are enough, as the bin that makes a window due is always a new one, [D, L - 1, C].
+        tail: its last bins; L - 1 are enough, as the bin that makes a window due is always a new one, [D, L - 1, I].
         count: number of its bins, at most L, [D].
         served: whether it has had a window, [D].
     """
@@ -55,8 +55,8 @@ class _Tails(DeviceArrays):
     count: Int64
     served: Bool
 
-    def __init__(self, length: int, n_channels: int) -> None:
-        super().__init__(tail=np.full((length - 1, n_channels), np.nan, np.float32), count=0, served=False)
+    def __init__(self, length: int, n_inputs: int) -> None:
+        super().__init__(tail=np.full((length - 1, n_inputs), np.nan, np.float32), count=0, served=False)
 
 
 class _Phases(DeviceArrays):
@@ -76,14 +76,14 @@ class WindowBuffer:
 
     Args:
         window: length, stride and phase of the windows.
-        n_channels: number of channels C.
+        n_inputs: number of inputs I of a bin.
         names: of the devices by slot, which their phases follow from; may grow later. Without a name, the phase is 0.
     """
 
-    def __init__(self, window: WindowSpec, n_channels: int, names: Sequence[str] = ()) -> None:
+    def __init__(self, window: WindowSpec, n_inputs: int, names: Sequence[str] = ()) -> None:
         self.window = window
-        self.n_channels = n_channels
-        self._tails = _Tails(window.length, n_channels)
+        self.n_inputs = n_inputs
+        self._tails = _Tails(window.length, n_inputs)
         self._names = names
         self._phases = _Phases(spread=window.spread)
 
@@ -125,7 +125,7 @@ class WindowBuffer:
 
         # Each device's kept tail stands before its new bins, so that every window is one run of rows.
         shift = (owner + 1) * (length - 1)
-        rows = np.empty((n + len(touched) * (length - 1), self.n_channels), np.float32)
+        rows = np.empty((n + len(touched) * (length - 1), self.n_inputs), np.float32)
         rows[row + shift] = bins.values
         before = (begin + shift[begin])[:, None] + np.arange(1 - length, 0)
         rows[before] = tails.tail[touched]

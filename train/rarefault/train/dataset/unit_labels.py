@@ -171,14 +171,15 @@ def unit_numbers(names: Sequence[str], channels: Sequence[str], units: Int64) ->
     Args:
         names: as the log has them.
         channels: names, [C].
-        units: channels of each unit, [U, M].
+        units: inputs of each unit, [U, M]; those beyond the channels are derived from them.
     """
 
     def begins(channel: str, name: str) -> bool:
         after = channel[len(name) : len(name) + 1]
         return channel.startswith(name) and not (name[-1:].isalnum() and after.isalnum())
 
+    channels_of = [[c for c in own if c < len(channels)] for own in units.tolist()]
     return [
-        next((u for u, own in enumerate(units.tolist()) if all(begins(channels[c], name) for c in own)), NO_UNIT)
+        next((u for u, own in enumerate(channels_of) if all(begins(channels[c], name) for c in own)), NO_UNIT)
         for name in names
     ]

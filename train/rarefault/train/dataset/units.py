@@ -13,25 +13,33 @@ import numpy as np
 
 from rarefault.runtime.arrays import Float32, Int64
 from rarefault.runtime.errors import HistoryError
+from rarefault.runtime.inference.manifest import Derived
 from rarefault.train.dataset.unit_labels import NO_UNITS
 from rarefault.train.history import DataConfig
 
+#: Units with more inputs than this are not compared pair by pair.
+MOST_PAIRED = 12
 
-def channels_of_units(prefixes: tuple[str, ...] | None, data: DataConfig, channels: Sequence[str]) -> Int64:
-    """Numbers of the channels of each unit, those of one name in one column, [U, M]; empty without units.
+
+def channels_of_units(
+    prefixes: tuple[str, ...] | None, data: DataConfig, channels: Sequence[str], derived: Sequence[Derived] = ()
+) -> Int64:
+    """Numbers of the inputs of each unit, those of one name in one column, [U, M]; empty without units.
 
     Args:
         prefixes: how the channels' names begin, by unit. None: the units that the history's format defines, such as
             the components of a plant of the PHM Society's data of 2015.
         data: the section that the history is read with.
         channels: of the history, [C].
+        derived: inputs that follow the channels; what is derived from a unit's channel is the unit's.
 
     Raises:
         HistoryError: a unit has no channels, or the units have none of the same name.
     """
     if prefixes is None:
         prefixes = data.unit_prefixes(channels)
-    found = [{name.removeprefix(p): i for i, name in enumerate(channels) if name.startswith(p)} for p in prefixes]
+    inputs = (*channels, *(each.name for each in derived))
+    found = [{name.removeprefix(p): i for i, name in enumerate(inputs) if name.startswith(p)} for p in prefixes]
     for prefix, names in zip(prefixes, found, strict=True):
         if not names:
             raise HistoryError(f"trees.units: no channel begins with {prefix!r}; there are {', '.join(channels[:10])}")

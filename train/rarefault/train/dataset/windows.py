@@ -9,8 +9,9 @@ from torch import Tensor
 
 from rarefault.runtime.arrays import Bool, Float32, Int64
 from rarefault.runtime.inference.grid import Grid
-from rarefault.runtime.inference.manifest import GridSpec, WindowSpec
+from rarefault.runtime.inference.manifest import GridSpec, WindowSpec, derived_columns
 from rarefault.runtime.inference.window_buffer import WindowBuffer, Windows
+from rarefault.train.dataset.derived import GridConfig
 from rarefault.train.dataset.label_runs import event_of
 from rarefault.train.dataset.unit_labels import NO_UNITS, UnitLabels, label_units
 from rarefault.train.history import History, label_bins
@@ -60,7 +61,7 @@ class LabelledWindows:
         return LabelledWindows(replace(cut, **first), self.label[:most], self.segment[:most], self.stride)
 
     def rows(self) -> Tensor:
-        """The bins that all windows are cut from, [R, C]."""
+        """The bins that all windows are cut from, [R, I]."""
         return torch.from_numpy(self.windows.rows)
 
     def sequence_rows(self, first: Int64, length: int) -> Int64:
@@ -87,12 +88,14 @@ def cut_windows(
 
     Args:
         history: any.
-        grid, window: how it is cut.
+        grid, window: how it is cut; a ``GridConfig`` says what is derived from the channels.
         units: channels of each unit, [U, M]; with them, the windows hold the faults at each.
         faults: that are looked for at units; None: those of whose events the log mostly names the unit.
     """
-    bins = Grid(grid, len(history.channels), history.counter_mask).push(history.device, history.time_ms, history.values)
-    windows = WindowBuffer(window, len(history.channels), history.devices).push(bins)
+    derived = derived_columns(grid.chosen if isinstance(grid, GridConfig) else (), history.channels)
+    grid_of_all = Grid(grid, len(history.channels), history.counter_mask, derived)
+    bins = grid_of_all.push(history.device, history.time_ms, history.values)
+    windows = WindowBuffer(window, bins.values.shape[1], history.devices).push(bins)
     label = label_bins(history, windows.device, windows.end_index, grid)
     at_units = label_units(history, windows.device, windows.end_index, grid, units, faults)
     return LabelledWindows(windows, label, np.cumsum(windows.fresh), window.stride, at_units)

@@ -192,7 +192,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
             own,
             limit=config.decision.budget if budget else own.limit,
             budget=budget,
-            network=config.model.spec().network,
+            network=config.model.network,
             clock=_clock_key(config.data),
         )
 
@@ -281,7 +281,8 @@ def _one_device(facts: Facts, _setting: Setting, _validation: Facts | None) -> I
     if count >= CONCENTRATED * facts.false_alarms:
         yield (
             f"{count} of {facts.false_alarms} false alarms are of {device}: look at this device and at its part of the "
-            "log before anything else (the report's time lines)"
+            "log before anything else (the report's time lines); if it is only unlike the others, set "
+            'grid.baseline = "30d"'
         )
 
 

@@ -127,6 +127,12 @@ class AlarmJudge:
             seen=int(seen.sum()),
         )
 
+    def false_alarms(self, raised: RaisedAlarms) -> dict[int, int]:
+        """Number of false alarms of each device that has some, those with most first."""
+        slots, counts = np.unique(raised.device[raised.false], return_counts=True)
+        order = np.argsort(-counts, kind="stable")
+        return dict(zip(slots[order].tolist(), counts[order].tolist(), strict=True))
+
     def raised(self, states: States) -> RaisedAlarms:
         """The alarms among the states, each judged by the events."""
         device, state = states.device, states.state

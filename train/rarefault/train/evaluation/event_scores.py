@@ -164,6 +164,12 @@ class JudgedEvents:
         around = self.stretch[max(first - 1, 0) : last + 2]
         return len(around) == last - first + 3 and bool(around[0] == around[-1])
 
+    @property
+    def false_alarms_by_device(self) -> dict[str, int]:
+        """False alarms of each device that has some, those with most first."""
+        found = self._judge.false_alarms(self.raised)
+        return {self.history.devices[slot]: count for slot, count in found.items()}
+
     @cached_property
     def affiliation(self) -> dict[str, Affiliation]:
         """How near verdicts lie to labels, by fault."""
@@ -209,11 +215,6 @@ def _alarms_by_state(judged: JudgedEvents) -> dict[str, AlarmTally]:
     }
 
 
-def _false_alarms_by_device(judged: JudgedEvents) -> dict[str, int]:
-    slots, counts = np.unique(judged.raised.device[judged.raised.false], return_counts=True)
-    return {judged.history.devices[slot]: count for slot, count in zip(slots.tolist(), counts.tolist(), strict=True)}
-
-
 def _log_offset_s(judged: JudgedEvents) -> float | None:
     if len(judged.borders) < CLEAR_EVENTS:
         return None
@@ -234,6 +235,7 @@ EVENT_METRICS: dict[str, Callable[[JudgedEvents], Any]] = {
     "median_delay_s": _median_delay_s,
     "false_alarms": lambda judged: judged.counts.false,
     "false_alarms_per_device_day": lambda judged: _per_day(judged.counts.false, judged),
+    "false_alarms_by_device": lambda judged: judged.false_alarms_by_device,
     "alarm_changes": lambda judged: judged.counts.changes,
     "alarm_changes_per_device_day": lambda judged: _per_day(judged.counts.changes, judged),
     "unknown_alarms": lambda judged: judged.counts.unknown,
@@ -245,7 +247,6 @@ EVENT_METRICS: dict[str, Callable[[JudgedEvents], Any]] = {
     "affiliation_precision": lambda judged: _mean([score.precision for score in judged.affiliation.values()]),
     "affiliation_recall": lambda judged: _mean([score.recall for score in judged.affiliation.values()]),
     "alarms_by_state": _alarms_by_state,
-    "false_alarms_by_device": _false_alarms_by_device,
     "log_offset_s": _log_offset_s,
     "phm2015": lambda judged: judged.phm2015(judged.verdict),
     "phm2015_of_labels": lambda judged: judged.phm2015(judged.label),

@@ -133,6 +133,8 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True):
     active."""
     false_alarms_per_device_day: float | None = None
     """The same per device and day."""
+    false_alarms_by_device: dict[str, int] = {}
+    """False alarms of each device that has some, those with most first."""
     alarm_changes: int = 0
     """Changes of the alarm state, to ``normal`` included."""
     alarm_changes_per_device_day: float | None = None
@@ -156,8 +158,6 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True):
     """Mean affiliation recall of the faults that have one."""
     alarms_by_state: dict[str, AlarmTally] = {}
     """True and false alarms of each fault, and of ``unknown``."""
-    false_alarms_by_device: dict[str, int] = {}
-    """False alarms of each device that had any."""
     log_offset_s: float | None = None
     """Median time by which verdicts begin and end after the logged events, seconds; negative before them. Null where
     fewer than five events have clear borders, or where beginnings and ends do not agree."""

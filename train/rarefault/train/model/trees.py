@@ -27,6 +27,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from rarefault.train.dataset.units import MOST_PAIRED
+
 #: Added to the probabilities by extremely randomised trees: of a class that none of them speaks for, nothing is known.
 SMOOTHING = 1e-3
 #: What the names of the units' and of the extremely randomised trees' arrays begin with.
@@ -35,8 +37,6 @@ AT_UNITS, EXTRA = "at_units.", "extra."
 ARRAYS = ("feature", "threshold", "missing_left", "left", "right", "value", "root", "target", "base", "depth")
 #: Bins, back from the end of the window, whose values the trees of units ask for.
 RECENT = 16
-#: Units with more channels than this are not compared pair by pair.
-MOST_PAIRED = 12
 
 
 @dataclass(frozen=True)

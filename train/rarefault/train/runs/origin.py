@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from rarefault.runtime.arrays import Int64
-from rarefault.runtime.inference.manifest import Manifest, UnitsSpec
+from rarefault.runtime.inference.manifest import Derived, Manifest, UnitsSpec
 from rarefault.train.calibration.cross_fit import wants_cross_fit
 from rarefault.train.config import TrainConfig, TrainingConfig
+from rarefault.train.dataset.derived import choose_derived
 from rarefault.train.dataset.split import split_history
 from rarefault.train.dataset.units import channels_of_units
 from rarefault.train.dataset.windows import LabelledWindows
@@ -67,7 +68,13 @@ class Origin:
 
     def units(self, config: TrainConfig) -> Int64:
         """Columns of each unit, [U, M]."""
-        return channels_of_units(config.trees.units, config.data, self.sources.history.channels)
+        channels = self.sources.history.channels
+        return channels_of_units(config.trees.units, config.data, channels, config.grid.chosen)
+
+    def derived(self, config: TrainConfig, train: History) -> tuple[Derived, ...]:
+        """What the grid derives from the channels; ``train`` are the training blocks."""
+        units = channels_of_units(config.trees.units, config.data, train.channels)
+        return choose_derived(config.grid, train, units)
 
     def at_units(self, found: UnitsSpec | None) -> UnitsSpec | None:
         """What is looked for at units, from what the training windows have to look for."""

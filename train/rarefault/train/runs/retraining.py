@@ -9,7 +9,7 @@ import msgspec
 
 from rarefault.runtime.arrays import Int64
 from rarefault.runtime.errors import ConfigError, HistoryError, RarefaultError
-from rarefault.runtime.inference.manifest import Manifest, UnitsSpec
+from rarefault.runtime.inference.manifest import Derived, Manifest, UnitsSpec
 from rarefault.runtime.inference.missing import without_named
 from rarefault.runtime.settings import from_mapping
 from rarefault.train.config import TrainConfig, TrainingConfig, read_train_toml
@@ -106,6 +106,10 @@ class Retraining(Origin):
         """Those of the earlier trees, whatever the format of the new data, where the configuration names none."""
         own, trees = super().units(config), self.run.load_model().trees
         return own if config.trees.units is not None or trees is None else trees.units.numpy()
+
+    def derived(self, config: TrainConfig, train: History) -> tuple[Derived, ...]:  # noqa: ARG002 - the network has its own
+        """Those of the earlier run."""
+        return self.earlier_manifest.derived
 
     def at_units(self, found: UnitsSpec | None) -> UnitsSpec | None:  # noqa: ARG002 - the network has its outputs
         """What the earlier model looks for."""
@@ -213,6 +217,8 @@ def load_retrain_config(path: Path, changes: dict[str, Any], run: RunDirectory) 
         was, given_now = getattr(old, name), getattr(config, name)
         for key in given.get(name, {}):
             before, after = getattr(was, key), getattr(given_now, key)
+            if key == "derived" and after == "auto":  # the choice is made
+                continue
             if name == "model" and key not in {"preset", "network"}:
                 before, after = getattr(was.spec(), key), getattr(given_now.spec(), key)
             if before != after:

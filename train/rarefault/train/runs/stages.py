@@ -11,6 +11,7 @@ from rarefault.runtime.inference.manifest import Manifest
 from rarefault.train.calibration.cross_fit import HeldOut, Rotation
 from rarefault.train.calibration.decision_fit import fit_decision
 from rarefault.train.config import TrainConfig, to_toml
+from rarefault.train.dataset.derived import derived_note
 from rarefault.train.dataset.findings import absent_classes, common_faults, in_order, leaks
 from rarefault.train.dataset.split import PARTS
 from rarefault.train.dataset.unit_labels import unit_notes, units_spec
@@ -49,15 +50,19 @@ def read(course: Course) -> None:
 
 def cut(course: Course) -> None:
     """Cut each part into windows; a history that nothing can be learnt from is refused."""
-    config, history, split = course.config, course.history, course.split
+    history, split = course.history, course.split
+    derived = course.origin.derived(course.config, split.select(history, "train"))
+    config = course.config = msgspec.structs.replace(course.config, grid=course.config.grid.with_chosen(derived))
     course.units = course.origin.units(config)
     course.parts = {
         part: cut_windows(split.select(history, part), config.grid, config.window, course.units) for part in PARTS
     }
     train = course.parts["train"]
     course.prior = class_frequencies(train.label, course.n_classes)
-    course.at_units = course.origin.at_units(units_spec(train.at_units, train.labelled, course.units, history.channels))
-    course.notes += [*split.notes, *unit_notes(history, course.parts["train"].at_units, course.units)]
+    names = (*history.channels, *(derived.name for derived in config.grid.chosen))
+    course.at_units = course.origin.at_units(units_spec(train.at_units, train.labelled, course.units, names))
+    course.notes += [*split.notes, *derived_note(derived)]
+    course.notes += unit_notes(history, course.parts["train"].at_units, course.units)
     check_parts(history, course.parts)
     if not config.data.mostly_faulty:
         check_majority(history, course.parts)
@@ -223,7 +228,8 @@ def decide(course: Course) -> None:
         classes=history.classes,
         counters=history.counters,
         missing=tuple(dict.fromkeys((*config.data.missing, *course.origin.missing))),
-        grid=config.grid,
+        grid=config.grid.spec(),
+        derived=config.grid.chosen,
         window=config.window,
         state_size=course.model.state_size,
         decision=fitted.spec,

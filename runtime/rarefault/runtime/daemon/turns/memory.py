@@ -141,7 +141,7 @@ class TurnStore:
         """A pipeline of another model that goes on where the one before stands."""
         self._warm_up(pipeline)
         old, new = before.manifest, pipeline.manifest
-        if (old.grid, old.window, old.channels, old.counters) == (new.grid, new.window, new.channels, new.counters):
+        if all(getattr(old, name) == getattr(new, name) for name in ("grid", "window", "inputs", "counters")):
             # The next window of every device is the one after its last.
             pipeline.grid.restore(before.grid.state())
             pipeline.window_buffer.restore(before.window_buffer.state())

@@ -1,13 +1,16 @@
 """Closed bins: holds values through empty bins, makes increases of counters, and finds where segments begin."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from rarefault.runtime.arrays import NEVER, Bool, DeviceArrays, Float32, Float64, Int32, Int64, after, begins, ends
+from rarefault.runtime.inference.grid.derived import DerivedInputs, FilledBins
+from rarefault.runtime.inference.grid.held import last_values
 from rarefault.runtime.inference.grid.open_bins import OccupiedBins
-from rarefault.runtime.inference.manifest import GridSpec
+from rarefault.runtime.inference.manifest import GridSpec, Statistic
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +20,7 @@ class Bins:
     Attributes:
         device: slot of the device, [E].
         index: number of the bin since the epoch, [E].
-        values: channel values, NaN where missing, [E, C].
+        values: inputs of the model, NaN where missing: the channels' values, then what is derived from them, [E, I].
         reset: whether the bin is the first of a segment, [E].
     """
 
@@ -30,9 +33,9 @@ class Bins:
         return len(self.index)
 
 
-def no_bins(n_channels: int) -> Bins:
+def no_bins(n_inputs: int) -> Bins:
     """No bin at all."""
-    return Bins(np.empty(0, np.int32), np.empty(0, np.int64), np.empty((0, n_channels), np.float32), np.empty(0, bool))
+    return Bins(np.empty(0, np.int32), np.empty(0, np.int64), np.empty((0, n_inputs), np.float32), np.empty(0, bool))
 
 
 class BinFiller(DeviceArrays):
@@ -42,8 +45,11 @@ class BinFiller(DeviceArrays):
         spec: of the grid.
         n_channels: number of channels C.
         counters: which channels are counters, [C]; none by default.
+        derived: number of the channel and statistic of each derived input, [X].
 
     Attributes:
+        n_inputs: number of inputs I: channels and derived inputs.
+        derived: makes the derived inputs.
         occupied: last closed bin that had a sample, [D].
         cut: bin that nothing before it is carried into, [D].
         held, held_bin: last value of each channel, and the bin that it is from, [D, C].
@@ -57,11 +63,19 @@ class BinFiller(DeviceArrays):
     meter: Float64
     meter_bin: Int64
 
-    def __init__(self, spec: GridSpec, n_channels: int, counters: ArrayLike | None = None) -> None:
+    def __init__(
+        self,
+        spec: GridSpec,
+        n_channels: int,
+        counters: ArrayLike | None = None,
+        derived: Sequence[tuple[int, Statistic]] = (),
+    ) -> None:
         no_value, no_bin = np.full(n_channels, np.nan), np.full(n_channels, NEVER)
         super().__init__(occupied=NEVER, cut=NEVER, held=no_value, held_bin=no_bin, meter=no_value, meter_bin=no_bin)
         self.spec = spec
         self.n_channels = n_channels
+        self.derived = DerivedInputs(spec, derived)
+        self.n_inputs = n_channels + len(self.derived.derived)
         self._counters = np.zeros(n_channels, bool) if counters is None else np.asarray(counters, bool)
 
     def start_anew(self, device: int) -> None:
@@ -71,7 +85,7 @@ class BinFiller(DeviceArrays):
     def fill(self, rows: OccupiedBins) -> Bins:
         """The bins that close, and the empty ones between them and the last closed bin of their device."""
         if len(rows.index) == 0:
-            return no_bins(self.n_channels)
+            return no_bins(self.n_inputs)
         first = begins(rows.device)
         previous = np.where(first, self.occupied[rows.device], after(NEVER, rows.index))
         cut = self.cut[rows.device]
@@ -91,10 +105,14 @@ class BinFiller(DeviceArrays):
         boundary = starts.copy()
         boundary[at[first] - fill[first]] = True  # the first emitted bin of each device
         self._difference(value, device, index, boundary, starts)
-        held = self._hold(value, device, index, boundary, starts)
+        known, held_bin = self._hold(value, device, index, boundary, starts)
         last = ends(begins(device))
         self.occupied[device[last]] = index[last]
-        return Bins(device.astype(np.int32), index, held.astype(np.float32), starts)
+        inputs = known
+        if self.derived.derived:
+            bins = FilledBins(device, index, boundary, starts, last, at, value, held_bin, known, rows.extent)
+            inputs = np.concatenate((known, self.derived.of(bins)), axis=1)
+        return Bins(device.astype(np.int32), index, inputs.astype(np.float32), starts)
 
     def _difference(self, value: Float64, device: Int64, index: Int64, boundary: Bool, starts: Bool) -> None:
         """Counters, in place: readings become increase per bin since the reading before."""
@@ -103,8 +121,8 @@ class BinFiller(DeviceArrays):
             return
         reading = value[:, columns]
         carried = (self.meter[device][:, columns], self.meter_bin[device][:, columns])
-        before, before_bin = _previous(reading, index, boundary, starts, *carried, inclusive=False)
-        latest, latest_bin = _previous(reading, index, boundary, starts, *carried, inclusive=True)
+        before, before_bin = last_values(reading, index, boundary, starts, *carried, inclusive=False)
+        latest, latest_bin = last_values(reading, index, boundary, starts, *carried, inclusive=True)
         last = ends(begins(device))
         increase = reading - before
         with np.errstate(invalid="ignore"):
@@ -113,49 +131,12 @@ class BinFiller(DeviceArrays):
         self.meter[owners, columns] = latest[last]
         self.meter_bin[owners, columns] = latest_bin[last]
 
-    def _hold(self, value: Float64, device: Int64, index: Int64, boundary: Bool, starts: Bool) -> Float64:
-        """Repeat each channel's last value for the hold time."""
-        held, held_bin = _previous(
+    def _hold(self, value: Float64, device: Int64, index: Int64, boundary: Bool, starts: Bool) -> tuple[Float64, Int64]:
+        """Each channel's last value, repeated for the hold time, and the bin that it is from."""
+        held, held_bin = last_values(
             value, index, boundary, starts, self.held[device], self.held_bin[device], inclusive=True
         )
         last = ends(begins(device))
         self.held[device[last]] = held[last]
         self.held_bin[device[last]] = held_bin[last]
-        return np.where(index[:, None] - held_bin <= self.spec.hold_bins, held, np.nan)
-
-
-def _previous(
-    value: Float64,
-    index: Int64,
-    boundary: Bool,
-    starts: Bool,
-    carried: Float64,
-    carried_bin: Int64,
-    *,
-    inclusive: bool,
-) -> tuple[Float64, Int64]:
-    """Per cell the last value at or (``inclusive=False``) before it in its segment, and the bin that it is from.
-
-    Args:
-        value: [E, C], NaN where there is none.
-        index: bin of each row, [E].
-        boundary: rows where a segment or a device begins, [E].
-        starts: rows where a segment begins, so that nothing is carried into it, [E].
-        carried: each row's device's value from before the push, [E, C].
-        carried_bin: the bin that it is from, [E, C].
-    """
-    n = len(index)
-    row = np.arange(n)[:, None]
-    source = np.maximum.accumulate(np.where(np.isnan(value), -1, row), axis=0)
-    if not inclusive:
-        source = np.concatenate((np.full_like(source[:1], -1), source[:-1]))
-    begin = np.maximum.accumulate(np.where(boundary, np.arange(n), 0))
-    inside = source >= begin[:, None]
-    continued = ~starts[begin][:, None]
-    found = np.maximum(source, 0)
-    past = np.where(continued, carried, np.nan)
-    past_bin = np.where(continued, carried_bin, NEVER)
-    return (
-        np.where(inside, np.take_along_axis(value, found, axis=0), past),
-        np.where(inside, index[found], past_bin),
-    )
+        return np.where(index[:, None] - held_bin <= self.spec.hold_bins, held, np.nan), held_bin

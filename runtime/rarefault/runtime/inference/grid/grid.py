@@ -1,6 +1,6 @@
 """The grid itself: clocks, open bins and filler in a row."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,18 +10,25 @@ from rarefault.runtime.arrays import ALL, DeviceArrays, Float64, Int64
 from rarefault.runtime.inference.grid.bin_filler import BinFiller, Bins, no_bins
 from rarefault.runtime.inference.grid.clock_walk import Placement, Restart
 from rarefault.runtime.inference.grid.clocks import Clocks
-from rarefault.runtime.inference.grid.open_bins import OpenBins
-from rarefault.runtime.inference.manifest import GridSpec
+from rarefault.runtime.inference.grid.open_bins import NO_EXTENT, OpenBins, extent_of, joined_extent
+from rarefault.runtime.inference.manifest import GridSpec, Statistic
 from rarefault.runtime.times import TIME_LIMIT_MS
 
 
 class _Waiting(DeviceArrays):
-    """Values of the sample of each device that waits for another one to agree, NaN where there is none, [D, C]."""
+    """The sample of each device that waits for another one to agree.
+
+    Attributes:
+        waiting_value: its values, NaN where there is none, [D, C].
+        waiting_extent: its extent; there may be several of that time, [D, 3, Q].
+    """
 
     waiting_value: Float64
+    waiting_extent: Float64
 
-    def __init__(self, n_channels: int) -> None:
-        super().__init__(waiting_value=np.full(n_channels, np.nan))
+    def __init__(self, n_channels: int, n_extents: int) -> None:
+        no_extent = np.broadcast_to(NO_EXTENT, (3, n_extents))
+        super().__init__(waiting_value=np.full(n_channels, np.nan), waiting_extent=no_extent)
 
 
 class Grid:
@@ -33,6 +40,8 @@ class Grid:
         spec: period, hold, lateness, gap.
         n_channels: number of channels C.
         counters: which channels are counters, [C]; none by default.
+        derived: number of the channel and statistic of each derived input; see
+            :mod:`rarefault.runtime.inference.grid.derived`.
 
     Attributes:
         accepted: number of samples taken so far.
@@ -43,17 +52,24 @@ class Grid:
         restarted: devices that started anew in the last push.
     """
 
-    def __init__(self, spec: GridSpec, n_channels: int, counters: ArrayLike | None = None) -> None:
+    def __init__(
+        self,
+        spec: GridSpec,
+        n_channels: int,
+        counters: ArrayLike | None = None,
+        derived: Sequence[tuple[int, Statistic]] = (),
+    ) -> None:
         self.spec = spec
         self.n_channels = n_channels
         self.accepted = self.late = self.distrusted = self.restarts = 0
         self.heard: Int64 = np.empty(0, np.int64)
         self.restarted: list[Restart] = []
         self.clocks = Clocks(spec)
-        self._open = OpenBins(spec, n_channels)
-        self._filler = BinFiller(spec, n_channels, counters)
-        self._waiting = _Waiting(n_channels)
-        self._values = (self._open, self._filler, self._waiting)
+        self._filler = BinFiller(spec, n_channels, counters, derived)
+        self._extents = self._filler.derived.extents
+        self._open = OpenBins(spec, n_channels, len(self._extents))
+        self._waiting = _Waiting(n_channels, len(self._extents))
+        self._values = (self._open, self._filler, self._waiting, *self._filler.derived.memories)
         self._parts = (self.clocks, *self._values)
 
     def _make_room(self, devices: int) -> None:
@@ -137,7 +153,7 @@ class Grid:
             raise ValueError(f"samples do not fit: device {devices.shape}, time {times.shape}, values {value.shape}")
         self.heard, self.restarted = np.empty(0, np.int64), []
         if len(times) == 0:
-            yield no_bins(self.n_channels), []
+            yield no_bins(self._filler.n_inputs), []
             return
         if times.min() < 0 or times.max() >= TIME_LIMIT_MS:
             raise ValueError("a sample's time is outside 1970 to 2109")
@@ -166,23 +182,29 @@ class Grid:
 
     def _placed(
         self, placement: Placement, devices: Int64, times: Int64, value: Float64
-    ) -> tuple[Int64, Int64, Float64]:
-        """Device, time and values of the samples that are placed, those first that have waited from before."""
+    ) -> tuple[Int64, Int64, Float64, Float64]:
+        """Device, time, values and extent of the samples that are placed, those first that have waited from before."""
+        extent = extent_of(value, self._extents)
         if not (placement.placed or placement.cleared or placement.waiting):
             if placement.accepted == len(times):
-                return devices, times, value
-            return devices[placement.keep], times[placement.keep], value[placement.keep]
+                return devices, times, value, extent
+            return devices[placement.keep], times[placement.keep], value[placement.keep], extent[placement.keep]
         owner = np.array([device for device, _ in placement.placed], np.int64)
         since = np.array([time_ms for _, time_ms in placement.placed], np.int64)
         placed = (
             np.concatenate((owner, devices[placement.keep])),
             np.concatenate((since, times[placement.keep])),
             np.concatenate((self._waiting.waiting_value[owner], value[placement.keep])),
+            np.concatenate((self._waiting.waiting_extent[owner], extent[placement.keep])),
         )
         self._waiting.waiting_value[placement.cleared] = np.nan
+        self._waiting.waiting_extent[placement.cleared] = NO_EXTENT
         for row in placement.waiting:
             known = ~np.isnan(value[row])
             self._waiting.waiting_value[devices[row], known] = value[row, known]
+            if extent.size:
+                waiting, at = self._waiting.waiting_extent, devices[[row]]
+                waiting[at] = joined_extent(waiting[at], extent[[row]])
         return placed
 
     def _start_anew(self, placement: Placement) -> None:
