@@ -1,5 +1,7 @@
 """Where one device has most of the false alarms, a person is told."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -9,7 +11,7 @@ from rarefault.train.evaluation.metrics import Scores
 
 def scores_of(by_device: dict[str, int]) -> Scores:
     """Scores with false alarms, those with most first."""
-    plain = {field.name: 0 for field in msgspec.structs.fields(Scores) if field.required}
+    plain: dict[str, Any] = {field.name: 0 for field in msgspec.structs.fields(Scores) if field.required}
     plain |= {"classes": {}, "absent": [], "confusion": [], "lowest_recall_class": None}
     plain |= {"reliability": [], "fault_reliability": []}
     plain |= {"false_alarms": sum(by_device.values()), "false_alarms_by_device": by_device}
