@@ -166,11 +166,12 @@ def test_any_cutting_into_pushes_gives_what_the_rules_say(
             np.testing.assert_allclose(value, expected.reshape(-1, 3 + len(DERIVED)), rtol=1e-5, atol=1e-5)
 
 
-def still_of(values: list[float], **spec: float) -> list[float]:
+def still_of(values: list[float]) -> list[float]:
     """``still`` of samples that come once in a bin."""
-    grid = Grid(GridSpec(period_s=1, max_hold_s=3, max_gap_s=10, **spec), 1, None, [(0, "still")])
+    grid = Grid(GridSpec(period_s=1, max_hold_s=3, max_gap_s=10), 1, None, [(0, "still")])
     n = len(values) + 1
-    return grid.push([0] * n, np.arange(n) * 1000, [[v] for v in (*values, 0.5)]).values[:, 1].tolist()
+    found: list[float] = grid.push([0] * n, np.arange(n) * 1000, [[v] for v in (*values, 0.5)]).values[:, 1].tolist()
+    return found
 
 
 def test_still_counts_equal_samples_and_ends_at_the_cap() -> None:
@@ -232,7 +233,12 @@ def test_a_grid_of_other_derived_inputs_does_not_go_on() -> None:
     """A state belongs to its settings."""
     grid = Grid(GridSpec(), 2, None, [(0, "still"), (1, "low"), (1, "deviation")])
     grid.push([0], [0], [[1.0, 2.0]])
-    for derived in ([(0, "still")], [(0, "still"), (1, "low")], [(0, "low"), (1, "low"), (1, "deviation")]):
+    others: list[list[tuple[int, Statistic]]] = [
+        [(0, "still")],
+        [(0, "still"), (1, "low")],
+        [(0, "low"), (1, "low"), (1, "deviation")],
+    ]
+    for derived in others:
         with pytest.raises(ValueError, match="shape"):
             Grid(GridSpec(), 2, None, derived).restore(grid.state())
 
@@ -274,7 +280,8 @@ def test_live_verdicts_are_those_of_the_whole_recording() -> None:
     values[rng.random(values.shape) < 0.2] = -9999
 
     def run(size: int) -> list[tuple[int, int, float]]:
-        pipeline, found = Pipeline(MANIFEST, sum_of_inputs, "sum@0"), []
+        pipeline = Pipeline(MANIFEST, sum_of_inputs, "sum@0")
+        found: list[tuple[int, int, float]] = []
         slots = np.array([pipeline.slot(f"d{d}") for d in range(3)])
         for at in range(0, len(rows), size):
             part = slice(at, at + size)

@@ -282,7 +282,7 @@ def _one_device(facts: Facts, _setting: Setting, _validation: Facts | None) -> I
         yield (
             f"{count} of {facts.false_alarms} false alarms are of {device}: look at this device and at its part of the "
             "log before anything else (the report's time lines); if it is only unlike the others, set "
-            'grid.baseline = "30d"'
+            "grid.baseline_s = 2592000"
         )
 
 
