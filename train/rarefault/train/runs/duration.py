@@ -247,6 +247,7 @@ def _tree_costs(
 
     def at_devices(windows: LabelledWindows, trees: TreesConfig) -> None:
         grown.append(grow_at_devices(windows, prior, trees, seed, threads, units, elsewhere))
+        return grown[-1]
 
     whole = _cost(at_devices, config.trees, train, extra=bool(config.trees.extra_trees))
     # Copies of windows with their units swapped.
