@@ -12,12 +12,18 @@ MODULES = (
     "rarefault.runtime.arrays",
     "rarefault.runtime.times",
     "rarefault.runtime.inference.embedding",
-    "rarefault.runtime.inference.decision",
+    "rarefault.runtime.inference.decision.belief",
+    "rarefault.runtime.inference.decision.decision",
+    "rarefault.runtime.inference.decision.pool",
     "rarefault.runtime.inference.manifest",
     "rarefault.runtime.inference.model_file",
     "rarefault.runtime.inference.pipeline",
     "rarefault.train.calibration.conformal",
+    "rarefault.train.dataset.unit_labels",
+    "rarefault.train.fitting.edges",
+    "rarefault.train.fitting.epochs",
     "rarefault.train.fitting.imbalance",
+    "rarefault.train.runs.timing.timeline",
 )
 #: More lines of output than this explain nothing.
 LINES = 6
