@@ -19,7 +19,11 @@ MODULES = (
     "rarefault.runtime.inference.model_file",
     "rarefault.runtime.inference.pipeline",
     "rarefault.train.calibration.conformal",
+    "rarefault.train.dataset.unit_labels",
+    "rarefault.train.fitting.edges",
+    "rarefault.train.fitting.epochs",
     "rarefault.train.fitting.imbalance",
+    "rarefault.train.runs.timing.timeline",
 )
 #: More lines of output than this explain nothing.
 LINES = 6

@@ -69,7 +69,7 @@ def test_what_is_derived_from_a_channel_is_taken_with_it(decision: Decision) -> 
     assert len(found) == 3
     without = window.copy()
     without[:, [1, 3]] = np.nan
-    both = [step(part[None], state[None])[0][0, 1] for part in (window, without)]
+    both = [step(part[None], state[None])[0][0, 0, 1] for part in (window, without)]
     assert found[1] == pytest.approx(both[0] - both[1], abs=1e-6)
     assert found[[0, 2]].tolist() == single[[0, 2]].tolist()
 

@@ -68,13 +68,13 @@ def test_state_is_carried_and_zeroed_where_a_segment_begins() -> None:
 def test_segments_of_one_device_go_through_the_step_side_by_side() -> None:
     """Each from a zero state but the one that goes on; the device carries the state of its last one."""
     step = RunningSum()
-    engine = Engine(step, state_size=1, n_classes=2)
+    engine = Engine(step, state_size=1, opinions=(1, 2))
     rows = np.array([1.0, 2.0, 4.0, 8.0, 16.0, 32.0], np.float32).reshape(6, 1)
     end = np.arange(6)
 
     def odds(fresh: list[bool]) -> list[float]:
         found = engine.run(Windows(np.zeros(6, np.int32), end + 5, np.array(fresh), rows, end, 1))
-        return (found[:, 1] - found[:, 0]).tolist()
+        return (found[:, 0, 1] - found[:, 0, 0]).tolist()
 
     assert odds([True, False, True, False, False, True]) == pytest.approx([1, 3, 4, 12, 28, 32])
     assert step.batch_sizes == [3, 2, 1]

@@ -89,7 +89,7 @@ def test_trees_of_units_hold_out_less_than_those_of_devices() -> None:
     history = station(once=False)
     split = split_history(history, CONFIG.split, CONFIG.grid)
     shares = class_frequencies(cut(history, split)[0].label, 3)
-    parts = Rotation(history, split, CONFIG, shares, 0, UNITS, AT_UNITS).run(None)
+    parts = Rotation(history, split, CONFIG, shares, UNITS, AT_UNITS).run(None)
     assert len(parts) == 4 * TREE_PARTS * UNIT_PARTS
     ends = [end for part in parts for end in part.windows.end_ms.tolist()]
     assert len(ends) == len(set(ends))
@@ -109,7 +109,7 @@ def test_of_events_longer_than_a_block_all_hold_out_whole_parts() -> None:
     split = split_history(long, CONFIG.split, CONFIG.grid)
     train, _ = cut(long, split)
     assert mostly_cut(long, split)
-    assert len(Rotation(long, split, CONFIG, class_frequencies(train.label, 3), 0, UNITS, AT_UNITS).run(None)) == 4
+    assert len(Rotation(long, split, CONFIG, class_frequencies(train.label, 3), UNITS, AT_UNITS).run(None)) == 4
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -119,7 +119,7 @@ def test_of_a_fault_that_some_have_never_seen_they_have_no_evidence(jobs: int) -
     config = msgspec.structs.replace(CONFIG, training=TrainingConfig(jobs=jobs))
     split = split_history(history, CONFIG.split, CONFIG.grid)
     shares = (0.8, 0.15, 0.05)
-    parts = Rotation(history, split, config, shares, 0, UNITS, AT_UNITS).run(None)
+    parts = Rotation(history, split, config, shares, UNITS, AT_UNITS).run(None)
     assert sum(bool((part.windows.label == 2).any()) for part in parts) == 1
     pool = Pool(shares, AT_UNITS)
     for part in parts:

@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.train.calibration.test_cross_fit_units import CONFIG, UNITS, cut, station
+from scipy.special import softmax
+from tests.train.calibration.test_cross_fit_units import AT_UNITS, CONFIG, UNITS, cut, station
 
 from rarefault.runtime.arrays import Int64
+from rarefault.runtime.inference.decision.pool import Pool
 from rarefault.train.dataset.split import split_history
 from rarefault.train.dataset.windows import LabelledWindows
 from rarefault.train.fitting.drawing import draw
 from rarefault.train.fitting.imbalance import class_frequencies
-from rarefault.train.fitting.sequences import draw_epoch
 from rarefault.train.fitting.trees import grow_trees, judge
 
 
@@ -63,13 +64,6 @@ def test_rare_faults_are_all_there_and_normal_time_is_drawn_evenly() -> None:
     assert draw(label, 0, 0, 0).weight is None
 
 
-def test_an_epoch_has_no_more_sequences_than_its_bound() -> None:
-    """0 is no bound."""
-    starts = np.arange(1000)
-    for most, expected in ((0, 250), (100, 100), (400, 250)):
-        assert len(draw_epoch(starts, 16, 4.0, most, np.random.default_rng(0))) == expected
-
-
 @pytest.fixture(scope="module")
 def pumps() -> LabelledWindows:
     """Windows of the made-up station, whose log names the units."""
@@ -87,9 +81,11 @@ def test_class_shares_stay_right_where_windows_are_left_out(pumps: LabelledWindo
     found = []
     for most in (0, 400):
         config = msgspec.structs.replace(CONFIG.trees, rounds=30, max_windows=most)
-        trees = grow_trees(windows, 3, prior, config, 0, units=units)
+        trees = grow_trees(windows, prior, config, 0, units=units, at_units=AT_UNITS if at_units else None)
         assert trees is not None
-        found.append(np.exp(judge(trees, windows))[windows.labelled].mean(0))
+        pool = Pool(prior, AT_UNITS if at_units else None)
+        label = pool.label(pool.pool(judge(trees, windows)[:, None], [1.0], [1.0]))
+        found.append(softmax(label, axis=1)[windows.labelled].mean(0))
     assert windows.labelled.sum() > 800
     assert prior[0] > 0.7
     np.testing.assert_allclose(found[0], prior, atol=0.03)

@@ -16,7 +16,7 @@ COSTS = {"cross_fit": 100.0, "extra_trees": 10.0, "refit": 40.0, "network": 60.0
 
 def expected(config: TrainConfig) -> float:
     """Seconds of a training whose network takes most."""
-    training, network = config.training, config.model.spec().network
+    training, network = config.training, config.model.network
     epochs = training.epochs / 25 if network else 0.0
     seconds = 5.0 + COSTS["network"] * epochs + (COSTS["extra_trees"] if config.trees.extra_trees else 0.0)
     seconds += (COSTS["refit"] if training.refit else 0.0) * (epochs + 0.1)
@@ -47,7 +47,7 @@ def test_no_more_is_left_out_than_needed_and_the_cheapest_first(plant: Path) -> 
     planned, names = plan(plant, "6s")
     assert names[-1] == "network"
     assert expected(planned) <= 6
-    assert not planned.model.spec().network
+    assert not planned.model.network
 
 
 def test_what_a_later_saving_makes_unnecessary_comes_back(plant: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_training_that_goes_on_from_another_keeps_its_network(plant: Path) -> 
     """However short the budget."""
     for budget in ("fast", "1s"):
         planned, names = plan(plant, budget, warm=True)
-        assert planned.model.spec().network
+        assert planned.model.network
         assert "network" not in names
 
 
@@ -74,7 +74,7 @@ def test_numbers_are_only_made_smaller(plant: Path) -> None:
     assert not {"rounds", "windows", "extra_trees", "less_epochs", "few_epochs"} & set(names)
     without, _ = plan(plant, "fast", **{"trees.rounds": 0})
     assert without.trees.rounds == 0
-    assert without.model.spec().network  # one of both must judge
+    assert without.model.network  # one of both must judge
 
 
 def test_it_is_said_what_is_left_out_and_when_a_budget_cannot_be_kept(plant: Path) -> None:
@@ -107,8 +107,8 @@ def test_fast_is_said_and_kept(plant: Path, tmp_path: Path, capsys: pytest.Captu
     assert f"note {note}" in printed
     assert {"extra_trees", "refit", "network"} <= set(metrics["budget"]["left_out"])
     assert metrics["epochs"] == 0
-    assert not run.load_config().model.spec().network
-    assert not run.load_model().spec.network
+    assert not run.load_config().model.network
+    assert run.load_model().names == ("trees",)
 
 
 def test_an_interrupted_training_goes_on_with_what_was_decided(plant: Path) -> None:

@@ -75,17 +75,16 @@ def test_it_is_said_before_anything_is_fitted(plant: Path, tmp_path: Path, capsy
 
 
 def test_what_runs_side_by_side_takes_no_longer_than_the_longest() -> None:
-    """Trees grow beside a network where there are cores; what is left shrinks with the epochs that were needed."""
+    """Trees grow beside a network where there are cores; what is left is that of the stages that are not done."""
     assert Work(network=8.0).wall() == 8
-    assert Work(network=8.0).wall(0.25) == 2
     assert Work(network=8.0, trees=1.0).wall() <= 9
     assert Work(trees=9.0, jobs=1).wall() == 9
     busy = Work(network=8.0, trees=8.0, others=100.0).wall()
     assert Work(network=8.0, trees=8.0).wall() <= busy <= 16
     foreseen = Estimate({"fit": Work(network=8.0), "trees": Work(trees=3.0), "learn again": Work(network=4.0)})
     assert foreseen.left(()) == 15
-    assert foreseen.left({"fit", "trees"}, 0.5) == 2
-    assert str(foreseen).startswith("this will take about 15 s here (network 8 s, trees 3 s, learning again 4 s; less")
+    assert foreseen.left({"fit", "trees"}) == 4
+    assert str(foreseen).startswith("this will take about 15 s here (network 8 s, trees 3 s, learning again 4 s)")
     assert [duration(s) for s in (0.2, 7, 44, 99, 130, 5000, 9000)] == [
         "1 s", "7 s", "40 s", "100 s", "2 min", "83 min", "2.5 h",
     ]  # fmt: skip

@@ -25,12 +25,3 @@ def sequence_starts(windows: LabelledWindows, length: int) -> Int64:
     before = np.r_[0, np.cumsum(windows.labelled)]
     labelled: Int64 = starts[before[starts + length] > before[starts]]
     return labelled
-
-
-def draw_epoch(starts: Int64, sequence_length: int, passes: float, most: int, rng: np.random.Generator) -> Int64:
-    """The sequences of one epoch, in random order.
-
-    So many that each window is seen ``passes`` times on average, but no more than ``most``, where that is not 0.
-    """
-    count = min(len(starts), max(1, round(len(starts) * passes / sequence_length)), most or len(starts))
-    return rng.permutation(starts)[:count]
