@@ -41,7 +41,7 @@ class ModelConfig(Section, frozen=True):
     hidden: Count | None = None
     """Width of the two layers beside the inner LSTM."""
     dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] | None = None
-    """Share of those layers' outputs that is dropped during training."""
+    """Share of the filters, and of the outputs of the layers beside, that is dropped during training."""
     network: bool = True
     """Train and serve the network. ``false`` leaves trees and filter alone, for about half of the training time and
     three quarters of a verdict's cost. ``pooling.held_out_log_loss`` in ``metrics.json`` shows what that would lose."""

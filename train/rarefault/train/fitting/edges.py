@@ -15,15 +15,18 @@ from sklearn.tree import DecisionTreeClassifier
 
 from rarefault.runtime.arrays import Bool, Float32, Float64, Int64
 from rarefault.train.fitting.examples import Examples
+from rarefault.train.fitting.tree_features import CHUNK
 from rarefault.train.model.network import LRConvLSTM
 
 #: Trees for each output, their leaves, the windows in a leaf at least, and the share of inputs that a split may choose
 #: from.
 TREES, LEAVES, LEAST, INPUTS = 3, 64, 3, 0.5
 #: Windows that the trees are grown on, and values that quantiles are taken of, at most.
-MOST_WINDOWS, MOST_VALUES = 30_000, 60_000
+MOST_WINDOWS, MOST_VALUES, MOST_MEASURED = 30_000, 60_000, 20_000
 #: Share of the edges that are quantiles at least.
 QUANTILES = 0.4
+#: Values beyond this, of broken sensors, count as this.
+HUGE = np.float32(1e30)
 
 #: Levels of one input, with the gain of each.
 Levels = dict[float, float]
@@ -42,30 +45,40 @@ def fit_edges(model: LRConvLSTM, examples: Examples, seed: int) -> None:
     rows = examples.windows.windows.rows
     some = rng.choice(len(rows), min(len(rows), MOST_VALUES), replace=False)
     own = rows[np.sort(some)][:, examples.columns].reshape(-1, examples.columns.shape[1])
-    values = _inputs(model, own)
+    parts = [(model.encoding, _inputs(model, own))]
+    if model.measured is not None:
+        count = min(len(examples.windows), MOST_MEASURED)
+        chosen = np.sort(rng.choice(len(examples.windows), count, replace=False))
+        parts.append((model.measured, _measures(model, examples, chosen, np.zeros_like(chosen))))
     levels = _levels(model, examples, rng)
-    edges = np.stack([_edges(values[:, p], levels[p], model.spec.edges) for p in range(values.shape[1])])
-    model.encoding.edges.copy_(torch.from_numpy(edges))
+    for encoding, values in parts:
+        own_levels, levels = levels[: values.shape[1]], levels[values.shape[1] :]
+        edges = [_edges(column, own, model.spec.edges) for column, own in zip(values.T, own_levels, strict=True)]
+        encoding.edges.copy_(torch.from_numpy(np.stack(edges)))
 
 
 def _levels(model: LRConvLSTM, examples: Examples, rng: np.random.Generator) -> list[Levels]:
-    """Levels at which small trees split each input, [P]."""
+    """Levels at which small trees split each input, and each statistic of a window, [P + Y]."""
     recent, bins = min(model.spec.recent, model.window_length), _recent_inputs
     window, unit = np.nonzero(examples.known.any(axis=2))
     active = examples.active[window, unit]
     faulty = np.asarray((active[:, 1:] if examples.exclusive else active).any(axis=1))
     chosen = np.union1d(_some(~faulty, MOST_WINDOWS, rng), _some(faulty, MOST_WINDOWS, rng))
-    found: list[Levels] = [{} for _ in range(model.encoding.edges.shape[0])]
+    inputs, measured = len(model.encoding.edges), 0 if model.measured is None else len(model.measured.edges)
+    of = np.r_[np.tile(np.arange(inputs), recent), inputs + np.arange(measured)]  # input of each of the trees' features
+    found: list[Levels] = [{} for _ in range(inputs + measured)]
     if not len(chosen):
         return found
-    x = np.concatenate([bins(model, examples, window[chosen], unit[chosen], back) for back in range(recent)], axis=1)
-    x = np.clip(x, -1e30, 1e30)
+    parts = [bins(model, examples, window[chosen], unit[chosen], back) for back in range(recent)]
+    if model.measured is not None:
+        parts.append(_measures(model, examples, window[chosen], unit[chosen]))
+    x = np.clip(np.concatenate(parts, axis=1), -HUGE, HUGE)
     for output in range(1 if examples.exclusive else 0, active.shape[1]):
         y = active[chosen, output]
         if min(y.sum(), (~y).sum()) < LEAST:
             continue
         for _ in range(TREES):
-            _add_levels(found, x, y, int(rng.integers(2**31)))
+            _add_levels(found, of, x, y, int(rng.integers(2**31)))
     return found
 
 
@@ -73,6 +86,16 @@ def _recent_inputs(model: LRConvLSTM, examples: Examples, window: Int64, unit: I
     """Inputs of a unit so many bins before the end of each window, [N, P]."""
     row = examples.windows.windows.end_row[window] - back
     return _inputs(model, examples.windows.windows.rows[row[:, None], examples.columns[unit]])
+
+
+def _measures(model: LRConvLSTM, examples: Examples, window: Int64, unit: Int64) -> Float32:
+    """Statistics of a unit's channels over windows, [N, Y]."""
+    found = []
+    for at in range(0, len(window), CHUNK):
+        bins = examples.windows.windows.gather(window[at : at + CHUNK])
+        own = np.take_along_axis(bins, examples.columns[unit[at : at + CHUNK]][:, None], axis=2)
+        found.append(model.measures_of(torch.from_numpy(own)).numpy())
+    return np.concatenate(found)
 
 
 def _inputs(model: LRConvLSTM, own: Float32) -> Float32:
@@ -85,7 +108,7 @@ def _some(which: Bool, most: int, rng: np.random.Generator) -> Int64:
     return at if len(at) <= most else rng.choice(at, most, replace=False)
 
 
-def _add_levels(found: list[Levels], x: Float32, y: Bool, seed: int) -> None:
+def _add_levels(found: list[Levels], of: Int64, x: Float32, y: Bool, seed: int) -> None:
     """Grow a tree and add what its splits gain, in entropy, to the levels of their inputs."""
     grown = DecisionTreeClassifier(
         criterion="entropy",
@@ -101,9 +124,9 @@ def _add_levels(found: list[Levels], x: Float32, y: Bool, seed: int) -> None:
         left, right = tree.children_left[node], tree.children_right[node]
         gain = share[node] * tree.impurity[node] - share[left] * tree.impurity[left]
         gain -= share[right] * tree.impurity[right]
-        of = found[tree.feature[node] % len(found)]
+        levels = found[of[tree.feature[node]]]
         level = float(tree.threshold[node])
-        of[level] = of.get(level, 0.0) + float(gain)
+        levels[level] = levels.get(level, 0.0) + float(gain)
 
 
 def _edges(values: Float32, levels: Levels, count: int) -> Float64:

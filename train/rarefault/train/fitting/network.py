@@ -32,7 +32,7 @@ from rarefault.train.model.network_expert import NetworkExpert
 #: Windows that go through the network at once when a segment is served offline.
 SERVE_CHUNK = 512
 #: Of AdamW.
-WEIGHT_DECAY = 1e-3
+WEIGHT_DECAY = 0.1
 #: A network that is trained already goes on with this part of the learning rate.
 WARM_RATE = 0.3
 

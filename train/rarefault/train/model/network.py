@@ -2,15 +2,16 @@
 
 Each input goes through a piecewise-linear encoding, so that an exact level of one channel reaches the network as such.
 Convolutions along time find patterns inside a window, an inner LSTM reads them bin by bin, an outer LSTM carries what
-it has seen from window to window. Two layers beside the inner LSTM read the last bins alone, with the differences of
-the channels' pairs: a fault that is an exact condition at the window's end needs no recurrence.
+it has seen from window to window. Two layers beside the inner LSTM read the last bins: a fault that is an exact
+condition at the window's end needs no recurrence. Of a unit they also read the differences of its channels' pairs, of a
+whole device how level and unsteady each channel is over the window.
 
 The units of a device share all weights (:class:`rarefault.train.model.network_expert.NetworkExpert`); a device without
 like units is one unit of all of its channels.
 
 Shapes: B sequences, T windows, L bins of a window, R bins of a whole sequence, M channels of a unit, P inputs (the
-channels and the differences of their pairs), D edges of an encoding, Q planes, F filters, E bins after the
-convolutions, O outputs, S carried state.
+channels and the differences of their pairs), Y statistics of a window, D edges of an encoding, Q planes, F filters, E
+bins after the convolutions, O outputs, S carried state.
 
 Why: decisions 0001 and 0036.
 """
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from rarefault.runtime.inference.manifest import Count
-from rarefault.train.model.trees import pairs_of
+from rarefault.train.model.trees import Taps, pairs_of, statistics
 
 
 class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -45,12 +46,12 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     hidden: Count
     """Width of the two layers beside the inner LSTM."""
     dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)]
-    """Share of those layers' outputs that is dropped during training."""
+    """Share of the filters, and of the outputs of the layers beside, that is dropped during training."""
 
 
 def _sizes(filters: int, inner: tuple[int, int], outer: tuple[int, int], hidden: int) -> ModelSpec:
     return ModelSpec(
-        edges=17, planes=8, filters=filters, kernel=5, inner=inner, outer=outer, recent=2, hidden=hidden, dropout=0.1
+        edges=17, planes=8, filters=filters, kernel=5, inner=inner, outer=outer, recent=2, hidden=hidden, dropout=0.3
     )
 
 
@@ -61,6 +62,15 @@ PRESETS = {
     "small": _sizes(8, (32, 16), (64, 32), 128),
     "tiny": _sizes(4, (16, 8), (32, 16), 64),
 }
+
+
+#: What is measured of each channel over a span of a window.
+MEASURES = ("mean", "range", "mean absolute change")
+
+
+def spans_of(window_length: int) -> tuple[int, ...]:
+    """Spans that are measured: the last quarter of a window, and all of it."""
+    return tuple(sorted({Taps.of(window_length).quarter, window_length}))
 
 
 class Carried(NamedTuple):
@@ -109,7 +119,7 @@ class LRConvLSTM(nn.Module):
         channels: M.
         outputs: O.
         window_length: L.
-        paired: whether the differences of the channels' pairs are inputs, too.
+        paired: whether the layers beside read the differences of the channels' pairs; else, statistics of the window.
     """
 
     first: Tensor
@@ -126,16 +136,20 @@ class LRConvLSTM(nn.Module):
         self.register_buffer("second", torch.tensor(second, dtype=torch.int64), persistent=False)
         inputs = channels + len(first)
         self.encoding = Encoding(inputs, spec.edges)
+        self.measured = (
+            None if paired else Encoding(len(MEASURES) * len(spans_of(window_length)) * channels, spec.edges)
+        )
         self.planes = nn.Parameter(torch.randn(channels, spec.edges, spec.planes) / (spec.edges - 1) ** 0.5)
         self.planes_bias = nn.Parameter(torch.zeros(channels, spec.planes))
         self.conv1 = nn.Conv2d(spec.planes, spec.filters, (spec.kernel, 1))
         self.norm1 = nn.BatchNorm2d(spec.filters)
         self.conv2 = nn.Conv2d(spec.filters, spec.filters, (spec.kernel, 1))
         self.norm2 = nn.BatchNorm2d(spec.filters)
+        self.drop = nn.Dropout2d(spec.dropout)
         self.inner1 = nn.LSTM(spec.filters * channels, spec.inner[0], batch_first=True)
         self.inner2 = nn.LSTM(spec.inner[0], spec.inner[1], batch_first=True)
         self.beside = nn.Sequential(
-            *_layer(min(spec.recent, window_length) * inputs * spec.edges, spec.hidden, spec.dropout),
+            *_layer(self._beside_size(), spec.hidden, spec.dropout),
             *_layer(spec.hidden, spec.hidden, spec.dropout),
         )
         self.outer1 = nn.LSTM(spec.inner[1] * left + spec.hidden, spec.outer[0], batch_first=True)
@@ -146,6 +160,20 @@ class LRConvLSTM(nn.Module):
     def state_size(self) -> int:
         """Values S that the outer layers carry: hidden and cell values of both."""
         return 2 * sum(self.spec.outer)
+
+    def _beside_size(self) -> int:
+        inputs, size = self.encoding.edges.shape
+        measured = 0 if self.measured is None else len(self.measured.edges)
+        return (min(self.spec.recent, self.window_length) * inputs + measured) * size
+
+    def measures_of(self, window_NLM: Tensor) -> Tensor:
+        """Mean, range and mean absolute change of each channel over each span, NaN where nothing is known, [N, Y]."""
+        taps = Taps.of(self.window_length)
+        found = statistics(window_NLM, self.first.new_empty((0, 0)))
+        at = [taps.spans.index(span) for span in spans_of(self.window_length)]
+        mean = 1 + len(taps.lags)
+        rows = [found.channels[:, [first + row for row in at]] for first in (mean, mean + len(taps.spans))]
+        return torch.cat([*rows, found.mean_abs_change[:, at]], dim=1).flatten(1)
 
     def inputs_of(self, x: Tensor) -> Tensor:
         """Channels and the differences of their pairs: [..., M] to [..., P]."""
@@ -161,7 +189,7 @@ class LRConvLSTM(nn.Module):
         """
         code = self.encoding(self.inputs_of(bins_BRM))
         windows = (bins_BRM.shape[1] - self.window_length) // stride + 1
-        recent = self._recent(code, windows, stride)
+        recent = self._recent(code, bins_BRM, windows, stride)
         encoded = torch.cat((self._inner(code, stride), recent), dim=-1)
         seen, state = self._outer(encoded, state_BS)
         return Carried(self.head(torch.cat((seen, recent), dim=-1)), state)
@@ -176,8 +204,8 @@ class LRConvLSTM(nn.Module):
             torch.einsum("brmd,mdq->bqrm", code_BRPD[:, :, : len(self.planes)], self.planes)
             + self.planes_bias.T[:, None]
         )
-        x = torch.relu(self.norm1(self.conv1(torch.relu(x))))
-        x = torch.relu(self.norm2(self.conv2(x)))
+        x = self.drop(torch.relu(self.norm1(self.conv1(torch.relu(x)))))
+        x = self.drop(torch.relu(self.norm2(self.conv2(x))))
         x = x.transpose(1, 2).flatten(2)  # [B, R - 8, F M]
         x = x.unfold(1, self.window_length - 2 * (self.spec.kernel - 1), stride).transpose(2, 3)
         read, _ = self.inner1(x.flatten(0, 1))
@@ -185,11 +213,15 @@ class LRConvLSTM(nn.Module):
         inner: Tensor = read.flatten(1).unflatten(0, x.shape[:2])
         return inner
 
-    def _recent(self, code_BRPD: Tensor, windows: int, stride: int) -> Tensor:
-        """What the layers beside the inner LSTM make of each window's last bins, [B, T, hidden]."""
+    def _recent(self, code_BRPD: Tensor, bins_BRM: Tensor, windows: int, stride: int) -> Tensor:
+        """What the layers beside the inner LSTM make of each window, [B, T, hidden]."""
         last = self.window_length - 1 + stride * torch.arange(windows, device=code_BRPD.device)
         back = range(min(self.spec.recent, self.window_length))
         code = torch.cat([code_BRPD[:, last - k].flatten(2) for k in back], dim=-1)
+        if self.measured is not None:
+            window_BTLM = bins_BRM.unfold(1, self.window_length, stride).transpose(2, 3)
+            measured = self.measured(self.measures_of(window_BTLM.flatten(0, 1)))
+            code = torch.cat((code, measured.flatten(1).unflatten(0, code.shape[:2])), dim=-1)
         recent: Tensor = self.beside(code.flatten(0, 1)).unflatten(0, code.shape[:2])
         return recent
 

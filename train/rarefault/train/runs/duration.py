@@ -245,7 +245,7 @@ def _tree_costs(
 
         unit = _cost(at_units, config.trees, train, extra=False)
 
-    def at_devices(windows: LabelledWindows, trees: TreesConfig) -> None:
+    def at_devices(windows: LabelledWindows, trees: TreesConfig) -> TreeExpert:
         grown.append(grow_at_devices(windows, prior, trees, seed, threads, units, elsewhere))
         return grown[-1]
 
