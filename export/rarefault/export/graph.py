@@ -14,6 +14,7 @@ from onnx import helper
 
 from rarefault.export.building import GraphBuilder
 from rarefault.export.network_graph import network_opinion
+from rarefault.export.statistics_graph import WindowStatistics
 from rarefault.export.tree_graph import tree_opinion
 from rarefault.runtime import __version__
 from rarefault.runtime.inference.manifest import METADATA_KEY, Manifest
@@ -31,14 +32,14 @@ def step_graph(model: Experts, manifest: Manifest) -> onnx.ModelProto:
         manifest: gives the sizes.
     """
     graph, length = GraphBuilder(), manifest.window.length
-    after = ""
+    after, measured = "", WindowStatistics(graph, length)
 
     def of_network(network: NetworkExpert) -> str:
         nonlocal after
-        opinion, after = network_opinion(graph, network)
+        opinion, after = network_opinion(graph, network, measured)
         return opinion
 
-    opinions = model.each(of_network, lambda trees: tree_opinion(graph, trees, length))
+    opinions = model.each(of_network, lambda trees: tree_opinion(graph, trees, length, measured))
     axis = graph.constant("expert_axis", np.array([1]))
     each = [graph.add("Unsqueeze", [opinion, axis], f"{opinion}_row") for opinion in opinions]
     graph.add("Concat", each, "opinions", axis=1)

@@ -18,9 +18,11 @@ from onnx import TensorProto
 from torch import Tensor, nn
 
 from rarefault.export.building import GraphBuilder
+from rarefault.export.statistics_graph import WindowStatistics
 from rarefault.runtime.inference.decision.pool import UNSEEN
-from rarefault.train.model.network import LRConvLSTM
+from rarefault.train.model.network import LRConvLSTM, spans_of
 from rarefault.train.model.network_expert import NetworkExpert
+from rarefault.train.model.trees import Taps
 
 #: Stands for a missing value: smaller than all edges.
 LOWEST = np.float32(np.finfo(np.float32).min)
@@ -33,15 +35,21 @@ class Carried(NamedTuple):
     state: str
 
 
-def network_opinion(graph: GraphBuilder, network: NetworkExpert) -> tuple[str, str]:
-    """Names of the network's opinion [N, V] and of what it carries on [N, S]; see :meth:`NetworkExpert.forward`."""
+def network_opinion(graph: GraphBuilder, network: NetworkExpert, measured: WindowStatistics) -> tuple[str, str]:
+    """Names of the network's opinion [N, V] and of what it carries on [N, S]; see :meth:`NetworkExpert.forward`.
+
+    Args:
+        graph: gets the nodes.
+        network: the expert.
+        measured: of the window.
+    """
     if network.at_units is None:
-        found = _Network(graph, "device", network.device).outputs("window", "state")
+        found = _Network(graph, "device", network.device, measured).outputs("window", "state")
         return _log_prob(graph, network, found.output, "network_opinion"), found.state
     units, of_unit = len(network.columns_of_units), network.at_units.state_size
     sizes = graph.constant("state_sizes", np.array([network.device.state_size, units * of_unit]))
     graph.add_many("Split", ["state", sizes], ["device_state", "units_state"], axis=1)
-    found = _Network(graph, "device", network.device).outputs("window", "device_state")
+    found = _Network(graph, "device", network.device, measured).outputs("window", "device_state")
     log_prob = _log_prob(graph, network, found.output, "device_log_prob")
 
     columns = graph.constant("columns_of_units", network.columns_of_units.numpy())
@@ -50,7 +58,7 @@ def network_opinion(graph: GraphBuilder, network: NetworkExpert) -> tuple[str, s
     length, size = network.at_units.window_length, network.columns_of_units.shape[1]
     x = _reshaped(graph, x, "units", (-1, length, size))
     state = _reshaped(graph, "units_state", "unit_states", (-1, of_unit))
-    own = _Network(graph, "unit", network.at_units).outputs(x, state)
+    own = _Network(graph, "unit", network.at_units, measured).outputs(x, state)
     logits = _reshaped(graph, own.output, "unit_logits", (-1, units * network.at_units.outputs))
     after = _reshaped(graph, own.state, "units_after", (-1, units * of_unit))
     opinion = graph.add("Concat", [log_prob, logits], "network_opinion", axis=1)
@@ -72,10 +80,11 @@ class _Network:
         graph: gets them.
         name: what their names begin with.
         model: the network.
+        measured: statistics of the window of whole devices.
     """
 
-    def __init__(self, graph: GraphBuilder, name: str, model: LRConvLSTM) -> None:
-        self._graph, self._name, self._model = graph, name, model
+    def __init__(self, graph: GraphBuilder, name: str, model: LRConvLSTM, measured: WindowStatistics) -> None:
+        self._graph, self._name, self._model, self._measured = graph, name, model, measured
 
     def outputs(self, x: str, state: str) -> Carried:
         """Names of the outputs [Z, O] and of the state after them [Z, S].
@@ -157,26 +166,39 @@ class _Network:
         inputs, count = edges.shape
         x = self._add("Unsqueeze", [x, self._constant("component_axis", np.array([3]))], "recent_values")
         code, missing = self._components(x, edges, "recent")  # [Z, bins, P, D - 1]
-        code = self._reshaped(code, "recent_flat", (0, -1))
-        missing = self._add("Cast", [missing], "recent_gaps", to=TensorProto.FLOAT)
-        missing = self._reshaped(missing, "recent_gaps_flat", (0, -1))
+        code, missing = self._flat(code, missing, "recent")
         first, norm1, second, norm2 = (model.beside[at] for at in (0, 1, 4, 5))
         weight, bias = _folded(first, norm1)
         # Last bin first there, in the order of time here.
-        weight = weight.reshape(-1, bins, inputs, count).flip(1)
-        parts, missing_part = weight[..., :-1], weight[..., -1] + weight[..., :-1].sum(-1)
-        known = [
-            self._constant("beside1_code", _array(2 * parts.flatten(1))),
-            self._constant("beside1_bias", _array(bias - parts.flatten(1).sum(1))),
-        ]
-        x = self._add("Gemm", [code, *known], "beside1_known", transB=1)
-        x = self._add(
-            "Gemm", [missing, self._constant("beside1_gaps", _array(missing_part.flatten(1))), x], "beside1", transB=1
-        )
+        weights = [weight[:, : bins * inputs * count].reshape(-1, bins, inputs, count).flip(1).flatten(1, 2)]
+        read = [(code, missing)]
+        if model.measured is not None:
+            read.append(self._measures(model.measured.edges))
+            weights.append(weight[:, bins * inputs * count :].reshape(len(weight), -1, count))
+        x = self._constant("beside1_bias", _array(bias - sum(part[..., :-1].sum((1, 2)) for part in weights)))
+        for at, ((code, missing), part) in enumerate(zip(read, weights, strict=True)):
+            known = self._constant(f"beside1_code_{at}", _array(2 * part[..., :-1].flatten(1)))
+            gaps = self._constant(f"beside1_gaps_{at}", _array(part[..., -1] + part[..., :-1].sum(-1)))
+            x = self._add("Gemm", [code, known, x], f"beside1_known_{at}", transB=1)
+            x = self._add("Gemm", [missing, gaps, x], f"beside1_{at}", transB=1)
         x = self._add("Relu", [x], "beside1_out")
         weight, bias = _folded(second, norm2)
         layer = [self._constant("beside2_weight", _array(weight)), self._constant("beside2_bias", _array(bias))]
         return self._add("Relu", [self._add("Gemm", [x, *layer], "beside2", transB=1)], "beside2_out")
+
+    def _flat(self, code: str, missing: str, name: str) -> tuple[str, str]:
+        """Components and gaps [Z, ...] as rows of numbers."""
+        gaps = self._add("Cast", [missing], f"{name}_gaps", to=TensorProto.FLOAT)
+        return self._reshaped(code, f"{name}_flat", (0, -1)), self._reshaped(gaps, f"{name}_gaps_flat", (0, -1))
+
+    def _measures(self, edges: Tensor) -> tuple[str, str]:
+        """Components and gaps of the statistics of the window; see :meth:`LRConvLSTM.measures_of`."""
+        spans, length = Taps.of(self._model.window_length).spans, self._model.window_length
+        at = self._constant("spans", np.array([spans.index(span) for span in spans_of(length)]))
+        found = (self._measured.means, self._measured.ranges, self._measured.mean_abs_changes)
+        rows = [self._add("Gather", [x, at], f"measure_{row}", axis=1) for row, x in enumerate(found)]
+        x = self._reshaped(self._add("Concat", rows, "measures", axis=1), "measures_flat", (0, -1, 1))
+        return self._flat(*self._components(x, edges, "measures_of"), "measures_read")
 
     def _outer(self, encoded: str, state: str) -> tuple[str, str]:
         """Names of what the outer LSTM has seen [Z, H] and of what it carries on [Z, S]."""

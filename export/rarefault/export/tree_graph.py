@@ -13,6 +13,7 @@ from onnx import TensorProto, numpy_helper
 from torch import Tensor
 
 from rarefault.export.building import GraphBuilder
+from rarefault.export.statistics_graph import WindowStatistics
 from rarefault.train.model.trees import (
     RECENT,
     SMOOTHING,
@@ -29,13 +30,20 @@ DOMAIN = "ai.onnx.ml"
 LEVELS = ("last", "mean", "change")
 
 
-def tree_opinion(graph: GraphBuilder, trees: TreeExpert, window_length: int) -> str:
-    """Name of the trees' opinion [N, V] of ``window`` [N, L, I]."""
-    found = _statistics(graph, trees, window_length)
+def tree_opinion(graph: GraphBuilder, trees: TreeExpert, window_length: int, measured: WindowStatistics) -> str:
+    """Name of the trees' opinion [N, V] of ``window`` [N, L, I].
+
+    Args:
+        graph: gets the nodes.
+        trees: the expert.
+        window_length: L.
+        measured: of the window.
+    """
+    found = _statistics(graph, trees, window_length, measured)
     features = _window_features(graph, found)
     scores = _scores(graph, "tree", trees, features)
     if trees.extra is not None:
-        change = graph.add("Flatten", [_mean_abs_change(graph, window_length)], "flat_mean_abs_change", axis=1)
+        change = graph.add("Flatten", [measured.mean_abs_changes], "flat_mean_abs_change", axis=1)
         all_features = graph.add("Concat", [features, change], "extra_features", axis=1)
         experts = [
             graph.add("LogSoftmax", [scores], "boosted_log_prob", axis=1),
@@ -142,12 +150,10 @@ class _Found(NamedTuple):
     levels: list[tuple[str, list[str]]]
 
 
-def _statistics(graph: GraphBuilder, trees: TreeExpert, length: int) -> _Found:
+def _statistics(graph: GraphBuilder, trees: TreeExpert, length: int, measured: WindowStatistics) -> _Found:
     """The statistics of ``window``; see :func:`rarefault.train.model.trees.statistics`."""
     taps = Taps.of(length)
-    known = graph.add("Not", ["missing"], "known")
-    mean, count = _means(graph, taps, length, known)
-    width = _ranges(graph, taps, length, known, count)
+    mean, width = measured.means, measured.ranges
     last = graph.add("Gather", ["window", graph.constant("last_bin", np.array([length - 1]))], "last", axis=1)
     before = graph.constant("lagged_bins", np.array([length - 1 - lag for lag in taps.lags]))
     change = graph.add("Sub", [last, graph.add("Gather", ["window", before], "lagged", axis=1)], "changes")
@@ -157,37 +163,6 @@ def _statistics(graph: GraphBuilder, trees: TreeExpert, length: int) -> _Found:
     levels = [(last, 0), (mean, taps.spans.index(taps.quarter))]
     levels += [(change, taps.lags.index(taps.quarter))] if taps.lags else []
     return _Found(channels, [_within_units(graph, trees, *of) for of in zip(LEVELS, levels, strict=False)])
-
-
-def _means(graph: GraphBuilder, taps: Taps, length: int, known: str) -> tuple[str, str]:
-    """Means over the spans, and how many bins of each are known, [N, S, C] each."""
-    spans = graph.constant("spans", taps.span_matrix(length))
-    filled = graph.add("Where", [known, "window", graph.constant("nothing", np.float32(0))], "known_or_zero")
-    total = graph.add("MatMul", [spans, graph.add("Cast", [filled], "wide", to=TensorProto.DOUBLE)], "totals")
-    count = graph.add("MatMul", [spans, graph.add("Cast", [known], "ones", to=TensorProto.DOUBLE)], "counts")
-    mean = graph.add("Cast", [graph.add("Div", [total, count], "wide_means")], "means", to=TensorProto.FLOAT)
-    return mean, count
-
-
-def _ranges(graph: GraphBuilder, taps: Taps, length: int, known: str, count: str) -> str:
-    """Largest less smallest value over the spans, NaN where nothing is known, [N, S, C]."""
-    axis = graph.constant("bin_axis", np.array([1]))
-    end = graph.constant("window_end", np.array([length]))
-    widths = []
-    extremes = {}
-    for name, filler, operator in (("highest", -np.inf, "ReduceMax"), ("lowest", np.inf, "ReduceMin")):
-        inputs = [known, "window", graph.constant(f"{name}_filler", np.float32(filler))]
-        extremes[operator] = (name, graph.add("Where", inputs, name))
-    for span in taps.spans:
-        start = graph.constant(f"span_{span}_start", np.array([length - span]))
-        ends = []
-        for operator, (name, bins) in extremes.items():
-            part = graph.add("Slice", [bins, start, end, axis], f"{name}_{span}_bins")
-            ends.append(graph.add(operator, [part], f"{name}_{span}", axes=[1], keepdims=1))
-        widths.append(graph.add("Sub", ends, f"range_{span}"))
-    width = graph.add("Concat", widths, "wide_ranges", axis=1)
-    some = graph.add("Greater", [count, graph.constant("none", np.float64(0))], "some_known")
-    return graph.add("Where", [some, width, graph.constant("nan", np.float32(np.nan))], "ranges")
 
 
 def _within_units(graph: GraphBuilder, trees: TreeExpert, name: str, level: tuple[str, int]) -> tuple[str, list[str]]:
@@ -204,25 +179,6 @@ def _within_units(graph: GraphBuilder, trees: TreeExpert, name: str, level: tupl
         for end, chosen in (("minuend", first), ("subtrahend", second))
     ]
     return own, [graph.add("Sub", ends, f"{name}_pairs")]
-
-
-def _mean_abs_change(graph: GraphBuilder, length: int) -> str:
-    """Mean absolute change from one bin to the next [N, S, C]; see :func:`rarefault.train.model.trees.statistics`."""
-    spans = graph.constant("step_spans", Taps.of(length).span_matrix(length)[:, 1:])
-    axis = graph.constant("step_axis", np.array([1]))
-    ends = []
-    for name, first, after in (("later", 1, length), ("earlier", 0, length - 1)):
-        bounds = [graph.constant(f"{name}_{end}", np.array([at])) for end, at in (("first", first), ("after", after))]
-        ends.append(graph.add("Slice", ["window", *bounds, axis], f"{name}_bins"))
-    step = graph.add("Abs", [graph.add("Sub", ends, "bin_changes")], "steps")
-    unknown = graph.add("IsNaN", [step], "steps_unknown")
-    known = graph.add("Cast", [graph.add("Not", [unknown], "steps_known")], "step_ones", to=TensorProto.DOUBLE)
-    filled = graph.add("Where", [unknown, graph.constant("no_step", np.float32(0)), step], "steps_or_zero")
-    total = graph.add(
-        "MatMul", [spans, graph.add("Cast", [filled], "wide_steps", to=TensorProto.DOUBLE)], "step_totals"
-    )
-    mean = graph.add("Div", [total, graph.add("MatMul", [spans, known], "step_counts")], "wide_mean_abs_change")
-    return graph.add("Cast", [mean], "mean_abs_change", to=TensorProto.FLOAT)
 
 
 def _window_features(graph: GraphBuilder, found: _Found) -> str:
