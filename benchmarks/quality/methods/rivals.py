@@ -1,6 +1,7 @@
-"""Networks of others, trained by the same loop with the same loss, sampling, preprocessing and choice of the epoch.
+"""Networks of others, trained by the same loop with the same loss and sampling.
 
-So what differs from ours is the network alone. None of them carries a state from window to window except LRCN.
+So what differs from ours is the network alone, and how it is fed: channels normalised and clipped, and a plane that
+says which values are missing. None of them carries a state from window to window except LRCN.
 """
 
 import torch
@@ -12,19 +13,44 @@ from torch import Tensor, nn
 
 from rarefault.train.dataset.windows import LabelledWindows, channel_statistics
 from rarefault.train.fitting.new_model import set_threads
-from rarefault.train.model.network import LRConvLSTM, ModelSpec, StepOutput
+from rarefault.train.model.network import Carried, ModelSpec
+from rarefault.train.model.network_expert import NetworkExpert
+
+#: Planes that a network sees of each value: itself, and whether it is missing.
+PLANES = 2
+#: Normalised values are clipped to plus and minus this many standard deviations.
+CLIP = 5.0
 
 
-class WindowNet(LRConvLSTM):
-    """A network that judges each window by itself, in the shape that the training loop knows: an empty state."""
+class Rival(nn.Module):
+    """A network of whole devices in the shape that the training loop knows.
+
+    Args:
+        spec: sizes of ours.
+        n_channels: C.
+        n_classes: K.
+        window_length: L.
+    """
+
+    center: Tensor
+    scale: Tensor
 
     def __init__(self, spec: ModelSpec, n_channels: int, n_classes: int, window_length: int) -> None:
-        nn.Module.__init__(self)  # nothing of the parent's layers
+        super().__init__()
         self.spec = spec
         self.n_channels, self.n_classes, self.window_length = n_channels, n_classes, window_length
         self.register_buffer("center", torch.zeros(n_channels))
         self.register_buffer("scale", torch.ones(n_channels))
-        self.planes = 2 if spec.missing_indicator else 1
+
+    def preprocess(self, window_NLC: Tensor) -> Tensor:
+        """Normalise, clip, and fill what is missing with the mean: [N, L, C] to planes [N, P, L, C], for any L."""
+        missing = torch.isnan(window_NLC)
+        z = ((window_NLC - self.center) / self.scale).clamp(-CLIP, CLIP)
+        return torch.stack((torch.where(missing, 0.0, z), missing.to(z.dtype)), dim=1)
+
+
+class WindowNet(Rival):
+    """A network that judges each window by itself: an empty state."""
 
     @property
     def state_size(self) -> int:
@@ -35,11 +61,11 @@ class WindowNet(LRConvLSTM):
         """Of each window, [N, K]."""
         raise NotImplementedError
 
-    def forward(self, bins_BRC: Tensor, stride: int, state_BS: Tensor | None = None) -> StepOutput:  # noqa: ARG002
-        """See :class:`LRConvLSTM`; the state is empty."""
+    def forward(self, bins_BRC: Tensor, stride: int, state_BS: Tensor | None = None) -> Carried:  # noqa: ARG002
+        """See :class:`rarefault.train.model.network.LRConvLSTM`; the state is empty."""
         window_BTLC = bins_BRC.unfold(1, self.window_length, stride).transpose(2, 3)
-        log_prob = torch.log_softmax(self.logits(window_BTLC.flatten(0, 1)), dim=-1)
-        return StepOutput(log_prob.unflatten(0, window_BTLC.shape[:2]), bins_BRC.new_zeros(len(bins_BRC), 0))
+        logits = self.logits(window_BTLC.flatten(0, 1)).unflatten(0, window_BTLC.shape[:2])
+        return Carried(logits, bins_BRC.new_zeros(len(bins_BRC), 0))
 
 
 class DeepConvLSTM(WindowNet):
@@ -56,7 +82,7 @@ class DeepConvLSTM(WindowNet):
         super().__init__(spec, n_channels, n_classes, window_length)
         layers: list[nn.Module] = []
         for at in range(self.LAYERS):
-            planes = self.FILTERS if at else self.planes
+            planes = self.FILTERS if at else PLANES
             layers += [nn.Conv2d(planes, self.FILTERS, (self.KERNEL, 1), padding="same"), nn.ReLU()]
         self.convolutions = nn.Sequential(*layers)
         self.lstm = nn.LSTM(self.FILTERS * n_channels, self.HIDDEN, num_layers=2, dropout=0.5, batch_first=True)
@@ -71,21 +97,43 @@ class DeepConvLSTM(WindowNet):
         return out
 
 
-class LRCN(LRConvLSTM):
-    """Donahue et al., "Long-term recurrent convolutional networks", 2015: our network without its inner LSTM.
+class LRCN(Rival):
+    """Donahue et al., "Long-term recurrent convolutional networks", 2015: convolutions, and an LSTM over the windows.
 
-    Each window goes through the convolutions, what they find goes straight to the outer LSTM, which carries a state.
+    Each window goes through two convolutions along time, what they find goes straight to an LSTM of the sizes of our
+    outer one, which carries a state.
     """
+
+    FILTERS = 8
 
     def __init__(self, spec: ModelSpec, n_channels: int, n_classes: int, window_length: int) -> None:
         super().__init__(spec, n_channels, n_classes, window_length)
-        del self.inner1, self.inner2
+        layers: list[nn.Module] = []
+        for planes in (PLANES, self.FILTERS):
+            layers += [nn.Conv2d(planes, self.FILTERS, (spec.kernel, 1)), nn.BatchNorm2d(self.FILTERS), nn.ReLU()]
+            layers.append(nn.Dropout2d(spec.dropout))
+        self.convolutions = nn.Sequential(*layers)
         left = window_length - 2 * (spec.kernel - 1)
-        self.outer1 = nn.LSTM(spec.filters * n_channels * left, spec.outer[0], batch_first=True)
+        self.outer1 = nn.LSTM(self.FILTERS * n_channels * left, spec.outer[0], batch_first=True)
+        self.outer2 = nn.LSTM(spec.outer[0], spec.outer[1], batch_first=True)
+        self.head = nn.Linear(spec.outer[1], n_classes)
 
-    def read(self, found_NTEF: Tensor) -> Tensor:
-        """What the convolutions find in each window, as it is, [N, T, E F C]."""
-        return found_NTEF.flatten(2)
+    @property
+    def state_size(self) -> int:
+        """Hidden and cell values of both LSTM layers."""
+        return 2 * sum(self.spec.outer)
+
+    def forward(self, bins_BRC: Tensor, stride: int, state_BS: Tensor | None = None) -> Carried:
+        """See :class:`rarefault.train.model.network.LRConvLSTM`."""
+        if state_BS is None:
+            state_BS = bins_BRC.new_zeros(len(bins_BRC), self.state_size)
+        x = self.convolutions(self.preprocess(bins_BRC)).transpose(1, 2).flatten(2)  # [B, R - 8, F C]
+        x = x.unfold(1, self.window_length - 2 * (self.spec.kernel - 1), stride).flatten(2)  # [B, T, F C E]
+        a, b = self.spec.outer
+        h1, c1, h2, c2 = (part.unsqueeze(0).contiguous() for part in state_BS.split((a, a, b, b), dim=1))
+        y, (h1, c1) = self.outer1(x, (h1, c1))
+        y, (h2, c2) = self.outer2(y, (h2, c2))
+        return Carried(self.head(y), torch.cat((h1, c1, h2, c2), dim=2).squeeze(0))
 
 
 class InceptionTime(WindowNet):
@@ -100,7 +148,7 @@ class InceptionTime(WindowNet):
     def __init__(self, spec: ModelSpec, n_channels: int, n_classes: int, window_length: int) -> None:
         super().__init__(spec, n_channels, n_classes, window_length)
         width = self.FILTERS * (len(self.KERNELS) + 1)
-        sizes = [self.planes * n_channels] + [width] * self.DEPTH
+        sizes = [PLANES * n_channels] + [width] * self.DEPTH
         self.blocks = nn.ModuleList(_Inception(size, self.FILTERS, self.KERNELS) for size in sizes[:-1])
         self.shortcuts = nn.ModuleList(
             nn.Sequential(nn.Conv1d(sizes[at], width, 1, bias=False), nn.BatchNorm1d(width))
@@ -166,7 +214,16 @@ def _longer(fold: Fold) -> Fold:
     return _LongFold(**vars(fold) | {"parts": parts})
 
 
-def _train(fold: Fold, network: type[LRConvLSTM], seed: int) -> Prediction:
+class RivalExpert(NetworkExpert):
+    """A network of others in the place of ours; it takes whole devices."""
+
+    def __init__(self, net: Rival) -> None:
+        nn.Module.__init__(self)  # nothing of the parent's networks
+        self.device, self.at_units, self.units = net, None, None  # type: ignore[assignment]
+        self.register_buffer("absent", torch.zeros(net.n_classes, dtype=torch.bool))
+
+
+def _train(fold: Fold, network: type[Rival], seed: int) -> Prediction:
     torch.manual_seed(seed)
     history, length = fold.history, fold.parts["train"].windows.length
     model = network(fold.config.model.spec(), len(history.channels), len(history.classes), length)
@@ -174,4 +231,4 @@ def _train(fold: Fold, network: type[LRConvLSTM], seed: int) -> Prediction:
     center, scale, _, _ = channel_statistics(fold.parts["train"].windows.rows)
     model.center.copy_(torch.from_numpy(center))
     model.scale.copy_(torch.from_numpy(scale))
-    return train_model(model, fold)
+    return train_model(RivalExpert(model), fold, None)

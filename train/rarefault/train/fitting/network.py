@@ -215,9 +215,9 @@ class _Optimisation:
             shares: that the outputs of a network hold for which is trained already, [O]; they are moved to what is to
                 be learnt.
         """
-        if shares is None:
+        if shares is None and isinstance(self._model, LRConvLSTM):  # networks to compare with have no encodings
             fit_edges(self._model, self._examples, self._training.seed)
-        else:
+        elif shares is not None:
             bias = self._model.head.bias
             bias.add_(torch.from_numpy(self._learned - self._loss.true(shares)).to(bias))
 
