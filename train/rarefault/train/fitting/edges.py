@@ -24,6 +24,8 @@ TREES, LEAVES, LEAST, INPUTS = 3, 64, 3, 0.5
 MOST_WINDOWS, MOST_VALUES = 30_000, 60_000
 #: Share of the edges that are quantiles at least.
 QUANTILES = 0.4
+#: Values beyond this, of broken sensors, count as this.
+HUGE = np.float32(1e30)
 
 #: Levels of one input, with the gain of each.
 Levels = dict[float, float]
@@ -59,7 +61,7 @@ def _levels(model: LRConvLSTM, examples: Examples, rng: np.random.Generator) -> 
     if not len(chosen):
         return found
     x = np.concatenate([bins(model, examples, window[chosen], unit[chosen], back) for back in range(recent)], axis=1)
-    x = np.clip(x, -1e30, 1e30)
+    x = np.clip(x, -HUGE, HUGE)
     for output in range(1 if examples.exclusive else 0, active.shape[1]):
         y = active[chosen, output]
         if min(y.sum(), (~y).sum()) < LEAST:
@@ -107,15 +109,16 @@ def _add_levels(found: list[Levels], x: Float32, y: Bool, seed: int) -> None:
 
 
 def _edges(values: Float32, levels: Levels, count: int) -> Float64:
-    """Edges of one input, ascending, [D].
+    """Edges of one input, ascending in single precision, [D].
 
     >>> _edges(np.array([1, 2, 3, 4, 5, 6], np.float32), {3.4: 0.2}, 5)
     array([1., 3., 4., 5., 6.])
     """
-    known = values[~np.isnan(values)]
+    known = np.clip(values[~np.isnan(values)], -HUGE, HUGE)
     distinct = np.unique(known).astype(np.float64)
     if len(distinct) < 2:
-        return np.linspace(-0.5, count - 1.5, count) + float(distinct[0] if len(distinct) else 0.0)
+        only = float(distinct[0] if len(distinct) else 0.0)
+        return only + max(1.0, _least_step(only)) * (np.arange(count) - 0.5)
     gain: dict[int, float] = {}
     for level, gained in levels.items():
         above = int(np.searchsorted(distinct, level))
@@ -123,11 +126,17 @@ def _edges(values: Float32, levels: Levels, count: int) -> Float64:
             gain[above] = gain.get(above, 0.0) + gained
     best = sorted(gain, key=lambda above: (-gain[above], above))[: int((1 - QUANTILES) * count) // 2]
     edges = {float(distinct[above - side]) for above in best for side in (0, 1)}
-    edges |= _spread(np.quantile(known, np.linspace(0, 1, count)), edges, count)
+    quantiles = np.quantile(known, np.linspace(0, 1, count)).astype(np.float32).astype(np.float64)
+    edges |= _spread(quantiles, edges, count)
     edges |= _spread(distinct, edges, count)
     ascending = np.array(sorted(edges))
-    width = ascending[-1] - ascending[0]
+    width = max(ascending[-1] - ascending[0], _least_step(ascending[-1]))
     return np.concatenate((ascending, ascending[-1] + width * np.arange(1, count - len(ascending) + 1)))
+
+
+def _least_step(value: float) -> float:
+    """What can be added to a value again and again and makes a difference in single precision."""
+    return 4 * float(np.spacing(np.float32(abs(value))))
 
 
 def _spread(candidates: Float64, taken: set[float], count: int) -> set[float]:
