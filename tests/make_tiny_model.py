@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from rarefault.export.exporter import export_run
 from rarefault.runtime.inference.grid import Bins
@@ -16,7 +17,7 @@ from rarefault.runtime.inference.manifest import DecisionSpec, ExpertSpec, GridS
 from rarefault.runtime.inference.window_buffer import WindowBuffer
 from rarefault.train.dataset.windows import LabelledWindows
 from rarefault.train.model.experts import Experts
-from rarefault.train.model.network import LRConvLSTM, ModelSpec
+from rarefault.train.model.network import ModelSpec
 from rarefault.train.model.network_expert import NetworkExpert
 from rarefault.train.runs.run_directory import RunDirectory, reference_outputs
 
@@ -30,12 +31,15 @@ CENTER, SCALE = np.array([700, 650, 720, 3], np.float32), np.array([20, 15, 10, 
 def make_model() -> Experts:
     """A network alone; weights are large enough that its verdicts differ from window to window."""
     torch.manual_seed(SEED)
-    spec = ModelSpec(filters=4, kernel=3, inner=(6, 5), outer=(8, 4), dropout=0.3, clip=5.0, missing_indicator=True)
-    model = LRConvLSTM(spec, len(CHANNELS), len(CLASSES), WINDOW.length)
-    model.center.copy_(torch.from_numpy(CENTER))
-    model.scale.copy_(torch.from_numpy(SCALE))
+    spec = ModelSpec(
+        edges=5, planes=3, filters=4, kernel=3, inner=(6, 5), outer=(8, 4), recent=2, hidden=6, dropout=0.3
+    )
+    network = NetworkExpert(spec, len(CHANNELS), len(CLASSES), WINDOW.length)
+    model = network.device
+    model.encoding.edges.copy_(torch.from_numpy(CENTER[:, None] + SCALE[:, None] * np.linspace(-8, 8, spec.edges)))
     with torch.no_grad():
-        for norm in (model.norm1, model.norm2):
+        for norm in (model.norm1, model.norm2, model.beside[1], model.beside[5]):
+            assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
             assert norm.running_mean is not None
             assert norm.running_var is not None
             norm.running_mean.normal_(0, 0.2)
@@ -47,7 +51,7 @@ def make_model() -> Experts:
                 weight.uniform_(-1.2, 1.2) if "weight" in name else weight.zero_()
         model.head.weight.uniform_(-8, 8)
         model.head.bias.zero_()
-    return Experts(NetworkExpert(model, None), None).eval()
+    return Experts(network, None).eval()
 
 
 def make_manifest(model: Experts) -> Manifest:

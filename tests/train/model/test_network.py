@@ -1,88 +1,134 @@
-"""The network: shapes, carried state, preprocessing."""
+"""The network of one unit: its encoding, shapes, carried state."""
 
-import msgspec
 import numpy as np
 import pytest
 import torch
 
-from rarefault.train.model.experts import Experts
-from rarefault.train.model.network import PRESETS, LRConvLSTM, ModelSpec
-from rarefault.train.model.network_expert import NetworkExpert
-from rarefault.train.model.step import TorchStep
+from rarefault.train.model.network import PRESETS, Encoding, LRConvLSTM, ModelSpec
 
-SPEC = ModelSpec(filters=3, kernel=3, inner=(6, 4), outer=(7, 5), dropout=0.3, clip=5.0, missing_indicator=True)
+SPEC = ModelSpec(edges=5, planes=3, filters=3, kernel=3, inner=(6, 4), outer=(7, 5), recent=2, hidden=6, dropout=0.3)
+EDGES = torch.tensor([[0.0, 1.0, 3.0, 3.5, 10.0], [-9.0, -8.0, -1.0, 0.0, 1e30], [5.0, 6.0, 7.0, 8.0, 9.0]])
 
 
 @pytest.fixture
 def model() -> LRConvLSTM:
-    """A small network with three channels, four classes and windows of nine bins."""
+    """A small network with three channels, four outputs and windows of nine bins."""
     torch.manual_seed(1)
-    model = LRConvLSTM(SPEC, n_channels=3, n_classes=4, window_length=9)
-    model.center.copy_(torch.tensor([10.0, 0.0, -5.0]))
-    model.scale.copy_(torch.tensor([2.0, 1.0, 4.0]))
+    model = LRConvLSTM(SPEC, channels=3, outputs=4, window_length=9, paired=False)
+    model.encoding.edges.copy_(EDGES)
     return model.eval()
 
 
 def bins(sequences: int, n: int = 9) -> torch.Tensor:
     """Random bins with a hole."""
-    x = torch.randn(sequences, n, 3, generator=torch.Generator().manual_seed(2)) * 3
+    x = torch.randn(sequences, n, 3, generator=torch.Generator().manual_seed(2)) * 3 + torch.tensor([4.0, -4.0, 7.0])
     x[:, 2, 1] = torch.nan
     return x
 
 
+def plain_code(x: float, edges: list[float]) -> list[float]:
+    """The encoding of one value by its rule."""
+    if np.isnan(x):
+        return [0.0] * (len(edges) - 1) + [1.0]
+    parts = [(x - low) / (high - low) for low, high in zip(edges, edges[1:], strict=False)]
+    return [min(max(part, 0.0), 1.0) * 2 - 1 for part in parts] + [0.0]
+
+
+def test_the_encoding_is_piecewise_linear() -> None:
+    """As by its rule, at the edges, between and beyond them; a missing value has a component of its own."""
+    encoding = Encoding(3, 5)
+    encoding.edges.copy_(EDGES)
+    values = [-1e38, -100.0, -8.5, 0.0, 0.25, 1.0, 2.0, 3.4999, 3.5, 6.5, 9.0, 11.0, 1e29, 3e38, np.nan]
+    x = torch.tensor(values).unsqueeze(1).expand(-1, 3)
+    expected = [[plain_code(value, own) for own in EDGES.double().tolist()] for value in values]
+    found = encoding(x)
+    assert found.shape == (len(values), 3, encoding.size)
+    torch.testing.assert_close(found, torch.tensor(expected), atol=1e-5, rtol=0)
+    assert (found[-1] == torch.tensor([0.0, 0.0, 0.0, 0.0, 1.0])).all()
+
+
+@pytest.mark.parametrize("value", [torch.inf, -torch.inf, 3.4e38, -3.4e38])
+def test_no_value_is_too_large(model: LRConvLSTM, value: float) -> None:
+    """A broken sensor's readings are no more than the ends of the encoding."""
+    x = bins(1)
+    x[..., 0] = value
+    ends = bins(1)
+    ends[..., 0] = 10.0 if value > 0 else 0.0
+    torch.testing.assert_close(model(x, stride=1).output, model(ends, stride=1).output)
+
+
 def test_shapes(model: LRConvLSTM) -> None:
-    """Sequence to sequence: a distribution over the classes for every window, and the state after the last."""
-    log_prob, state = model(bins(5, 9 + 5 * 2), stride=2)
-    assert log_prob.shape == (5, 6, 4)
+    """Sequence to sequence: outputs for every window, and the state after the last."""
+    output, state = model(bins(5, 9 + 5 * 2), stride=2)
+    assert output.shape == (5, 6, 4)
     assert state.shape == (5, model.state_size) == (5, 2 * (7 + 5))
-    torch.testing.assert_close(log_prob.exp().sum(-1), torch.ones(5, 6))
 
 
-def test_the_reference_preset_has_the_sizes_of_the_design() -> None:
+def test_the_reference_preset_has_the_sizes_of_the_paper() -> None:
     """Inner 256 and 64, outer 512 and 128, and a carried state of both outer layers."""
-    model = LRConvLSTM(PRESETS["reference"], n_channels=9, n_classes=7, window_length=24)
-    assert model.outer1.input_size == 64 * 16
+    model = LRConvLSTM(PRESETS["reference"], channels=9, outputs=7, window_length=24, paired=False)
     assert model.inner1.input_size == 8 * 9
+    assert (model.inner1.hidden_size, model.inner2.hidden_size) == (256, 64)
+    assert model.outer1.input_size == 64 * 16 + 256
     assert model.state_size == 2 * (512 + 128)
 
 
+@pytest.mark.parametrize("paired", [False, True])
 @pytest.mark.parametrize("stride", [1, 2, 9, 11])
-def test_steps_with_carried_state_are_the_sequence(model: LRConvLSTM, stride: int) -> None:
+def test_steps_with_carried_state_are_the_sequence(model: LRConvLSTM, stride: int, paired: bool) -> None:
     """Window by window with the state carried gives what the whole sequence gives at once, shared work or not."""
+    if paired:
+        model = LRConvLSTM(SPEC, channels=3, outputs=4, window_length=9, paired=True).eval()
     rows = bins(2, 9 + 11 * stride)
     whole, last = model(rows, stride)
-    x = rows.unfold(1, 9, stride).transpose(2, 3)
-    step = TorchStep(Experts(NetworkExpert(model, None), None))
-    state = np.zeros((2, model.state_size), np.float32)
+    state = None
     for t in range(12):
-        opinions, state = step(x[:, t].numpy(), state)
-        np.testing.assert_allclose(opinions[:, 0], whole[:, t].detach().numpy(), atol=1e-5)
-    np.testing.assert_allclose(state, last.detach().numpy(), atol=1e-5)
+        output, state = model(rows[:, t * stride : t * stride + 9], 1, state)
+        torch.testing.assert_close(output[:, 0], whole[:, t], atol=1e-5, rtol=0)
+    torch.testing.assert_close(state, last, atol=1e-5, rtol=0)
 
 
-def test_missing_values_are_the_mean_and_are_seen(model: LRConvLSTM) -> None:
-    """NaN is filled with the channel's mean; the indicator tells it from a value that happens to be the mean."""
+def test_what_was_before_counts(model: LRConvLSTM) -> None:
+    """The state is carried: the same window after other ones gives other outputs."""
+    rows = bins(1, 10)
+    _, state = model(rows[:, :9], 1)
+    after, alone = model(rows[:, 1:], 1, state).output, model(rows[:, 1:], 1).output
+    assert float((after - alone).detach().abs().max()) > 1e-4
+
+
+def test_a_missing_value_is_seen(model: LRConvLSTM) -> None:
+    """It is another input than any value."""
     x = bins(1)
     x[..., 0] = torch.nan
-    filled = x.clone()
-    filled[..., 0] = 10.0
-    planes, mean_planes = model.preprocess(x), model.preprocess(filled)
-    torch.testing.assert_close(planes[:, 0], mean_planes[:, 0])
-    assert planes[:, 1, :, 0].min() == 1
-    assert mean_planes[:, 1, :, 0].max() == 0
-    without = LRConvLSTM(msgspec.structs.replace(SPEC, missing_indicator=False), 3, 4, 9)
-    assert without.preprocess(x).shape == (1, 1, 9, 3)
+    missing = model(x, 1).output
+    for value in (0.0, 1.0, 5.0, 10.0):
+        x[..., 0] = value
+        assert float((model(x, 1).output - missing).detach().abs().max()) > 1e-4
 
 
-def test_wild_values_are_clipped(model: LRConvLSTM) -> None:
-    """A broken sensor's 1e30 is no more than the clip, and gives probabilities."""
-    x = bins(1)
-    x[..., 0] = 1e30
-    assert float(model.preprocess(x)[:, 0].max()) == 5.0
-    assert torch.isfinite(model(x, stride=1).log_prob).all()
+def test_pairs_are_inputs_of_the_layers_beside() -> None:
+    """The differences of all pairs; of more channels than are compared, and of a whole device, none."""
+    paired = LRConvLSTM(SPEC, channels=3, outputs=1, window_length=9, paired=True)
+    x = torch.tensor([[1.0, 4.0, torch.nan]])
+    found = paired.inputs_of(x)
+    torch.testing.assert_close(found, torch.tensor([[1, 4, torch.nan, -3, torch.nan, torch.nan]]), equal_nan=True)
+    assert paired.encoding.edges.shape == (6, 5)
+    assert paired.conv1.in_channels == SPEC.planes
+    for channels, wanted in ((40, True), (3, False)):
+        plain = LRConvLSTM(SPEC, channels, outputs=1, window_length=9, paired=wanted)
+        assert plain.encoding.edges.shape == (channels, 5)
+
+
+def test_a_window_of_few_bins_has_no_more_recent_ones() -> None:
+    """Where the window is shorter than ``recent``, all of its bins are."""
+    spec = ModelSpec(
+        edges=3, planes=2, filters=2, kernel=1, inner=(2, 2), outer=(2, 2), recent=5, hidden=4, dropout=0.0
+    )
+    model = LRConvLSTM(spec, channels=2, outputs=1, window_length=2, paired=False).eval()
+    assert model(torch.randn(3, 4, 2), stride=1).output.shape == (3, 3, 1)
 
 
 def test_too_short_windows_are_refused() -> None:
     """Two kernels of three leave nothing of four bins."""
     with pytest.raises(ValueError, match="too short"):
-        LRConvLSTM(SPEC, 3, 4, window_length=4)
+        LRConvLSTM(SPEC, 3, 4, window_length=4, paired=False)

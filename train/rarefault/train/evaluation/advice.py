@@ -281,8 +281,8 @@ def _one_device(facts: Facts, _setting: Setting, _validation: Facts | None) -> I
     if count >= CONCENTRATED * facts.false_alarms:
         yield (
             f"{count} of {facts.false_alarms} false alarms are of {device}: look at this device and at its part of the "
-            "log before anything else (the report's time lines); if it is only unlike the others, set "
-            "grid.baseline_s = 2592000"
+            "log before anything else (the report's time lines); if it is only unlike the others, add "
+            '"*~deviation" to grid.derived'
         )
 
 

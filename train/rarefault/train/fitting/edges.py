@@ -130,15 +130,16 @@ def _add_levels(found: list[Levels], of: Int64, x: Float32, y: Bool, seed: int) 
 
 
 def _edges(values: Float32, levels: Levels, count: int) -> Float64:
-    """Edges of one input, ascending, [D].
+    """Edges of one input, ascending in single precision, [D].
 
     >>> _edges(np.array([1, 2, 3, 4, 5, 6], np.float32), {3.4: 0.2}, 5)
     array([1., 3., 4., 5., 6.])
     """
-    known = values[~np.isnan(values)]
+    known = np.clip(values[~np.isnan(values)], -HUGE, HUGE)
     distinct = np.unique(known).astype(np.float64)
     if len(distinct) < 2:
-        return np.linspace(-0.5, count - 1.5, count) + float(distinct[0] if len(distinct) else 0.0)
+        only = float(distinct[0] if len(distinct) else 0.0)
+        return only + max(1.0, _least_step(only)) * (np.arange(count) - 0.5)
     gain: dict[int, float] = {}
     for level, gained in levels.items():
         above = int(np.searchsorted(distinct, level))
@@ -146,11 +147,17 @@ def _edges(values: Float32, levels: Levels, count: int) -> Float64:
             gain[above] = gain.get(above, 0.0) + gained
     best = sorted(gain, key=lambda above: (-gain[above], above))[: int((1 - QUANTILES) * count) // 2]
     edges = {float(distinct[above - side]) for above in best for side in (0, 1)}
-    edges |= _spread(np.quantile(known, np.linspace(0, 1, count)), edges, count)
+    quantiles = np.quantile(known, np.linspace(0, 1, count)).astype(np.float32).astype(np.float64)
+    edges |= _spread(quantiles, edges, count)
     edges |= _spread(distinct, edges, count)
     ascending = np.array(sorted(edges))
-    width = ascending[-1] - ascending[0]
+    width = max(ascending[-1] - ascending[0], _least_step(ascending[-1]))
     return np.concatenate((ascending, ascending[-1] + width * np.arange(1, count - len(ascending) + 1)))
+
+
+def _least_step(value: float) -> float:
+    """What can be added to a value again and again and makes a difference in single precision."""
+    return 4 * float(np.spacing(np.float32(abs(value))))
 
 
 def _spread(candidates: Float64, taken: set[float], count: int) -> set[float]:

@@ -61,7 +61,7 @@ class DrawnEpochs:
         self._examples, self._training = examples, training
         self._of_kind = [np.flatnonzero(examples.kind == kind) for kind in range(examples.active.shape[2] + 1)]
         there = np.array([len(of) for of in self._of_kind], np.float64)
-        wanted = there * training.passes / training.sequence_length
+        wanted = there * min(training.passes / training.sequence_length, 1.0)  # each sequence once at most
         if there[1:].any():
             wanted[0] *= normal_share
         self._counts = _bounded(wanted, training.max_sequences or np.inf)

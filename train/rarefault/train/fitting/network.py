@@ -124,7 +124,7 @@ def fit(
                 on_epoch(epoch)
         absent = optimisation.hold_for(_shares(network, name, prior))
         if name == "device":
-            network.absent |= absent
+            network.absent.copy_(absent)
         done.append(name)
     return Fit(curves, weights)
 

@@ -41,11 +41,13 @@ class NetworkExpert(nn.Module):
     Attributes:
         device: its outputs are the scores of the classes.
         at_units: its outputs are the logits of the faults at one unit; None without units.
-        absent: classes that the network of the device has no part in, [K].
+        absent: classes that the network of the device has no part in: those that are looked for at units, and those
+            that it has never seen, [K].
     """
 
     absent: Tensor
     columns_of_units: Tensor
+    unit_logit: Tensor
 
     def __init__(
         self, spec: ModelSpec, columns: int, classes: int, window_length: int, units: UnitsSpec | None = None
@@ -62,6 +64,8 @@ class NetworkExpert(nn.Module):
         self.register_buffer("absent", absent)
         columns_of_units = torch.tensor(() if units is None else units.channels, dtype=torch.int64)
         self.register_buffer("columns_of_units", columns_of_units, persistent=False)
+        prior = torch.tensor(() if units is None else units.prior)
+        self.register_buffer("unit_logit", torch.logit(prior), persistent=False)
 
     @property
     def state_size(self) -> int:
@@ -93,6 +97,9 @@ class NetworkExpert(nn.Module):
         shape = (len(bins_BRI), len(self.columns_of_units))
         of_units = bins_BRI[:, :, self.columns_of_units].transpose(1, 2).flatten(0, 1)  # [B U, R, M]
         logits, after = self.at_units(of_units, stride, state_BS[:, own:].reshape(len(of_units), -1))
+        # Of a unit without a single value in the window nothing is known: no evidence.
+        there = (~of_units.isnan()).any(dim=2).unfold(1, self.at_units.window_length, stride).any(dim=2, keepdim=True)
+        logits = torch.where(there, logits, self.unit_logit.to(logits.dtype))
         logits = logits.unflatten(0, shape).transpose(1, 2).flatten(2)  # [B, T, U J]
         return Opinion(torch.cat((opinion, logits), dim=-1), torch.cat((state, after.reshape(shape[0], -1)), dim=1))
 
