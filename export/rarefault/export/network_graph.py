@@ -1,11 +1,17 @@
 """The networks of :mod:`rarefault.train.model.network_expert` as ONNX nodes.
 
 Batch normalisation is folded into the layer before it. The encoding's components go from 0 to 1 here and from -1 to 1
-there, and are 0 where a value is missing; the layers after it make up for both, so that a missing value costs no node.
+there, and the layers after it make up for that. Whether a value is known is one component more, so that neither biases
+nor missing values cost a node over all planes.
 
-Shapes: N devices due, U units, Z rows (devices, or units of all devices), L bins, M channels of a unit, P inputs of the
-layers beside, D edges of an encoding, Q planes, F filters, E bins after the convolutions, H hidden size, J faults at a
-unit, K classes, S carried state.
+All arrays before the inner LSTM have the bins and rows as their last axes: so each step runs over long pieces of
+memory, and nothing has to be turned round before the convolutions.
+
+Shapes: N devices due, U units, Z = U N rows (devices, or all first units, then all second ones), L bins, I columns, M
+channels of a unit, P inputs of the layers beside, D edges of an encoding, Q planes, F filters, E bins after the
+convolutions, H hidden size, J faults at a unit, K classes, S carried state.
+
+Why: decision 0037.
 """
 
 from collections.abc import Sequence
@@ -14,16 +20,16 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto
 from torch import Tensor, nn
 
 from rarefault.export.building import GraphBuilder
+from rarefault.runtime.arrays import ALL
 from rarefault.runtime.inference.decision.pool import UNSEEN
-from rarefault.train.model.network import LRConvLSTM
+from rarefault.train.model.network import KNOWN, LOWEST, LRConvLSTM
 from rarefault.train.model.network_expert import NetworkExpert
 
-#: Stands for a missing value: smaller than all edges.
-LOWEST = np.float32(np.finfo(np.float32).min)
+#: Where a component of the values that are missing is 0, and where it is 1.
+MISSING = KNOWN[::-1]
 
 
 class Carried(NamedTuple):
@@ -35,26 +41,39 @@ class Carried(NamedTuple):
 
 def network_opinion(graph: GraphBuilder, network: NetworkExpert) -> tuple[str, str]:
     """Names of the network's opinion [N, V] and of what it carries on [N, S]; see :meth:`NetworkExpert.forward`."""
+    length, columns = network.device.window_length, network.device.planes.shape[0]
+    raw = _reshaped(graph, "window", "flat_window", (-1, length * columns))
+    raw = graph.add("Transpose", [raw], "bins_of_columns", perm=[1, 0])  # [L I, N]
+    every = np.arange(length * columns).reshape(length, columns)
     if network.at_units is None:
-        found = _Network(graph, "device", network.device).outputs("window", "state")
+        found = _Network(graph, "device", network.device).outputs(raw, every[..., None], "state")
         return _log_prob(graph, network, found.output, "network_opinion"), found.state
     units, of_unit = len(network.columns_of_units), network.at_units.state_size
     sizes = graph.constant("state_sizes", np.array([network.device.state_size, units * of_unit]))
     graph.add_many("Split", ["state", sizes], ["device_state", "units_state"], axis=1)
-    found = _Network(graph, "device", network.device).outputs("window", "device_state")
+    found = _Network(graph, "device", network.device).outputs(raw, every[..., None], "device_state")
     log_prob = _log_prob(graph, network, found.output, "device_log_prob")
-
-    columns = graph.constant("columns_of_units", network.columns_of_units.numpy())
-    x = graph.add("Gather", ["window", columns], "units_by_bin", axis=2)  # [N, L, U, M]
-    x = graph.add("Transpose", [x], "bins_by_unit", perm=[0, 2, 1, 3])
-    length, size = network.at_units.window_length, network.columns_of_units.shape[1]
-    x = _reshaped(graph, x, "units", (-1, length, size))
-    state = _reshaped(graph, "units_state", "unit_states", (-1, of_unit))
-    own = _Network(graph, "unit", network.at_units).outputs(x, state)
-    logits = _reshaped(graph, own.output, "unit_logits", (-1, units * network.at_units.outputs))
-    after = _reshaped(graph, own.state, "units_after", (-1, units * of_unit))
+    own = _Network(graph, "unit", network.at_units).outputs(
+        raw, every[:, network.columns_of_units.numpy().T], _by_unit(graph, "units_state", "unit_states", units, of_unit)
+    )
+    logits = _by_device(graph, own.output, "unit_logits", units, network.at_units.outputs)
+    after = _by_device(graph, own.state, "units_after", units, of_unit)
     opinion = graph.add("Concat", [log_prob, logits], "network_opinion", axis=1)
     return opinion, graph.add("Concat", [found.state, after], "network_after", axis=1)
+
+
+def _by_unit(graph: GraphBuilder, x: str, name: str, units: int, size: int) -> str:
+    """Values of all units of each device [N, U size] as a row for each unit of each device, [U N, size]."""
+    x = _reshaped(graph, x, f"{name}_of_devices", (-1, units, size))
+    x = graph.add("Transpose", [x], f"{name}_by_unit", perm=[1, 0, 2])
+    return _reshaped(graph, x, name, (-1, size))
+
+
+def _by_device(graph: GraphBuilder, x: str, name: str, units: int, size: int) -> str:
+    """The reverse of :func:`_by_unit`."""
+    x = _reshaped(graph, x, f"{name}_of_units", (units, -1, size))
+    x = graph.add("Transpose", [x], f"{name}_by_device", perm=[1, 0, 2])
+    return _reshaped(graph, x, name, (-1, units * size))
 
 
 def _log_prob(graph: GraphBuilder, network: NetworkExpert, scores: str, name: str) -> str:
@@ -77,15 +96,16 @@ class _Network:
     def __init__(self, graph: GraphBuilder, name: str, model: LRConvLSTM) -> None:
         self._graph, self._name, self._model = graph, name, model
 
-    def outputs(self, x: str, state: str) -> Carried:
+    def outputs(self, raw: str, places: NDArray[np.int64], state: str) -> Carried:
         """Names of the outputs [Z, O] and of the state after them [Z, S].
 
         Args:
-            x: window of each row, [Z, L, M].
+            raw: all columns of the windows, one row for each bin and column, [L I, N].
+            places: rows of ``raw`` that hold the inputs, [L, M, U].
             state: before it, [Z, S].
         """
-        recent = self._beside(x)
-        encoded = self._add("Concat", [self._inner(x), recent], "encoded", axis=1)
+        recent = self._beside(raw, places)
+        encoded = self._add("Concat", [self._inner(raw, places), recent], "encoded", axis=1)
         seen, after = self._outer(encoded, state)
         both = self._add("Concat", [seen, recent], "seen", axis=1)
         head = [self._constant(f"head_{part}", _array(self._model.head.get_parameter(part))) for part in _PARTS]
@@ -97,83 +117,94 @@ class _Network:
     def _constant(self, name: str, value: NDArray[np.generic] | np.generic) -> str:
         return self._graph.constant(f"{self._name}_{name}", value)
 
-    def _components(self, x: str, edges: Tensor, name: str) -> tuple[str, str]:
-        """Names of the components from 0 to 1 [..., D - 1] of values [..., 1], and of whether they are missing.
+    def _taken(self, raw: str, places: NDArray[np.int64], name: str) -> str:
+        """Name of some rows of ``raw``, [*places, N]."""
+        return self._add("Gather", [raw, self._constant(f"{name}_places", places)], name, axis=0)
+
+    def _filled(self, x: str, name: str) -> str:
+        """Name of the values with :data:`LOWEST` where they are missing; Where takes several times as long."""
+        return self._add(
+            "Imputer",
+            [x],
+            f"{name}_filled",
+            domain="ai.onnx.ml",
+            imputed_value_floats=[LOWEST],
+            replaced_value_float=float("nan"),
+        )
+
+    def _components(self, x: str, edges: Tensor, name: str, bounds: tuple[tuple[float, float], ...]) -> str:
+        """Name of the components from 0 to 1 [P, D', X] of values [P, 1, X], D - 1 of the edges, one of each bound.
 
         Args:
-            x: values, [..., 1].
-            edges: that fit them, [..., D].
+            x: values, missing ones filled with :data:`LOWEST`.
+            edges: that fit them, [P, D].
             name: of the nodes.
+            bounds: where each further component is 0, and where it is 1.
         """
-        low = self._constant(f"{name}_low", _array(edges[..., :-1]))
-        width = self._constant(f"{name}_width", _array(edges[..., 1:] - edges[..., :-1]))
-        missing = self._add("IsNaN", [x], f"{name}_missing")
-        filled = self._add("Where", [missing, self._constant(f"{name}_lowest", LOWEST), x], f"{name}_filled")
-        above = self._add("Div", [self._add("Sub", [filled, low], f"{name}_above"), width], f"{name}_part")
+        low, high = edges[:, :-1], edges[:, 1:]
+        more = torch.tensor(bounds, dtype=edges.dtype).T[:, None].expand(2, len(edges), -1)
+        low, high = torch.cat((low, more[0]), dim=1), torch.cat((high, more[1]), dim=1)
+        above = self._add("Sub", [x, self._constant(f"{name}_low", _array(low[..., None]))], f"{name}_above")
+        part = self._add(
+            "Div", [above, self._constant(f"{name}_width", _array((high - low)[..., None]))], f"{name}_part"
+        )
         ends = [self._constant(f"{name}_{end}", np.float32(value)) for end, value in (("none", 0), ("all", 1))]
-        return self._add("Clip", [above, *ends], f"{name}_code"), missing
+        return self._add("Clip", [part, *ends], f"{name}_code")
 
-    def _inner(self, x: str) -> str:
+    def _inner(self, raw: str, places: NDArray[np.int64]) -> str:
         """What the inner LSTM makes of the windows, [Z, E H]; see :meth:`LRConvLSTM._inner`."""
         model, length = self._model, self._model.window_length
         channels, _, planes = model.planes.shape
         weight, bias = model.planes.double(), model.planes_bias.double()
         parts, missing_part = weight[:, :-1], weight[:, -1]
-        x = self._add("Transpose", [x], "channels_first", perm=[2, 0, 1])  # [M, Z, L]
-        x = self._reshaped(x, "values", (channels, -1, 1))
-        code, missing = self._components(x, model.encoding.edges[:channels, None], "bins")  # [M, Z L, D - 1]
-        x = self._add("MatMul", [code, self._constant("planes", _array(2 * parts))], "planes_sum")
-        of_known = self._constant("planes_bias", _array((bias - parts.sum(1))[:, None]))
-        x = self._add("Add", [x, of_known], "known_planes")
-        of_missing = self._constant("planes_missing", _array((bias + missing_part)[:, None]))
-        x = self._add("Relu", [self._add("Where", [missing, of_missing, x], "all_planes")], "planes_out")
-        x = self._reshaped(x, "planes_by_bin", (channels, -1, length, planes))
-        x = self._add("Transpose", [x], "images", perm=[1, 3, 2, 0])  # [Z, Q, L, M]
+        x = self._taken(raw, places.swapaxes(0, 1), "values")  # [M, L, U, N]
+        x = self._reshaped(x, "values_of_channels", (channels, 1, -1))
+        x = self._filled(x, "bins")
+        code = self._components(x, model.encoding.edges[:channels], "bins", (KNOWN, MISSING))  # [M, D + 1, L Z]
+        known = (bias - parts.sum(1))[:, None]
+        weight = torch.cat((2 * parts, known, (bias + missing_part)[:, None]), dim=1).swapaxes(1, 2)  # [M, Q, D + 1]
+        x = self._add("MatMul", [self._constant("planes", _array(weight)), code], "planes_sum")
+        x = self._add("Relu", [x], "planes_out")
+        x = self._reshaped(x, "images", (channels, planes, length, -1))  # [M, Q, L, Z]
         x = self._convolution("conv1", x, model.conv1, model.norm1)
-        x = self._convolution("conv2", x, model.conv2, model.norm2)  # [Z, F, E, M]
-        x = self._add("Transpose", [x], "bins_first", perm=[2, 0, 1, 3])
-        x = self._reshaped(x, "bins", (0, 0, -1))  # [E, Z, F M]
+        x = self._convolution("conv2", x, model.conv2, model.norm2)  # [M, F, E, Z]
+        columns, left = channels * model.spec.filters, length - 2 * (model.spec.kernel - 1)
+        x = self._add("Transpose", [self._reshaped(x, "flat_images", (columns, -1))], "flat_bins", perm=[1, 0])
+        x = self._reshaped(x, "bins", (left, -1, columns))  # [E, Z, M F]
+        by_channel = np.arange(columns).reshape(-1, channels).T.ravel()  # its weights are in the order F M
         one = self._constant("direction", np.array([1]))
-        for name, layer in (("inner1", model.inner1), ("inner2", model.inner2)):
-            x = self._add("Squeeze", [self._lstm(name, x, layer), one], f"{name}_hidden")  # [E, Z, H]
+        for name, layer, order in (("inner1", model.inner1, by_channel), ("inner2", model.inner2, ALL)):
+            x = self._add("Squeeze", [self._lstm(name, x, layer, columns=order), one], f"{name}_hidden")  # [E, Z, H]
         x = self._add("Transpose", [x], "rows_first", perm=[1, 0, 2])
         return self._reshaped(x, "inner", (0, -1))
 
-    def _beside(self, x: str) -> str:
+    def _beside(self, raw: str, places: NDArray[np.int64]) -> str:
         """What the layers beside the inner LSTM make of the last bins, [Z, hidden]; see :meth:`LRConvLSTM._recent`."""
         model, length = self._model, self._model.window_length
         bins = min(model.spec.recent, length)
-        ends = [
-            self._constant(f"recent_{end}", np.array([at])) for end, at in (("from", length - bins), ("to", length))
-        ]
-        x = self._add("Slice", [x, *ends, self._constant("bin_axis", np.array([1]))], "recent_bins")  # [Z, bins, M]
+        last = places[length - bins :].swapaxes(0, 1)  # [M, bins, U]
+        x = self._taken(raw, last, "recent_bins")
         if len(model.first):
-            pair = [
-                self._add("Gather", [x, self._constant(name, getattr(model, name).numpy())], f"{name}s", axis=2)
-                for name in ("first", "second")
-            ]
-            x = self._add("Concat", [x, self._add("Sub", pair, "differences")], "recent_inputs", axis=2)
+            first, second = (
+                self._taken(raw, last[getattr(model, name).numpy()], f"{name}s") for name in ("first", "second")
+            )
+            x = self._add("Concat", [x, self._add("Sub", [first, second], "differences")], "recent_inputs", axis=0)
         edges = model.encoding.edges
         inputs, count = edges.shape
-        x = self._add("Unsqueeze", [x, self._constant("component_axis", np.array([3]))], "recent_values")
-        code, missing = self._components(x, edges, "recent")  # [Z, bins, P, D - 1]
-        code = self._reshaped(code, "recent_flat", (0, -1))
-        missing = self._add("Cast", [missing], "recent_gaps", to=TensorProto.FLOAT)
-        missing = self._reshaped(missing, "recent_gaps_flat", (0, -1))
+        x = self._filled(self._reshaped(x, "recent_values", (inputs, 1, -1)), "recent")
+        code = self._components(x, edges, "recent", (KNOWN,))  # [P, D, bins Z]
+        code = self._reshaped(code, "recent_flat", (inputs * count * bins, -1))
         first, norm1, second, norm2 = (model.beside[at] for at in (0, 1, 4, 5))
         weight, bias = _folded(first, norm1)
         # Last bin first there, in the order of time here.
-        weight = weight.reshape(-1, bins, inputs, count).flip(1)
-        parts, missing_part = weight[..., :-1], weight[..., -1] + weight[..., :-1].sum(-1)
-        known = [
-            self._constant("beside1_code", _array(2 * parts.flatten(1))),
-            self._constant("beside1_bias", _array(bias - parts.flatten(1).sum(1))),
+        weight = weight.reshape(-1, bins, inputs, count).flip(1).permute(2, 3, 1, 0)  # [P, D, bins, H]
+        parts, missing_part = weight[:, :-1], weight[:, -1:]
+        weight = torch.cat((2 * parts, -parts.sum(1, keepdim=True) - missing_part), dim=1).flatten(0, 2)
+        layer = [
+            self._constant("beside1_weight", _array(weight)),
+            self._constant("beside1_bias", _array(bias + missing_part.sum((0, 1, 2)))),
         ]
-        x = self._add("Gemm", [code, *known], "beside1_known", transB=1)
-        x = self._add(
-            "Gemm", [missing, self._constant("beside1_gaps", _array(missing_part.flatten(1))), x], "beside1", transB=1
-        )
-        x = self._add("Relu", [x], "beside1_out")
+        x = self._add("Relu", [self._add("Gemm", [code, *layer], "beside1", transA=1)], "beside1_out")
         weight, bias = _folded(second, norm2)
         layer = [self._constant("beside2_weight", _array(weight)), self._constant("beside2_bias", _array(bias))]
         return self._add("Relu", [self._add("Gemm", [x, *layer], "beside2", transB=1)], "beside2_out")
@@ -202,12 +233,26 @@ class _Network:
         return self._add("Relu", [self._add("Conv", inputs, f"{name}_sum")], f"{name}_out")
 
     def _lstm(
-        self, name: str, x: str, layer: nn.LSTM, before: Sequence[str] = ("", ""), after: Sequence[str] = ()
+        self,
+        name: str,
+        x: str,
+        layer: nn.LSTM,
+        before: Sequence[str] = ("", ""),
+        after: Sequence[str] = (),
+        columns: slice | NDArray[np.int64] = ALL,
     ) -> str:
-        """One LSTM layer over [T, Z, I]: all hidden values [T, 1, Z, H]; from a zero state unless one is given."""
+        """One LSTM layer over [T, Z, I]: all hidden values [T, 1, Z, H].
+
+        Args:
+            name: of the nodes.
+            x: what it reads.
+            layer: gives the weights.
+            before, after: hidden and cell values; from a zero state unless one is given.
+            columns: of the weights, in the order of I.
+        """
         bias = np.concatenate([_gates(layer, "bias_ih_l0"), _gates(layer, "bias_hh_l0")])
         weights = [
-            self._constant(f"{name}_W", _gates(layer, "weight_ih_l0")[None]),
+            self._constant(f"{name}_W", _gates(layer, "weight_ih_l0")[None, :, columns]),
             self._constant(f"{name}_R", _gates(layer, "weight_hh_l0")[None]),
             self._constant(f"{name}_B", bias[None]),
         ]
