@@ -1,11 +1,17 @@
 """The networks of :mod:`rarefault.train.model.network_expert` as ONNX nodes.
 
 Batch normalisation is folded into the layer before it. The encoding's components go from 0 to 1 here and from -1 to 1
-there, and are 0 where a value is missing; the layers after it make up for both, so that a missing value costs no node.
+there, and the layers after it make up for that. Whether a value is known is one component more, so that neither biases
+nor missing values cost a node over all planes.
 
-Shapes: N devices due, U units, Z rows (devices, or units of all devices), L bins, M channels of a unit, P inputs of the
-layers beside, D edges of an encoding, Q planes, F filters, E bins after the convolutions, H hidden size, J faults at a
-unit, K classes, S carried state.
+All arrays before the inner LSTM have the bins and rows as their last axes: so each step runs over long pieces of
+memory, and nothing has to be turned round before the convolutions.
+
+Shapes: N devices due, U units, Z = U N rows (devices, or all first units, then all second ones), L bins, I columns, M
+channels of a unit, P inputs of the layers beside, D edges of an encoding, Q planes, F filters, E bins after the
+convolutions, H hidden size, J faults at a unit, K classes, S carried state.
+
+Why: decision 0037.
 """
 
 from collections.abc import Sequence
@@ -19,13 +25,14 @@ from torch import Tensor, nn
 
 from rarefault.export.building import GraphBuilder
 from rarefault.export.statistics_graph import WindowStatistics
+from rarefault.runtime.arrays import ALL
 from rarefault.runtime.inference.decision.pool import UNSEEN
-from rarefault.train.model.network import LRConvLSTM, spans_of
+from rarefault.train.model.network import KNOWN, LOWEST, LRConvLSTM, spans_of
 from rarefault.train.model.network_expert import NetworkExpert
 from rarefault.train.model.trees import Taps
 
-#: Stands for a missing value: smaller than all edges.
-LOWEST = np.float32(np.finfo(np.float32).min)
+#: Where a component of the values that are missing is 0, and where it is 1.
+MISSING = KNOWN[::-1]
 
 
 class Carried(NamedTuple):
@@ -43,32 +50,58 @@ def network_opinion(graph: GraphBuilder, network: NetworkExpert, measured: Windo
         network: the expert.
         measured: of the window.
     """
+    length, columns = network.device.window_length, network.device.planes.shape[0]
+    raw = _reshaped(graph, "window", "flat_window", (-1, length * columns))
+    raw = graph.add("Transpose", [raw], "bins_of_columns", perm=[1, 0])  # [L I, N]
+    every = np.arange(length * columns).reshape(length, columns)
     if network.at_units is None:
-        found = _Network(graph, "device", network.device, measured).outputs("window", "state")
+        found = _Network(graph, "device", network.device, measured).outputs(raw, every[..., None], "state")
         return _log_prob(graph, network, found.output, "network_opinion"), found.state
     units, of_unit = len(network.columns_of_units), network.at_units.state_size
     sizes = graph.constant("state_sizes", np.array([network.device.state_size, units * of_unit]))
     graph.add_many("Split", ["state", sizes], ["device_state", "units_state"], axis=1)
-    found = _Network(graph, "device", network.device, measured).outputs("window", "device_state")
+    found = _Network(graph, "device", network.device, measured).outputs(raw, every[..., None], "device_state")
     log_prob = _log_prob(graph, network, found.output, "device_log_prob")
-
-    columns = graph.constant("columns_of_units", network.columns_of_units.numpy())
-    x = graph.add("Gather", ["window", columns], "units_by_bin", axis=2)  # [N, L, U, M]
-    x = graph.add("Transpose", [x], "bins_by_unit", perm=[0, 2, 1, 3])
-    length, size = network.at_units.window_length, network.columns_of_units.shape[1]
-    x = _reshaped(graph, x, "units", (-1, length, size))
-    state = _reshaped(graph, "units_state", "unit_states", (-1, of_unit))
-    own = _Network(graph, "unit", network.at_units, measured).outputs(x, state)
-    # Of a unit without a single value in the window nothing is known: no evidence.
-    missing = graph.add("Cast", [graph.add("IsNaN", [x], "units_missing")], "units_gaps", to=TensorProto.FLOAT)
-    share = graph.add("ReduceMean", [missing], "units_gap", axes=[1, 2], keepdims=0)
-    gone = graph.add("Equal", [share, graph.constant("whole", np.float32(1))], "units_gone")
-    gone = graph.add("Unsqueeze", [gone, graph.constant("output_axis", np.array([1]))], "units_gone_column")
-    logits = graph.add("Where", [gone, graph.constant("unit_logit", _array(network.unit_logit)), own.output], "by_unit")
-    logits = _reshaped(graph, logits, "unit_logits", (-1, units * network.at_units.outputs))
-    after = _reshaped(graph, own.state, "units_after", (-1, units * of_unit))
+    places = every[:, network.columns_of_units.numpy().T]  # [L, M, U]
+    before = _by_unit(graph, "units_state", "unit_states", units, of_unit)
+    own = _Network(graph, "unit", network.at_units, measured).outputs(raw, places, before)
+    logits = _where_known(graph, network, own.output, raw, places)
+    logits = _by_device(graph, logits, "unit_logits", units, network.at_units.outputs)
+    after = _by_device(graph, own.state, "units_after", units, of_unit)
     opinion = graph.add("Concat", [log_prob, logits], "network_opinion", axis=1)
     return opinion, graph.add("Concat", [found.state, after], "network_after", axis=1)
+
+
+def _by_unit(graph: GraphBuilder, x: str, name: str, units: int, size: int) -> str:
+    """Values of all units of each device [N, U size] as a row for each unit of each device, [U N, size]."""
+    x = _reshaped(graph, x, f"{name}_of_devices", (-1, units, size))
+    x = graph.add("Transpose", [x], f"{name}_by_unit", perm=[1, 0, 2])
+    return _reshaped(graph, x, name, (-1, size))
+
+
+def _by_device(graph: GraphBuilder, x: str, name: str, units: int, size: int) -> str:
+    """The reverse of :func:`_by_unit`."""
+    x = _reshaped(graph, x, f"{name}_of_units", (units, -1, size))
+    x = graph.add("Transpose", [x], f"{name}_by_device", perm=[1, 0, 2])
+    return _reshaped(graph, x, name, (-1, units * size))
+
+
+def _where_known(graph: GraphBuilder, network: NetworkExpert, logits: str, raw: str, places: NDArray[np.int64]) -> str:
+    """Logits [U N, J], those of a unit without a single value in the window are its prior: there is no evidence.
+
+    Args:
+        graph, network: see :func:`network_opinion`.
+        logits: of all units, [U N, J].
+        raw, places: see :meth:`_Network.outputs`.
+    """
+    every = graph.constant("units_places", places.reshape(-1, places.shape[2]))  # [L M, U]
+    values = graph.add("Gather", [raw, every], "units_values", axis=0)
+    missing = graph.add("Cast", [graph.add("IsNaN", [values], "units_missing")], "units_gaps", to=TensorProto.FLOAT)
+    gone = graph.add("ReduceMin", [missing], "units_gone", axes=[0], keepdims=0)  # [U, N]
+    gone = graph.add("Cast", [_reshaped(graph, gone, "units_gone_rows", (-1, 1))], "units_silent", to=TensorProto.BOOL)
+    return graph.add(
+        "Where", [gone, graph.constant("unit_logit", _array(network.unit_logit)), logits], "unit_logits_known"
+    )
 
 
 def _log_prob(graph: GraphBuilder, network: NetworkExpert, scores: str, name: str) -> str:
@@ -92,15 +125,16 @@ class _Network:
     def __init__(self, graph: GraphBuilder, name: str, model: LRConvLSTM, measured: WindowStatistics) -> None:
         self._graph, self._name, self._model, self._measured = graph, name, model, measured
 
-    def outputs(self, x: str, state: str) -> Carried:
+    def outputs(self, raw: str, places: NDArray[np.int64], state: str) -> Carried:
         """Names of the outputs [Z, O] and of the state after them [Z, S].
 
         Args:
-            x: window of each row, [Z, L, M].
+            raw: all columns of the windows, one row for each bin and column, [L I, N].
+            places: rows of ``raw`` that hold the inputs, [L, M, U].
             state: before it, [Z, S].
         """
-        recent = self._beside(x)
-        encoded = self._add("Concat", [self._inner(x), recent], "encoded", axis=1)
+        recent = self._beside(raw, places)
+        encoded = self._add("Concat", [self._inner(raw, places), recent], "encoded", axis=1)
         seen, after = self._outer(encoded, state)
         both = self._add("Concat", [seen, recent], "seen", axis=1)
         head = [self._constant(f"head_{part}", _array(self._model.head.get_parameter(part))) for part in _PARTS]
@@ -112,99 +146,115 @@ class _Network:
     def _constant(self, name: str, value: NDArray[np.generic] | np.generic) -> str:
         return self._graph.constant(f"{self._name}_{name}", value)
 
-    def _components(self, x: str, edges: Tensor, name: str) -> tuple[str, str]:
-        """Names of the components from 0 to 1 [..., D - 1] of values [..., 1], and of whether they are missing.
+    def _taken(self, raw: str, places: NDArray[np.int64], name: str) -> str:
+        """Name of some rows of ``raw``, [*places, N]."""
+        return self._add("Gather", [raw, self._constant(f"{name}_places", places)], name, axis=0)
+
+    def _filled(self, x: str, name: str) -> str:
+        """Name of the values with :data:`LOWEST` where they are missing; Where takes several times as long."""
+        return self._add(
+            "Imputer",
+            [x],
+            f"{name}_filled",
+            domain="ai.onnx.ml",
+            imputed_value_floats=[LOWEST],
+            replaced_value_float=float("nan"),
+        )
+
+    def _components(self, x: str, edges: Tensor, name: str, bounds: tuple[tuple[float, float], ...]) -> str:
+        """Name of the components from 0 to 1 [P, D', X] of values [P, 1, X], D - 1 of the edges, one of each bound.
 
         Args:
-            x: values, [..., 1].
-            edges: that fit them, [..., D].
+            x: values, missing ones filled with :data:`LOWEST`.
+            edges: that fit them, [P, D].
             name: of the nodes.
+            bounds: where each further component is 0, and where it is 1.
         """
-        low = self._constant(f"{name}_low", _array(edges[..., :-1]))
-        width = self._constant(f"{name}_width", _array(edges[..., 1:] - edges[..., :-1]))
-        missing = self._add("IsNaN", [x], f"{name}_missing")
-        filled = self._add("Where", [missing, self._constant(f"{name}_lowest", LOWEST), x], f"{name}_filled")
-        above = self._add("Div", [self._add("Sub", [filled, low], f"{name}_above"), width], f"{name}_part")
+        low, high = edges[:, :-1], edges[:, 1:]
+        more = torch.tensor(bounds, dtype=edges.dtype).T[:, None].expand(2, len(edges), -1)
+        low, high = torch.cat((low, more[0]), dim=1), torch.cat((high, more[1]), dim=1)
+        above = self._add("Sub", [x, self._constant(f"{name}_low", _array(low[..., None]))], f"{name}_above")
+        part = self._add(
+            "Div", [above, self._constant(f"{name}_width", _array((high - low)[..., None]))], f"{name}_part"
+        )
         ends = [self._constant(f"{name}_{end}", np.float32(value)) for end, value in (("none", 0), ("all", 1))]
-        return self._add("Clip", [above, *ends], f"{name}_code"), missing
+        return self._add("Clip", [part, *ends], f"{name}_code")
 
-    def _inner(self, x: str) -> str:
+    def _inner(self, raw: str, places: NDArray[np.int64]) -> str:
         """What the inner LSTM makes of the windows, [Z, E H]; see :meth:`LRConvLSTM._inner`."""
         model, length = self._model, self._model.window_length
         channels, _, planes = model.planes.shape
         weight, bias = model.planes.double(), model.planes_bias.double()
         parts, missing_part = weight[:, :-1], weight[:, -1]
-        x = self._add("Transpose", [x], "channels_first", perm=[2, 0, 1])  # [M, Z, L]
-        x = self._reshaped(x, "values", (channels, -1, 1))
-        code, missing = self._components(x, model.encoding.edges[:channels, None], "bins")  # [M, Z L, D - 1]
-        x = self._add("MatMul", [code, self._constant("planes", _array(2 * parts))], "planes_sum")
-        of_known = self._constant("planes_bias", _array((bias - parts.sum(1))[:, None]))
-        x = self._add("Add", [x, of_known], "known_planes")
-        of_missing = self._constant("planes_missing", _array((bias + missing_part)[:, None]))
-        x = self._add("Relu", [self._add("Where", [missing, of_missing, x], "all_planes")], "planes_out")
-        x = self._reshaped(x, "planes_by_bin", (channels, -1, length, planes))
-        x = self._add("Transpose", [x], "images", perm=[1, 3, 2, 0])  # [Z, Q, L, M]
+        x = self._taken(raw, places.swapaxes(0, 1), "values")  # [M, L, U, N]
+        x = self._reshaped(x, "values_of_channels", (channels, 1, -1))
+        x = self._filled(x, "bins")
+        code = self._components(x, model.encoding.edges[:channels], "bins", (KNOWN, MISSING))  # [M, D + 1, L Z]
+        known = (bias - parts.sum(1))[:, None]
+        weight = torch.cat((2 * parts, known, (bias + missing_part)[:, None]), dim=1).swapaxes(1, 2)  # [M, Q, D + 1]
+        x = self._add("MatMul", [self._constant("planes", _array(weight)), code], "planes_sum")
+        x = self._add("Relu", [x], "planes_out")
+        x = self._reshaped(x, "images", (channels, planes, length, -1))  # [M, Q, L, Z]
         x = self._convolution("conv1", x, model.conv1, model.norm1)
-        x = self._convolution("conv2", x, model.conv2, model.norm2)  # [Z, F, E, M]
-        x = self._add("Transpose", [x], "bins_first", perm=[2, 0, 1, 3])
-        x = self._reshaped(x, "bins", (0, 0, -1))  # [E, Z, F M]
+        x = self._convolution("conv2", x, model.conv2, model.norm2)  # [M, F, E, Z]
+        columns, left = channels * model.spec.filters, length - 2 * (model.spec.kernel - 1)
+        x = self._add("Transpose", [self._reshaped(x, "flat_images", (columns, -1))], "flat_bins", perm=[1, 0])
+        x = self._reshaped(x, "bins", (left, -1, columns))  # [E, Z, M F]
+        by_channel = np.arange(columns).reshape(-1, channels).T.ravel()  # its weights are in the order F M
         one = self._constant("direction", np.array([1]))
-        for name, layer in (("inner1", model.inner1), ("inner2", model.inner2)):
-            x = self._add("Squeeze", [self._lstm(name, x, layer), one], f"{name}_hidden")  # [E, Z, H]
+        for name, layer, order in (("inner1", model.inner1, by_channel), ("inner2", model.inner2, ALL)):
+            x = self._add("Squeeze", [self._lstm(name, x, layer, columns=order), one], f"{name}_hidden")  # [E, Z, H]
         x = self._add("Transpose", [x], "rows_first", perm=[1, 0, 2])
         return self._reshaped(x, "inner", (0, -1))
 
-    def _beside(self, x: str) -> str:
+    def _beside(self, raw: str, places: NDArray[np.int64]) -> str:
         """What the layers beside the inner LSTM make of the last bins, [Z, hidden]; see :meth:`LRConvLSTM._recent`."""
         model, length = self._model, self._model.window_length
         bins = min(model.spec.recent, length)
-        ends = [
-            self._constant(f"recent_{end}", np.array([at])) for end, at in (("from", length - bins), ("to", length))
-        ]
-        x = self._add("Slice", [x, *ends, self._constant("bin_axis", np.array([1]))], "recent_bins")  # [Z, bins, M]
+        last = places[length - bins :].swapaxes(0, 1)  # [M, bins, U]
+        x = self._taken(raw, last, "recent_bins")
         if len(model.first):
-            pair = [
-                self._add("Gather", [x, self._constant(name, getattr(model, name).numpy())], f"{name}s", axis=2)
-                for name in ("first", "second")
-            ]
-            x = self._add("Concat", [x, self._add("Sub", pair, "differences")], "recent_inputs", axis=2)
+            first, second = (
+                self._taken(raw, last[getattr(model, name).numpy()], f"{name}s") for name in ("first", "second")
+            )
+            x = self._add("Concat", [x, self._add("Sub", [first, second], "differences")], "recent_inputs", axis=0)
         edges = model.encoding.edges
         inputs, count = edges.shape
-        x = self._add("Unsqueeze", [x, self._constant("component_axis", np.array([3]))], "recent_values")
-        code, missing = self._components(x, edges, "recent")  # [Z, bins, P, D - 1]
-        code, missing = self._flat(code, missing, "recent")
-        first, norm1, second, norm2 = (model.beside[at] for at in (0, 1, 4, 5))
-        weight, bias = _folded(first, norm1)
+        x = self._filled(self._reshaped(x, "recent_values", (inputs, 1, -1)), "recent")
+        code = self._components(x, edges, "recent", (KNOWN,))  # [P, D, bins Z]
+        code = self._reshaped(code, "recent_flat", (inputs * count * bins, -1))
+        weight, bias = _folded(model.beside[0], model.beside[1])
+        own = weight[:, : bins * inputs * count]
         # Last bin first there, in the order of time here.
-        weights = [weight[:, : bins * inputs * count].reshape(-1, bins, inputs, count).flip(1).flatten(1, 2)]
-        read = [(code, missing)]
+        weights = [own.reshape(-1, bins, inputs, count).flip(1).permute(2, 3, 1, 0)]  # [P, D, bins, H]
         if model.measured is not None:
-            read.append(self._measures(model.measured.edges))
-            weights.append(weight[:, bins * inputs * count :].reshape(len(weight), -1, count))
-        x = self._constant("beside1_bias", _array(bias - sum(part[..., :-1].sum((1, 2)) for part in weights)))
-        for at, ((code, missing), part) in enumerate(zip(read, weights, strict=True)):
-            known = self._constant(f"beside1_code_{at}", _array(2 * part[..., :-1].flatten(1)))
-            gaps = self._constant(f"beside1_gaps_{at}", _array(part[..., -1] + part[..., :-1].sum(-1)))
-            x = self._add("Gemm", [code, known, x], f"beside1_known_{at}", transB=1)
-            x = self._add("Gemm", [missing, gaps, x], f"beside1_{at}", transB=1)
-        x = self._add("Relu", [x], "beside1_out")
-        weight, bias = _folded(second, norm2)
+            code = self._add("Concat", [code, self._measures(model.measured.edges)], "beside_code", axis=0)
+            weights.append(weight[:, bins * inputs * count :].reshape(len(weight), -1, count, 1).permute(1, 2, 3, 0))
+        folded = [
+            torch.cat((2 * of[:, :-1], -of[:, :-1].sum(1, keepdim=True) - of[:, -1:]), dim=1).flatten(0, 2)
+            for of in weights
+        ]
+        layer = [
+            self._constant("beside1_weight", _array(torch.cat(folded))),
+            self._constant("beside1_bias", _array(bias + sum(of[:, -1].sum((0, 1)) for of in weights))),
+        ]
+        x = self._add("Relu", [self._add("Gemm", [code, *layer], "beside1", transA=1)], "beside1_out")
+        weight, bias = _folded(model.beside[4], model.beside[5])
         layer = [self._constant("beside2_weight", _array(weight)), self._constant("beside2_bias", _array(bias))]
         return self._add("Relu", [self._add("Gemm", [x, *layer], "beside2", transB=1)], "beside2_out")
 
-    def _flat(self, code: str, missing: str, name: str) -> tuple[str, str]:
-        """Components and gaps [Z, ...] as rows of numbers."""
-        gaps = self._add("Cast", [missing], f"{name}_gaps", to=TensorProto.FLOAT)
-        return self._reshaped(code, f"{name}_flat", (0, -1)), self._reshaped(gaps, f"{name}_gaps_flat", (0, -1))
-
-    def _measures(self, edges: Tensor) -> tuple[str, str]:
-        """Components and gaps of the statistics of the window; see :meth:`LRConvLSTM.measures_of`."""
-        spans, length = Taps.of(self._model.window_length).spans, self._model.window_length
+    def _measures(self, edges: Tensor) -> str:
+        """Components of the statistics of the window [Y D, N]; see :meth:`LRConvLSTM.measures_of`."""
+        length = self._model.window_length
+        spans = Taps.of(length).spans
         at = self._constant("spans", np.array([spans.index(span) for span in spans_of(length)]))
         found = (self._measured.means, self._measured.ranges, self._measured.mean_abs_changes)
         rows = [self._add("Gather", [x, at], f"measure_{row}", axis=1) for row, x in enumerate(found)]
-        x = self._reshaped(self._add("Concat", rows, "measures", axis=1), "measures_flat", (0, -1, 1))
-        return self._flat(*self._components(x, edges, "measures_of"), "measures_read")
+        x = self._reshaped(self._add("Concat", rows, "measures", axis=1), "measures_flat", (0, -1))
+        x = self._add("Transpose", [x], "measures_first", perm=[1, 0])
+        x = self._filled(self._reshaped(x, "measure_values", (len(edges), 1, -1)), "measures")
+        code = self._components(x, edges, "measures", (KNOWN,))
+        return self._reshaped(code, "measures_read", (edges.numel(), -1))
 
     def _outer(self, encoded: str, state: str) -> tuple[str, str]:
         """Names of what the outer LSTM has seen [Z, H] and of what it carries on [Z, S]."""
@@ -230,12 +280,26 @@ class _Network:
         return self._add("Relu", [self._add("Conv", inputs, f"{name}_sum")], f"{name}_out")
 
     def _lstm(
-        self, name: str, x: str, layer: nn.LSTM, before: Sequence[str] = ("", ""), after: Sequence[str] = ()
+        self,
+        name: str,
+        x: str,
+        layer: nn.LSTM,
+        before: Sequence[str] = ("", ""),
+        after: Sequence[str] = (),
+        columns: slice | NDArray[np.int64] = ALL,
     ) -> str:
-        """One LSTM layer over [T, Z, I]: all hidden values [T, 1, Z, H]; from a zero state unless one is given."""
+        """One LSTM layer over [T, Z, I]: all hidden values [T, 1, Z, H].
+
+        Args:
+            name: of the nodes.
+            x: what it reads.
+            layer: gives the weights.
+            before, after: hidden and cell values; from a zero state unless one is given.
+            columns: of the weights, in the order of I.
+        """
         bias = np.concatenate([_gates(layer, "bias_ih_l0"), _gates(layer, "bias_hh_l0")])
         weights = [
-            self._constant(f"{name}_W", _gates(layer, "weight_ih_l0")[None]),
+            self._constant(f"{name}_W", _gates(layer, "weight_ih_l0")[None, :, columns]),
             self._constant(f"{name}_R", _gates(layer, "weight_hh_l0")[None]),
             self._constant(f"{name}_B", bias[None]),
         ]

@@ -66,6 +66,10 @@ PRESETS = {
 
 #: What is measured of each channel over a span of a window.
 MEASURES = ("mean", "range", "mean absolute change")
+#: Stands for a missing value: below all edges.
+LOWEST = torch.finfo(torch.float32).min
+#: A value is known from the second number on, and missing up to the first.
+KNOWN = (-2e38, -1e38)
 
 
 def spans_of(window_length: int) -> tuple[int, ...]:
@@ -85,7 +89,8 @@ class Encoding(nn.Module):
 
     Component d of a value x is ``clip((x - e_d) / (e_d+1 - e_d), 0, 1) * 2 - 1`` (Gorishniy, Rubachev and Babenko, "On
     Embeddings for Numerical Features in Tabular Deep Learning", 2022, section 3.2). Of a missing value all are 0, and
-    one more component says that it is missing.
+    one more component says that it is missing. A value below all that sensors send (:data:`KNOWN`) counts as missing:
+    so whether it is known can be computed as the other components are (decision 0037).
 
     Args:
         inputs: P.
@@ -106,9 +111,11 @@ class Encoding(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Raw units [..., P], NaN where missing, to components [..., P, D]."""
         low, high = self.edges[:, :-1], self.edges[:, 1:]
-        missing = torch.isnan(x).unsqueeze(-1)
-        z = ((x.unsqueeze(-1) - low) / (high - low)).clamp(0.0, 1.0) * 2 - 1
-        return torch.cat((torch.where(missing, 0.0, z), missing.to(z.dtype)), dim=-1)
+        x = torch.nan_to_num(x, nan=LOWEST).unsqueeze(-1)
+        known = ((x - KNOWN[0]) / (KNOWN[1] - KNOWN[0])).clamp_(0.0, 1.0)
+        # Nothing here is learnt, so it may change in place.
+        z = (x - low).div_(high - low).clamp_(0.0, 1.0).mul_(2.0).sub_(known)
+        return torch.cat((z, 1.0 - known), dim=-1)
 
 
 class LRConvLSTM(nn.Module):
@@ -145,7 +152,6 @@ class LRConvLSTM(nn.Module):
         self.norm1 = nn.BatchNorm2d(spec.filters)
         self.conv2 = nn.Conv2d(spec.filters, spec.filters, (spec.kernel, 1))
         self.norm2 = nn.BatchNorm2d(spec.filters)
-        self.drop = nn.Dropout2d(spec.dropout)
         self.inner1 = nn.LSTM(spec.filters * channels, spec.inner[0], batch_first=True)
         self.inner2 = nn.LSTM(spec.inner[0], spec.inner[1], batch_first=True)
         self.beside = nn.Sequential(
@@ -200,18 +206,27 @@ class LRConvLSTM(nn.Module):
         Overlapping windows share their bins, and so does the work of the convolutions, which is the same for a bin in
         whichever window it stands.
         """
-        x = (
-            torch.einsum("brmd,mdq->bqrm", code_BRPD[:, :, : len(self.planes)], self.planes)
-            + self.planes_bias.T[:, None]
-        )
-        x = self.drop(torch.relu(self.norm1(self.conv1(torch.relu(x)))))
-        x = self.drop(torch.relu(self.norm2(self.conv2(x))))
-        x = x.transpose(1, 2).flatten(2)  # [B, R - 8, F M]
+        channels, size, _ = self.planes.shape
+        rows, bins = code_BRPD.shape[:2]
+        x = code_BRPD[:, :, :channels].permute(2, 3, 1, 0).reshape(channels, size, bins * rows)
+        x = torch.bmm(self.planes.transpose(1, 2), x) + self.planes_bias.unsqueeze(2)
+        x = torch.relu(x).unflatten(2, (bins, rows))  # [M, Q, R, B]: sequences side by side suit the convolutions best
+        x = self._dropped(torch.relu(self.norm1(self.conv1(x))))
+        x = self._dropped(torch.relu(self.norm2(self.conv2(x))))
+        x = x.permute(3, 2, 1, 0).flatten(2)  # [B, R - 8, F M]
         x = x.unfold(1, self.window_length - 2 * (self.spec.kernel - 1), stride).transpose(2, 3)
         read, _ = self.inner1(x.flatten(0, 1))
         read, _ = self.inner2(read)
         inner: Tensor = read.flatten(1).unflatten(0, x.shape[:2])
         return inner
+
+    def _dropped(self, x_MFRB: Tensor) -> Tensor:
+        """During training, each sequence without some of its filters; the others make up for them."""
+        if not self.training or not self.spec.dropout:
+            return x_MFRB
+        _, filters, _, rows = x_MFRB.shape
+        kept = torch.rand(1, filters, 1, rows, device=x_MFRB.device) >= self.spec.dropout
+        return x_MFRB * kept / (1 - self.spec.dropout)
 
     def _recent(self, code_BRPD: Tensor, bins_BRM: Tensor, windows: int, stride: int) -> Tensor:
         """What the layers beside the inner LSTM make of each window, [B, T, hidden]."""
