@@ -1,6 +1,6 @@
 """Tables and charts of ``learning_curve.json``: what a model scores by the days of its history."""
 
-from statistics import mean
+from statistics import fmean, mean
 from typing import Any
 
 from benchmarks.pages.chart import Curves, curves
@@ -48,7 +48,7 @@ def _sizes(of: Result, data: str) -> list[float]:
 
 
 def _days(of: Result, data: str, size: float) -> float:
-    return mean(row["days"] for row in of["rows"] if row["data"] == data and row["history"] == size)
+    return fmean(row["days"] for row in of["rows"] if row["data"] == data and row["history"] == size)
 
 
 def _values(of: Result, data: str, size: float, experts: str, score: str) -> list[float]:

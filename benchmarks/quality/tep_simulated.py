@@ -201,13 +201,14 @@ def _disturbances(events: Sequence[Event], begin_h: float) -> Callable[[float], 
 
 def _setpoints(changes: Sequence[tuple[float, float]], begin_h: float, first: Callable[[], Any]) -> Callable[..., Any]:
     """The operators' targets at an hour since the start; ``first`` gives those that the controller starts with."""
-    edges, made = [hour for hour, _ in changes], {}
+    edges = [hour for hour, _ in changes]
+    made: dict[int, Any] = {}
 
     def at(hour: float) -> Any:
         number = int(np.searchsorted(edges, begin_h + hour, "right")) - 1
         if number not in made:
-            base = made.setdefault(None, first())
-            made[number] = replace(base, production_rate=base.production_rate * changes[number][1])
+            made.setdefault(-1, first())
+            made[number] = replace(made[-1], production_rate=made[-1].production_rate * changes[number][1])
         return made[number]
 
     return at
