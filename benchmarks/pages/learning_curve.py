@@ -15,12 +15,13 @@ SCORES = {"macro_f1": "macro-F1", "log_loss": "log loss"}
 
 def scores(of: Result, data: str, score: str) -> str:
     """A row for each amount of history, a column for what a model has; a dash where that has not been run."""
-    sizes = _sizes(of, data)
     rows = []
-    for size in sizes:
+    for size in _sizes(of, data):
         cells = [_values(of, data, size, experts, score) for experts in EXPERTS]
         texts = ["–" if not cell else spread(_spread(cell), 3) for cell in cells]
         rows.append([number(_days(of, data, size), 0), *texts, str(max(len(cell) for cell in cells))])
+    if not rows:
+        return "Nothing has been run yet."
     return table(
         ["days of history", *(f"{SCORES[score]}, {name}" for name in EXPERTS.values()), "seeds"], rows, words=0
     )

@@ -96,6 +96,7 @@ def test_the_table_has_a_dash_where_nothing_was_run() -> None:
     of = {"rows": [_row("trees", 0.5, 0, 0.4), _row("trees", 0.5, 1, 0.6), _row("both", 1.0, 0, 0.8)]}
     text = scores(of, "plant31", "macro_f1").splitlines()
     assert text[2:] == ["| 70 | – | 0.500 [0.400, 0.600] | – | 2 |", "| 140 | – | – | 0.800 | 1 |"]
+    assert scores(of, "tep-simulated", "macro_f1") == "Nothing has been run yet."
 
 
 def test_the_chart_shows_what_was_run() -> None:
