@@ -11,7 +11,7 @@ FAKETIME := $(wildcard /usr/lib/*/faketime/libfaketimeMT.so.1 /usr/lib*/faketime
 SYSTEM := $(if $(MOSQUITTO),,mosquitto) $(if $(MOSQUITTO_SUB),,mosquitto-clients) $(if $(FAKETIME),,faketime) $(if $(STRACE),,strace)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system check unit test docs tutorial demo bench bench-faults bench-quality bench-novelty bench-front bench-speed bench-training bench-training-memory pages clean
+.PHONY: help setup system check unit test docs tutorial demo bench bench-faults bench-quality bench-curve bench-novelty bench-front bench-speed bench-training bench-training-memory pages clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -72,6 +72,9 @@ bench-quality: $(BENCH_VENV)/.ready ## every method on the same blocks; hours (-
 	@[ -n "$$RAREFAULT_DATA" ] || { \
 	  echo "RAREFAULT_DATA is not set: it names the folder that holds phm2015/ and tep/" >&2; exit 1; }
 	$(BENCH_VENV)/bin/python -m benchmarks.quality $(QUALITY_ARGS)
+
+bench-curve: $(BENCH_VENV)/.ready ## what a model scores by the days of its history; hours (CURVE_ARGS)
+	$(BENCH_VENV)/bin/python -m benchmarks.learning_curve $(CURVE_ARGS)
 
 bench-novelty: $(BENCH_VENV)/.ready ## what is predicted of a fault that training has never seen
 	$(BENCH_VENV)/bin/python -m benchmarks.novelty

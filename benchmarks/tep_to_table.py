@@ -13,6 +13,7 @@ middle of its interval, so that the sample and the label of its row fall into th
 import argparse
 import re
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -102,26 +103,41 @@ def convert(source: Path, target: Path) -> list[Run]:
     if not paths:
         raise ValueError(f"{source}: holds no dNN.dat or dNN_te.dat")
     runs = [read_run(path) for path in paths]
-    target.mkdir(parents=True, exist_ok=True)
-    frames = []
-    for run in runs:
-        times = pl.Series(run.time_ms()).cast(pl.Datetime("ms", "UTC"))
-        columns = {name: run.values[:, i] for i, name in enumerate(CHANNELS)}
-        frames.append(pl.DataFrame({"device": [run.device] * len(times), "time": times, **columns}))
-    pl.concat(frames).write_parquet(target / "samples.parquet")
     faulty = [run for run in runs if run.fault and run.first_faulty < len(run.values)]
-    pl.DataFrame(
-        {
-            "device": [run.device for run in faulty],
-            "start": [int(run.time_ms()[run.first_faulty]) for run in faulty],
-            # Until the end of the last interval, so that its bin is a faulty one, too.
-            "end": [int(run.time_ms()[-1]) + PERIOD_MS // 2 for run in faulty],
-            "fault": [f"fault_{run.fault:02d}" for run in faulty],
-        },
-        schema={"device": pl.String, "start": pl.Int64, "end": pl.Int64, "fault": pl.String},
-    ).write_csv(target / "events.csv")
+    # Until the end of the last interval, so that its bin is a faulty one, too.
+    events = [
+        (run.device, int(times[run.first_faulty]), int(times[-1]) + PERIOD_MS // 2, f"fault_{run.fault:02d}")
+        for run in faulty
+        for times in [run.time_ms()]
+    ]
+    write_table(target, CHANNELS, {run.device: (run.time_ms(), run.values) for run in runs}, events)
     (target / "tep.toml").write_text(CONFIG)
     return runs
+
+
+def write_table(
+    target: Path,
+    channels: Sequence[str],
+    samples: Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64]]],
+    events: Sequence[tuple[str, int, int, str]],
+) -> None:
+    """Write ``samples.parquet`` and ``events.csv``.
+
+    Args:
+        target: folder, made where it is missing.
+        channels: names, [C].
+        samples: of each device: milliseconds since the epoch, [M], and values, [M, C].
+        events: device, start and end in milliseconds since the epoch, fault.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    frames = []
+    for device, (time_ms, values) in samples.items():
+        times = pl.Series(time_ms).cast(pl.Datetime("ms", "UTC"))
+        columns = {name: values[:, i] for i, name in enumerate(channels)}
+        frames.append(pl.DataFrame({"device": [device] * len(times), "time": times, **columns}))
+    pl.concat(frames).write_parquet(target / "samples.parquet")
+    schema = {"device": pl.String, "start": pl.Int64, "end": pl.Int64, "fault": pl.String}
+    pl.DataFrame(list(events), schema=schema, orient="row").write_csv(target / "events.csv")
 
 
 def main() -> int:

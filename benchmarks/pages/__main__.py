@@ -16,12 +16,12 @@ import json
 import re
 import sys
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.harness.machine import RESULTS, ROOT
-from benchmarks.pages import quality, robustness, speed, training
+from benchmarks.pages import learning_curve, quality, robustness, speed, training
 
 _MARKED = re.compile(r"(<!-- table: ([\w.]+)((?: [\w-]+)*) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 #: Every table: the result that it is of, and what makes it of that.
@@ -46,13 +46,17 @@ TABLES: dict[str, tuple[str, Callable[..., str]]] = {
     "training.memory": ("training_memory", training.memory),
     "training.stages": ("training_memory", training.stages),
     "training.novelty": ("novelty", training.novelty),
+    "learning_curve.scores": ("learning_curve", learning_curve.scores),
     **{f"about.{name}": (name, speed.about) for name in (
         "speed", "front", "footprint", "memory", "faults", "durability", "babble", "served", "training_memory",
-        "novelty",
+        "novelty", "learning_curve",
     )},
 }  # fmt: skip
 #: Every chart: the result that it is of, and what makes it of that.
-CHARTS: dict[str, tuple[str, Callable[[Any], str]]] = {"docs/results/macro-f1.svg": ("quality", quality.chart)}
+CHARTS: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "docs/results/macro-f1.svg": ("quality", quality.chart),
+    "docs/results/learning-curve.svg": ("learning_curve", partial(learning_curve.chart, data="plant31")),
+}
 
 
 def main() -> int:

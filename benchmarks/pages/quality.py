@@ -11,6 +11,7 @@ TITLES = {
     "plant31-day": "PHM 2015 plant 31, blocks of a day",
     "plant31-week": "PHM 2015 plant 31, blocks of a week",
     "tep-runs": "Tennessee Eastman, standard training and test runs",
+    "tep-simulated-plants": "Tennessee Eastman, simulated plants with rare faults",
 }
 #: With more classes than this, a column for each makes no table that one can read.
 MOST_CLASSES = 8

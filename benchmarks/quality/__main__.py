@@ -2,12 +2,13 @@
 
     RAREFAULT_DATA=... python -m benchmarks.quality
 
-reads ``phm2015/plant_31*.csv`` and ``tep/d*.dat`` from the folder ``RAREFAULT_DATA`` and runs what has not been run
-yet. It may be interrupted: what is complete is kept in ``benchmarks/.cache/quality``, with ``rows.json``, a list of
-rows ``{data, protocol, dealing, method, seed, macro_f1, macro_recall, f1_per_class, ...}``. The rows' means and ranges
-over the seeds go to ``benchmarks/results/quality.json``, from which ``python -m benchmarks.pages`` makes the tables of
-the documentation. What that file has of methods that have not been run here stays; ``--quick`` and ``--folds`` print
-their tables and leave it alone.
+reads ``phm2015/plant_31*.csv`` and ``tep/d*.dat`` from the folder ``RAREFAULT_DATA``, simulates the plants of
+``benchmarks.quality.tep_simulated``, and runs what has not been run yet. It may be interrupted: what is complete is
+kept in ``benchmarks/.cache/quality``, with ``rows.json``, a list of rows ``{data, protocol, dealing, method, seed,
+macro_f1, macro_recall, f1_per_class, ...}``. The rows' means and ranges over the seeds go to
+``benchmarks/results/quality.json``, from which ``python -m benchmarks.pages`` makes the tables of the documentation.
+What that file has of methods that have not been run here stays; ``--quick`` and ``--folds`` print their tables and
+leave it alone.
 Networks train on a GPU where there is one.
 """
 
@@ -27,6 +28,7 @@ import torch
 from benchmarks.harness.machine import RESULTS, THREADS, commit, data_folder, machine
 from benchmarks.harness.machine import cache as cache_folder
 from benchmarks.pages.quality import markdown
+from benchmarks.quality import tep_simulated
 from benchmarks.quality.cache import Cache, Task
 from benchmarks.quality.methods import METHODS
 from benchmarks.quality.protocol import PROBLEMS
@@ -51,6 +53,8 @@ def main() -> int:
     chosen = make_tasks(args.problems, args.methods, args.seeds, args.dealings, args.folds)
     todo = [task for task in chosen if args.fresh or cache.current(task) is None]
     console.print(f"{len(chosen)} trainings, {len(chosen) - len(todo)} of them kept from before")
+    if any(PROBLEMS[task.problem].data == "tep-simulated" for task in todo):
+        tep_simulated.prepare(workers=args.workers)  # once, and not in each process that needs it
     failed = _run(todo, folder, args.workers, console, fresh=args.fresh) if todo else 0
 
     apart = args.quick or args.folds is not None

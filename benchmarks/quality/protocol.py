@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from benchmarks.quality import tep_simulated
 from benchmarks.tep_to_table import convert
 
 from rarefault.runtime.settings import from_mapping
@@ -32,7 +33,7 @@ class Problem:
     """A data set and a protocol.
 
     Attributes:
-        data: what it is, as in the table.
+        data: what it is, as in the table; ``tep-simulated`` is simulated where it has not been yet.
         protocol: how parts are held out, as in the table.
         folds: number of folds; their test parts together are scored as one.
         dealing: seed by which blocks are dealt to the folds; the standard files of Tennessee Eastman have one only.
@@ -50,8 +51,18 @@ class Problem:
 
 
 #: All problems, by their key.
-PROBLEMS = {p.key: p for p in (Problem("plant31", "day", 5), Problem("plant31", "week", 5), Problem("tep", "runs", 1))}
+PROBLEMS = {
+    p.key: p
+    for p in (
+        Problem("plant31", "day", 5),
+        Problem("plant31", "week", 5),
+        Problem("tep", "runs", 1),
+        Problem("tep-simulated", "plants", 5),
+    )
+}
 BLOCK_S = {"day": 86400.0, "week": 604800.0}
+#: Tennessee Eastman comes in table form.
+TABLE = {"format": "table", "samples": ["samples.parquet"], "events": "events.csv"}
 #: Settings that all methods share: grid and window.
 TEP_SETTINGS: dict[str, Any] = {
     "grid": {"period_s": 180, "max_hold_s": 540, "max_gap_s": 900},
@@ -97,7 +108,13 @@ class Fold:
 def config_of(problem: Problem, data: Path, changes: dict[str, Any]) -> TrainConfig:
     """The configuration of a problem with changes, by section."""
     if problem.data == "tep":
-        settings = TEP_SETTINGS | {"data": {"format": "table", "samples": ["samples.parquet"], "events": "events.csv"}}
+        settings = TEP_SETTINGS | {"data": TABLE}
+    elif problem.data == "tep-simulated":
+        # A verdict every twelve minutes; whole plants are held out.
+        window = {"length": 16, "stride": 4}
+        settings = TEP_SETTINGS | {
+            "data": TABLE, "window": window, "split": {"by": "device", "seed": problem.dealing}
+        }  # fmt: skip
     else:
         folder = str(Path(data, "phm2015").resolve())
         settings = {
@@ -143,10 +160,13 @@ def cut(part: History, config: TrainConfig) -> LabelledWindows:
 @cache
 def _history(kind: str, data: Path, encoded: bytes) -> History:
     config = msgspec.json.decode(encoded, type=TrainConfig.__annotations__["data"])
-    if kind != "tep":
+    if kind == "plant31":
         return read_history(config, Path())
     with TemporaryDirectory(prefix="rarefault-tep-") as folder:
-        convert(Path(data, "tep"), Path(folder))
+        if kind == "tep":
+            convert(Path(data, "tep"), Path(folder))
+        else:
+            tep_simulated.to_table(tep_simulated.prepare(), Path(folder))
         return read_history(config, Path(folder))
 
 
