@@ -48,8 +48,8 @@ METRICS = {
     "pooling": (
         "How the parts of the model were weighted. `experts`: the `weight` of each expert's evidence for the device's "
         "classes, and its `unit_weight` for faults that are looked for at units. `filter`: fitted parameters of the "
-        "forward filter. `held_out_log_loss`: log loss on held-out windows `as_served`, and of the `trees_alone` (null without a network or without trees); where the latter is no "
-        "larger, the network is not worth its cost."
+        "forward filter. `held_out_log_loss`: log loss on held-out windows `as_served`, and of the `trees_alone` (null "
+        "without a network or without trees); where the latter is no larger, the network is not worth its cost."
     ),
     "retraining": (
         "Only after a training with `--from`. `accepted`, and if not, the `reasons`; `from`: the earlier run; "
