@@ -10,6 +10,7 @@ import torch
 
 from rarefault.export.graph import step_graph, with_manifest
 from rarefault.export.parity import Outputs, check_file, precise_step, random_sequence, run_sequence
+from rarefault.runtime.arrays import Float32
 from rarefault.runtime.inference.grid import Bins
 from rarefault.runtime.inference.manifest import (
     METADATA_KEY,
@@ -27,34 +28,50 @@ from rarefault.train.dataset.unit_labels import NO_UNITS, UnitLabels, units_spec
 from rarefault.train.dataset.windows import LabelledWindows
 from rarefault.train.fitting.trees import grow_trees
 from rarefault.train.model.experts import Experts
-from rarefault.train.model.network import PRESETS, LRConvLSTM, ModelSpec
+from rarefault.train.model.network import PRESETS, ModelSpec
 from rarefault.train.model.network_expert import NetworkExpert
 from rarefault.train.model.step import TorchStep
 from rarefault.train.runs.run_directory import Reference, RunDirectory
 
 SPECS = {
-    "with indicator": ModelSpec(
-        filters=3, kernel=3, inner=(6, 5), outer=(8, 4), dropout=0.5, clip=2.0, missing_indicator=True
+    "plain": ModelSpec(
+        edges=5, planes=4, filters=3, kernel=3, inner=(6, 5), outer=(8, 4), recent=2, hidden=6, dropout=0.5
     ),
-    "without indicator": ModelSpec(
-        filters=2, kernel=2, inner=(3, 7), outer=(4, 9), dropout=0.0, clip=5.0, missing_indicator=False
+    "more recent bins than a window has": ModelSpec(
+        edges=9, planes=2, filters=2, kernel=2, inner=(3, 7), outer=(4, 9), recent=40, hidden=5, dropout=0.0
     ),
-    "one filter, kernel of one": ModelSpec(
-        filters=1, kernel=1, inner=(1, 1), outer=(1, 1), dropout=0.0, clip=1.0, missing_indicator=False
+    "one of each": ModelSpec(
+        edges=2, planes=1, filters=1, kernel=1, inner=(1, 1), outer=(1, 1), recent=1, hidden=1, dropout=0.0
     ),
 }
+#: Two units of two columns, with one fault that is looked for there; the fifth column is the device's.
+AT_UNITS = UnitsSpec(
+    names=("x01", "x23"), channels=((0, 1), (3, 2)), faults=(2,), rarest_first=(3, 2, 1), prior=(0.05,)
+)
 
 
-def network(spec: ModelSpec, n_channels: int = 3, n_classes: int = 4, length: int = 7) -> LRConvLSTM:
-    """A network that has learnt something: its normalisations are not the initial ones."""
+def scales(n_columns: int) -> tuple[Float32, Float32]:
+    """Centre and scale of the telemetry, [I] each."""
+    rng = np.random.default_rng(3)
+    return rng.uniform(-100, 100, n_columns).astype(np.float32), rng.uniform(0.1, 10, n_columns).astype(np.float32)
+
+
+def network(
+    spec: ModelSpec, columns: int = 3, classes: int = 4, length: int = 7, units: UnitsSpec | None = None
+) -> NetworkExpert:
+    """A network that has learnt something: its edges and normalisations are not the initial ones."""
     torch.manual_seed(1)
-    model = LRConvLSTM(spec, n_channels, n_classes, length)
-    model.center.uniform_(-100, 100)
-    model.scale.uniform_(0.1, 10)
-    model.train()
-    for _ in range(3):
-        model(model.center + model.scale * torch.randn(8, length + 3, n_channels), stride=1)
-    return model.eval()
+    found = NetworkExpert(spec, columns, classes, length, units)
+    center, scale = (torch.from_numpy(x) for x in scales(columns))
+    x = center + scale * torch.randn(8, length + 3, columns)
+    for name, part in found.parts():
+        own = x[..., list(units.channels[0])] if units is not None and name == "at_units" else x
+        values = part.inputs_of(own).flatten(0, 1)
+        part.encoding.edges.copy_(torch.quantile(values, torch.linspace(0, 1, spec.edges), dim=0).T)
+        part.train()
+        for _ in range(3):
+            part(own, stride=1)
+    return found.eval()
 
 
 def manifest_of(model: Experts, n_channels: int, length: int, units: UnitsSpec | None = None) -> Manifest:
@@ -75,13 +92,13 @@ def manifest_of(model: Experts, n_channels: int, length: int, units: UnitsSpec |
     )
 
 
-def assert_equal(model: Experts, path: Path, net: LRConvLSTM, units: UnitsSpec | None = None) -> Outputs:
+def assert_equal(model: Experts, path: Path, n_columns: int, length: int, units: UnitsSpec | None = None) -> Outputs:
     """The file of a model computes what the model does, for random windows and dead ones; its outputs."""
-    manifest = manifest_of(model, net.n_channels, net.window_length, units)
+    manifest = manifest_of(model, n_columns, length, units)
     path.write_bytes(with_manifest(step_graph(model, manifest), manifest))
     step = TorchStep(model)
-    center, scale = net.center.numpy(), net.scale.numpy()
-    windows = random_sequence(np.random.default_rng(5), 4, net.window_length, center, scale)
+    center, scale = scales(n_columns)
+    windows = random_sequence(np.random.default_rng(5), 4, length, center, scale)
     windows[3, 1] = np.nan
     windows[2, :, :, -1] = np.nan
     outputs = run_sequence(step, windows, np.zeros((4, model.state_size), np.float32))
@@ -91,20 +108,41 @@ def assert_equal(model: Experts, path: Path, net: LRConvLSTM, units: UnitsSpec |
     return outputs
 
 
+@pytest.mark.parametrize("units", [None, AT_UNITS], ids=["no units", "units"])
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
-def test_the_graph_computes_what_the_network_computes(spec: ModelSpec, tmp_path: Path) -> None:
-    """Whatever the sizes, with and without the plane of missing values, file and network agree on every output."""
-    net = network(spec)
-    assert_equal(Experts(NetworkExpert(net, None), None), tmp_path / "net.onnx", net)
+def test_the_graph_computes_what_the_network_computes(spec: ModelSpec, units: UnitsSpec | None, tmp_path: Path) -> None:
+    """Whatever the sizes, for 1, 7 and 64 devices, with states and with dead units, file and network agree."""
+    found = network(spec, 5, units=units)
+    found.absent[1] = True
+    outputs, state = assert_equal(Experts(found, None), tmp_path / "net.onnx", 5, 7, units)
+    assert outputs.shape[2:] == (1, 4 + (2 if units else 0))
+    assert state.shape[2] == found.state_size
+    assert np.abs(np.diff(outputs[..., 0], axis=0)).max() > 1e-4
+
+
+def test_a_unit_without_a_value_gives_its_prior_in_the_file(tmp_path: Path) -> None:
+    """As the checkpoint does; the other unit goes on."""
+    model = Experts(network(SPECS["plain"], 5, units=AT_UNITS), None)
+    manifest = manifest_of(model, 5, 7, AT_UNITS)
+    (tmp_path / "net.onnx").write_bytes(with_manifest(step_graph(model, manifest), manifest))
+    center, scale = scales(5)
+    window = (center + scale * np.random.default_rng(0).normal(size=(3, 7, 5))).astype(np.float32)
+    window[1, :, [0, 1]] = np.nan
+    window[2, :-1, [0, 1]] = np.nan
+    logits = load_model(tmp_path / "net.onnx").step(window, np.zeros((3, model.state_size), np.float32))[0][:, 0, 4:]
+    prior = np.log(0.05 / 0.95)
+    assert logits[1, 0] == pytest.approx(prior, abs=1e-5)
+    assert np.abs(logits[[0, 2], 0] - prior).min() > 1e-4
+    assert np.abs(logits[:, 1] - prior).min() > 1e-4
 
 
 @pytest.mark.training
 @pytest.mark.parametrize("units", [[], [[0], [2]], [[0, 1], [4, 3]]], ids=["no units", "of one", "of two channels"])
 def test_the_trees_come_to_the_same_leaves(tmp_path: Path, units: list[list[int]]) -> None:
     """Beside the network or alone, with holes and dead channels, for a class that has no tree."""
-    net = network(PRESETS["small"], n_channels=5, n_classes=4, length=12)
+    net = network(PRESETS["small"], 5, length=12)
     rng = np.random.default_rng(1)
-    center, scale = net.center.numpy(), net.scale.numpy()
+    center, scale = scales(5)
     values = (center + scale * rng.normal(size=(2000, 5))).astype(np.float32)
     values[rng.random(values.shape) < 0.1] = np.nan
     index = np.arange(len(values))
@@ -116,8 +154,8 @@ def test_the_trees_come_to_the_same_leaves(tmp_path: Path, units: list[list[int]
     windows = LabelledWindows(cut, label, np.cumsum(cut.fresh), spec.stride)
     known = np.array(units, np.int64) if units else NO_UNITS
     trees = grow_trees(windows, (0.4, 0.3, 0.3, 1e-6), TreesConfig(rounds=30, extra_trees=20), 0, units=known)
-    both = assert_equal(Experts(NetworkExpert(net, None), trees), tmp_path / "both.onnx", net)
-    alone = assert_equal(Experts(None, trees), tmp_path / "trees.onnx", net)
+    both = assert_equal(Experts(net, trees), tmp_path / "both.onnx", 5, 12)
+    alone = assert_equal(Experts(None, trees), tmp_path / "trees.onnx", 5, 12)
     np.testing.assert_allclose(both[0][:, :, 1:], alone[0], atol=1e-6)
     assert alone[1].shape[2] == 0  # nothing is carried
     assert not {"LSTM", "Conv"} & {node.op_type for node in onnx.load(tmp_path / "trees.onnx").graph.node}
@@ -129,9 +167,8 @@ def test_the_trees_come_to_the_same_leaves(tmp_path: Path, units: list[list[int]
 def test_faults_are_looked_for_at_each_unit(tmp_path: Path, length: int, everything: bool) -> None:
     """File and checkpoint agree where faults are of units, in windows shorter and longer than what units are asked."""
     units = np.array([[0, 1], [2, 3], [4, 5]])
-    net = network(PRESETS["small"], n_channels=6, n_classes=4, length=length)
     rng = np.random.default_rng(1)
-    center, scale = net.center.numpy(), net.scale.numpy()
+    center, scale = scales(6)
     values = (center + scale * rng.normal(size=(1500, 6))).astype(np.float32)
     values[rng.random(values.shape) < 0.1] = np.nan
     index = np.arange(len(values))
@@ -151,19 +188,21 @@ def test_faults_are_looked_for_at_each_unit(tmp_path: Path, length: int, everyth
     trees = grow_trees(windows, prior, TreesConfig(rounds=30, extra_trees=20), 0, units=units, at_units=wanted)
     assert trees is not None
     assert (len(trees.root) == 0) == everything
-    outputs = assert_equal(Experts(NetworkExpert(net, wanted), trees), tmp_path / "units.onnx", net, wanted)
+    net = network(PRESETS["small"], 6, length=length, units=wanted)
+    outputs = assert_equal(Experts(net, trees), tmp_path / "units.onnx", 6, length, wanted)
     assert outputs[0].shape[2:] == (2, 4 + 3 * 2)
 
 
-def test_the_lstm_weights_are_constants_of_the_graph() -> None:
-    """Four LSTM nodes, each with its weights and biases as initializers and nothing computed before them."""
-    model = Experts(NetworkExpert(network(PRESETS["small"], length=16), None), None)
-    graph = step_graph(model, manifest_of(model, 3, 16)).graph
+@pytest.mark.parametrize(("units", "layers"), [(None, 4), (AT_UNITS, 8)], ids=["no units", "units"])
+def test_the_lstm_weights_are_constants_of_the_graph(units: UnitsSpec | None, layers: int) -> None:
+    """Four LSTM nodes of each network, with their weights and biases as initializers and nothing computed before."""
+    model = Experts(network(PRESETS["small"], 5, length=16, units=units), None)
+    graph = step_graph(model, manifest_of(model, 5, 16, units)).graph
     constants = {tensor.name for tensor in graph.initializer}
-    layers = [node for node in graph.node if node.op_type == "LSTM"]
-    assert len(layers) == 4
-    assert all(set(node.input[1:4]) <= constants for node in layers)
-    assert sum(Counter(node.op_type for node in graph.node).values()) < 45
+    found = [node for node in graph.node if node.op_type == "LSTM"]
+    assert len(found) == layers
+    assert all(set(node.input[1:4]) <= constants for node in found)
+    assert sum(Counter(node.op_type for node in graph.node).values()) < 20 * layers
 
 
 def test_a_batch_of_any_size(run: RunDirectory) -> None:

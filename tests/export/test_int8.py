@@ -20,7 +20,7 @@ from rarefault.export.quantize import METHOD, count_operators, quantise
 from rarefault.runtime.errors import ParityError, RarefaultError
 from rarefault.runtime.inference.model_file import LoadedModel, load_model
 from rarefault.train.model.experts import Experts
-from rarefault.train.model.network import PRESETS, LRConvLSTM
+from rarefault.train.model.network import PRESETS
 from rarefault.train.model.network_expert import NetworkExpert
 from rarefault.train.runs.run_directory import RunDirectory
 
@@ -31,8 +31,7 @@ ANYTHING = Int8Limits(changed=1.0, macro_f1_loss=1.0, alarms_changed=1.0)
 def small_graph() -> onnx.ModelProto:
     """The step graph of the small preset."""
     torch.manual_seed(0)
-    net = LRConvLSTM(PRESETS["small"], n_channels=9, n_classes=4, window_length=16).eval()
-    model = Experts(NetworkExpert(net, None), None)
+    model = Experts(NetworkExpert(PRESETS["small"], 9, 4, 16).eval(), None)
     return step_graph(model, manifest_of(model, 9, 16))
 
 
@@ -58,7 +57,7 @@ def test_weights_have_seven_bits(small_graph: onnx.ModelProto) -> None:
 
 def test_a_layer_that_cannot_be_reached_is_an_error(small_graph: onnx.ModelProto) -> None:
     """Weights that are computed in the graph are not skipped in silence."""
-    node = next(node for node in small_graph.graph.node if node.name == "inner1_all")
+    node = next(node for node in small_graph.graph.node if node.name == "device_inner1_all")
     position = list(small_graph.graph.node).index(node)
     small_graph.graph.node.insert(position, helper.make_node("Identity", [node.input[1]], ["computed"]))
     node.input[1] = "computed"

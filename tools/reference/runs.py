@@ -32,9 +32,10 @@ METRICS = {
     "validation": "[Scores](#scores) of the validation blocks, by a model that was not trained on them.",
     "windows": "Number of labelled windows by part (`train`, `validation`, `test`) and class.",
     "unlabelled_windows": "Number of windows without a label, by part. They are neither trained on nor scored.",
-    "epochs": "Epochs that the network was trained for.",
-    "best_epoch": "The epoch whose weights were kept: that with the best validation score.",
-    "weights": "Weight of each class in the network's loss (of the first random subset).",
+    "epochs": "Epochs of all networks together; 0 without a network.",
+    "weights": (
+        "Weights in the loss, by network: of each class in that of the `device`, of each fault in that `at_units`."
+    ),
     "notes": "Sentences about the data and the fit that a person should know; the report shows them, too.",
     "seconds": "Time that each stage took, seconds.",
     "estimated_seconds": "Time that was announced for the long stages before they began, seconds.",

@@ -21,6 +21,7 @@ from rarefault.runtime.inference.manifest import (
     STATISTICS,
     DecisionSpec,
     Derived,
+    ExpertSpec,
     GridSpec,
     Manifest,
     Statistic,
@@ -259,7 +260,7 @@ MANIFEST = Manifest(
     window=WindowSpec(length=3, stride=1),
     state_size=1,
     missing=(-9999,),
-    decision=DecisionSpec(training_prior=(0.5, 0.5), true_prior=(0.5, 0.5), thresholds=(1.0, 1.0)),
+    decision=DecisionSpec(prior=(0.5, 0.5), thresholds=(1.0, 1.0), experts=(ExpertSpec(name="network"),)),
 )
 
 

@@ -14,8 +14,8 @@ from rarefault.train.calibration.held_out_windows import HeldOutWindows
 from rarefault.train.config import TrainConfig, load_train_config
 from rarefault.train.dataset.split import Split, rotations, split_history
 from rarefault.train.dataset.windows import LabelledWindows, cut_windows
-from rarefault.train.fitting.imbalance import class_frequencies, move_prior
-from rarefault.train.fitting.network import refit_network, serve
+from rarefault.train.fitting.imbalance import class_frequencies
+from rarefault.train.fitting.network import serve
 from rarefault.train.fitting.new_model import new_network
 from rarefault.train.fitting.trees import grow_trees, judge
 from rarefault.train.history import History, read_history
@@ -58,7 +58,6 @@ def test_all_windows_but_those_of_the_test_are_judged_by_what_has_not_seen_them(
         split,
         config,
         prior,
-        3,
         on_part=lambda n, of: told["networks"].append((n, of)),
         on_trees=lambda n, of: told["trees"].append((n, of)),
     ).run(network)
@@ -117,7 +116,7 @@ def test_any_number_of_threads_says_the_same(prepared: Prepared) -> None:
     said = []
     for jobs in (1, 3):
         with_jobs = msgspec.structs.replace(config, training=msgspec.structs.replace(config.training, jobs=jobs))
-        parts = Rotation(history, split, with_jobs, class_frequencies(windows.label, 3), 1).run(network)
+        parts = Rotation(history, split, with_jobs, class_frequencies(windows.label, 3)).run(network)
         said.append(HeldOut.joined(parts))
     np.testing.assert_array_equal(said[0].opinions, said[1].opinions)
 
@@ -127,7 +126,7 @@ def test_a_block_in_which_nothing_is_known_is_left_out(prepared: Prepared) -> No
     config, history, split, windows = prepared
     network = new_network(config, history, windows)
     blind = replace(history, events=history.events.none())
-    assert Rotation(blind, split, config, (0.9, 0.05, 0.05), 1).run(network) == []
+    assert Rotation(blind, split, config, (0.9, 0.05, 0.05)).run(network) == []
 
 
 @pytest.mark.training
@@ -171,7 +170,7 @@ def test_trees_learn_from_more_of_the_blocks_than_the_network(prepared: Prepared
     config, history, split, windows = prepared
     prior = class_frequencies(windows.label, 3)
     network = new_network(config, history, windows)
-    first = Rotation(history, split, config, prior, 0).run(network)[0]
+    first = Rotation(history, split, config, prior).run(network)[0]
     (held_out, *_) = rotations(history, split, "validation", TREE_PARTS, config.split.seed, config.grid)
     rest, own = (
         cut_windows(held_out.select(history, part), config.grid, config.window) for part in ("train", "validation")
@@ -180,40 +179,3 @@ def test_trees_learn_from_more_of_the_blocks_than_the_network(prepared: Prepared
     assert trees is not None
     np.testing.assert_array_equal(first.opinions[:, 1], judge(trees, own))
     np.testing.assert_array_equal(first.opinions[:, 0], serve(network, own))
-
-
-def test_a_moved_prior_is_learnt_by_the_network(prepared: Prepared) -> None:
-    """Log-odds of all windows move by those of the class shares."""
-    config, history, _, windows = prepared
-    torch.manual_seed(0)
-    network = new_network(config, history, windows)
-    before = serve(network, windows)
-    move_prior(network.net, (0.5, 0.3, 0.2), (0.2, 0.2, 0.6))
-    moved = serve(network, windows) - before - np.log([0.2 / 0.5, 0.2 / 0.3, 0.6 / 0.2])
-    np.testing.assert_allclose(moved - moved[:, :1], 0, atol=1e-5)
-
-
-@pytest.mark.training
-def test_the_recipe_is_undone(prepared: Prepared) -> None:
-    """What a network learns by weights and under-sampling is moved to the shares that are wanted, at its head."""
-    config, history, _, windows = prepared
-    wanted = [(0.2, 0.2, 0.6), (0.6, 0.3, 0.1)]
-    opinions = []
-    for prior in wanted:
-        torch.manual_seed(0)
-        network = new_network(config, history, windows)
-        refit_network(network, windows, config, 1, prior)
-        opinions.append(serve(network, windows))
-    moved = opinions[1] - opinions[0] - np.log(np.array(wanted[1]) / np.array(wanted[0]))
-    np.testing.assert_allclose(moved - moved[:, :1], 0, atol=1e-5)
-
-
-def test_a_trained_network_begins_where_the_recipe_has_it(prepared: Prepared) -> None:
-    """Without an epoch it comes out as it was, for the shares that are wanted."""
-    config, history, _, windows = prepared
-    torch.manual_seed(0)
-    network = new_network(config, history, windows)
-    before = serve(network, windows)
-    refit_network(network, windows, config, 0, (0.6, 0.3, 0.1), start_prior=(0.2, 0.2, 0.6))
-    moved = serve(network, windows) - before - np.log(np.array((0.6, 0.3, 0.1)) / np.array((0.2, 0.2, 0.6)))
-    np.testing.assert_allclose(moved - moved[:, :1], 0, atol=1e-5)

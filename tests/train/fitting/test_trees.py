@@ -28,7 +28,7 @@ from rarefault.train.fitting.tree_library import Boosted
 from rarefault.train.fitting.trees import grow_trees, judge
 from rarefault.train.history import Phm2015Config
 from rarefault.train.model.experts import Experts
-from rarefault.train.model.network import PRESETS, LRConvLSTM
+from rarefault.train.model.network import PRESETS
 from rarefault.train.model.network_expert import NetworkExpert
 from rarefault.train.model.trees import extra_features, statistics, window_features
 
@@ -338,7 +338,7 @@ def test_a_model_gives_the_opinion_of_each_expert() -> None:
     """The network's before the trees', each as by itself; the state is the network's."""
     torch.manual_seed(0)
     found = windows(3)
-    network = NetworkExpert(LRConvLSTM(PRESETS["small"], 3, 3, WINDOW.length), None)
+    network = NetworkExpert(PRESETS["small"], 3, 3, WINDOW.length)
     trees = grow_trees(found, (0.5, 0.3, 0.2), TREES, 0)
     model = Experts(network, trees).eval()
     assert trees is not None
@@ -352,20 +352,6 @@ def test_a_model_gives_the_opinion_of_each_expert() -> None:
     assert Experts(None, trees).state_size == 0
     with pytest.raises(ValueError, match="needs a network or trees"):
         Experts(None, None)
-
-
-def test_a_network_has_no_evidence_at_units() -> None:
-    """Its logits there are those of the prior; of the device's classes, those at units are left out."""
-    torch.manual_seed(0)
-    net = LRConvLSTM(PRESETS["small"], 3, 3, WINDOW.length).eval()
-    found = windows(3)
-    opinions = serve(NetworkExpert(net, AT_UNITS), found)
-    plain = serve(NetworkExpert(net, None), found)
-    assert opinions.shape == (len(found), 3 + 3 * 2)
-    logits = np.log(np.tile(AT_UNITS.prior, 3)) - np.log1p(-np.tile(AT_UNITS.prior, 3))
-    np.testing.assert_allclose(opinions[:, 3:], np.broadcast_to(logits, (len(found), 6)), rtol=1e-5)
-    np.testing.assert_allclose(opinions[:, 0], 0, atol=1e-6)  # normal is all that is left
-    assert plain.shape == (len(found), 3)
 
 
 class Garbled(ScikitLearn):

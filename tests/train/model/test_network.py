@@ -1,5 +1,7 @@
 """The network of one unit: its encoding, shapes, carried state."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -30,7 +32,7 @@ def plain_code(x: float, edges: list[float]) -> list[float]:
     """The encoding of one value by its rule."""
     if np.isnan(x):
         return [0.0] * (len(edges) - 1) + [1.0]
-    parts = [(x - low) / (high - low) for low, high in zip(edges, edges[1:], strict=False)]
+    parts = [(x - low) / (high - low) for low, high in pairwise(edges)]
     return [min(max(part, 0.0), 1.0) * 2 - 1 for part in parts] + [0.0]
 
 

@@ -82,7 +82,8 @@ def test_it_keeps_what_it_knew_and_learns_from_both(first: Training, later: Path
     networks = second.model.network, first.run.load_model().network
     assert networks[0] is not None
     assert networks[1] is not None
-    np.testing.assert_array_equal(networks[0].net.center.numpy(), networks[1].net.center.numpy())
+    edges = [found.device.encoding.edges.numpy() for found in networks if found is not None]
+    np.testing.assert_array_equal(*edges)
     compared = second.metrics["retraining"]
     assert compared["old_validation"]["before"]["macro_f1"] == first.metrics["validation"]["macro_f1"]
     assert compared["new_test"]["after"]["macro_f1"] > compared["new_test"]["after"]["always_normal_macro_f1"] + 0.1
@@ -103,7 +104,6 @@ def test_trees_that_judge_alone_learn_from_both(plant: Path, later: Path, tmp_pa
     assert second.model.trees is not None
     assert alone.model.trees is not None
     assert second.model.trees.threshold.shape != alone.model.trees.threshold.shape
-    assert not any("no epoch" in note for note in second.metrics["notes"])
     with pytest.raises(ConfigError, match=r"model\.network: True is not the False of"):
         load_retrain_config(later, {"model.network": True}, alone.run)
 
@@ -130,7 +130,7 @@ def test_a_retrained_run_is_evaluated_and_retrained_on_all_that_it_saw(
 def test_an_interrupted_retraining_goes_on(first: Training, later: Path, tmp_path: Path) -> None:
     """Stopped in its second epoch and resumed, it ends as the uninterrupted one, its start included."""
 
-    def interrupt(epoch: Epoch, best: bool) -> None:
+    def interrupt(epoch: Epoch) -> None:
         if epoch.epoch == 2:
             raise KeyboardInterrupt
 
@@ -142,7 +142,7 @@ def test_an_interrupted_retraining_goes_on(first: Training, later: Path, tmp_pat
         train(config, later.parent, tmp_path / "run", resume=True)
     resumed = train(config, later.parent, tmp_path / "run", start=first.run, resume=True)
     assert resumed.metrics["retraining"] == whole.metrics["retraining"]
-    assert resumed.metrics["best_epoch"] == whole.metrics["best_epoch"]
+    assert resumed.metrics["test"] == whole.metrics["test"]
 
 
 def test_new_samples_in_old_blocks_stay_in_their_part(

@@ -91,7 +91,8 @@ class NetworkExpert(nn.Module):
             state_BS = bins_BRI.new_zeros(len(bins_BRI), self.state_size)
         own = self.device.state_size
         scores, state = self.device(bins_BRI, stride, state_BS[:, :own])
-        opinion = torch.log_softmax(torch.log_softmax(scores, dim=-1).masked_fill(self.absent, UNSEEN), dim=-1)
+        seen = torch.log_softmax(scores.masked_fill(self.absent, -torch.inf), dim=-1)
+        opinion = torch.log_softmax(seen.masked_fill(self.absent, UNSEEN), dim=-1)
         if self.at_units is None:
             return Opinion(opinion, state)
         shape = (len(bins_BRI), len(self.columns_of_units))

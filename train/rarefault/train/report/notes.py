@@ -20,7 +20,7 @@ GROUPS: dict[str, re.Pattern[str]] = {
         "blocks": r"\d+ event\(s\) last|\d+ samples of the new data|.* are gone from |.* has changed since ",
         "channels": r"channel\(s\) |values like codes|\d+% of the samples come",
         "units": r"looked for at each|the log names the unit",
-        "decision": r"no thresholds keep|the held-out windows|no epoch was",
+        "decision": r"no thresholds keep|the held-out windows|further training made",
         "files": r"\d+ ",
     }.items()
 }

@@ -39,7 +39,7 @@ class Origin:
 
     Attributes:
         sources: history, blocks and what they were read from.
-        warm: whether the network is trained already; its weights are kept where no epoch is better.
+        warm: whether the network is trained already; its weights are kept where training makes them worse.
     """
 
     sources: Sources
