@@ -106,7 +106,7 @@ def _where_known(graph: GraphBuilder, network: NetworkExpert, logits: str, raw: 
 
 def _log_prob(graph: GraphBuilder, network: NetworkExpert, scores: str, name: str) -> str:
     """Log-probabilities of the classes [N, K]; those that the network has no part in are as good as impossible."""
-    absent, none = graph.constant("absent", network.absent.numpy()), graph.constant("none", np.float32(-np.inf))
+    absent, none = graph.constant("absent", network.absent.numpy()), graph.constant("impossible", np.float32(-np.inf))
     every = graph.add("LogSoftmax", [graph.add("Where", [absent, none, scores], "seen")], "device_every", axis=1)
     left = graph.add("Where", [absent, graph.constant("unseen", np.float32(UNSEEN)), every], "device_left")
     return graph.add("LogSoftmax", [left], name, axis=1)
