@@ -20,6 +20,8 @@ from rarefault.train.dataset.windows import LabelledWindows, channel_statistics
 
 #: Windows whose features are held at once.
 CHUNK = 1024
+#: Z-scores are clipped to this.
+CLIP = 5.0
 ALPHAS = np.logspace(-3, 3, 10)
 
 
@@ -93,12 +95,11 @@ def _ridge(fold: Fold, branches: list[tuple[Any, Any]]) -> Prediction:
 def _series(fold: Fold) -> dict[str, Float32]:
     """Windows of every part, [W, C, L]."""
     center, scale, _, _ = channel_statistics(fold.parts["train"].windows.rows)
-    clip = fold.config.model.spec().clip
 
     def series(windows: LabelledWindows) -> Float32:
         long = reach_back(windows, CONTEXT)
         z_WLC: Float32 = (long.windows.gather(np.arange(len(long))) - center) / scale
-        out: Float32 = np.nan_to_num(z_WLC.clip(-clip, clip)).transpose(0, 2, 1)
+        out: Float32 = np.nan_to_num(z_WLC.clip(-CLIP, CLIP)).transpose(0, 2, 1)
         return out
 
     return {part: series(windows) for part, windows in fold.parts.items()}

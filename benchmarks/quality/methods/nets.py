@@ -1,8 +1,6 @@
 """Our network: as shipped, and with one thing changed."""
 
-import tempfile
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,9 +10,9 @@ from benchmarks.quality.prediction import HELD_OUT, Prediction
 from benchmarks.quality.protocol import Fold
 from scipy.special import log_softmax
 
-from rarefault.runtime.arrays import Float32
+from rarefault.runtime.arrays import Float32, Int64
 from rarefault.runtime.inference.decision import Decision
-from rarefault.runtime.inference.manifest import DecisionSpec
+from rarefault.runtime.inference.manifest import DecisionSpec, UnitsSpec
 from rarefault.train.calibration.cross_fit import HeldOut, Rotation, wants_cross_fit
 from rarefault.train.dataset.unit_labels import units_spec
 from rarefault.train.dataset.units import channels_of_units
@@ -23,7 +21,6 @@ from rarefault.train.fitting.network import Fit, choose_device, fit
 from rarefault.train.fitting.new_model import new_network
 from rarefault.train.fitting.trees import grow_trees
 from rarefault.train.model.experts import Experts
-from rarefault.train.model.network import LRConvLSTM
 from rarefault.train.model.network_expert import NetworkExpert
 from rarefault.train.runs.refit import refit
 
@@ -31,33 +28,35 @@ from rarefault.train.runs.refit import refit
 def train_net(fold: Fold, seed: int) -> Prediction:
     """Train with the fold's configuration, by the trainer's own steps."""
     torch.manual_seed(seed)
-    model = new_network(fold.config, fold.history, fold.parts["train"]).net if fold.config.model.network else None
-    return train_model(model, fold)
+    config, train = fold.config, fold.parts["train"]
+    at_units = units_spec(train.at_units, train.labelled, _units(fold), fold.history.channels)
+    network = new_network(config, fold.history, train, at_units) if config.model.network else None
+    return train_model(network, fold, at_units)
 
 
-def train_model(net: LRConvLSTM | None, fold: Fold) -> Prediction:
-    """Train a network that has its centre and scale, and ask it about the held-out windows; None for trees alone."""
+def train_model(network: NetworkExpert | None, fold: Fold, at_units: UnitsSpec | None) -> Prediction:
+    """Train a network, and ask it about the held-out windows; None for trees alone."""
     config, train, seed = fold.config, fold.parts["train"], fold.config.training.seed
-    units = channels_of_units(config.trees.units, config.data, fold.history.channels)
-    at_units = units_spec(train.at_units, train.labelled, units, fold.history.channels) if config.trees.rounds else None
+    units = _units(fold)
     prior = class_frequencies(train.label, fold.n_classes)
-    network = None if net is None else NetworkExpert(net, at_units)
     untrained = deepcopy(network)
-    fitted = Fit() if network is None else _fitted(network, fold, prior)
+    fitted = Fit()
+    if network is not None:
+        fitted = fit(network.to(choose_device(config.training.device)), train, config, prior)
+        network.cpu()
     trees = grow_trees(train, prior, config.trees, seed, 0, units, at_units) if config.trees.rounds else None
     model = Experts(network, trees)
     parts: list[HeldOut] = []
     if wants_cross_fit(config, train, fold.parts["validation"], fold.n_classes):
-        parts = Rotation(fold.history, fold.split, config, prior, fitted.best_epoch, units, at_units).run(network)
+        parts = Rotation(fold.history, fold.split, config, prior, units, at_units).run(network)
     held = HeldOut.joined(parts or [HeldOut.of(model, fold.parts["validation"], fold.history, config)])
     spec = held.weighed(prior, at_units, filtered=config.decision.filter)
     if config.training.refit:
-        model = refit(untrained, trees is not None, fold.both(), prior, config, fitted.best_epoch, units, at_units)
+        model = refit(untrained, trees is not None, fold.both(), prior, config, units, at_units)
     test = HeldOut.of(model, fold.parts["test"], fold.history, config)
     notes: dict[str, Any] = {
         "parameters": model.parameters,
         "epochs": len(fitted.curves),
-        "best_epoch": fitted.best_epoch,
         "experts": msgspec.to_builtins(spec.experts),
         "filter": msgspec.to_builtins(spec.filter),
     }
@@ -70,15 +69,9 @@ def train_model(net: LRConvLSTM | None, fold: Fold) -> Prediction:
     return Prediction(_log_prob(spec, held), _log_prob(spec, test), prior, notes, opinions, windows)
 
 
-def _fitted(network: NetworkExpert, fold: Fold, prior: tuple[float, ...]) -> Fit:
-    config = fold.config
-    network.to(choose_device(config.training.device))
-    with tempfile.TemporaryDirectory(prefix="rarefault-quality-") as folder:
-        resume_file = Path(folder, "resume.pt")
-        parts = fold.parts["train"], fold.parts["validation"]
-        found = fit(network, *parts, config, prior, digest="", resume_file=resume_file)
-    network.cpu()
-    return found
+def _units(fold: Fold) -> Int64:
+    """Columns of each unit, [U, M]."""
+    return channels_of_units(fold.config.trees.units, fold.config.data, fold.history.channels)
 
 
 def _log_prob(spec: DecisionSpec, held: HeldOut) -> Float32:

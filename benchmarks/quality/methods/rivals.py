@@ -1,7 +1,10 @@
-"""Networks of others, trained by the same loop with the same loss, sampling, preprocessing and choice of the epoch.
+"""Networks of others, trained by the same loop with the same loss, sampling and schedule.
 
-So what differs from ours is the network alone. None of them carries a state from window to window except LRCN.
+They read z-scores of the whole device, as published; LRCN reads our encodings. None of them carries a state from window
+to window except LRCN.
 """
+
+from collections.abc import Callable
 
 import torch
 from benchmarks.quality.context import CONTEXT, reach_back
@@ -12,19 +15,38 @@ from torch import Tensor, nn
 
 from rarefault.train.dataset.windows import LabelledWindows, channel_statistics
 from rarefault.train.fitting.new_model import set_threads
-from rarefault.train.model.network import LRConvLSTM, ModelSpec, StepOutput
+from rarefault.train.model.network import Carried, Encoding, LRConvLSTM, ModelSpec
+from rarefault.train.model.network_expert import NetworkExpert
+
+#: Z-scores are clipped to this.
+CLIP = 5.0
 
 
 class WindowNet(LRConvLSTM):
-    """A network that judges each window by itself, in the shape that the training loop knows: an empty state."""
+    """A network that judges each window by itself, in the shape that the training loop knows: an empty state.
 
-    def __init__(self, spec: ModelSpec, n_channels: int, n_classes: int, window_length: int) -> None:
+    Attributes:
+        center, scale: of the channels, [C].
+        planes: one of values, and one that says which are missing.
+    """
+
+    center: Tensor
+    scale: Tensor
+
+    def __init__(self, spec: ModelSpec, channels: int, outputs: int, window_length: int) -> None:
         nn.Module.__init__(self)  # nothing of the parent's layers
-        self.spec = spec
-        self.n_channels, self.n_classes, self.window_length = n_channels, n_classes, window_length
-        self.register_buffer("center", torch.zeros(n_channels))
-        self.register_buffer("scale", torch.ones(n_channels))
-        self.planes = 2 if spec.missing_indicator else 1
+        self.spec, self.window_length, self.outputs, self.n_planes = spec, window_length, outputs, 2
+        for name in ("first", "second"):
+            self.register_buffer(name, torch.empty(0, dtype=torch.int64), persistent=False)
+        self.encoding = Encoding(channels, spec.edges)  # the loop finds its edges; nothing reads it
+        self.register_buffer("center", torch.zeros(channels))
+        self.register_buffer("scale", torch.ones(channels))
+
+    def preprocess(self, window_NLC: Tensor) -> Tensor:
+        """Clipped z-scores, the mean where missing, and which are missing, [N, 2, L, C]."""
+        z = ((window_NLC - self.center) / self.scale).clamp(-CLIP, CLIP)
+        missing = torch.isnan(z)
+        return torch.stack((torch.where(missing, 0.0, z), missing.to(z.dtype)), dim=1)
 
     @property
     def state_size(self) -> int:
@@ -35,11 +57,11 @@ class WindowNet(LRConvLSTM):
         """Of each window, [N, K]."""
         raise NotImplementedError
 
-    def forward(self, bins_BRC: Tensor, stride: int, state_BS: Tensor | None = None) -> StepOutput:  # noqa: ARG002
+    def forward(self, bins_BRM: Tensor, stride: int, state_BS: Tensor | None = None) -> Carried:  # noqa: ARG002
         """See :class:`LRConvLSTM`; the state is empty."""
-        window_BTLC = bins_BRC.unfold(1, self.window_length, stride).transpose(2, 3)
-        log_prob = torch.log_softmax(self.logits(window_BTLC.flatten(0, 1)), dim=-1)
-        return StepOutput(log_prob.unflatten(0, window_BTLC.shape[:2]), bins_BRC.new_zeros(len(bins_BRC), 0))
+        window_BTLC = bins_BRM.unfold(1, self.window_length, stride).transpose(2, 3)
+        logits = self.logits(window_BTLC.flatten(0, 1))
+        return Carried(logits.unflatten(0, window_BTLC.shape[:2]), bins_BRM.new_zeros(len(bins_BRM), 0))
 
 
 class DeepConvLSTM(WindowNet):
@@ -52,16 +74,16 @@ class DeepConvLSTM(WindowNet):
 
     FILTERS, KERNEL, LAYERS, HIDDEN = 16, 5, 4, 128
 
-    def __init__(self, spec: ModelSpec, n_channels: int, n_classes: int, window_length: int) -> None:
-        super().__init__(spec, n_channels, n_classes, window_length)
+    def __init__(self, spec: ModelSpec, channels: int, outputs: int, window_length: int) -> None:
+        super().__init__(spec, channels, outputs, window_length)
         layers: list[nn.Module] = []
         for at in range(self.LAYERS):
-            planes = self.FILTERS if at else self.planes
+            planes = self.FILTERS if at else self.n_planes
             layers += [nn.Conv2d(planes, self.FILTERS, (self.KERNEL, 1), padding="same"), nn.ReLU()]
         self.convolutions = nn.Sequential(*layers)
-        self.lstm = nn.LSTM(self.FILTERS * n_channels, self.HIDDEN, num_layers=2, dropout=0.5, batch_first=True)
+        self.lstm = nn.LSTM(self.FILTERS * channels, self.HIDDEN, num_layers=2, dropout=0.5, batch_first=True)
         self.forget = nn.Dropout(0.5)
-        self.head = nn.Linear(self.HIDDEN, n_classes)
+        self.head = nn.Linear(self.HIDDEN, outputs)
 
     def logits(self, window_NLC: Tensor) -> Tensor:
         """Of each window, [N, K]."""
@@ -72,20 +94,25 @@ class DeepConvLSTM(WindowNet):
 
 
 class LRCN(LRConvLSTM):
-    """Donahue et al., "Long-term recurrent convolutional networks", 2015: our network without its inner LSTM.
+    """Donahue et al., "Long-term recurrent convolutional networks", 2015: ours without inner LSTM and layers beside it.
 
     Each window goes through the convolutions, what they find goes straight to the outer LSTM, which carries a state.
     """
 
-    def __init__(self, spec: ModelSpec, n_channels: int, n_classes: int, window_length: int) -> None:
-        super().__init__(spec, n_channels, n_classes, window_length)
-        del self.inner1, self.inner2
+    def __init__(self, spec: ModelSpec, channels: int, outputs: int, window_length: int) -> None:
+        super().__init__(spec, channels, outputs, window_length, paired=False)
+        del self.inner1, self.inner2, self.beside
         left = window_length - 2 * (spec.kernel - 1)
-        self.outer1 = nn.LSTM(spec.filters * n_channels * left, spec.outer[0], batch_first=True)
+        self.outer1 = nn.LSTM(spec.filters * channels * left, spec.outer[0], batch_first=True)
+        self.head = nn.Linear(spec.outer[1], outputs)
 
-    def read(self, found_NTEF: Tensor) -> Tensor:
-        """What the convolutions find in each window, as it is, [N, T, E F C]."""
-        return found_NTEF.flatten(2)
+    def read(self, found_NEX: Tensor) -> Tensor:
+        """What the convolutions find in each window, as it is, [N, E X]."""
+        return found_NEX.flatten(1)
+
+    def recent(self, code_BRPD: Tensor, windows: int, stride: int) -> Tensor:  # noqa: ARG002
+        """Nothing, [B, T, 0]."""
+        return code_BRPD.new_empty(len(code_BRPD), windows, 0)
 
 
 class InceptionTime(WindowNet):
@@ -97,16 +124,16 @@ class InceptionTime(WindowNet):
 
     FILTERS, KERNELS, DEPTH = 32, (9, 19, 39), 6
 
-    def __init__(self, spec: ModelSpec, n_channels: int, n_classes: int, window_length: int) -> None:
-        super().__init__(spec, n_channels, n_classes, window_length)
+    def __init__(self, spec: ModelSpec, channels: int, outputs: int, window_length: int) -> None:
+        super().__init__(spec, channels, outputs, window_length)
         width = self.FILTERS * (len(self.KERNELS) + 1)
-        sizes = [self.planes * n_channels] + [width] * self.DEPTH
+        sizes = [self.n_planes * channels] + [width] * self.DEPTH
         self.blocks = nn.ModuleList(_Inception(size, self.FILTERS, self.KERNELS) for size in sizes[:-1])
         self.shortcuts = nn.ModuleList(
             nn.Sequential(nn.Conv1d(sizes[at], width, 1, bias=False), nn.BatchNorm1d(width))
             for at in range(0, self.DEPTH, 3)
         )
-        self.head = nn.Linear(width, n_classes)
+        self.head = nn.Linear(width, outputs)
 
     def logits(self, window_NLC: Tensor) -> Tensor:
         """Of each window, [N, K]."""
@@ -166,12 +193,15 @@ def _longer(fold: Fold) -> Fold:
     return _LongFold(**vars(fold) | {"parts": parts})
 
 
-def _train(fold: Fold, network: type[LRConvLSTM], seed: int) -> Prediction:
+def _train(fold: Fold, network: Callable[[ModelSpec, int, int, int], LRConvLSTM], seed: int) -> Prediction:
     torch.manual_seed(seed)
     history, length = fold.history, fold.parts["train"].windows.length
     model = network(fold.config.model.spec(), len(history.channels), len(history.classes), length)
-    set_threads(model, fold.config.training.threads)
-    center, scale, _, _ = channel_statistics(fold.parts["train"].windows.rows)
-    model.center.copy_(torch.from_numpy(center))
-    model.scale.copy_(torch.from_numpy(scale))
-    return train_model(model, fold)
+    if isinstance(model, WindowNet):
+        center, scale, _, _ = channel_statistics(fold.parts["train"].windows.rows)
+        model.center.copy_(torch.from_numpy(center))
+        model.scale.copy_(torch.from_numpy(scale))
+    expert = NetworkExpert(model.spec, len(history.channels), len(history.classes), length)
+    expert.device = model
+    set_threads(expert, fold.config.training.threads)
+    return train_model(expert, fold, None)

@@ -146,7 +146,7 @@ class _Network:
         return self._reshaped(x, "inner", (0, -1))
 
     def _beside(self, x: str) -> str:
-        """What the layers beside the inner LSTM make of the last bins, [Z, hidden]; see :meth:`LRConvLSTM._recent`."""
+        """What the layers beside the inner LSTM make of the last bins, [Z, hidden]; see :meth:`LRConvLSTM.recent`."""
         model, length = self._model, self._model.window_length
         bins = min(model.spec.recent, length)
         ends = [

@@ -233,7 +233,12 @@ def test_a_grid_of_other_derived_inputs_does_not_go_on() -> None:
     """A state belongs to its settings."""
     grid = Grid(GridSpec(), 2, None, [(0, "still"), (1, "low"), (1, "deviation")])
     grid.push([0], [0], [[1.0, 2.0]])
-    for derived in ([(0, "still")], [(0, "still"), (1, "low")], [(0, "low"), (1, "low"), (1, "deviation")]):
+    others: list[list[tuple[int, Statistic]]] = [
+        [(0, "still")],
+        [(0, "still"), (1, "low")],
+        [(0, "low"), (1, "low"), (1, "deviation")],
+    ]
+    for derived in others:
         with pytest.raises(ValueError, match="shape"):
             Grid(GridSpec(), 2, None, derived).restore(grid.state())
 
@@ -241,7 +246,7 @@ def test_a_grid_of_other_derived_inputs_does_not_go_on() -> None:
 def sum_of_inputs(window: Float32, state: Float32, /) -> tuple[Float32, Float32]:
     """A step that reads every input of every bin, exactly: whole quarters add up the same in any order."""
     total = state / 2 + np.nansum(np.clip(np.round(window * 4) / 4, -9, 9), axis=(1, 2))[:, None]
-    return np.concatenate((-np.logaddexp(0, total), -np.logaddexp(0, -total)), axis=1), total
+    return np.concatenate((-np.logaddexp(0, total), -np.logaddexp(0, -total)), axis=1)[:, None], total
 
 
 MANIFEST = Manifest(
@@ -275,13 +280,14 @@ def test_live_verdicts_are_those_of_the_whole_recording() -> None:
     values[rng.random(values.shape) < 0.2] = -9999
 
     def run(size: int) -> list[tuple[int, int, float]]:
-        pipeline, found = Pipeline(MANIFEST, sum_of_inputs, "sum@0"), []
+        pipeline = Pipeline(MANIFEST, sum_of_inputs, "sum@0")
+        found: list[tuple[int, int, float]] = []
         slots = np.array([pipeline.slot(f"d{d}") for d in range(3)])
         for at in range(0, len(rows), size):
             part = slice(at, at + size)
             verdicts = pipeline.push(slots[device[part]], time_ms[part], values[part], explained=True)
             found += zip(
-                verdicts.device.tolist(), verdicts.end_ms.tolist(), verdicts.log_prob[:, 1].tolist(), strict=True
+                verdicts.device.tolist(), verdicts.end_ms.tolist(), verdicts.posterior[:, 1].tolist(), strict=True
             )
             if at % 7 == 0:
                 before, pipeline = pipeline, Pipeline(MANIFEST, sum_of_inputs, "sum@0")

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from rarefault.runtime.inference.decision.pool import Pool
-from rarefault.runtime.inference.manifest import GridSpec, UnitsSpec, WindowSpec
+from rarefault.runtime.inference.manifest import UnitsSpec, WindowSpec
 from rarefault.train.calibration.cross_fit import TREE_PARTS, UNIT_PARTS, Rotation
 from rarefault.train.config import ModelConfig, TrainConfig, TrainingConfig, TreesConfig
+from rarefault.train.dataset.derived import GridConfig
 from rarefault.train.dataset.split import Split, SplitConfig, mostly_cut, rotations, split_history
 from rarefault.train.dataset.windows import LabelledWindows, cut_windows
 from rarefault.train.fitting.imbalance import class_frequencies
@@ -23,7 +24,7 @@ AT_UNITS = UnitsSpec(
 )
 CONFIG = TrainConfig(
     data=Phm2015Config(path="."),
-    grid=GridSpec(period_s=3600, max_hold_s=3600, max_gap_s=7200),
+    grid=GridConfig(period_s=3600, max_hold_s=3600, max_gap_s=7200),
     window=WindowSpec(length=4, stride=1),
     split=SplitConfig(block_s=86400),
     model=ModelConfig(network=False),

@@ -54,7 +54,7 @@ def test_still_is_for_readings_whose_long_runs_are_rare() -> None:
     noise = rng.normal(50, 5, N)
     frozen = noise.copy()
     frozen[1000:1030] = frozen[1000]
-    channels = {
+    channels: dict[str, np.ndarray] = {
         "frozen": frozen,
         "rounded": np.round(frozen, 1),
         "noise": noise,

@@ -159,12 +159,15 @@ class LRConvLSTM(nn.Module):
             stride: bins from one window to the next.
             state_BS: to begin with; zero by default.
         """
+        inner, recent = self.of_windows(bins_BRM, stride)
+        seen, state = self._outer(torch.cat((inner, recent), dim=-1), state_BS)
+        return Carried(self.head(torch.cat((seen, recent), dim=-1)), state)
+
+    def of_windows(self, bins_BRM: Tensor, stride: int) -> tuple[Tensor, Tensor]:
+        """What is found in each window by itself: in all of its bins [B, T, E H], and in the last ones [B, T, hidden]."""
         code = self.encoding(self.inputs_of(bins_BRM))
         windows = (bins_BRM.shape[1] - self.window_length) // stride + 1
-        recent = self._recent(code, windows, stride)
-        encoded = torch.cat((self._inner(code, stride), recent), dim=-1)
-        seen, state = self._outer(encoded, state_BS)
-        return Carried(self.head(torch.cat((seen, recent), dim=-1)), state)
+        return self._inner(code, stride), self.recent(code, windows, stride)
 
     def _inner(self, code_BRPD: Tensor, stride: int) -> Tensor:
         """What the inner LSTM makes of each window, all of its outputs: [B, T, 16 E] at small sizes.
@@ -180,12 +183,17 @@ class LRConvLSTM(nn.Module):
         x = torch.relu(self.norm2(self.conv2(x)))
         x = x.transpose(1, 2).flatten(2)  # [B, R - 8, F M]
         x = x.unfold(1, self.window_length - 2 * (self.spec.kernel - 1), stride).transpose(2, 3)
-        read, _ = self.inner1(x.flatten(0, 1))
-        read, _ = self.inner2(read)
-        inner: Tensor = read.flatten(1).unflatten(0, x.shape[:2])
+        inner: Tensor = self.read(x.flatten(0, 1)).unflatten(0, x.shape[:2])
         return inner
 
-    def _recent(self, code_BRPD: Tensor, windows: int, stride: int) -> Tensor:
+    def read(self, found_NEX: Tensor) -> Tensor:
+        """What the convolutions find in windows, X = F M, read bin by bin: all outputs of the inner LSTM, [N, E H]."""
+        x, _ = self.inner1(found_NEX)
+        x, _ = self.inner2(x)
+        read: Tensor = x.flatten(1)
+        return read
+
+    def recent(self, code_BRPD: Tensor, windows: int, stride: int) -> Tensor:
         """What the layers beside the inner LSTM make of each window's last bins, [B, T, hidden]."""
         last = self.window_length - 1 + stride * torch.arange(windows, device=code_BRPD.device)
         back = range(min(self.spec.recent, self.window_length))
