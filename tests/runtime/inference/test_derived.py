@@ -167,11 +167,12 @@ def test_any_cutting_into_pushes_gives_what_the_rules_say(
             np.testing.assert_allclose(value, expected.reshape(-1, 3 + len(DERIVED)), rtol=1e-5, atol=1e-5)
 
 
-def still_of(values: list[float], **spec: float) -> list[float]:
+def still_of(values: list[float]) -> list[float]:
     """``still`` of samples that come once in a bin."""
-    grid = Grid(GridSpec(period_s=1, max_hold_s=3, max_gap_s=10, **spec), 1, None, [(0, "still")])
+    grid = Grid(GridSpec(period_s=1, max_hold_s=3, max_gap_s=10), 1, None, [(0, "still")])
     n = len(values) + 1
-    return grid.push([0] * n, np.arange(n) * 1000, [[v] for v in (*values, 0.5)]).values[:, 1].tolist()
+    found = grid.push([0] * n, np.arange(n) * 1000, [[v] for v in (*values, 0.5)]).values[:, 1]
+    return [float(bins) for bins in found]
 
 
 def test_still_counts_equal_samples_and_ends_at_the_cap() -> None:

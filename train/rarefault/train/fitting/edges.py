@@ -118,8 +118,7 @@ def _edges(values: Float32, levels: Levels, count: int) -> Float64:
     distinct = np.unique(known).astype(np.float64)
     if len(distinct) < 2:
         only = float(distinct[0] if len(distinct) else 0.0)
-        around: Float64 = only + max(1.0, _least_step(only)) * (np.arange(count) - 0.5)
-        return around
+        return only + max(1.0, _least_step(only)) * (np.arange(count, dtype=np.float64) - 0.5)
     gain: dict[int, float] = {}
     for level, gained in levels.items():
         above = int(np.searchsorted(distinct, level))

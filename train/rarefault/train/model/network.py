@@ -164,7 +164,7 @@ class LRConvLSTM(nn.Module):
         return Carried(self.head(torch.cat((seen, recent), dim=-1)), state)
 
     def of_windows(self, bins_BRM: Tensor, stride: int) -> tuple[Tensor, Tensor]:
-        """What is found in each window by itself: in all of its bins [B, T, E H], and in the last ones [B, T, hidden]."""
+        """What is found in each window by itself: in all bins [B, T, E H], and in the last ones [B, T, hidden]."""
         code = self.encoding(self.inputs_of(bins_BRM))
         windows = (bins_BRM.shape[1] - self.window_length) // stride + 1
         return self._inner(code, stride), self.recent(code, windows, stride)
