@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.harness.examples import examples
 from tests.harness.plain_grid import NAN, PlainDevice, cut, per_device, push, recordings, specs, wrong_clocks
 
-from rarefault.runtime.arrays import Float32
+from rarefault.runtime.arrays import Float32, Float64
 from rarefault.runtime.inference.grid import Grid
 from rarefault.runtime.inference.grid.baseline import BLOCKS, SETTLED, WIDE
 from rarefault.runtime.inference.grid.derived import MOST_BINS
@@ -22,12 +22,13 @@ from rarefault.runtime.inference.manifest import (
     DecisionSpec,
     Derived,
     ExpertSpec,
+    FilterSpec,
     GridSpec,
     Manifest,
     Statistic,
     WindowSpec,
 )
-from rarefault.runtime.inference.pipeline import Pipeline
+from rarefault.runtime.inference.pipeline import PART, Pipeline
 
 COUNTERS = [False, False, True]
 #: Everything that may be derived of three channels, the last of which is a counter; not in order.
@@ -327,3 +328,36 @@ def test_the_manifest_names_the_inputs() -> None:
     assert manifest.inputs == ("a", "b", "m", "b~age", "a~low", "b~low")
     assert manifest.columns == ((0, 4), (1, 3, 5), (2,))
     assert Manifest.from_json(manifest.to_json()) == manifest
+
+
+def test_a_fleet_goes_on_from_the_parts_of_its_snapshot() -> None:
+    """Derived inputs, carried state and belief of every device are in the parts, and in no other device's place."""
+    spec = msgspec.structs.replace(
+        MANIFEST.decision, filter=FilterSpec(weight=0.5, renewal=0.1, belief_power=0.7, window_power=0.4)
+    )
+    manifest = msgspec.structs.replace(MANIFEST, decision=spec)
+    devices, rng = 2 * PART + 7, np.random.default_rng(2)
+
+    def push(pipeline: Pipeline, start: int, bins: int) -> Float64:
+        slots = np.array([pipeline.slot(f"d{d}") for d in range(devices)])
+        found = []
+        for at in range(start, start + bins):
+            values = rng.choice(4, (devices, 3)) + np.array([0.0, 0.5, 10.0 * at])
+            late = rng.integers(0, 9000, devices)
+            found.append(pipeline.push(slots, 1_000_000 + at * 10_000 + late, values).posterior)
+        return np.concatenate(found)
+
+    whole = Pipeline(manifest, sum_of_inputs, "sum@0")
+    push(whole, 0, 30)
+    parts = list(whole.snapshot_parts())
+    assert len(parts) == 3
+    again = Pipeline(manifest, sum_of_inputs, "sum@0")
+    again.restore(parts)
+    rng = np.random.default_rng(3)
+    expected = push(whole, 30, 12)
+    rng = np.random.default_rng(3)
+    np.testing.assert_array_equal(push(again, 30, 12), expected)
+    assert len(expected) > 10 * devices
+    fresh = Pipeline(manifest, sum_of_inputs, "sum@0")
+    rng = np.random.default_rng(3)
+    assert not np.array_equal(push(fresh, 30, 12), expected[-len(expected) :])
