@@ -42,7 +42,7 @@ from rarefault.train.dataset.units import channels_of_units
 from rarefault.train.fitting.imbalance import class_frequencies
 from rarefault.train.fitting.trees import grow_trees
 from rarefault.train.model.experts import Experts
-from rarefault.train.model.network import PRESETS, LRConvLSTM
+from rarefault.train.model.network import PRESETS
 from rarefault.train.model.network_expert import NetworkExpert
 
 PROBLEM = PROBLEMS["plant31-day"]
@@ -179,10 +179,10 @@ def _costs(fold: Fold) -> dict[tuple[str, bool], dict[str, float]]:
     found = {}
     with tempfile.TemporaryDirectory(prefix="rarefault-front-") as name:
         for preset, spec in PRESETS.items():
-            net = LRConvLSTM(spec, len(fold.history.channels), k, fold.config.window.length).eval()
             for beside in (False, True):
                 at_units = units if beside else None
-                model = Experts(NetworkExpert(net, at_units), trees if beside else None)
+                network = NetworkExpert(spec, len(fold.history.channels), k, fold.config.window.length, at_units).eval()
+                model = Experts(network, trees if beside else None)
                 manifest = _manifest(fold, model, at_units)
                 graph = step_graph(model, manifest)
                 row = {}

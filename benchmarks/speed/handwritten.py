@@ -90,7 +90,7 @@ def torch_engine(path: str) -> Callable[[np.ndarray], np.ndarray]:
 
     torch.set_num_threads(1)
     kept = torch.load(path, weights_only=True)
-    model = LRConvLSTM(msgspec.convert(kept["spec"], ModelSpec), len(CHANNELS), len(CLASSES), LENGTH)
+    model = LRConvLSTM(msgspec.convert(kept["spec"], ModelSpec), len(CHANNELS), len(CLASSES), LENGTH, paired=False)
     model.load_state_dict(kept["weights"])
     network = WholeSequence(model).eval()
 

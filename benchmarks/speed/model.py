@@ -51,25 +51,19 @@ class WholeSequence(nn.Module):
     def forward(self, windows_BTLC: Tensor) -> Tensor:
         """[1, T, L, C] to log-probabilities [1, T, K]."""
         m = self.model
-        x = m.preprocess(windows_BTLC.flatten(0, 1))
-        x = torch.relu(m.norm1(m.conv1(x)))
-        x = torch.relu(m.norm2(m.conv2(x)))
-        x = x.transpose(1, 2).flatten(2)
-        x, _ = m.inner1(x)
-        x, _ = m.inner2(x)
-        y = x.flatten(1).unsqueeze(0)
-        y, _ = m.outer1(y)
+        inner, recent = (x.transpose(0, 1) for x in m.of_windows(windows_BTLC.flatten(0, 1), 1))
+        y, _ = m.outer1(torch.cat((inner, recent), dim=-1))
         y, _ = m.outer2(y)
-        return torch.log_softmax(m.head(y), dim=-1)
+        return torch.log_softmax(m.head(torch.cat((y, recent), dim=-1)), dim=-1)
 
 
-def make_network(preset: str = "reference") -> LRConvLSTM:
+def make_network(preset: str = "reference") -> NetworkExpert:
     """The network, weights from a fixed seed."""
     torch.manual_seed(7)
-    model = LRConvLSTM(PRESETS[preset], len(CHANNELS), len(CLASSES), LENGTH)
-    model.center.fill_(700.0)
-    model.scale.fill_(20.0)
-    return model.eval()
+    network = NetworkExpert(PRESETS[preset], len(CHANNELS), len(CLASSES), LENGTH)
+    edges = network.device.encoding.edges
+    edges.copy_(torch.linspace(640, 760, edges.shape[1]).expand_as(edges))
+    return network.eval()
 
 
 def make_manifest(model: Experts, stride: int, precision: str = "float32") -> Manifest:
@@ -96,21 +90,23 @@ def make_models(folder: Path, stride: int, preset: str = "reference") -> ModelFi
         folder / "network.pt",
     )
     network = make_network(preset)
-    model = Experts(NetworkExpert(network, None), None)
+    model = Experts(network, None)
     graph = step_graph(model, make_manifest(model, stride))
     files.step.write_bytes(with_manifest(graph, make_manifest(model, stride)))
     files.step_int8.write_bytes(with_manifest(quantise(graph), make_manifest(model, stride, "int8")))
     if not files.sequence.exists():
         example = torch.zeros(1, SEQUENCE, LENGTH, len(CHANNELS))
         torch.onnx.export(
-            WholeSequence(network),
+            WholeSequence(network.device),
             (example,),
             files.sequence,
             input_names=["windows"],
             output_names=["log_prob"],
             dynamo=False,
         )
-        torch.save({"spec": msgspec.to_builtins(network.spec), "weights": network.state_dict()}, files.checkpoint)
+        torch.save(
+            {"spec": msgspec.to_builtins(network.spec), "weights": network.device.state_dict()}, files.checkpoint
+        )
     return files
 
 

@@ -42,7 +42,7 @@ def test_the_file_is_what_the_daemon_loads(run: RunDirectory, tmp_path: Path, ex
 
 def net_of(model: Experts) -> nn.Module:
     assert model.network is not None
-    return model.network.net
+    return model.network.device
 
 
 def weights(model: nn.Module) -> list[str]:

@@ -22,6 +22,8 @@ from rarefault.train.dataset.windows import LabelledWindows, channel_statistics
 CLIP = 5.0
 #: Windows whose features are held at once.
 CHUNK = 1024
+#: Z-scores are clipped to this.
+CLIP = 5.0
 ALPHAS = np.logspace(-3, 3, 10)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.harness.examples import examples
 from tests.harness.plain_grid import NAN, PlainDevice, cut, per_device, push, recordings, specs, wrong_clocks
 
-from rarefault.runtime.arrays import Float32
+from rarefault.runtime.arrays import Float32, Float64
 from rarefault.runtime.inference.grid import Grid
 from rarefault.runtime.inference.grid.baseline import BLOCKS, SETTLED, WIDE
 from rarefault.runtime.inference.grid.derived import MOST_BINS
@@ -22,12 +22,13 @@ from rarefault.runtime.inference.manifest import (
     DecisionSpec,
     Derived,
     ExpertSpec,
+    FilterSpec,
     GridSpec,
     Manifest,
     Statistic,
     WindowSpec,
 )
-from rarefault.runtime.inference.pipeline import Pipeline
+from rarefault.runtime.inference.pipeline import PART, Pipeline
 
 COUNTERS = [False, False, True]
 #: Everything that may be derived of three channels, the last of which is a counter; not in order.
@@ -171,8 +172,8 @@ def still_of(values: list[float]) -> list[float]:
     """``still`` of samples that come once in a bin."""
     grid = Grid(GridSpec(period_s=1, max_hold_s=3, max_gap_s=10), 1, None, [(0, "still")])
     n = len(values) + 1
-    found: list[float] = grid.push([0] * n, np.arange(n) * 1000, [[v] for v in (*values, 0.5)]).values[:, 1].tolist()
-    return found
+    found = grid.push([0] * n, np.arange(n) * 1000, [[v] for v in (*values, 0.5)]).values[:, 1]
+    return [float(bins) for bins in found]
 
 
 def test_still_counts_equal_samples_and_ends_at_the_cap() -> None:
@@ -247,7 +248,7 @@ def test_a_grid_of_other_derived_inputs_does_not_go_on() -> None:
 def sum_of_inputs(window: Float32, state: Float32, /) -> tuple[Float32, Float32]:
     """A step that reads every input of every bin, exactly: whole quarters add up the same in any order."""
     total = state / 2 + np.nansum(np.clip(np.round(window * 4) / 4, -9, 9), axis=(1, 2))[:, None]
-    return np.concatenate((-np.logaddexp(0, total), -np.logaddexp(0, -total)), axis=1), total
+    return np.concatenate((-np.logaddexp(0, total), -np.logaddexp(0, -total)), axis=1)[:, None], total
 
 
 MANIFEST = Manifest(
@@ -288,7 +289,7 @@ def test_live_verdicts_are_those_of_the_whole_recording() -> None:
             part = slice(at, at + size)
             verdicts = pipeline.push(slots[device[part]], time_ms[part], values[part], explained=True)
             found += zip(
-                verdicts.device.tolist(), verdicts.end_ms.tolist(), verdicts.log_prob[:, 1].tolist(), strict=True
+                verdicts.device.tolist(), verdicts.end_ms.tolist(), verdicts.posterior[:, 1].tolist(), strict=True
             )
             if at % 7 == 0:
                 before, pipeline = pipeline, Pipeline(MANIFEST, sum_of_inputs, "sum@0")
@@ -327,3 +328,36 @@ def test_the_manifest_names_the_inputs() -> None:
     assert manifest.inputs == ("a", "b", "m", "b~age", "a~low", "b~low")
     assert manifest.columns == ((0, 4), (1, 3, 5), (2,))
     assert Manifest.from_json(manifest.to_json()) == manifest
+
+
+def test_a_fleet_goes_on_from_the_parts_of_its_snapshot() -> None:
+    """Derived inputs, carried state and belief of every device are in the parts, and in no other device's place."""
+    spec = msgspec.structs.replace(
+        MANIFEST.decision, filter=FilterSpec(weight=0.5, renewal=0.1, belief_power=0.7, window_power=0.4)
+    )
+    manifest = msgspec.structs.replace(MANIFEST, decision=spec)
+    devices, rng = 2 * PART + 7, np.random.default_rng(2)
+
+    def push(pipeline: Pipeline, start: int, bins: int) -> Float64:
+        slots = np.array([pipeline.slot(f"d{d}") for d in range(devices)])
+        found = []
+        for at in range(start, start + bins):
+            values = rng.choice(4, (devices, 3)) + np.array([0.0, 0.5, 10.0 * at])
+            late = rng.integers(0, 9000, devices)
+            found.append(pipeline.push(slots, 1_000_000 + at * 10_000 + late, values).posterior)
+        return np.concatenate(found)
+
+    whole = Pipeline(manifest, sum_of_inputs, "sum@0")
+    push(whole, 0, 30)
+    parts = list(whole.snapshot_parts())
+    assert len(parts) == 3
+    again = Pipeline(manifest, sum_of_inputs, "sum@0")
+    again.restore(parts)
+    rng = np.random.default_rng(3)
+    expected = push(whole, 30, 12)
+    rng = np.random.default_rng(3)
+    np.testing.assert_array_equal(push(again, 30, 12), expected)
+    assert len(expected) > 10 * devices
+    fresh = Pipeline(manifest, sum_of_inputs, "sum@0")
+    rng = np.random.default_rng(3)
+    assert not np.array_equal(push(fresh, 30, 12), expected[-len(expected) :])

@@ -74,7 +74,7 @@ def test_segments_of_one_device_go_through_the_step_side_by_side() -> None:
 
     def odds(fresh: list[bool]) -> list[float]:
         found = engine.run(Windows(np.zeros(6, np.int32), end + 5, np.array(fresh), rows, end, 1))
-        return (found[:, 0, 1] - found[:, 0, 0]).tolist()
+        return [float(x) for x in found[:, 0, 1] - found[:, 0, 0]]
 
     assert odds([True, False, True, False, False, True]) == pytest.approx([1, 3, 4, 12, 28, 32])
     assert step.batch_sizes == [3, 2, 1]

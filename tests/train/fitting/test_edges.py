@@ -26,7 +26,7 @@ def examples(levels: bool = True) -> Examples:
     with np.errstate(invalid="ignore"):
         active = (values[:, :, [0, 2]] - values[:, :, [1, 3]] > (4.3 if levels else np.inf))[..., None]
     windows = labelled_windows(
-        values, active.any(axis=(2, 3)).astype(np.int64), WINDOW, faults=(1,), active_DRUJ=active
+        values, np.asarray(active.any(axis=(2, 3)), np.int64), WINDOW, faults=(1,), active_DRUJ=active
     )
     return Examples.at_units(windows, UNITS, 4)
 

@@ -126,7 +126,7 @@ def learn(loss: Loss, x: Float64, target: Float64, drawn: Float64) -> tuple[nn.L
         value.backward()
         return float(value.detach())
 
-    optimiser.step(closure)  # type: ignore[arg-type]
+    optimiser.step(closure)
     return model, loss.learned(active, known)
 
 

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from rarefault.runtime.inference.decision import Decision
 from rarefault.runtime.inference.decision.pool import UNSEEN, Pool
-from rarefault.runtime.inference.manifest import UnitsSpec
+from rarefault.runtime.inference.explain import Judged, explain
+from rarefault.runtime.inference.manifest import DecisionSpec, ExpertSpec, UnitsSpec
 from rarefault.train.model.experts import Experts
 from rarefault.train.model.network import ModelSpec
 from rarefault.train.model.network_expert import NetworkExpert
@@ -119,3 +121,41 @@ def test_what_is_saved_is_read_again(network: NetworkExpert, tmp_path: Path) -> 
     with torch.no_grad():
         for found, expected in zip(again(bins(2, LENGTH), 1), network(bins(2, LENGTH), 1), strict=True):
             torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+@torch.no_grad()
+def test_an_alarm_names_the_unit_and_the_channel_that_a_network_read(network: NetworkExpert) -> None:
+    """Of a fault at units, the unit with the largest logit and its channels alone; of another, any channel."""
+    spec = DecisionSpec(
+        prior=(0.7, 0.1, 0.1, 0.1), thresholds=(1.0,) * 4, experts=(ExpertSpec(name="network"),), units=UNITS
+    )
+    decision, step = Decision(spec), TorchStep(Experts(network, None))
+    # By the layers beside the inner LSTM alone, the first column of a unit shows fault 3 where it is above 0.
+    part = network.at_units
+    assert part is not None
+    part.head.weight.zero_()
+    part.head.weight[1, SPEC.outer[1]] = 5.0
+    part.head.bias.fill_(-5.0)
+    first, norm1, second, norm2 = (part.beside[at] for at in (0, 1, 4, 5))
+    for layer in (first, second):
+        layer.get_parameter("weight").zero_()
+        layer.get_parameter("bias").zero_()
+    first.get_parameter("weight")[0, 1] = 1.0  # the component from -2/3 to 2/3 of the first input
+    first.get_parameter("bias")[0] = 1.0
+    second.get_parameter("weight")[0, 0] = 1.0
+    assert isinstance(norm1, torch.nn.BatchNorm1d)
+    assert isinstance(norm2, torch.nn.BatchNorm1d)
+    window = np.full((LENGTH, 7), -1.0, np.float32)
+    window[-1, 2] = 1.0
+    state = np.zeros(network.state_size, np.float32)
+    opinions, _ = step(window[None], state[None])
+    found = explain(
+        Judged(window, state, np.array(spec.prior), opinions[0]), 3, step, decision, [(c,) for c in range(7)]
+    )
+    assert found.unit == 1
+    assert [channel for channel, _ in found.channels] == [2]
+    assert found.channels[0][1] > 0.5
+    device = explain(
+        Judged(window, state, np.array(spec.prior), opinions[0]), 2, step, decision, [(c,) for c in range(7)]
+    )
+    assert device.unit is None

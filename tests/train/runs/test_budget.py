@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,9 +24,11 @@ def expected(config: TrainConfig) -> float:
     return seconds + (COSTS["cross_fit"] if training.cross_fit is not False else 0.0)
 
 
-def plan(plant: Path, budget: str, *, warm: bool = False, **changes: object) -> tuple[TrainConfig, list[str]]:
+def plan(
+    plant: Path, budget: str, changes: dict[str, Any] | None = None, *, warm: bool = False
+) -> tuple[TrainConfig, list[str]]:
     config = load_train_config(
-        plant, {"training.budget": budget, "training.cross_fit": "auto", "training.epochs": 25, **changes}
+        plant, {"training.budget": budget, "training.cross_fit": "auto", "training.epochs": 25, **(changes or {})}
     )
     planned, found = make_plan(config, expected, warm=warm)
     return planned, [saving.name for saving in found.savings]
@@ -41,6 +44,7 @@ def test_no_more_is_left_out_than_needed_and_the_cheapest_first(plant: Path) -> 
     assert planned.training.refit
     for budget, last in (("90s", "less_epochs"), ("1m", "less_epochs"), ("20s", "refit")):
         planned, names = plan(plant, budget)
+        assert planned.training.budget_s is not None
         assert expected(planned) <= planned.training.budget_s, (budget, names)
         assert "windows" not in names
         assert names[-1] in {last, "extra_trees", "few_epochs", "network"}
@@ -69,10 +73,10 @@ def test_a_training_that_goes_on_from_another_keeps_its_network(plant: Path) -> 
 
 def test_numbers_are_only_made_smaller(plant: Path) -> None:
     """A configuration that is small already stays so."""
-    planned, names = plan(plant, "fast", **{"trees.rounds": 7, "trees.max_windows": 30, "trees.extra_trees": 0})
+    planned, names = plan(plant, "fast", {"trees.rounds": 7, "trees.max_windows": 30, "trees.extra_trees": 0})
     assert (planned.trees.rounds, planned.trees.max_windows) == (7, 30)
     assert not {"rounds", "windows", "extra_trees", "less_epochs", "few_epochs"} & set(names)
-    without, _ = plan(plant, "fast", **{"trees.rounds": 0})
+    without, _ = plan(plant, "fast", {"trees.rounds": 0})
     assert without.trees.rounds == 0
     assert without.model.network  # one of both must judge
 

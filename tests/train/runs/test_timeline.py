@@ -34,7 +34,7 @@ def test_what_stages_took_corrects_what_is_to_come() -> None:
     clock.now += 10
     line.end("fit")
     line.begin("trees")
-    assert line.position() == (pytest.approx(0.25), pytest.approx(60.0))
+    assert list(line.position()) == pytest.approx([0.25, 60.0])
     clock.now += 20
     assert line.position()[1] == pytest.approx(40.0)
     line.end("trees")

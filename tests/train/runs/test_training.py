@@ -116,15 +116,14 @@ def test_the_validation_blocks_are_judged_by_a_model_that_has_not_seen_them(trai
     assert json.loads(target.read_text())["log_loss"] == pytest.approx(unseen.log_loss, abs=1e-6)
 
 
-def test_learning_again_takes_new_weights_and_the_same_scale(trained: Training) -> None:
-    """Weights and trees are others than before they saw the validation blocks; centre and scale are not."""
+def test_learning_again_takes_new_weights(trained: Training) -> None:
+    """Weights and trees are others than before they saw the validation blocks."""
     served, held_out = (trained.run.load_model(held_out=held_out) for held_out in (False, True))
-    nets = [network_of(model).net for model in (served, held_out)]
+    nets = [network_of(model).device for model in (served, held_out)]
     assert not torch.equal(nets[0].head.weight, nets[1].head.weight)
     assert served.trees is not None
     assert held_out.trees is not None
     assert not torch.equal(served.trees.threshold, held_out.trees.threshold)
-    torch.testing.assert_close(nets[0].center, nets[1].center, rtol=0, atol=0)
     assert served.trees.extra is not None
 
 
@@ -249,7 +248,7 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_been(plant: Path, tra
     """Stopped in the sixth epoch and resumed, with fewer threads, it gives the metrics of the uninterrupted one."""
     out = tmp_path / "run"
 
-    def interrupt(epoch: Epoch, best: bool) -> None:
+    def interrupt(epoch: Epoch) -> None:
         if epoch.epoch == 6:
             raise KeyboardInterrupt
 

@@ -193,12 +193,15 @@ class LRConvLSTM(nn.Module):
             stride: bins from one window to the next.
             state_BS: to begin with; zero by default.
         """
+        inner, recent = self.of_windows(bins_BRM, stride)
+        seen, state = self._outer(torch.cat((inner, recent), dim=-1), state_BS)
+        return Carried(self.head(torch.cat((seen, recent), dim=-1)), state)
+
+    def of_windows(self, bins_BRM: Tensor, stride: int) -> tuple[Tensor, Tensor]:
+        """What is found in each window by itself: by the inner LSTM [B, T, E H], by the layers beside [B, T, hidden]."""
         code = self.encoding(self.inputs_of(bins_BRM))
         windows = (bins_BRM.shape[1] - self.window_length) // stride + 1
-        recent = self._recent(code, bins_BRM, windows, stride)
-        encoded = torch.cat((self._inner(code, stride), recent), dim=-1)
-        seen, state = self._outer(encoded, state_BS)
-        return Carried(self.head(torch.cat((seen, recent), dim=-1)), state)
+        return self._inner(code, stride), self._recent(code, bins_BRM, windows, stride)
 
     def _inner(self, code_BRPD: Tensor, stride: int) -> Tensor:
         """What the inner LSTM makes of each window, all of its outputs: [B, T, 16 E] at small sizes.
