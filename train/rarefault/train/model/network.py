@@ -198,7 +198,7 @@ class LRConvLSTM(nn.Module):
         return Carried(self.head(torch.cat((seen, recent), dim=-1)), state)
 
     def of_windows(self, bins_BRM: Tensor, stride: int) -> tuple[Tensor, Tensor]:
-        """What is found in windows by themselves: by the inner LSTM [B, T, E H], by the layers beside [B, T, hidden]."""
+        """What is found in windows by themselves: by the inner LSTM [B, T, E H], and beside it [B, T, hidden]."""
         code = self.encoding(self.inputs_of(bins_BRM))
         windows = (bins_BRM.shape[1] - self.window_length) // stride + 1
         return self._inner(code, stride), self._recent(code, bins_BRM, windows, stride)
