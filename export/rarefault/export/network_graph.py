@@ -214,10 +214,8 @@ class _Network:
         last = places[length - bins :].swapaxes(0, 1)  # [M, bins, U]
         x = self._taken(raw, last, "recent_bins")
         if len(model.first):
-            first, second = (
-                self._taken(raw, last[getattr(model, name).numpy()], f"{name}s") for name in ("first", "second")
-            )
-            x = self._add("Concat", [x, self._add("Sub", [first, second], "differences")], "recent_inputs", axis=0)
+            pair = [self._taken(raw, last[getattr(model, name).numpy()], f"{name}s") for name in ("first", "second")]
+            x = self._add("Concat", [x, self._add("Sub", pair, "differences")], "recent_inputs", axis=0)
         edges = model.encoding.edges
         inputs, count = edges.shape
         x = self._filled(self._reshaped(x, "recent_values", (inputs, 1, -1)), "recent")
