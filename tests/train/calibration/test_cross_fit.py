@@ -165,6 +165,7 @@ def test_blocks_are_held_out_in_turn_where_events_are_few(
         assert found == (expected if wanted == "auto" else wanted)
 
 
+@pytest.mark.training
 def test_trees_learn_from_more_of_the_blocks_than_the_network(prepared: Prepared) -> None:
     """What judges some blocks is grown on the others of their part, too, and on nothing of those blocks themselves."""
     config, history, split, windows = prepared

@@ -49,14 +49,23 @@ def test_the_encoding_is_piecewise_linear() -> None:
     assert (found[-1] == torch.tensor([0.0, 0.0, 0.0, 0.0, 1.0])).all()
 
 
-@pytest.mark.parametrize("value", [torch.inf, -torch.inf, 3.4e38, -3.4e38])
-def test_no_value_is_too_large(model: LRConvLSTM, value: float) -> None:
+@pytest.mark.parametrize("value", [torch.inf, 3.4e38, 1e30, -1e30])
+def test_no_value_is_too_large(value: float) -> None:
     """A broken sensor's readings are no more than the ends of the encoding."""
+    torch.manual_seed(1)
+    model = LRConvLSTM(SPEC, channels=3, outputs=4, window_length=9, paired=True).eval()
     x = bins(1)
     x[..., 0] = value
     ends = bins(1)
-    ends[..., 0] = 10.0 if value > 0 else 0.0
+    ends[..., 0] = 1e6 if value > 0 else -1e6
     torch.testing.assert_close(model(x, stride=1).output, model(ends, stride=1).output)
+
+
+@pytest.mark.parametrize("value", [-torch.inf, -3.4e38])
+def test_what_no_sensor_sends_is_missing(model: LRConvLSTM, value: float) -> None:
+    """Below all that telemetry can bring, values count as missing (decision 0037)."""
+    code = model.encoding(torch.full((1, 3), value))
+    torch.testing.assert_close(code, model.encoding(torch.full((1, 3), torch.nan)))
 
 
 def test_shapes(model: LRConvLSTM) -> None:

@@ -21,7 +21,10 @@ from rarefault.train.report.notes import GRAVE, OTHERS, counted, grouped, is_gra
         ("97% of the samples come within 3 s of a border of the grid's bins", "channels"),
         ("39 duplicate rows, dropped (first: plant_1a.csv:87)", "files"),
         ("the log names the unit of too few events to look for a fault there", "units"),
-        ("no epoch was better on the validation blocks than the weights of the earlier run", "decision"),
+        (
+            "further training made the network worse on the validation blocks: the weights of the earlier run",
+            "decision",
+        ),
         ("something new", OTHERS),
     ],
 )

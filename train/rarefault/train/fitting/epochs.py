@@ -90,6 +90,7 @@ def _bounded(wanted: Float64, most: float) -> Int64:
         wanted: of each kind, the first without a fault, [kinds].
         most: in an epoch.
     """
+    some = wanted > 0
     if wanted.sum() > most:
         wanted = wanted.copy()
         faults = wanted[1:].sum()
@@ -100,7 +101,7 @@ def _bounded(wanted: Float64, most: float) -> Int64:
             level = (low + high) / 2
             low, high = (level, high) if np.minimum(wanted[1:], level).sum() <= left else (low, level)
         wanted[1:] = np.minimum(wanted[1:], low)
-    return np.where(wanted > 0, np.maximum(np.round(wanted), 1), 0).astype(np.int64)
+    return np.where(some, np.maximum(np.round(wanted), 1), 0).astype(np.int64)
 
 
 class SmoteEpochs:

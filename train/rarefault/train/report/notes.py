@@ -7,6 +7,8 @@ from rarefault.train.dataset.findings import ABOUT_LABELS
 
 #: The group of notes without which no score can be read.
 GRAVE = "labels and leaks"
+#: The group of those that say what a training did not do to keep to a time.
+LEFT_OUT = "what was left out"
 #: The group of those that no pattern matches.
 OTHERS = "others"
 #: How the notes of a group begin.
@@ -16,6 +18,7 @@ GROUPS: dict[str, re.Pattern[str]] = {
         GRAVE: r"class .* cannot learn it|fault .* no rare fault|channel .* gives fault |\d+ (?:"
         + "|".join(map(re.escape, ABOUT_LABELS))
         + ")",
+        LEFT_OUT: r"[^:]*: left out to save time: |budget of .* all the same",
         "few events": r"class .* has no window|fewer ",
         "blocks": r"\d+ event\(s\) last|\d+ samples of the new data|.* are gone from |.* has changed since ",
         "channels": r"channel\(s\) |values like codes|\d+% of the samples come",
@@ -36,7 +39,7 @@ def grouped(notes: Iterable[str]) -> dict[str, list[str]]:
 
 def is_grave(note: str) -> bool:
     """Whether it has to be read before any score."""
-    return GRAVE in grouped([note])
+    return bool({GRAVE, LEFT_OUT} & grouped([note]).keys())
 
 
 def counted(notes: Iterable[str]) -> str:
