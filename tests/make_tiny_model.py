@@ -37,6 +37,11 @@ def make_model() -> Experts:
     network = NetworkExpert(spec, len(CHANNELS), len(CLASSES), WINDOW.length)
     model = network.device
     model.encoding.edges.copy_(torch.from_numpy(CENTER[:, None] + SCALE[:, None] * np.linspace(-8, 8, spec.edges)))
+    assert model.measured is not None
+    spread, spans = SCALE[:, None] * np.linspace(0, 8, spec.edges), len(model.measured.edges) // (3 * len(CHANNELS))
+    of_mean = CENTER[:, None] + SCALE[:, None] * np.linspace(-8, 8, spec.edges)
+    measured = np.concatenate([of_mean] * spans + [spread] * 2 * spans)
+    model.measured.edges.copy_(torch.from_numpy(measured))
     with torch.no_grad():
         for norm in (model.norm1, model.norm2, model.beside[1], model.beside[5]):
             assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
@@ -50,6 +55,7 @@ def make_model() -> Experts:
             for name, weight in layer.named_parameters():
                 weight.uniform_(-1.2, 1.2) if "weight" in name else weight.zero_()
         model.head.weight.uniform_(-8, 8)
+        model.head.weight[:, spec.outer[1] :] *= 0.3  # most is up to what is carried
         model.head.bias.zero_()
     return Experts(network, None).eval()
 

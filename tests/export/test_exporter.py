@@ -56,7 +56,7 @@ def test_every_changed_weight_of_a_checkpoint_is_noticed(run: RunDirectory, tmp_
     output.write_bytes(b"the file of before")
     original = net_of(run.load_model())
     names = weights(original)
-    assert {"center", "norm1.running_var", "inner1.weight_hh_l0", "outer2.bias_ih_l0", "head.weight"} <= set(names)
+    assert {"encoding.edges", "norm1.running_var", "inner1.weight_hh_l0", "head.weight"} <= set(names)
     for name in names:
         model = run.load_model()
         value = net_of(model).state_dict()[name].view(-1)
@@ -74,7 +74,7 @@ def test_a_broken_graph_is_not_written(run: RunDirectory, tmp_path: Path, monkey
 
     def broken(model: Experts, manifest: Manifest) -> onnx.ModelProto:
         graph = step_graph(model, manifest)
-        tensor = next(t for t in graph.graph.initializer if t.name == "outer1.R")
+        tensor = next(t for t in graph.graph.initializer if t.name == "device_outer1_R")
         value = numpy_helper.to_array(tensor).copy()
         value.flat[3] += 0.05
         tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))

@@ -127,7 +127,7 @@ def test_a_graph_that_does_not_give_probabilities(
     """Weights that became NaN or a graph without its last layer are found by running one step."""
 
     def poison(model: onnx.ModelProto) -> None:
-        tensor = next(t for t in model.graph.initializer if t.name == "head.bias")
+        tensor = next(t for t in model.graph.initializer if t.name == "device_head_bias")
         tensor.CopyFrom(numpy_helper.from_array(np.full(3, np.nan, np.float32), tensor.name))
 
     def unfinished(model: onnx.ModelProto) -> None:

@@ -69,7 +69,7 @@ def test_consumers_can_read_what_it_sends(mosquitto: "Mosquitto", peer: "Peer", 
     assert all(json.loads(m.payload)["test"] is True for m in peer.messages)
     verdict, alarm = found["rarefault/rarefault-doctor/verdict"], found["rarefault/rarefault-doctor/alarm"]
     assert set(verdict) - {"test"} == set(VerdictPayload.__struct_fields__) - {"overridden"}
-    assert set(alarm) - {"test"} == set(AlarmPayload.__struct_fields__) - {"overridden"}
+    assert set(alarm) - {"test"} == set(AlarmPayload.__struct_fields__) - {"overridden", "unit"}
     assert (verdict["fault"], alarm["state"]) == ("normal", "normal")
     assert verdict["probabilities"] == {"normal": 1.0, "fault_1": 0.0, "fault_2": 0.0}
     assert found["rarefault/rarefault-doctor/feedback/result"]["accepted"] is False

@@ -133,7 +133,7 @@ def _edges(values: Float32, levels: Levels, count: int) -> Float64:
     """Edges of one input, ascending in single precision, [D].
 
     >>> _edges(np.array([1, 2, 3, 4, 5, 6], np.float32), {3.4: 0.2}, 5)
-    array([1., 3., 4., 5., 6.])
+    array([1. , 3. , 3.5, 4. , 6. ])
     """
     known = np.clip(values[~np.isnan(values)], -HUGE, HUGE)
     distinct = np.unique(known).astype(np.float64)

@@ -204,7 +204,7 @@ class _Optimisation:
         rate = training.learning_rate * (WARM_RATE if warm else 1.0)
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=WEIGHT_DECAY)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, rate, total_steps=max(training.epochs * self.source.steps, 2)
+            self.optimizer, rate, total_steps=max(training.epochs * self.source.steps, TIMED + 1)
         )
 
     @torch.no_grad()
