@@ -36,14 +36,17 @@ def small_graph() -> onnx.ModelProto:
 
 
 def test_quantisation_reaches_all_four_lstm_layers(small_graph: onnx.ModelProto) -> None:
-    """Four DynamicQuantizeLSTM nodes, no LSTM left, the convolutions still in float32, a third of the size."""
+    """Four DynamicQuantizeLSTM nodes, no LSTM left, all else still in float32; of their weights a quarter is left."""
+    sizes = {tensor.name: onnx.numpy_helper.to_array(tensor).nbytes for tensor in small_graph.graph.initializer}
+    layers = [node for node in small_graph.graph.node if node.op_type == "LSTM"]
+    weights = sum(sizes[name] for node in layers for name in node.input[1:3])
     before = count_operators(small_graph)
     quantised = quantise(small_graph)
     after = count_operators(quantised)
     assert (before.pop("LSTM"), after.pop("DynamicQuantizeLSTM")) == (4, 4)
     assert before["Conv"] == after["Conv"] == 2
     assert not [name for name in after if "Integer" in name or "QLinear" in name]
-    assert quantised.ByteSize() < 0.8 * small_graph.ByteSize()
+    assert small_graph.ByteSize() - quantised.ByteSize() > 0.7 * weights > 0.1 * small_graph.ByteSize()
     assert not quantised.graph.value_info
 
 

@@ -4,7 +4,7 @@ from hypothesis import settings
 
 #: The profile that ``make unit`` names.
 UNIT = "unit"
-settings.register_profile(UNIT)
+settings.register_profile(UNIT, deadline=None)
 
 
 def examples(count: int) -> settings:

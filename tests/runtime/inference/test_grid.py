@@ -25,7 +25,8 @@ def test_any_cutting_into_pushes_gives_what_the_rules_say(
     for device, time, row in recording:
         plain[device].push(time, list(row))
     for d in plain:
-        assert len({b[0] for b in d.bins}) == len(d.bins), "a bin was emitted twice"
+        # A clock that was ahead may have closed bins that come again once it is right.
+        assert d.restarts or len({b[0] for b in d.bins}) == len(d.bins), "a bin was emitted twice"
     for parts in ([recording], cut(recording, cuts), [[s] for s in recording]):
         grid = Grid(spec, 3, counters)
         pushed = [push(grid, part) for part in parts] or [push(grid, [])]

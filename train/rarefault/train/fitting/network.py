@@ -179,10 +179,12 @@ def rehearse(network: NetworkExpert, windows: LabelledWindows, config: TrainConf
         optimisation.begin(None)
         optimisation.run(0, batches=1)  # what is set up at the first
         begin_s += time.perf_counter() - started
-        count = min(TIMED, optimisation.source.steps)
+        # The schedule has no more steps than the whole training.
+        steps = optimisation.source.steps
+        count = max(1, min(TIMED, steps, config.training.epochs * steps - 1))
         started = time.perf_counter()
         optimisation.run(0, batches=count)
-        epoch_s += (time.perf_counter() - started) / count * optimisation.source.steps
+        epoch_s += (time.perf_counter() - started) / count * steps
     head = windows.head(min(len(windows), JUDGED))
     started = time.perf_counter()
     serve(network, head)
@@ -204,7 +206,7 @@ class _Optimisation:
         rate = training.learning_rate * (WARM_RATE if warm else 1.0)
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=WEIGHT_DECAY)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, rate, total_steps=max(training.epochs * self.source.steps, TIMED + 1)
+            self.optimizer, rate, total_steps=max(training.epochs * self.source.steps, 2)
         )
 
     @torch.no_grad()
