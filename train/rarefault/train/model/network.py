@@ -229,7 +229,7 @@ class LRConvLSTM(nn.Module):
             return x_MFRB
         _, filters, _, rows = x_MFRB.shape
         kept = torch.rand(1, filters, 1, rows, device=x_MFRB.device) >= self.spec.dropout
-        return x_MFRB * kept / (1 - self.spec.dropout)
+        return x_MFRB * (kept / (1 - self.spec.dropout))
 
     def _recent(self, code_BRPD: Tensor, bins_BRM: Tensor, windows: int, stride: int) -> Tensor:
         """What the layers beside the inner LSTM make of each window, [B, T, hidden]."""
