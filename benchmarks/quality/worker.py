@@ -38,11 +38,21 @@ def work(task: Task, data: Path, cache_folder: Path, fresh: bool, commit: str, m
     if had is not None:
         cache.save(task, judged_again(had, judge(fold, had.prediction), decision_of(task)))
         return time.perf_counter() - began
-    trained = time.perf_counter()
-    prediction = METHODS[task.method].run(fold, task.seed)
-    seconds = time.perf_counter() - trained
+    method = METHODS[task.method]
+    if method.part is not None:
+        whole = replace(task, method=method.source)
+        if fresh or cache.load(whole) is None:
+            work(whole, data, cache_folder, fresh, commit, machine)
+        source = cache.load(whole)
+        assert source is not None
+        prediction, seconds = method.part(fold, source.prediction), source.seconds
+        commit, machine = source.commit, source.machine
+    else:
+        trained = time.perf_counter()
+        prediction = method.run(fold, task.seed)
+        seconds = round(time.perf_counter() - trained, 2)
     result = Result(
-        prediction, judge(fold, prediction), decision_of(task), fold.history.classes, round(seconds, 2), commit, machine
+        prediction, judge(fold, prediction), decision_of(task), fold.history.classes, seconds, commit, machine
     )
     cache.save(task, result)
     return time.perf_counter() - began

@@ -19,6 +19,8 @@ class Method:
         changes: of the configuration, by section.
         seeded: whether the seed makes a difference; where not, one seed is run.
         quick: whether it belongs to the quick table.
+        source: the method whose training it takes a part of, in place of one of its own; its seconds are that one's.
+        part: makes its prediction of that of the source.
     """
 
     name: str
@@ -26,6 +28,8 @@ class Method:
     changes: dict[str, Any] = field(default_factory=dict)
     seeded: bool = True
     quick: bool = False
+    source: str = ""
+    part: Callable[[Fold, Prediction], Prediction] | None = None
 
 
 #: The recipe of the design, spelt out: it stays what it is where the defaults become better.
@@ -58,8 +62,8 @@ _ALL = (
     Method("LR-ConvLSTM under-sampled only", nets.train_net, ALONE | {"recipe": RECIPE | {"alpha": 0.0}}),
     Method("LR-ConvLSTM full recipe", nets.train_net, ALONE | {"recipe": RECIPE}),
     Method("LR-ConvLSTM SMOTE", nets.train_net, ALONE | {"recipe": RECIPE | {"alpha": 0.0, "sampler": "smote"}}),
-    Method("LR-ConvLSTM (network alone)", nets.train_net, {"trees": {"rounds": 0}}),
-    Method("rarefault without network", nets.train_net, {"model": {"network": False}}),
+    Method("LR-ConvLSTM (network alone)", nets.train_net, source="rarefault", part=nets.alone("network")),
+    Method("rarefault without network", nets.train_net, source="rarefault", part=nets.alone("trees")),
     Method("rarefault", nets.train_net, quick=True),
 )
 #: All methods in the table's order, by name.

@@ -1,7 +1,9 @@
 """Our network: as shipped, and with one thing changed."""
 
+from collections.abc import Callable
 from copy import deepcopy
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -51,25 +53,45 @@ def train_model(network: NetworkExpert | None, fold: Fold, at_units: UnitsSpec |
     model = Experts(network, trees)
     parts: list[HeldOut] = []
     if wants_cross_fit(config, train, fold.parts["validation"], fold.n_classes):
-        parts = Rotation(fold.history, fold.split, config, prior, units, at_units).run(network)
+        parts = Rotation(fold.history, fold.split, config, prior, units, at_units).run(model)
     held = HeldOut.joined(parts or [HeldOut.of(model, fold.parts["validation"], fold.history, config)])
     spec = held.weighed(prior, at_units, filtered=config.decision.filter)
     if config.training.refit:
         model = refit(untrained, trees is not None, fold.both(), prior, config, units, at_units)
     test = HeldOut.of(model, fold.parts["test"], fold.history, config)
-    notes: dict[str, Any] = {
-        "parameters": model.parameters,
-        "epochs": len(fitted.curves),
-        "experts": msgspec.to_builtins(spec.experts),
-        "filter": msgspec.to_builtins(spec.filter),
-    }
+    notes: dict[str, Any] = {"parameters": model.parameters, "epochs": len(fitted.curves)}
+    return _prediction(spec, held, test, notes)
+
+
+def alone(name: Literal["network", "trees"]) -> Callable[[Fold, Prediction], Prediction]:
+    """One expert of a training, with a filter and a decision of its own.
+
+    The experts of a model are trained without each other, so this is what a training of the one would give.
+    """
+
+    def of(fold: Fold, whole: Prediction) -> Prediction:
+        train, config = fold.parts["train"], fold.config
+        at_units = units_spec(train.at_units, train.labelled, _units(fold), fold.history.channels)
+        windows = replace(fold.validation(), **{name: whole.windows[name] for name in HELD_OUT})  # type: ignore[arg-type]
+        held = HeldOut(windows, whole.parts[f"{name}_validation"][:, None], (name,))
+        test = HeldOut(fold.validation("test"), whole.parts[f"{name}_test"][:, None], (name,))
+        prior = class_frequencies(train.label, fold.n_classes)
+        spec = held.weighed(prior, at_units, filtered=config.decision.filter)
+        return _prediction(spec, held, test, dict(whole.notes or {}))
+
+    return of
+
+
+def _prediction(spec: DecisionSpec, held: HeldOut, test: HeldOut, notes: dict[str, Any]) -> Prediction:
+    """What the decision so far makes of the opinions on held-out and test windows."""
+    notes |= {"experts": msgspec.to_builtins(spec.experts), "filter": msgspec.to_builtins(spec.filter)}
     opinions = {
         f"{name}_{part}": of.opinions[:, e]
         for part, of in (("validation", held), ("test", test))
-        for e, name in enumerate(model.names)
+        for e, name in enumerate(of.names)
     }
     windows = {name: getattr(held.windows, name) for name in HELD_OUT}
-    return Prediction(_log_prob(spec, held), _log_prob(spec, test), prior, notes, opinions, windows)
+    return Prediction(_log_prob(spec, held), _log_prob(spec, test), spec.prior, notes, opinions, windows)
 
 
 def _units(fold: Fold) -> Int64:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from rarefault.train.calibration.cross_fit import TREE_PARTS, HeldOut, Rotation, wants_cross_fit
+from rarefault.train.calibration.cross_fit import HeldOut, Rotation, wants_cross_fit
 from rarefault.train.calibration.held_out_windows import HeldOutWindows
 from rarefault.train.config import TrainConfig, load_train_config
 from rarefault.train.dataset.split import Split, rotations, split_history
@@ -19,6 +19,7 @@ from rarefault.train.fitting.network import serve
 from rarefault.train.fitting.new_model import new_network
 from rarefault.train.fitting.trees import grow_trees, judge
 from rarefault.train.history import History, read_history
+from rarefault.train.model.experts import Experts
 from rarefault.train.runs.training import train
 
 Prepared = tuple[TrainConfig, History, Split, LabelledWindows]
@@ -39,6 +40,12 @@ def keys(held: HeldOut) -> set[tuple[int, int]]:
     return set(zip(held.windows.device.tolist(), held.windows.end_ms.tolist(), strict=True))
 
 
+def begun(config: TrainConfig, history: History, windows: LabelledWindows, prior: tuple[float, ...]) -> Experts:
+    """A network that has learned nothing, and trees of the training windows."""
+    torch.manual_seed(0)
+    return Experts(new_network(config, history, windows), grow_trees(windows, prior, config.trees, 0))
+
+
 def log_loss(log_prob: np.ndarray, label: np.ndarray) -> float:
     """Of the windows with a label."""
     assert log_prob.shape[1] == 3
@@ -51,7 +58,7 @@ def test_all_windows_but_those_of_the_test_are_judged_by_what_has_not_seen_them(
     """Each in one part, none of the test blocks; what has seen them knows them better."""
     config, history, split, windows = prepared
     prior = class_frequencies(windows.label, 3)
-    network = new_network(config, history, windows)
+    model = begun(config, history, windows, prior)
     told: dict[str, list[tuple[int, int]]] = {"networks": [], "trees": []}
     parts = Rotation(
         history,
@@ -60,10 +67,9 @@ def test_all_windows_but_those_of_the_test_are_judged_by_what_has_not_seen_them(
         prior,
         on_part=lambda n, of: told["networks"].append((n, of)),
         on_trees=lambda n, of: told["trees"].append((n, of)),
-    ).run(network)
-    assert told["networks"] == [(1, 3), (2, 3), (3, 3)]
-    assert told["trees"] == [(n, 4 * TREE_PARTS) for n in range(1, 4 * TREE_PARTS + 1)]
-    assert len(parts) == 4 * TREE_PARTS
+    ).run(model)
+    assert told["networks"] == told["trees"] == [(1, 3), (2, 3), (3, 3)]
+    assert len(parts) == 4
     assert sum(len(keys(part)) for part in parts) == len(set.union(*map(keys, parts)))
     whole = HeldOut.joined(parts)
     windows = cut_windows(split.select(history, "train", "validation"), config.grid, config.window)
@@ -111,12 +117,12 @@ def test_what_the_network_is_worth_is_measured(prepared: Prepared) -> None:
 def test_any_number_of_threads_says_the_same(prepared: Prepared) -> None:
     """To the last digit, by networks that learn beside them, too."""
     config, history, split, windows = prepared
-    torch.manual_seed(0)
-    network = new_network(config, history, windows)
+    prior = class_frequencies(windows.label, 3)
+    model = begun(config, history, windows, prior)
     said = []
     for jobs in (1, 3):
         with_jobs = msgspec.structs.replace(config, training=msgspec.structs.replace(config.training, jobs=jobs))
-        parts = Rotation(history, split, with_jobs, class_frequencies(windows.label, 3)).run(network)
+        parts = Rotation(history, split, with_jobs, prior).run(model)
         said.append(HeldOut.joined(parts))
     np.testing.assert_array_equal(said[0].opinions, said[1].opinions)
 
@@ -124,9 +130,9 @@ def test_any_number_of_threads_says_the_same(prepared: Prepared) -> None:
 def test_a_block_in_which_nothing_is_known_is_left_out(prepared: Prepared) -> None:
     """A part whose windows have no label is not judged, and two classes are needed to learn."""
     config, history, split, windows = prepared
-    network = new_network(config, history, windows)
+    model = Experts(new_network(config, history, windows), None)
     blind = replace(history, events=history.events.none())
-    assert Rotation(blind, split, config, (0.9, 0.05, 0.05)).run(network) == []
+    assert Rotation(blind, split, config, (0.9, 0.05, 0.05)).run(model) == []
 
 
 @pytest.mark.training
@@ -166,17 +172,21 @@ def test_blocks_are_held_out_in_turn_where_events_are_few(
 
 
 @pytest.mark.training
-def test_trees_learn_from_more_of_the_blocks_than_the_network(prepared: Prepared) -> None:
-    """What judges some blocks is grown on the others of their part, too, and on nothing of those blocks themselves."""
+def test_each_part_is_judged_by_what_learned_from_all_others(prepared: Prepared) -> None:
+    """The validation blocks by the model that there is; a further part by one that was trained on the others."""
     config, history, split, windows = prepared
     prior = class_frequencies(windows.label, 3)
-    network = new_network(config, history, windows)
-    first = Rotation(history, split, config, prior).run(network)[0]
-    (held_out, *_) = rotations(history, split, "validation", TREE_PARTS, config.split.seed, config.grid)
+    model = begun(config, history, windows, prior)
+    first, second, *_ = Rotation(history, split, config, prior).run(model)
+    held_out = cut_windows(split.select(history, "validation"), config.grid, config.window)
+    assert model.network is not None
+    assert model.trees is not None
+    np.testing.assert_array_equal(first.opinions[:, 0], serve(model.network, held_out))
+    np.testing.assert_array_equal(first.opinions[:, 1], judge(model.trees, held_out))
+    other = rotations(history, split, "train", config.split.folds - 2, config.split.seed, config.grid)[0]
     rest, own = (
-        cut_windows(held_out.select(history, part), config.grid, config.window) for part in ("train", "validation")
+        cut_windows(other.select(history, part), config.grid, config.window) for part in ("train", "validation")
     )
     trees = grow_trees(rest, prior, config.trees, config.training.seed)
     assert trees is not None
-    np.testing.assert_array_equal(first.opinions[:, 1], judge(trees, own))
-    np.testing.assert_array_equal(first.opinions[:, 0], serve(network, own))
+    np.testing.assert_array_equal(second.opinions[:, 1], judge(trees, own))

@@ -1,6 +1,4 @@
-"""Faults at units are judged by trees that have seen yet more of the other blocks than those of whole devices."""
-
-from dataclasses import replace
+"""What is held out in turn where faults are looked for at units."""
 
 import msgspec
 import numpy as np
@@ -8,14 +6,15 @@ import pytest
 
 from rarefault.runtime.inference.decision.pool import Pool
 from rarefault.runtime.inference.manifest import UnitsSpec, WindowSpec
-from rarefault.train.calibration.cross_fit import TREE_PARTS, UNIT_PARTS, Rotation
+from rarefault.train.calibration.cross_fit import Rotation
 from rarefault.train.config import ModelConfig, TrainConfig, TrainingConfig, TreesConfig
 from rarefault.train.dataset.derived import GridConfig
-from rarefault.train.dataset.split import Split, SplitConfig, mostly_cut, rotations, split_history
+from rarefault.train.dataset.split import Split, SplitConfig, rotations, split_history
 from rarefault.train.dataset.windows import LabelledWindows, cut_windows
 from rarefault.train.fitting.imbalance import class_frequencies
-from rarefault.train.fitting.trees import grow_at_devices, grow_at_units, judge
+from rarefault.train.fitting.trees import grow_trees, judge
 from rarefault.train.history import Events, History, Phm2015Config, ReadNotes
+from rarefault.train.model.experts import Experts
 
 HOUR_MS, DAYS = 3_600_000, 60
 UNITS = np.array([[0, 1], [2, 3], [4, 5]])
@@ -79,37 +78,25 @@ def cut(history: History, split: Split) -> tuple[LabelledWindows, LabelledWindow
     return train, held_out
 
 
-def finer(history: History, split: Split, parts: int) -> list[Split]:
-    """Splits that hold out some of what one holds out."""
-    return rotations(history, split, "validation", parts, CONFIG.split.seed, CONFIG.grid)
+def grown(history: History, split: Split, shares: tuple[float, ...]) -> Experts:
+    """Trees of the training blocks."""
+    return Experts(None, grow_trees(cut(history, split)[0], shares, CONFIG.trees, 0, 0, UNITS, AT_UNITS))
 
 
-def test_trees_of_units_hold_out_less_than_those_of_devices() -> None:
-    """The trees of units have not seen the part that they judge; those of devices nor its neighbour."""
+def test_every_part_is_held_out_once() -> None:
+    """Trees of devices and of units have not seen the part that they judge."""
     history = station(once=False)
     split = split_history(history, CONFIG.split, CONFIG.grid)
     shares = class_frequencies(cut(history, split)[0].label, 3)
-    parts = Rotation(history, split, CONFIG, shares, UNITS, AT_UNITS).run(None)
-    assert len(parts) == 4 * TREE_PARTS * UNIT_PARTS
+    parts = Rotation(history, split, CONFIG, shares, UNITS, AT_UNITS).run(grown(history, split, shares))
+    assert len(parts) == 4
     ends = [end for part in parts for end in part.windows.end_ms.tolist()]
     assert len(ends) == len(set(ends))
-
-    half = finer(history, split, TREE_PARTS)[0]
-    for at, quarter in enumerate(finer(history, half, UNIT_PARTS)):
-        rest, held_out = cut(history, quarter)
-        trees = grow_at_devices(cut(history, half)[0], shares, CONFIG.trees, 0, 0, UNITS, [1, 2])
-        trees.at_units = grow_at_units(rest, AT_UNITS, CONFIG.trees, 0, 0, UNITS)
-        np.testing.assert_array_equal(parts[at].opinions[:, 0], judge(trees, held_out))
-
-
-def test_of_events_longer_than_a_block_all_hold_out_whole_parts() -> None:
-    """Halves would leave more of the same events in training."""
-    history = station(once=False)
-    long = replace(history, events=replace(history.events, end_ms=history.events.start_ms + 26 * HOUR_MS))
-    split = split_history(long, CONFIG.split, CONFIG.grid)
-    train, _ = cut(long, split)
-    assert mostly_cut(long, split)
-    assert len(Rotation(long, split, CONFIG, class_frequencies(train.label, 3), UNITS, AT_UNITS).run(None)) == 4
+    others = rotations(history, split, "train", CONFIG.split.folds - 2, CONFIG.split.seed, CONFIG.grid)
+    for part, other in zip(parts, (split, *others), strict=True):
+        trees = grown(history, other, shares).trees
+        assert trees is not None
+        np.testing.assert_array_equal(part.opinions[:, 0], judge(trees, cut(history, other)[1]))
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -119,7 +106,7 @@ def test_of_a_fault_that_some_have_never_seen_they_have_no_evidence(jobs: int) -
     config = msgspec.structs.replace(CONFIG, training=TrainingConfig(jobs=jobs))
     split = split_history(history, CONFIG.split, CONFIG.grid)
     shares = (0.8, 0.15, 0.05)
-    parts = Rotation(history, split, config, shares, UNITS, AT_UNITS).run(None)
+    parts = Rotation(history, split, config, shares, UNITS, AT_UNITS).run(grown(history, split, shares))
     assert sum(bool((part.windows.label == 2).any()) for part in parts) == 1
     pool = Pool(shares, AT_UNITS)
     for part in parts:

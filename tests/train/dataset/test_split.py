@@ -1,7 +1,5 @@
 """Honest splits: parts share nothing, events stay whole."""
 
-import itertools
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,12 +12,8 @@ from rarefault.runtime.inference.manifest import GridSpec, WindowSpec
 from rarefault.runtime.inference.window_buffer import WindowBuffer
 from rarefault.train.dataset.split import (
     PARTS,
-    Block,
-    Part,
-    Split,
     SplitConfig,
     check_blocks,
-    mostly_cut,
     rotations,
     split_history,
 )
@@ -171,35 +165,3 @@ def test_nothing_is_held_out_where_there_are_fewer_blocks_than_parts() -> None:
     assert len(rotations(whole, split, "train", 2, 0, GRID)) == 2
     assert rotations(whole, split, "train", 3, 0, GRID) == []
     assert rotations(whole, split, "validation", 2, 0, GRID) == []
-
-
-@pytest.mark.parametrize(
-    ("events", "expected"),
-    [
-        ([], False),
-        ([(0, 2, 60, 1), (1, 2, 60, 1)], False),
-        ([(0, 2, 40 * 60, 1), (1, 2, 60, 1)], False),  # half of them
-        ([(0, 2, 40 * 60, 1), (1, 2, 40 * 60, 1), (1, 100, 60, 2)], True),
-    ],
-)
-def test_whether_most_events_are_cut(events: list[tuple[int, int, int, int]], expected: bool) -> None:
-    """By borders of blocks of 12 hours; more than half of them."""
-    whole = history(events)
-    assert mostly_cut(whole, split_history(whole, SplitConfig(block_s=12 * 3600), GRID)) == expected
-
-
-def test_events_of_test_blocks_are_not_counted() -> None:
-    """Whether they are cut says nothing of what is held out of the others."""
-    whole = history([(0, 24, 10 * 60, 1), (1, 24, 10 * 60, 1), (1, 26, 60, 2)])
-
-    def split(part: Part) -> Split:
-        borders = (0, 12, 30, 120)  # hours of each block, the third event not over one
-        blocks = [
-            Block(name, a * HOUR_MS, b * HOUR_MS, "test" if part == "test" and a >= 12 else "train")
-            for name in ("d0", "d1")
-            for a, b in itertools.pairwise(borders)
-        ]
-        return Split(tuple(blocks), ())
-
-    assert mostly_cut(whole, split("train"))
-    assert not mostly_cut(whole, split("test"))

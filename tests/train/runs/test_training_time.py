@@ -11,7 +11,7 @@ import torch
 from rarefault.runtime.cli import main
 from rarefault.train.config import TrainConfig, load_train_config
 from rarefault.train.dataset.findings import leaks
-from rarefault.train.dataset.split import PARTS, Part, Split, split_history
+from rarefault.train.dataset.split import PARTS, Part, split_history
 from rarefault.train.dataset.unit_labels import NO_UNITS
 from rarefault.train.dataset.windows import LabelledWindows, cut_windows
 from rarefault.train.fitting.new_model import new_network
@@ -23,11 +23,9 @@ from rarefault.train.runs.training import Observer, train
 LITTLE = {"training.epochs": 1, "trees.rounds": 3, "trees.extra_trees": 2}
 
 
-def cut(config: TrainConfig, history: History) -> tuple[Split, dict[Part, LabelledWindows]]:
+def cut(config: TrainConfig, history: History) -> dict[Part, LabelledWindows]:
     split = split_history(history, config.split, config.grid)
-    return split, {
-        part: cut_windows(split.select(history, part), config.grid, config.window, NO_UNITS) for part in PARTS
-    }
+    return {part: cut_windows(split.select(history, part), config.grid, config.window, NO_UNITS) for part in PARTS}
 
 
 @pytest.mark.training
@@ -36,7 +34,7 @@ def test_more_work_is_foreseen_to_take_longer(plant: Path, cross_fit: bool) -> N
     """Every stage to come has seconds, more with more epochs and rounds; draws and weights stay what they were."""
     config = load_train_config(plant, {"training.epochs": 10})
     history = read_history(config.data, plant.parent)
-    split, parts = cut(config, history)
+    parts = cut(config, history)
     torch.manual_seed(4)
     model = new_network(config, history, parts["train"])
     weights = {name: value.clone() for name, value in model.state_dict().items()}
@@ -45,7 +43,7 @@ def test_more_work_is_foreseen_to_take_longer(plant: Path, cross_fit: bool) -> N
     def foreseen(**changes: int) -> dict[str, float]:
         keys = {key.replace("__", "."): value for key, value in changes.items()}
         asked = load_train_config(plant, {"training.epochs": 10, **keys})
-        measured = measure(asked, model, parts, history, split, NO_UNITS, None)
+        measured = measure(asked, model, parts, history, NO_UNITS, None)
         return measured.estimate(asked, cross_fit=cross_fit).seconds()
 
     found = foreseen()

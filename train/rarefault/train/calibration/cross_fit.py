@@ -9,7 +9,6 @@ prediction: Vovk, "Cross-conformal predictors", 2015). It is used with a model t
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import zip_longest
 from typing import Literal
 
 import numpy as np
@@ -25,24 +24,21 @@ from rarefault.train.calibration.held_out_windows import HeldOutWindows
 from rarefault.train.calibration.pooling import fit_pool_weights
 from rarefault.train.config import TrainConfig
 from rarefault.train.dataset.label_runs import event_of
-from rarefault.train.dataset.split import Split, mostly_cut, rotations
+from rarefault.train.dataset.split import Split, rotations
 from rarefault.train.dataset.unit_labels import NO_UNITS
 from rarefault.train.dataset.windows import LabelledWindows, cut_windows
 from rarefault.train.fitting.network import Epoch, choose_device, fit, serve
 from rarefault.train.fitting.new_model import new_network
-from rarefault.train.fitting.trees import grow_at_devices, grow_at_units, judge
+from rarefault.train.fitting.trees import grow_trees, judge
 from rarefault.train.history import History
 from rarefault.train.model.experts import Experts
 from rarefault.train.model.network_expert import NetworkExpert
+from rarefault.train.model.trees import TreeExpert
 from rarefault.train.parallel.background import Background
 
 #: With so many validation events of a fault, no further ones are needed: at a coverage of 0.9, the coverage of other
 #: events has a standard deviation of sqrt(0.9 * 0.1 / 50), four points.
 STEADY_EVENTS = 50
-#: Parts that the trees hold out one by one of each that the network holds out, and the trees of units of each of those.
-#: A model that was fitted on fewer blocks than the served one is less sure, and a conformal threshold fitted on its
-#: predictions covers too much. So what is fast to fit holds out little at a time (decision 0004).
-TREE_PARTS, UNIT_PARTS = 2, 2
 
 
 def wants_cross_fit(config: TrainConfig, train: LabelledWindows, validation: LabelledWindows, n_classes: int) -> bool:
@@ -137,10 +133,8 @@ class HeldOut:
 class Rotation:
     """Holds parts of a history out in turn.
 
-    All blocks but those of the test are cut into parts as large as the validation blocks, which are one of them. A
-    network is slow to train, so it leaves out one part at a time. Trees leave out one of ``TREE_PARTS`` of a part, and
-    those of units one of ``UNIT_PARTS`` of such a part. Where most events are longer than a block, all leave out whole
-    parts: a model that was trained on more of the very event that is held out is surer of it than of a new one.
+    All blocks but those of the test are cut into parts as large as the validation blocks, which are one of them. The
+    model that was trained on the training blocks judges these; further ones leave out one other part each.
 
     Attributes:
         history: all of it.
@@ -164,50 +158,36 @@ class Rotation:
     on_epoch: Callable[[Epoch], None] = lambda _epoch: None
     on_trees: Callable[[int, int], None] = lambda _number, _all: None
 
-    def run(self, network: NetworkExpert | None) -> list[HeldOut]:
+    def run(self, model: Experts) -> list[HeldOut]:
         """Predict every block but those of the test by models that were not trained on it.
 
         The trees grow in the background while the networks are trained, one after the other.
 
         Args:
-            network: it was trained on the training blocks; None for trees alone.
+            model: it was trained on the training blocks; the further ones have the same experts.
 
         Raises:
             RarefaultError: the loss is no longer a number, or trees could not be read from the library that grew them.
         """
-        config, grid = self.config.split, self.config.grid
-        further = rotations(self.history, self.split, "train", config.folds - 2, config.seed, grid)
-        parts = (self.split, *further)
-        with Background(self.config.training.jobs) as background:
-            grown = [
-                [background.submit(self._grow, finer) for finer in self._finer(part, TREE_PARTS)] for part in parts
-            ]
-            networks = [network]
-            for number, part in enumerate(further if network is not None else (), 1):
-                self.on_part(number, len(further))
-                networks.append(self._train(part))
-            beside = zip_longest(networks, grown)
-            waiting = [(own, call) for own, calls in beside if own is not None or network is None for call in calls]
-            found = []
-            for number, (own, call) in enumerate(waiting, 1):
-                self.on_trees(number, len(waiting))
-                for held_out, trees in background.result(call):
-                    windows = HeldOutWindows.of(self.history, held_out, grid, self.config.window)
-                    opinions: dict[Literal["network", "trees"], Float32] = {}
-                    if own is not None:
-                        opinions["network"] = serve(own, held_out)
-                    if trees is not None:
-                        opinions["trees"] = trees
-                    found.append(HeldOut(windows, np.stack(list(opinions.values()), axis=1), tuple(opinions)))
-        return found
-
-    def _finer(self, part: Split, parts: int) -> list[Split]:
-        """Splits that hold out some of what a part holds out."""
         config = self.config
-        if mostly_cut(self.history, self.split):
-            return [part]
-        finer = rotations(self.history, part, "validation", parts, config.split.seed, config.grid)
-        return finer if finer and config.trees.rounds else [part]
+        further = rotations(self.history, self.split, "train", config.split.folds - 2, config.split.seed, config.grid)
+        first = self._windows(self.split)
+        found = [] if first is None else [HeldOut.of(model, first[1], self.history, config)]
+        parts = [windows for part in further if (windows := self._windows(part)) is not None]
+        with Background(config.training.jobs) as background:
+            grown = [background.submit(self._grow, train) for train, _ in parts] if model.trees is not None else []
+            networks: list[NetworkExpert | None] = []
+            for number, (train, _) in enumerate(parts, 1):
+                if model.network is not None:
+                    self.on_part(number, len(parts))
+                networks.append(None if model.network is None else self._train(train))
+            for number, (_, held_out) in enumerate(parts, 1):
+                trees = None
+                if grown:
+                    self.on_trees(number, len(parts))
+                    trees = background.result(grown[number - 1])
+                found.append(HeldOut.of(Experts(networks[number - 1], trees), held_out, self.history, config))
+        return found
 
     def _windows(self, split: Split) -> tuple[LabelledWindows, LabelledWindows] | None:
         """Windows to train on and windows that are held out.
@@ -222,31 +202,16 @@ class Rotation:
         two = (train.counts(len(self.history.classes)) > 0).sum() >= 2
         return (train, held_out) if two and held_out.labelled.any() else None
 
-    def _grow(self, split: Split) -> list[tuple[LabelledWindows, Float32 | None]]:
-        """Windows that a split holds out, and the opinions [W, V] of trees that were not grown on them."""
-        if (windows := self._windows(split)) is None:
-            return []
-        train, held_out = windows
-        if not self.config.trees.rounds:
-            return [(held_out, None)]
-        trees, seed, threads = self.config.trees, self.config.training.seed, self.config.training.threads
-        elsewhere = () if self.at_units is None else self.at_units.faults
-        expert = grow_at_devices(train, self.prior, trees, seed, threads, self.units, elsewhere)
-        if self.at_units is None:
-            return [(held_out, judge(expert, held_out))]
-        judged: list[tuple[LabelledWindows, Float32 | None]] = []
-        for finer in self._finer(split, UNIT_PARTS):
-            if (own := windows if finer is split else self._windows(finer)) is not None:
-                expert.at_units = grow_at_units(own[0], self.at_units, trees, seed, threads, self.units)
-                judged.append((own[1], judge(expert, own[1])))
-        return judged
+    def _grow(self, train: LabelledWindows) -> TreeExpert | None:
+        """Trees that were grown on a part's other blocks."""
+        training = self.config.training
+        return grow_trees(
+            train, self.prior, self.config.trees, training.seed, training.threads, self.units, self.at_units
+        )
 
-    def _train(self, split: Split) -> NetworkExpert | None:
-        """A network that was not trained on what a split holds out."""
+    def _train(self, train: LabelledWindows) -> NetworkExpert:
+        """A network that was trained on a part's other blocks."""
         config = self.config
-        if (windows := self._windows(split)) is None:
-            return None
-        train, _ = windows
         torch.manual_seed(config.training.seed)
         network = new_network(config, self.history, train, self.at_units)
         network.to(choose_device(config.training.device))

@@ -211,22 +211,6 @@ def rotations(history: History, split: Split, of: Part, folds: int, seed: int, g
     return found
 
 
-def mostly_cut(history: History, split: Split) -> bool:
-    """Whether most events of the blocks but the test's reach over a border between them.
-
-    The validation blocks of such a history hold further parts of the events in the training blocks.
-    """
-    events, held, cut = history.events, 0, 0
-    for slot, name in enumerate(history.devices):
-        own = [block for block in split.blocks if block.device == name and block.part != "test"]
-        of = events.device == slot
-        begun = np.searchsorted([block.start_ms for block in own], events.end_ms[of])
-        over = np.searchsorted([block.end_ms for block in own], events.start_ms[of], "right")
-        held += int((begun - over > 0).sum())
-        cut += int((begun - over > 1).sum())
-    return 2 * cut > held
-
-
 def describe_blocks(split: Split) -> list[dict[str, str]]:
     """Blocks as plain values, for ``split.json``."""
     return [

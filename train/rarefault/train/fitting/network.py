@@ -204,7 +204,7 @@ class _Optimisation:
         self.weights = self._loss.weights(self.source.active, self.source.known)
         self._learned = self._loss.learned(self.source.active, self.source.known)
         rate = training.learning_rate * (WARM_RATE if warm else 1.0)
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=WEIGHT_DECAY)
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=WEIGHT_DECAY, fused=True)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer, rate, total_steps=max(training.epochs * self.source.steps, 2)
         )

@@ -51,16 +51,16 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 def _sizes(filters: int, inner: tuple[int, int], outer: tuple[int, int], hidden: int) -> ModelSpec:
     return ModelSpec(
-        edges=17, planes=8, filters=filters, kernel=5, inner=inner, outer=outer, recent=2, hidden=hidden, dropout=0.3
+        edges=13, planes=8, filters=filters, kernel=5, inner=inner, outer=outer, recent=2, hidden=hidden, dropout=0.3
     )
 
 
 #: ``reference`` has the sizes of the paper; docs/results/speed.md has what each costs and scores.
 PRESETS = {
     "reference": _sizes(8, (256, 64), (512, 128), 256),
-    "medium": _sizes(8, (96, 32), (192, 64), 192),
-    "small": _sizes(8, (32, 16), (64, 32), 128),
-    "tiny": _sizes(4, (16, 8), (32, 16), 64),
+    "medium": _sizes(8, (96, 32), (192, 64), 128),
+    "small": _sizes(8, (32, 16), (64, 32), 64),
+    "tiny": _sizes(4, (16, 8), (32, 16), 32),
 }
 
 

@@ -17,9 +17,8 @@ import torch
 
 from rarefault.runtime.arrays import Int64
 from rarefault.runtime.inference.manifest import UnitsSpec
-from rarefault.train.calibration.cross_fit import TREE_PARTS, UNIT_PARTS
 from rarefault.train.config import TrainConfig, TreesConfig
-from rarefault.train.dataset.split import Part, Split, mostly_cut
+from rarefault.train.dataset.split import Part
 from rarefault.train.dataset.windows import LabelledWindows
 from rarefault.train.fitting.network import Speed, choose_device, rehearse
 from rarefault.train.fitting.trees import few_events, grow_at_devices, grow_at_units, judge
@@ -117,7 +116,6 @@ class Measured:
         normal: normal windows of the training blocks.
         units: number of like units.
         n_classes: K.
-        cut: whether most events reach over a border of blocks.
         others: threads of others that want a processor, too.
     """
 
@@ -129,7 +127,6 @@ class Measured:
     normal: int
     units: int
     n_classes: int
-    cut: bool
     others: float
 
     def estimate(self, config: TrainConfig, *, cross_fit: bool) -> Estimate:
@@ -145,12 +142,11 @@ class Measured:
         once = self.speed.begin_s + training.epochs * self.speed.epoch_s if network else 0.0
         work = {"fit": Work(once), "trees": Work(trees=self._grow(n, config) + self._grow_at_units(n, config))}
         if cross_fit:
-            held_out = config.split.folds - 1
-            finer = 1 if self.cut else TREE_PARTS
-            left = round((n + more) * (1 - 1 / (held_out * finer)))
-            grow = self._grow(left, config) + self._grow_at_units(left, config) * (UNIT_PARTS if finer > 1 else 1)
+            further = config.split.folds - 2
+            left = round((n + more) * (1 - 1 / (further + 1)))
+            grow = self._grow(left, config) + self._grow_at_units(left, config)
             jobs = training.jobs or min(joblib.cpu_count(), MOST_JOBS)
-            work["cross fit"] = Work((held_out - 1) * once, held_out * finer * grow, jobs, self.others)
+            work["cross fit"] = Work(further * once, further * grow, jobs, self.others)
         window_s = self.speed.judge_s if network else 0.0
         if trees.rounds:
             count = trees.rounds * self.n_classes + trees.extra_trees
@@ -178,7 +174,6 @@ def measure(
     network: NetworkExpert | None,
     parts: Mapping[Part, LabelledWindows],
     history: History,
-    split: Split,
     units: Int64,
     at_units: UnitsSpec | None,
 ) -> Measured:
@@ -188,7 +183,7 @@ def measure(
         config: of the training.
         network: as it is before it is trained; it stays so. None where none is.
         parts: windows of the parts.
-        history, split: what they are of.
+        history: what they are of.
         units: columns of each unit, [U, M].
         at_units: what is looked for at them.
     """
@@ -207,7 +202,6 @@ def measure(
         normal=int((train.label == 0).sum()),
         units=len(units),
         n_classes=n_classes,
-        cut=mostly_cut(history, split),
         others=max(0.0, os.getloadavg()[0] - 1),  # this process is one of the load
     )
 

@@ -86,9 +86,7 @@ def foresee(course: Course) -> None:
     given, run, warm = course.config, course.run, course.origin.warm
     if given.training.budget == "fast":  # nothing to decide, and no network to be timed
         _leave_out(course, *make_plan(given, lambda _: 0.0, warm=warm))
-    measured = measure(
-        course.config, course.network, course.parts, course.history, course.split, course.units, course.at_units
-    )
+    measured = measure(course.config, course.network, course.parts, course.history, course.units, course.at_units)
 
     def estimate(config: TrainConfig) -> Estimate:
         return measured.estimate(config, cross_fit=_cross_fits(course, config))
@@ -205,7 +203,7 @@ def cross_fit(course: Course) -> None:
         on_epoch=epoch,
         on_trees=trees,
     )
-    course.cross_fitted = rotation.run(course.network)
+    course.cross_fitted = rotation.run(Experts(course.network, course.trees))
 
 
 def pool(course: Course) -> None:
