@@ -127,7 +127,7 @@ def test_a_measurement_that_tells_a_fault_is_no_leak(plant: Path) -> None:
     """The temperature tells ``hot`` without error, as it should; a gap that comes with it is a leak."""
     config = load_train_config(plant)
     history = read_history(config.data, plant.parent)
-    train_windows = cut(config, history)[1]["train"]
+    train_windows = cut(config, history)["train"]
     assert not leaks(history, train_windows)
     hot = history.classes.index("hot")
     rows = train_windows.windows.rows
