@@ -89,7 +89,7 @@ def test_a_bounded_epoch_keeps_every_rare_fault() -> None:
     """As many of its sequences as without a bound; what is too much are normal ones, then those of frequent faults."""
     found = examples(20_000)
     free, bounded = (DrawnEpochs(found, config(max_sequences=most).training, 0.33) for most in (0, 500))
-    assert bounded.steps == -(-500 // 16)
+    assert bounded.steps == -(-500 // config().training.batch_size)
     # Windows of the rare fault are in sequences of its kind alone.
     assert bounded.active[2] == pytest.approx(free.active[2])
     assert bounded.active[0] < 0.3 * free.active[0]

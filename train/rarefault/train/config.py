@@ -108,8 +108,8 @@ class TrainingConfig(Section, frozen=True):
     """Seed of all random draws of the training."""
     epochs: Count = 12
     """Epochs of each network."""
-    batch_size: Count = 16
-    """Sequences in one step of the optimiser."""
+    batch_size: Count = 32
+    """Sequences in one step of the optimiser; at units, half as many."""
     sequence_length: Count = 16
     """Windows in a training sequence, T."""
     passes: Positive = 3.0
@@ -117,8 +117,8 @@ class TrainingConfig(Section, frozen=True):
     max_sequences: Annotated[int, msgspec.Meta(ge=0)] = 6000
     """Most sequences in an epoch, so that an epoch of a long history takes no longer; 0: no bound. Every epoch draws
     others, and of rare faults all. Has no effect with ``recipe.sampler = "smote"``."""
-    learning_rate: Positive = 3e-3
-    """Peak of the one-cycle schedule."""
+    learning_rate: Positive = 5e-3
+    """Peak of the one-cycle schedule; at units, 0.6 of it."""
     clip_norm: Positive = 1.0
     """Gradients are clipped to this norm."""
     cross_fit: bool | Literal["auto"] = "auto"

@@ -35,7 +35,9 @@ IDLE_S = 20.0
 TOPIC = "telemetry/{device}"
 #: Messages per second, and how many the broker may have unconfirmed: well below what the embedded broker, which is pure
 #: Python, takes, so that the latency is the daemon's and not that of a queue in front of it.
-PER_S, WINDOW = 250.0, 4
+PER_S, WINDOW = 400.0, 4
+#: Days that plants are simulated, unless another number is asked for: enough for every fault to be held out.
+DAYS = 80
 #: Of the training: who looks at a demo does not wait for models that only make its decision steadier.
 QUICK: dict[str, Any] = {"cross_fit": False}
 
@@ -54,7 +56,7 @@ class DemoOptions:
 
     out: Path
     data: Path | None = None
-    simulation: SimulationConfig = field(default_factory=SimulationConfig)
+    simulation: SimulationConfig = field(default_factory=lambda: SimulationConfig(days=DAYS))
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(**QUICK))
     trees: TreesConfig = field(default_factory=TreesConfig)
 

@@ -32,7 +32,8 @@ def fit_pool_weights(
     An expert has one factor for the device's classes and one for the faults that are looked for at units. Few events
     say little of how much each expert is to be trusted, so the factors are drawn to equal ones, by as much as if there
     were ``SHRINKAGE`` of log loss to lose on one event more. An expert without any evidence at units has the factor 0
-    there. A single expert has factors of 1: how sure it may be is the temperature's business.
+    there. A single expert that judges whole devices alone has a factor of 1: how sure it may be is the temperature's
+    business.
 
     Args:
         opinions: by models that have not seen the windows, [W, E, V].
@@ -44,8 +45,8 @@ def fit_pool_weights(
     """
     n, pool = len(names), Pool(prior, units)
     speaks = _speaks_at_units(opinions, pool)
-    if n == 1:
-        return (ExpertSpec(name=names[0], weight=1.0, unit_weight=float(speaks[0])),)
+    if n == 1 and not speaks.any():
+        return (ExpertSpec(name=names[0], weight=1.0, unit_weight=0.0),)
     chosen, weight = _thinned(label)
     opinions, target, rows = opinions[chosen], label[chosen], np.arange(len(chosen))
     even = np.concatenate([np.full(n, 1 / n), np.full(speaks.sum(), 1 / max(speaks.sum(), 1))])

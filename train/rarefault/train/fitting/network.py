@@ -31,6 +31,8 @@ from rarefault.train.model.network_expert import NetworkExpert
 
 #: Windows that go through the network at once when a segment is served offline.
 SERVE_CHUNK = 512
+#: Of ``training.batch_size`` and ``training.learning_rate``, what holds at units.
+UNIT_BATCH, UNIT_RATE = 0.5, 0.6
 #: Of AdamW.
 WEIGHT_DECAY = 0.1
 #: A network that is trained already goes on with this part of the learning rate.
@@ -99,7 +101,7 @@ def fit(
     parts = list(network.parts())
     for at, (name, model) in enumerate(parts, 1):
         examples = _examples(network, name, windows, config.training.sequence_length)
-        optimisation = _Optimisation(model, examples, config, warm=learned is not None)
+        optimisation = _Optimisation(model, examples, _steps_of(name, config), warm=learned is not None)
         weights[name] = tuple(float(weight) for weight in optimisation.weights)
         if name in done:
             continue
@@ -135,6 +137,19 @@ def _examples(network: NetworkExpert, name: str, windows: LabelledWindows, lengt
         assert units is not None
         return Examples.at_units(windows, units, length)
     return Examples.of_devices(windows, n_classes, () if units is None else units.faults, length)
+
+
+def _steps_of(name: str, config: TrainConfig) -> TrainConfig:
+    """The steps of the optimiser for one of the networks: at units, smaller ones.
+
+    An epoch has many more sequences of units, and those with a fault are rarer among them (decision 0036).
+    """
+    if name == "device":
+        return config
+    batch, rate = max(1, round(config.training.batch_size * UNIT_BATCH)), config.training.learning_rate * UNIT_RATE
+    return msgspec.structs.replace(
+        config, training=msgspec.structs.replace(config.training, batch_size=batch, learning_rate=rate)
+    )
 
 
 def _shares(network: NetworkExpert, name: str, prior: tuple[float, ...]) -> Float64:
@@ -175,7 +190,7 @@ def rehearse(network: NetworkExpert, windows: LabelledWindows, config: TrainConf
     for name, model in network.parts():
         started = time.perf_counter()
         examples = _examples(network, name, windows, config.training.sequence_length)
-        optimisation = _Optimisation(model, examples, quickly_sampled(config))
+        optimisation = _Optimisation(model, examples, quickly_sampled(_steps_of(name, config)))
         optimisation.begin(None)
         optimisation.run(0, batches=1)  # what is set up at the first
         begin_s += time.perf_counter() - started
