@@ -17,6 +17,7 @@ windows, events, normal, another_fault, events_alarmed, scores, alarms}``.
 """
 
 import argparse
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
-from benchmarks.harness.machine import RESULTS, data_folder, origin, write
+from benchmarks.harness.machine import RESULTS, data_folder, origin
 from benchmarks.quality.methods import ONCE
 from benchmarks.quality.protocol import PROBLEMS, Fold, make_fold
 from sklearn.metrics import roc_auc_score
@@ -80,8 +81,22 @@ def main() -> int:
                 row |= judge_without(fold, fold.history.classes.index(name))
                 rows.append(row)
                 print(_line(row), flush=True)
-    write(args.out, {"far_share": share, "rows": rows, **about})
+    args.out.write_text(as_lines({"far_share": share, "rows": rows, **about}), encoding="utf-8")
     return 0
+
+
+def as_lines(result: dict[str, Any]) -> str:
+    """The result as JSON, one line for each row.
+
+    >>> print(as_lines({"far_share": 0.05, "rows": [{"fault": "a"}, {"fault": "b"}]}), end="")
+    {"rows": [
+    {"fault": "a"},
+    {"fault": "b"}
+    ], "far_share": 0.05}
+    """
+    rows = ",\n".join(json.dumps(row) for row in result["rows"])
+    rest = json.dumps({key: value for key, value in result.items() if key != "rows"})
+    return f'{{"rows": [\n{rows}\n], {rest[1:]}\n'
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -45,8 +45,8 @@ def novelty(of: Result) -> str:
     mean = {name: sum(row["scores"][name]["auroc"] for row in of["rows"]) / len(of["rows"]) for name in names}
     better = sum(row["scores"]["distance"]["auroc"] > row["scores"]["posterior"]["auroc"] for row in of["rows"])
     total = (
-        f"Mean AUROC: {', '.join(f'{number(mean[name], 2)} by {name}' for name in names)}. The distance has a larger one "
-        f"than the posterior for {better} of {len(of['rows'])} faults."
+        f"Mean AUROC: {', '.join(f'{number(mean[name], 2)} by {name}' for name in names)}. The distance has a larger "
+        f"one than the posterior for {better} of {len(of['rows'])} faults."
     )
     return table(heads, rows, words=2) + f"\n\n{total}"
 
@@ -79,7 +79,7 @@ def novelty_alarms(of: Result) -> str:
     alone, both = (sum(row["alarms"][way]["events_met"] for row in of["rows"]) for way in ways)
     events, alarmed = (sum(row[key] for row in of["rows"]) for key in ("events", "events_alarmed"))
     total = (
-        f"`unknown` meets {alone} of {events} events by prediction sets alone and {both} by sets and distance; any alarm "
-        f"meets {alarmed}."
+        f"`unknown` meets {alone} of {events} events by prediction sets alone and {both} by sets and distance; any "
+        f"alarm meets {alarmed}."
     )
     return table(heads, rows, words=2) + f"\n\n{total}"
