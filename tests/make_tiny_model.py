@@ -13,7 +13,7 @@ from torch import nn
 
 from rarefault.export.exporter import export_run
 from rarefault.runtime.inference.grid import Bins
-from rarefault.runtime.inference.manifest import DecisionSpec, ExpertSpec, GridSpec, Manifest, WindowSpec
+from rarefault.runtime.inference.manifest import DecisionSpec, DistanceSpec, ExpertSpec, GridSpec, Manifest, WindowSpec
 from rarefault.runtime.inference.window_buffer import WindowBuffer
 from rarefault.train.dataset.windows import LabelledWindows
 from rarefault.train.model.experts import Experts
@@ -57,6 +57,8 @@ def make_model() -> Experts:
         model.head.weight.uniform_(-8, 8)
         model.head.weight[:, spec.outer[1] :] *= 0.3  # most is up to what is carried
         model.head.bias.zero_()
+        network.device_distance.axes.normal_()
+        network.device_distance.means.normal_()
     return Experts(network, None).eval()
 
 
@@ -70,7 +72,13 @@ def make_manifest(model: Experts) -> Manifest:
         grid=GridSpec(period_s=60, max_hold_s=120, allowed_lateness_s=0, max_gap_s=600),
         window=WINDOW,
         state_size=model.state_size,
-        decision=DecisionSpec(prior=(0.5, 0.3, 0.2), thresholds=(0.5, 0.3, 0.2), experts=(ExpertSpec(name="network"),)),
+        decision=DecisionSpec(
+            prior=(0.5, 0.3, 0.2),
+            thresholds=(0.5, 0.3, 0.2),
+            experts=(ExpertSpec(name="network"),),
+            distance=DistanceSpec(quantiles=(0.0, 2.0, 3.0, 8.0), far=3.0),
+            unknown_windows=3,
+        ),
         training={"created": "2026-01-01T00:00:00+00:00"},
     )
 

@@ -46,6 +46,7 @@ TABLES: dict[str, tuple[str, Callable[..., str]]] = {
     "training.memory": ("training_memory", training.memory),
     "training.stages": ("training_memory", training.stages),
     "training.novelty": ("novelty", training.novelty),
+    "training.novelty_alarms": ("novelty", training.novelty_alarms),
     "learning_curve.scores": ("learning_curve", learning_curve.scores),
     **{f"about.{name}": (name, speed.about) for name in (
         "speed", "front", "footprint", "memory", "faults", "durability", "babble", "served", "training_memory",

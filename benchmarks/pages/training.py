@@ -28,20 +28,58 @@ def stages(of: Result) -> str:
 
 
 def novelty(of: Result) -> str:
-    """What becomes of a fault that training has never seen."""
-    heads = [
-        "data", "fault", "windows", "AUROC", "called normal", "called another fault", "prediction set empty",
-        "of other windows", "events", "met by `unknown`", "met by any alarm", "`unknown` per device-day elsewhere",
-    ]  # fmt: skip
+    """Which score tells a fault that training has never seen from what is known."""
+    names = ("posterior", "sets", "distance")
+    heads = ["data", "fault", "events", *(f"AUROC of {name}" for name in names)]
+    heads += [f"flagged by {name} (elsewhere)" for name in names]
     rows = [
-        [row["data"], row["fault"], number(row["windows"], 0), number(row["auroc"], 2), number(row["normal"], 2),
-         number(row["another_fault"], 2), number(row["strange"], 2), number(row["strange_elsewhere"], 3),
-         str(row["events"]), str(row["events_unknown"]), str(row["events_alarmed"]),
-         number(row["unknown_elsewhere"], 2)]
+        [
+            row["data"],
+            row["fault"],
+            str(row["events"]),
+            *(number(row["scores"][name]["auroc"], 2) for name in names),
+            *(_flagged(row["scores"][name]) for name in names),
+        ]
         for row in of["rows"]
-    ]  # fmt: skip
-    met, alarmed, events = (
-        sum(row[key] for row in of["rows"]) for key in ("events_unknown", "events_alarmed", "events")
+    ]
+    mean = {name: sum(row["scores"][name]["auroc"] for row in of["rows"]) / len(of["rows"]) for name in names}
+    better = sum(row["scores"]["distance"]["auroc"] > row["scores"]["posterior"]["auroc"] for row in of["rows"])
+    total = (
+        f"Mean AUROC: {', '.join(f'{number(mean[name], 2)} by {name}' for name in names)}. The distance has a larger "
+        f"one than the posterior for {better} of {len(of['rows'])} faults."
     )
-    total = f"`unknown` meets {met} of {events} events; any alarm meets {alarmed}."
+    return table(heads, rows, words=2) + f"\n\n{total}"
+
+
+def _flagged(score: dict[str, float]) -> str:
+    return f"{number(score['flagged'], 2)} ({number(score['flagged_elsewhere'], 2)})"
+
+
+def novelty_alarms(of: Result) -> str:
+    """What is predicted of a fault that training has never seen, and which alarms meet it."""
+    heads = [
+        "data", "fault", "called normal", "called another fault", "events", "met by any alarm",
+        "met by `unknown` of sets alone", "of sets and distance", "false `unknown` per device-day of sets alone",
+        "of both",
+    ]  # fmt: skip
+    ways = ("sets", "distance")
+    rows = [
+        [
+            row["data"],
+            row["fault"],
+            number(row["normal"], 2),
+            number(row["another_fault"], 2),
+            str(row["events"]),
+            str(row["events_alarmed"]),
+            *(str(row["alarms"][way]["events_met"]) for way in ways),
+            *(number(row["alarms"][way]["false_per_day"], 2) for way in ways),
+        ]
+        for row in of["rows"]
+    ]
+    alone, both = (sum(row["alarms"][way]["events_met"] for row in of["rows"]) for way in ways)
+    events, alarmed = (sum(row[key] for row in of["rows"]) for key in ("events", "events_alarmed"))
+    total = (
+        f"`unknown` meets {alone} of {events} events by prediction sets alone and {both} by sets and distance; any "
+        f"alarm meets {alarmed}."
+    )
     return table(heads, rows, words=2) + f"\n\n{total}"

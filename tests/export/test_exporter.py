@@ -111,7 +111,7 @@ def test_parts_of_different_trainings_are_refused(run: RunDirectory, tmp_path: P
     manifest = run.load_manifest()
     decision = msgspec.structs.replace(manifest.decision, prior=(0.5, 0.5), thresholds=(0.5, 0.5))
     run.save_manifest(msgspec.structs.replace(manifest, classes=manifest.classes[:2], decision=decision))
-    with pytest.raises(RarefaultError, match="have 2 and 3 values in an opinion; they are not of one training"):
+    with pytest.raises(RarefaultError, match="have 3 and 4 values in an opinion; they are not of one training"):
         export_run(run, tmp_path / "plant.onnx")
 
 

@@ -15,6 +15,7 @@ from rarefault.runtime.inference.grid import Bins
 from rarefault.runtime.inference.manifest import (
     METADATA_KEY,
     DecisionSpec,
+    DistanceSpec,
     ExpertSpec,
     GridSpec,
     Manifest,
@@ -71,6 +72,11 @@ def network(
         part.train()
         for _ in range(3):
             part(own, stride=1)
+    with torch.no_grad():
+        for measure in (found.device_distance, found.unit_distance):
+            if measure is not None:
+                measure.axes.normal_()
+                measure.means.normal_()
     return found.eval()
 
 
@@ -88,6 +94,7 @@ def manifest_of(model: Experts, n_channels: int, length: int, units: UnitsSpec |
             thresholds=(0.25,) * 4,
             experts=tuple(ExpertSpec(name=name) for name in model.names),
             units=units,
+            distance=None if model.network is None else DistanceSpec(quantiles=(0.0, 1.0)),
         ),
     )
 
@@ -115,7 +122,8 @@ def test_the_graph_computes_what_the_network_computes(spec: ModelSpec, units: Un
     found = network(spec, 5, units=units)
     found.absent[1] = True
     outputs, state = assert_equal(Experts(found, None), tmp_path / "net.onnx", 5, 7, units)
-    assert outputs.shape[2:] == (1, 4 + (2 if units else 0))
+    assert outputs.shape[2:] == (1, 4 + (2 if units else 0) + 1)
+    assert np.abs(np.diff(outputs[..., -1], axis=0)).max() > 1e-3
     assert state.shape[2] == found.state_size
     assert np.abs(np.diff(outputs[..., 0], axis=0)).max() > 1e-4
 
@@ -129,7 +137,7 @@ def test_a_unit_without_a_value_gives_its_prior_in_the_file(tmp_path: Path) -> N
     window = (center + scale * np.random.default_rng(0).normal(size=(3, 7, 5))).astype(np.float32)
     window[1, :, [0, 1]] = np.nan
     window[2, :-1, [0, 1]] = np.nan
-    logits = load_model(tmp_path / "net.onnx").step(window, np.zeros((3, model.state_size), np.float32))[0][:, 0, 4:]
+    logits = load_model(tmp_path / "net.onnx").step(window, np.zeros((3, model.state_size), np.float32))[0][:, 0, 4:6]
     prior = np.log(0.05 / 0.95)
     assert logits[1, 0] == pytest.approx(prior, abs=1e-5)
     assert np.abs(logits[[0, 2], 0] - prior).min() > 1e-4
@@ -156,7 +164,8 @@ def test_the_trees_come_to_the_same_leaves(tmp_path: Path, units: list[list[int]
     trees = grow_trees(windows, (0.4, 0.3, 0.3, 1e-6), TreesConfig(rounds=30, extra_trees=20), 0, units=known)
     both = assert_equal(Experts(net, trees), tmp_path / "both.onnx", 5, 12)
     alone = assert_equal(Experts(None, trees), tmp_path / "trees.onnx", 5, 12)
-    np.testing.assert_allclose(both[0][:, :, 1:], alone[0], atol=1e-6)
+    np.testing.assert_allclose(both[0][:, :, 1:, :4], alone[0], atol=1e-6)
+    assert not both[0][:, :, 1:, 4:].any()  # trees measure no distance
     assert alone[1].shape[2] == 0  # nothing is carried
     assert not {"LSTM", "Conv"} & {node.op_type for node in onnx.load(tmp_path / "trees.onnx").graph.node}
 
@@ -190,7 +199,7 @@ def test_faults_are_looked_for_at_each_unit(tmp_path: Path, length: int, everyth
     assert (len(trees.root) == 0) == everything
     net = network(PRESETS["small"], 6, length=length, units=wanted)
     outputs = assert_equal(Experts(net, trees), tmp_path / "units.onnx", 6, length, wanted)
-    assert outputs[0].shape[2:] == (2, 4 + 3 * 2)
+    assert outputs[0].shape[2:] == (2, 4 + 3 * 2 + 1)
 
 
 @pytest.mark.parametrize(("units", "layers"), [(None, 4), (AT_UNITS, 8)], ids=["no units", "units"])
@@ -202,7 +211,7 @@ def test_the_lstm_weights_are_constants_of_the_graph(units: UnitsSpec | None, la
     found = [node for node in graph.node if node.op_type == "LSTM"]
     assert len(found) == layers
     assert all(set(node.input[1:4]) <= constants for node in found)
-    assert sum(Counter(node.op_type for node in graph.node).values()) < 30 * layers
+    assert sum(Counter(node.op_type for node in graph.node).values()) < 34 * layers
 
 
 def test_a_batch_of_any_size(run: RunDirectory) -> None:

@@ -20,7 +20,7 @@ def test_a_whole_file_is_loaded(exported: LoadedModel) -> None:
     assert exported.model_id.startswith("tiny@")
     assert exported.size_bytes == exported.path.stat().st_size
     opinions, state = exported.step(np.zeros((3, 6, 4), np.float32), np.zeros((3, 24), np.float32))
-    assert (opinions.shape, state.shape) == ((3, 1, 3), (3, 24))
+    assert (opinions.shape, state.shape) == ((3, 1, 4), (3, 24))
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_a_graph_that_does_not_give_probabilities(
         tensor.CopyFrom(numpy_helper.from_array(np.full(3, np.nan, np.float32), tensor.name))
 
     def unfinished(model: onnx.ModelProto) -> None:
-        node = next(n for n in model.graph.node if n.name == "network_opinion")
+        node = next(n for n in model.graph.node if n.name == "device_log_prob")
         node.op_type = "Tanh"
         del node.attribute[:]
 

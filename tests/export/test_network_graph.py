@@ -10,6 +10,7 @@ from rarefault.export.graph import step_graph, with_manifest
 from rarefault.runtime.arrays import Float32
 from rarefault.runtime.inference.manifest import (
     DecisionSpec,
+    DistanceSpec,
     ExpertSpec,
     GridSpec,
     Manifest,
@@ -50,7 +51,11 @@ def assert_file_equals(model: Experts, units: UnitsSpec | None, window: Float32,
         window=WindowSpec(length=LENGTH, stride=1),
         state_size=model.state_size,
         decision=DecisionSpec(
-            prior=(0.25,) * 4, thresholds=(0.25,) * 4, experts=(ExpertSpec(name="network"),), units=units
+            prior=(0.25,) * 4,
+            thresholds=(0.25,) * 4,
+            experts=(ExpertSpec(name="network"),),
+            units=units,
+            distance=DistanceSpec(quantiles=(0.0, 1.0)),
         ),
     )
     path.write_bytes(with_manifest(step_graph(model, manifest), manifest))

@@ -9,6 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 from rarefault.runtime.inference.manifest import (
     METADATA_KEY,
     DecisionSpec,
+    DistanceSpec,
     ExpertSpec,
     FilterSpec,
     GridSpec,
@@ -31,6 +32,7 @@ MANIFEST = Manifest(
         coverage=0.9,
         conformal_thresholds=(0.9, 0.5, 0.4),
         thresholds_by_coverage={"90": (0.9, 0.5, 0.4), "95": (0.5, 0.3, 0.2)},
+        distance=DistanceSpec(quantiles=(0.0, 0.5, 1.0, 1.5, 3.0), far=2.5),
         unknown_windows=2,
         experts=(ExpertSpec(name="network", weight=0.9, unit_weight=0.0), ExpertSpec(name="trees", weight=0.4)),
         units=UnitsSpec(names=("c1", "z1"), channels=((0,), (2,)), faults=(2,), rarest_first=(2, 1), prior=(0.03,)),
@@ -44,7 +46,7 @@ RARE = -6.0
 def save_tiny_model(path: Path) -> None:
     """A step with fixed random weights: state' = tanh(state A + window B), and opinions by state' C.
 
-    Of each expert the log-probabilities of the classes and, for each unit, the logit of the last one.
+    Of each expert the log-probabilities of the classes, for each unit the logit of the last one, and a distance.
     """
     rng = np.random.default_rng(7)
     length, n_channels = MANIFEST.window.length, len(MANIFEST.channels)
@@ -53,14 +55,16 @@ def save_tiny_model(path: Path) -> None:
     weights = {
         "A": rng.normal(size=(size, size), scale=0.5),
         "B": rng.normal(size=(length * n_channels, size), scale=0.3),
-        "C": rng.normal(size=(size, experts * values), scale=2.0),
+        "C": rng.normal(size=(size, experts * (values - 1)), scale=2.0),
+        "D": rng.normal(size=(size, experts)),
         "zero": np.zeros(()),
         "rare": np.full((), RARE),
     }
     shapes = {
         "shape": [-1, length * n_channels],
-        "by_expert": [-1, experts, values],
-        "sizes": [n_classes, values - n_classes],
+        "by_expert": [-1, experts, values - 1],
+        "one_each": [-1, experts, 1],
+        "sizes": [n_classes, values - 1 - n_classes],
     }
     nodes = [
         helper.make_node("IsNaN", ["window"], ["missing"]),
@@ -75,7 +79,10 @@ def save_tiny_model(path: Path) -> None:
         helper.make_node("Split", ["of_experts", "sizes"], ["logits", "at_units"], axis=2),
         helper.make_node("LogSoftmax", ["logits"], ["log_prob"], axis=-1),
         helper.make_node("Add", ["at_units", "rare"], ["unit_logits"]),
-        helper.make_node("Concat", ["log_prob", "unit_logits"], ["opinions"], axis=2),
+        helper.make_node("MatMul", ["next_state", "D"], ["turns"]),
+        helper.make_node("Abs", ["turns"], ["distances"]),
+        helper.make_node("Reshape", ["distances", "one_each"], ["distance"]),
+        helper.make_node("Concat", ["log_prob", "unit_logits", "distance"], ["opinions"], axis=2),
     ]
 
     def tensor(name: str, *sizes: int) -> onnx.ValueInfoProto:

@@ -1,7 +1,7 @@
 """A small real model and what it makes of some telemetry: the examples of the reference.
 
 The model is an ONNX file like any other, with a manifest, served by ONNX Runtime; only its graph is simple: each class
-is a weighted sum of the channels' means. It was not trained.
+is a weighted sum of the channels' means, and has a place that windows are near to or far from. It was not trained.
 """
 
 import tempfile
@@ -24,6 +24,9 @@ CENTER, SCALE = np.array([40, 3.2, 11.5, 0.2], np.float32), np.array([2, 0.2, 0.
 WEIGHTS = np.array([[0, -0.9, 0], [0, 0.7, 0], [0, 0.1, 1.2], [0, 0, 0.2]], np.float32)
 BIAS = np.array([2.97, -1.9, -3], np.float32)
 
+#: Where each class is, in terms of the scale.
+MEANS = np.array([[0, 0, 0, 0], [-4, 4, 1, 0], [0, 0, 4, 0]], np.float32)
+
 #: As JSON has it, so that it is the manifest's form that counts, not its attributes.
 MANIFEST = msgspec.convert(
     {
@@ -41,6 +44,7 @@ MANIFEST = msgspec.convert(
             "coverage": 0.9,
             "conformal_thresholds": [0.7, 0.3, 0.2],
             "thresholds_by_coverage": {"90": [0.7, 0.3, 0.2], "95": [0.5, 0.15, 0.1]},
+            "distance": {"quantiles": [0.1, 0.3, 0.6, 1.2, 2.4], "far": 2.0},
             "on_delay_s": 240,
             "off_delay_s": 600,
         },
@@ -61,7 +65,7 @@ class Served:
 @cache
 def model_bytes() -> bytes:
     """The model file."""
-    weights = {"center": CENTER, "scale": SCALE, "weights": WEIGHTS, "bias": BIAS, "one": np.array([1])}
+    weights = {"center": CENTER, "scale": SCALE, "weights": WEIGHTS, "bias": BIAS, "means": MEANS, "one": np.array([1])}
     nodes = [
         helper.make_node("IsNaN", ["window"], ["missing"]),
         helper.make_node("Where", ["missing", "center", "window"], ["filled"]),
@@ -71,7 +75,12 @@ def model_bytes() -> bytes:
         helper.make_node("MatMul", ["z", "weights"], ["product"]),
         helper.make_node("Add", ["product", "bias"], ["logits"]),
         helper.make_node("LogSoftmax", ["logits"], ["log_prob"], axis=-1),
-        helper.make_node("Unsqueeze", ["log_prob", "one"], ["opinions"]),
+        helper.make_node("Unsqueeze", ["z", "one"], ["place"]),
+        helper.make_node("Sub", ["place", "means"], ["apart"]),
+        helper.make_node("ReduceL2", ["apart"], ["distances"], axes=[2], keepdims=0),
+        helper.make_node("ReduceMin", ["distances"], ["distance"], axes=[1]),
+        helper.make_node("Concat", ["log_prob", "distance"], ["opinion"], axis=1),
+        helper.make_node("Unsqueeze", ["opinion", "one"], ["opinions"]),
         helper.make_node("Identity", ["state"], ["next_state"]),
     ]
 
@@ -82,7 +91,7 @@ def model_bytes() -> bytes:
         nodes,
         MANIFEST.name,
         [tensor("window", MANIFEST.window.length, len(MANIFEST.inputs)), tensor("state", MANIFEST.state_size)],
-        [tensor("opinions", 1, len(MANIFEST.classes)), tensor("next_state", MANIFEST.state_size)],
+        [tensor("opinions", 1, MANIFEST.decision.opinion_size), tensor("next_state", MANIFEST.state_size)],
         [numpy_helper.from_array(array, name) for name, array in weights.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)

@@ -220,6 +220,7 @@ class RivalExpert(NetworkExpert):
     def __init__(self, net: Rival) -> None:
         nn.Module.__init__(self)  # nothing of the parent's networks
         self.device, self.at_units, self.units = net, None, None  # type: ignore[assignment]
+        self.device_distance = self.unit_distance = None  # type: ignore[assignment]
         self.register_buffer("absent", torch.zeros(net.n_classes, dtype=torch.bool))
 
 

@@ -20,6 +20,7 @@ from rarefault.runtime import __version__
 from rarefault.runtime.inference.manifest import METADATA_KEY, Manifest
 from rarefault.train.model.experts import Experts
 from rarefault.train.model.network_expert import NetworkExpert
+from rarefault.train.model.trees import TreeExpert
 
 
 def step_graph(model: Experts, manifest: Manifest) -> onnx.ModelProto:
@@ -39,7 +40,14 @@ def step_graph(model: Experts, manifest: Manifest) -> onnx.ModelProto:
         opinion, after = network_opinion(graph, network, measured)
         return opinion
 
-    opinions = model.each(of_network, lambda trees: tree_opinion(graph, trees, length, measured))
+    def of_trees(trees: TreeExpert) -> str:
+        opinion = tree_opinion(graph, trees, length, measured)
+        if model.network is None:
+            return opinion
+        # Trees measure no distance.
+        return graph.add("Pad", [opinion, graph.constant("trees_pads", np.array([0, 0, 0, 1]))], f"{opinion}_and_none")
+
+    opinions = model.each(of_network, of_trees)
     axis = graph.constant("expert_axis", np.array([1]))
     each = [graph.add("Unsqueeze", [opinion, axis], f"{opinion}_row") for opinion in opinions]
     graph.add("Concat", each, "opinions", axis=1)

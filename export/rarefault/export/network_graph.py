@@ -9,9 +9,9 @@ memory, and nothing has to be turned round before the convolutions.
 
 Shapes: N devices due, U units, Z = U N rows (devices, or all first units, then all second ones), L bins, I columns, M
 channels of a unit, P inputs of the layers beside, D edges of an encoding, Q planes, F filters, E bins after the
-convolutions, H hidden size, J faults at a unit, K classes, S carried state.
+convolutions, H hidden size, J faults at a unit, K classes, V = K + U J + 1 values of an opinion, S carried state.
 
-Why: decision 0037.
+Why: decisions 0037 and 0039.
 """
 
 from collections.abc import Sequence
@@ -27,6 +27,7 @@ from rarefault.export.building import GraphBuilder
 from rarefault.export.statistics_graph import WindowStatistics
 from rarefault.runtime.arrays import ALL
 from rarefault.runtime.inference.decision.pool import UNSEEN
+from rarefault.train.model.distance import ClassDistance
 from rarefault.train.model.network import KNOWN, LOWEST, LRConvLSTM, spans_of
 from rarefault.train.model.network_expert import NetworkExpert
 from rarefault.train.model.trees import Taps
@@ -36,10 +37,11 @@ MISSING = KNOWN[::-1]
 
 
 class Carried(NamedTuple):
-    """Names of a network's outputs and of what it carries on."""
+    """Names of a network's outputs, of what it carries on, and of what the layers beside the inner LSTM make of it."""
 
     output: str
     state: str
+    recent: str
 
 
 def network_opinion(graph: GraphBuilder, network: NetworkExpert, measured: WindowStatistics) -> tuple[str, str]:
@@ -56,7 +58,9 @@ def network_opinion(graph: GraphBuilder, network: NetworkExpert, measured: Windo
     every = np.arange(length * columns).reshape(length, columns)
     if network.at_units is None:
         found = _Network(graph, "device", network.device, measured).outputs(raw, every[..., None], "state")
-        return _log_prob(graph, network, found.output, "network_opinion"), found.state
+        parts = [_log_prob(graph, network, found.output, "device_log_prob")]
+        parts.append(_distance(graph, network.device_distance, found.recent, "device_distance"))
+        return graph.add("Concat", parts, "network_opinion", axis=1), found.state
     units, of_unit = len(network.columns_of_units), network.at_units.state_size
     sizes = graph.constant("state_sizes", np.array([network.device.state_size, units * of_unit]))
     graph.add_many("Split", ["state", sizes], ["device_state", "units_state"], axis=1)
@@ -65,10 +69,17 @@ def network_opinion(graph: GraphBuilder, network: NetworkExpert, measured: Windo
     places = every[:, network.columns_of_units.numpy().T]  # [L, M, U]
     before = _by_unit(graph, "units_state", "unit_states", units, of_unit)
     own = _Network(graph, "unit", network.at_units, measured).outputs(raw, places, before)
-    logits = _where_known(graph, network, own.output, raw, places)
+    silent = _silent(graph, raw, places)
+    prior = graph.constant("unit_logit", _array(network.unit_logit))
+    logits = graph.add("Where", [silent, prior, own.output], "unit_logits_known")
     logits = _by_device(graph, logits, "unit_logits", units, network.at_units.outputs)
+    assert network.unit_distance is not None
+    far = _distance(graph, network.unit_distance, own.recent, "unit_distance")
+    far = graph.add("Where", [silent, graph.constant("no_distance", np.float32(0.0)), far], "unit_distance_known")
+    far = graph.add("ReduceMax", [_by_device(graph, far, "unit_distances", units, 1)], "units_far", axes=[1])
+    far = graph.add("Max", [_distance(graph, network.device_distance, found.recent, "device_distance"), far], "far")
     after = _by_device(graph, own.state, "units_after", units, of_unit)
-    opinion = graph.add("Concat", [log_prob, logits], "network_opinion", axis=1)
+    opinion = graph.add("Concat", [log_prob, logits, far], "network_opinion", axis=1)
     return opinion, graph.add("Concat", [found.state, after], "network_after", axis=1)
 
 
@@ -86,22 +97,34 @@ def _by_device(graph: GraphBuilder, x: str, name: str, units: int, size: int) ->
     return _reshaped(graph, x, name, (-1, units * size))
 
 
-def _where_known(graph: GraphBuilder, network: NetworkExpert, logits: str, raw: str, places: NDArray[np.int64]) -> str:
-    """Logits [U N, J], those of a unit without a single value in the window are its prior: there is no evidence.
+def _silent(graph: GraphBuilder, raw: str, places: NDArray[np.int64]) -> str:
+    """Name of which units have not a single value in the window, [U N, 1]: there is no evidence.
 
     Args:
-        graph, network: see :func:`network_opinion`.
-        logits: of all units, [U N, J].
+        graph: see :func:`network_opinion`.
         raw, places: see :meth:`_Network.outputs`.
     """
     every = graph.constant("units_places", places.reshape(-1, places.shape[2]))  # [L M, U]
     values = graph.add("Gather", [raw, every], "units_values", axis=0)
     missing = graph.add("Cast", [graph.add("IsNaN", [values], "units_missing")], "units_gaps", to=TensorProto.FLOAT)
     gone = graph.add("ReduceMin", [missing], "units_gone", axes=[0], keepdims=0)  # [U, N]
-    gone = graph.add("Cast", [_reshaped(graph, gone, "units_gone_rows", (-1, 1))], "units_silent", to=TensorProto.BOOL)
-    return graph.add(
-        "Where", [gone, graph.constant("unit_logit", _array(network.unit_logit)), logits], "unit_logits_known"
-    )
+    return graph.add("Cast", [_reshaped(graph, gone, "units_gone_rows", (-1, 1))], "units_silent", to=TensorProto.BOOL)
+
+
+def _distance(graph: GraphBuilder, measure: ClassDistance, recent: str, name: str) -> str:
+    """Name of the distances [Z, 1] from the classes; see :meth:`ClassDistance.forward`.
+
+    Args:
+        graph: gets the nodes.
+        measure: what was fitted.
+        recent: what the layers beside the inner LSTM make of the windows, [Z, hidden].
+        name: of the result.
+    """
+    found = graph.add("MatMul", [recent, graph.constant(f"{name}_axes", _array(measure.axes))], f"{name}_place")
+    found = graph.add("Unsqueeze", [found, graph.constant(f"{name}_axis", np.array([1]))], f"{name}_places")
+    apart = graph.add("Sub", [found, graph.constant(f"{name}_means", _array(measure.means))], f"{name}_apart")
+    squares = graph.add("ReduceSumSquare", [apart], f"{name}_squares", axes=[2], keepdims=0)  # [Z, G]
+    return graph.add("Sqrt", [graph.add("ReduceMin", [squares], f"{name}_nearest", axes=[1])], name)
 
 
 def _log_prob(graph: GraphBuilder, network: NetworkExpert, scores: str, name: str) -> str:
@@ -126,7 +149,7 @@ class _Network:
         self._graph, self._name, self._model, self._measured = graph, name, model, measured
 
     def outputs(self, raw: str, places: NDArray[np.int64], state: str) -> Carried:
-        """Names of the outputs [Z, O] and of the state after them [Z, S].
+        """Names of the outputs [Z, O], of the state after them [Z, S], and of what is found beside [Z, hidden].
 
         Args:
             raw: all columns of the windows, one row for each bin and column, [L I, N].
@@ -138,7 +161,7 @@ class _Network:
         seen, after = self._outer(encoded, state)
         both = self._add("Concat", [seen, recent], "seen", axis=1)
         head = [self._constant(f"head_{part}", _array(self._model.head.get_parameter(part))) for part in _PARTS]
-        return Carried(self._add("Gemm", [both, *head], "outputs", transB=1), after)
+        return Carried(self._add("Gemm", [both, *head], "outputs", transB=1), after, recent)
 
     def _add(self, operator: str, inputs: Sequence[str], output: str, **attributes: object) -> str:
         return self._graph.add(operator, inputs, f"{self._name}_{output}", **attributes)

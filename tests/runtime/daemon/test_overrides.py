@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from tests.harness.daemon import Daemon
 
@@ -48,13 +49,26 @@ def test_what_is_given_is_in_place(tiny_manifest: Manifest) -> None:
             "decision.coverage: the model has no thresholds for 0.97; it has some for: 0.9, ",
         ),
         (DecisionConfig(clear_threshold=0.6), r"clear_threshold 0.6 must not exceed raise_threshold 0.5 \(the model's"),
-        (DecisionConfig(coverage=0.0, unknown_windows=3), "decision.unknown_windows: needs a coverage"),
     ],
 )
 def test_what_cannot_be_is_refused(tiny_manifest: Manifest, wanted: DecisionConfig, sentence: str) -> None:
     """The key, what is wrong with it, and what there is."""
     with pytest.raises(ConfigError, match=sentence):
         override(tiny_manifest, wanted, "edge.toml")
+
+
+def test_unknown_windows_need_what_tells_them(tiny_manifest: Manifest) -> None:
+    """A coverage, or a distance beyond which a window fits no class; without both the key is refused."""
+    wanted = DecisionConfig(coverage=0.0, unknown_windows=3)
+    found, _ = override(tiny_manifest, wanted, "edge.toml")
+    assert found.decision.unknown_windows == 3
+    kept, _ = override(tiny_manifest, DecisionConfig(coverage=0.0), "edge.toml")
+    assert kept.decision.unknown_windows == tiny_manifest.decision.unknown_windows > 0
+    own = msgspec.structs.replace(tiny_manifest.decision, distance=None)
+    without = msgspec.structs.replace(tiny_manifest, decision=own)
+    with pytest.raises(ConfigError, match=r"decision\.unknown_windows: needs a coverage, or a model whose network"):
+        override(without, wanted, "edge.toml")
+    assert override(without, DecisionConfig(coverage=0.0), "edge.toml")[0].decision.unknown_windows == 0
 
 
 def test_the_daemon_goes_by_it_and_says_so(

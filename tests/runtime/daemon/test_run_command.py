@@ -193,7 +193,7 @@ def test_signals_end_it_in_good_order(start: Start, peer: "Peer", number: signal
     assert daemon.says(f"stopped after 1 messages, {len(verdicts)} verdicts")
     assert set(verdicts[0]) == {
         "id", "device", "start", "end", "fault", "probability", "score", "probabilities", "model", "time",
-        "prediction_set",
+        "prediction_set", "familiarity", "unknown",
     }  # fmt: skip
     assert sum(verdicts[0]["probabilities"].values()) == pytest.approx(1)
     alarm = json.loads(peer.payloads("rarefault/plant_1/alarm")[0])

@@ -79,7 +79,7 @@ def test_the_daemon_publishes_what_is_embedded(
         mine = as_published(embedded[verdict["id"]])
         assert set(verdict) - set(mine) == {"time"}
         assert mine["probabilities"] == pytest.approx(verdict["probabilities"], rel=1e-5)
-        for name in ("device", "start", "end", "fault", "prediction_set", "model"):
+        for name in ("device", "start", "end", "fault", "prediction_set", "familiarity", "unknown", "model"):
             assert mine[name] == verdict[name], name
 
 

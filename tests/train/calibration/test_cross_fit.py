@@ -88,7 +88,7 @@ def test_all_windows_but_those_of_the_test_are_judged_by_what_has_not_seen_them(
     np.testing.assert_array_equal(whole.windows.label[here], windows.label[there])
 
     assert log_loss(judge(seen, windows)[there], windows.label[there]) < log_loss(
-        whole.opinions[here, 1], whole.windows.label[here]
+        whole.opinions[here, 1, :-1], whole.windows.label[here]
     )
 
 
@@ -182,11 +182,11 @@ def test_each_part_is_judged_by_what_learned_from_all_others(prepared: Prepared)
     assert model.network is not None
     assert model.trees is not None
     np.testing.assert_array_equal(first.opinions[:, 0], serve(model.network, held_out))
-    np.testing.assert_array_equal(first.opinions[:, 1], judge(model.trees, held_out))
+    np.testing.assert_array_equal(first.opinions[:, 1, :-1], judge(model.trees, held_out))
     other = rotations(history, split, "train", config.split.folds - 2, config.split.seed, config.grid)[0]
     rest, own = (
         cut_windows(other.select(history, part), config.grid, config.window) for part in ("train", "validation")
     )
     trees = grow_trees(rest, prior, config.trees, config.training.seed)
     assert trees is not None
-    np.testing.assert_array_equal(second.opinions[:, 1], judge(trees, own))
+    np.testing.assert_array_equal(second.opinions[:, 1, :-1], judge(trees, own))

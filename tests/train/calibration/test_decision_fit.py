@@ -14,6 +14,7 @@ from rarefault.train.calibration.decision_fit import DecisionFit, fit_decision
 from rarefault.train.calibration.held_out_windows import HeldOutWindows
 from rarefault.train.calibration.objectives import OBJECTIVES
 from rarefault.train.config import DecisionConfig
+from rarefault.train.evaluation.coverage import mean_by_event
 from rarefault.train.fitting.imbalance import SMALLEST_PRIOR
 
 
@@ -131,3 +132,53 @@ def test_a_class_that_training_never_saw_gets_no_low_threshold() -> None:
     posterior = posterior_of(found.spec, opinions)
     assert not (decision.verdict(decision.score(posterior)) == 2).any()
     assert any("b (0)" in note for note in found.notes)
+
+
+def measured(events: int, seed: int, **changes: Any) -> tuple[DecisionFit, Float32, Int64]:
+    """A decision of a network that measures distances, its opinions, and the event of each window.
+
+    Events of normal and of a fault in turn, of 1 to 60 windows; the distances of each are around a level of its own.
+    """
+    rng = np.random.default_rng(seed)
+    size = rng.integers(1, 61, events)
+    event = np.repeat(np.arange(events), size)
+    opinions = np.zeros((len(event), 2, 3), np.float32)
+    opinions[:, :, :2] = np.log(0.5)
+    opinions[:, 0, 2] = np.abs(rng.gamma(4.0, size=events)[event] + rng.normal(scale=0.3, size=len(event)))
+    n, none = len(event), np.zeros(len(event), np.int64)
+    windows = HeldOutWindows(
+        replace(history(), classes=("normal", "a")),
+        none,
+        np.arange(1, n + 1) * PERIOD_MS,
+        np.arange(n) == 0,
+        event % 2,
+        GRID,
+        PERIOD_MS,
+    )
+    experts = (ExpertSpec(name="network"), ExpertSpec(name="trees"))
+    spec = DecisionSpec(prior=(0.5, 0.5), thresholds=(1.0, 1.0), experts=experts)
+    return fit_decision(opinions, windows, spec, DecisionConfig(coverage=0, **changes)), opinions, event
+
+
+def test_few_windows_of_a_new_event_are_far() -> None:
+    """As many as ``far_share`` says, each event counting as one; and the familiarity is a p-value."""
+    _, opinions, event = measured(2000, seed=1)
+    for share in (0.05, 0.2):
+        decision = Decision(measured(1000, seed=0, far_share=share)[0].spec)
+        assert mean_by_event(decision.far(opinions), event) == pytest.approx(share, abs=0.02)
+        familiarity = decision.familiarity(opinions)
+        assert familiarity is not None
+        assert mean_by_event(familiarity <= share, event) == pytest.approx(share, abs=0.02)
+
+
+def test_no_window_is_far_where_it_cannot_be_said() -> None:
+    """Of too few events, which a note says, or where it is not wanted; the familiarity is there. Trees measure none."""
+    few, opinions, _ = measured(12, seed=0)
+    assert few.spec.distance is not None
+    assert few.spec.distance.far is None
+    assert few.notes[0] == "fewer than 19 held-out events (12): no window is too far from all classes"
+    assert not Decision(few.spec).far(opinions).any()
+    unwanted = measured(100, seed=0, far_share=0.0)[0].spec
+    assert unwanted.distance is not None
+    assert (unwanted.distance.far, unwanted.tells_unknown) == (None, False)
+    assert fitted(*draw(500, (0.9, 0.1), 1.0), (0.9, 0.1)).spec.distance is None

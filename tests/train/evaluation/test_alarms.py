@@ -237,7 +237,8 @@ def test_the_cost_curve() -> None:
         decision=even(),
     )
     device, opinions = day.device.astype(np.int32), np.log(posterior).astype(np.float32)[:, None]
-    verdicts = Verdicts(device, day.end_ms, day.fresh, opinions, posterior, np.zeros(8, np.int64), posterior[:, 0], [])
+    fault, strange = np.zeros(8, np.int64), np.zeros(8, bool)
+    verdicts = Verdicts(device, day.end_ms, day.fresh, opinions, posterior, fault, posterior[:, 0], strange, [])
     scores = score_windows(JudgedWindows(day.label, verdicts.fault, posterior, CLASSES))
     curve = cost_curve(Evaluation(day.history, day.label, verdicts, scores), manifest)
     assert {point.factor for point in curve} >= {0.25, 0.5, 1.0, 2.0}

@@ -43,8 +43,8 @@ def test_scores_of_a_small_case() -> None:
 
 
 def test_every_score_is_computed_once_and_headlines_are_scores() -> None:
-    """Fields and the tables agree; ``coverage`` needs windows without a label, too, and has no entry."""
-    assert [*WINDOW_METRICS, "coverage", *EVENT_METRICS] == list(Scores.__struct_fields__)
+    """Fields and the tables agree; what needs windows without a label, or their opinions, has no entry."""
+    assert [*WINDOW_METRICS, "coverage", "far_share", *EVENT_METRICS] == list(Scores.__struct_fields__)
     assert {line.key for line in HEADLINES} < set(Scores.__struct_fields__)
 
 

@@ -99,12 +99,12 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
 def test_opinions_hold_for_the_shares_of_the_history(windows: LabelledWindows, fitted: NetworkExpert) -> None:
     """The weights of the losses made each fault many times as frequent; on average nothing of it is left."""
     opinions = serve(fitted, windows)
-    device, at_units = np.exp(opinions[:, :5]), expit(opinions[:, 5:].reshape(-1, 2, 2))
+    device, at_units = np.exp(opinions[:, :5]), expit(opinions[:, 5:-1].reshape(-1, 2, 2))
     assert windows.at_units is not None
     assert at_units[:, :, 0].mean() == pytest.approx(0.08, rel=0.3)  # the share that it was told to hold for
     assert device[:, 2].mean() == pytest.approx(0.05 / 0.90, rel=0.4)
     # What was never active gives its prior at units; the device knows nothing of it, nor of what is at units.
-    np.testing.assert_allclose(opinions[:, 5:].reshape(-1, 2, 2)[:, :, 1], logit(0.01), atol=1e-5)
+    np.testing.assert_allclose(opinions[:, 5:-1].reshape(-1, 2, 2)[:, :, 1], logit(0.01), atol=1e-5)
     assert (opinions[:, [1, 3, 4]] < UNSEEN + 1e-3).all()
     assert fitted.absent.tolist() == [False, True, False, True, True]
 
@@ -120,7 +120,7 @@ def test_a_trained_network_goes_on(windows: LabelledWindows, fitted: NetworkExpe
     assert max(epoch.learning_rate for epoch in result.curves) <= WARM_RATE * CONFIG.training.learning_rate
     assert not begun.absent[2]
     opinions = serve(begun, windows)
-    assert expit(opinions[:, 5:].reshape(-1, 2, 2)[:, :, 0]).mean() == pytest.approx(0.08, rel=0.3)
+    assert expit(opinions[:, 5:-1].reshape(-1, 2, 2)[:, :, 0]).mean() == pytest.approx(0.08, rel=0.3)
 
 
 @torch.no_grad()

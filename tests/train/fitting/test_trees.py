@@ -345,7 +345,7 @@ def test_a_model_gives_the_opinion_of_each_expert() -> None:
     assert model.names == ("network", "trees")
     first = torch.from_numpy(found.windows.gather(np.array([0])))
     opinions, state = model.step(first, torch.zeros(1, model.state_size))
-    wanted = [serve(network, found)[0], judge(trees, found)[0]]
+    wanted = [serve(network, found)[0], [*judge(trees, found)[0], 0.0]]  # trees measure no distance
     np.testing.assert_allclose(opinions.detach().numpy()[0], wanted, atol=1e-5)
     alone = Experts(network, None).step(first, torch.zeros(1, model.state_size))
     torch.testing.assert_close(alone.state, state)

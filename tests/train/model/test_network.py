@@ -69,9 +69,11 @@ def test_what_no_sensor_sends_is_missing(model: LRConvLSTM, value: float) -> Non
 
 
 def test_shapes(model: LRConvLSTM) -> None:
-    """Sequence to sequence: outputs for every window, and the state after the last."""
-    output, state = model(bins(5, 9 + 5 * 2), stride=2)
+    """Sequence to sequence: outputs for every window, the state after the last, and what is found beside."""
+    output, state, recent = model(bins(5, 9 + 5 * 2), stride=2)
     assert output.shape == (5, 6, 4)
+    assert recent is not None
+    assert recent.shape == (5, 6, SPEC.hidden)
     assert state.shape == (5, model.state_size) == (5, 2 * (7 + 5))
 
 
@@ -91,10 +93,10 @@ def test_steps_with_carried_state_are_the_sequence(model: LRConvLSTM, stride: in
     if paired:
         model = LRConvLSTM(SPEC, channels=3, outputs=4, window_length=9, paired=True).eval()
     rows = bins(2, 9 + 11 * stride)
-    whole, last = model(rows, stride)
+    whole, last, _ = model(rows, stride)
     state = None
     for t in range(12):
-        output, state = model(rows[:, t * stride : t * stride + 9], 1, state)
+        output, state, _ = model(rows[:, t * stride : t * stride + 9], 1, state)
         torch.testing.assert_close(output[:, 0], whole[:, t], atol=1e-5, rtol=0)
     torch.testing.assert_close(state, last, atol=1e-5, rtol=0)
 
@@ -102,7 +104,7 @@ def test_steps_with_carried_state_are_the_sequence(model: LRConvLSTM, stride: in
 def test_what_was_before_counts(model: LRConvLSTM) -> None:
     """The state is carried: the same window after other ones gives other outputs."""
     rows = bins(1, 10)
-    _, state = model(rows[:, :9], 1)
+    state = model(rows[:, :9], 1).state
     after, alone = model(rows[:, 1:], 1, state).output, model(rows[:, 1:], 1).output
     assert float((after - alone).detach().abs().max()) > 1e-4
 

@@ -45,15 +45,15 @@ def bins(sequences: int, n: int) -> torch.Tensor:
 
 @torch.no_grad()
 def test_an_opinion_is_of_the_device_and_of_each_unit(network: NetworkExpert) -> None:
-    """Log-probabilities of the device's classes, without those of units, then the logits unit after unit."""
+    """Log-probabilities of the device's classes, without those of units, the logits unit after unit, the distance."""
     opinion, state = network(bins(3, LENGTH + 4), 2)
-    assert opinion.shape == (3, 3, 4 + 3 * 2)
+    assert opinion.shape == (3, 3, 4 + 3 * 2 + 1)
     assert state.shape == (3, network.state_size) == (3, (1 + 3) * 24)
     torch.testing.assert_close(opinion[..., :4].exp().sum(-1), torch.ones(3, 3))
     assert (opinion[..., [1, 3]] < UNSEEN + 1e-3).all()
     assert [name for name, _ in network.parts()] == ["at_units", "device"]
     alone = NetworkExpert(SPEC, 7, 4, LENGTH).eval()
-    assert alone(bins(3, LENGTH), 1).opinion.shape == (3, 1, 4)
+    assert alone(bins(3, LENGTH), 1).opinion.shape == (3, 1, 4 + 1)
     assert [name for name, _ in alone.parts()] == ["device"]
 
 
@@ -63,7 +63,7 @@ def test_units_share_their_weights(network: NetworkExpert) -> None:
     x = bins(4, LENGTH + 6)
     swapped = x[..., [2, 3, 0, 1, 4, 5, 6]]
     (before, state), (after, other) = network(x, 1), network(swapped, 1)
-    logits, moved = (found[..., 4:].unflatten(-1, (3, 2)) for found in (before, after))
+    logits, moved = (found[..., 4:-1].unflatten(-1, (3, 2)) for found in (before, after))
     torch.testing.assert_close(moved, logits[:, :, [1, 0, 2]])
     of_units, moved_state = (found[:, 24:].unflatten(-1, (3, 24)) for found in (state, other))
     torch.testing.assert_close(moved_state, of_units[:, [1, 0, 2]])
@@ -76,7 +76,7 @@ def test_each_unit_has_a_state_of_its_own(network: NetworkExpert) -> None:
     x = bins(1, LENGTH + 8)
     other = x.clone()
     other[:, :3, 2:4] += 5
-    logits, moved = (network(of, 1).opinion[..., 4:].unflatten(-1, (3, 2)) for of in (x, other))
+    logits, moved = (network(of, 1).opinion[..., 4:-1].unflatten(-1, (3, 2)) for of in (x, other))
     torch.testing.assert_close(logits[:, :, [0, 2]], moved[:, :, [0, 2]])
     assert float((logits[0, -1, 1] - moved[0, -1, 1]).abs().max()) > 1e-6
 
@@ -103,7 +103,7 @@ def test_a_unit_that_is_not_there_gives_its_prior(network: NetworkExpert) -> Non
     x = bins(2, LENGTH + 2)
     x[..., 4:6] = torch.nan
     x[0, 1:6, 0:2] = torch.nan
-    logits = network(x, 1).opinion[..., 4:].unflatten(-1, (3, 2))
+    logits = network(x, 1).opinion[..., 4:-1].unflatten(-1, (3, 2))
     prior = torch.from_numpy(Pool((0.25,) * 4, UNITS).unit_logit).float()
     torch.testing.assert_close(logits[:, :, 2], prior.expand(2, 3, 2))
     torch.testing.assert_close(logits[0, 1, 0], prior)  # of the three windows, the second is silent throughout

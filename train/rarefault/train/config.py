@@ -174,6 +174,9 @@ class DecisionConfig(Section, frozen=True):
     coverage: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.9
     """Share of an event's windows whose prediction set must contain the event's class: 0 (no prediction sets), or from
     0.5."""
+    far_share: Annotated[float, msgspec.Meta(ge=0, le=0.5)] = 0.05
+    """Share of the windows of a new event of a known class that may count as far from all classes; it sets the distance
+    from which on a window fits no class. 0: none is too far. Has no effect without a network."""
     unknown_per_device_day: NotNegative = 0.0
     """How many ``unknown`` alarms per device and day are allowed in held-out time, where all classes are known. This
     sets how many windows in a row that fit no class raise one. 0: ``unknown`` is never an alarm."""
@@ -191,8 +194,10 @@ class DecisionConfig(Section, frozen=True):
     def __post_init__(self) -> None:
         if 0 < self.coverage < 0.5:
             raise ValueError(f"coverage must be 0 or at least 0.5, got {self.coverage:g}")
-        if self.unknown_per_device_day and not self.coverage:
-            raise ValueError("unknown_per_device_day needs a coverage: it counts windows without a plausible class")
+        if self.unknown_per_device_day and not self.coverage and not self.far_share:
+            raise ValueError(
+                "unknown_per_device_day needs a coverage or a far_share: it counts windows that fit no class"
+            )
 
     @property
     def budget(self) -> float:

@@ -142,7 +142,11 @@ def _rows(model: LoadedModel, threads: int, cost_us: dict[int, float]) -> Iterat
     yield "alarm", f"raised at a score of {decision.raise_threshold:g} for {_duration(decision.on_delay_s)}"
     yield "", f"cleared below {decision.clear_threshold:g} for {_duration(decision.off_delay_s)}"
     n = decision.unknown_windows
-    yield "unknown", f"an alarm after {n} windows in a row without a plausible class" if n else "is never an alarm"
+    yield "unknown", f"an alarm after {n} windows in a row that fit no class" if n else "is never an alarm"
+    if decision.distance is not None:
+        least, most = decision.distance.quantiles[0], decision.distance.quantiles[-1]
+        limit = "none is too far" if decision.distance.far is None else f"beyond {decision.distance.far:.3g} none fits"
+        yield "distance", f"{least:.3g} to {most:.3g} in held-out windows of the known classes, {limit}"
     yield from _free_form("training", {k: v for k, v in manifest.training.items() if k != "parameters"})
     yield from _free_form("int8", manifest.quantisation or {})
     costs = ", ".join(f"{cost:,.0f} us per verdict at N = {n}" for n, cost in cost_us.items())

@@ -292,7 +292,7 @@ class DecisionConfig(Section, frozen=True):
     """How long a fault must be gone before its alarm is cleared, seconds."""
     unknown_windows: Annotated[int, msgspec.Meta(ge=0)] | None = None
     """This many windows in a row that fit no class make the alarm state ``unknown``: in each of them, no class reaches
-    its conformal threshold. 0: never."""
+    its conformal threshold, or the distance from all classes is too large. 0: never."""
     mute: tuple[str, ...] | None = None
     """Faults that raise no alarm. Their verdicts are still published."""
 

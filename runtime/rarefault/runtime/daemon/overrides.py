@@ -42,8 +42,11 @@ def override(manifest: Manifest, wanted: DecisionConfig, source: str) -> tuple[M
             f"decision: clear_threshold {cleared:g}{own_too['clear_threshold']} must not exceed raise_threshold "
             f"{raised:g}{own_too['raise_threshold']}; give both"
         )
-    if wanted.unknown_windows and not changes.get("coverage", own.coverage):
-        problems.append("decision.unknown_windows: needs a coverage, as it counts windows without a plausible class")
+    if wanted.unknown_windows and not (changes.get("coverage", own.coverage) or own.has_far):
+        problems.append(
+            "decision.unknown_windows: needs a coverage, or a model whose network measures distances, as it counts "
+            "windows that fit no class"
+        )
     if problems:
         raise ConfigError(source, problems)
     return msgspec.structs.replace(manifest, decision=msgspec.structs.replace(own, **changes)), keys
@@ -51,7 +54,8 @@ def override(manifest: Manifest, wanted: DecisionConfig, source: str) -> tuple[M
 
 def _coverage(own: DecisionSpec, coverage: float, problems: list[str]) -> dict[str, Any]:
     if not coverage:
-        return {"coverage": 0.0, "conformal_thresholds": (), "unknown_windows": 0}
+        none: dict[str, Any] = {"coverage": 0.0, "conformal_thresholds": ()}
+        return none if own.has_far else none | {"unknown_windows": 0}
     if coverage == own.coverage:
         return {}
     found = own.thresholds_by_coverage.get(coverage_key(coverage))

@@ -258,8 +258,11 @@ def _tests(setup: Setup) -> dict[str, bytes]:
     id_, now = f"{NAME}-{now_ms}", format_ms(now_ms)
     probabilities = {name: float(name == NORMAL) for name in manifest.classes}
     prediction_set = [NORMAL] if manifest.decision.coverage else msgspec.UNSET
+    familiarity = 1.0 if manifest.decision.distance is not None else msgspec.UNSET
+    unknown = False if manifest.decision.tells_unknown else msgspec.UNSET
+    more = prediction_set, familiarity, unknown
     messages: dict[str, msgspec.Struct] = {
-        "verdict": VerdictPayload(id_, NAME, now, now, NORMAL, 1.0, 1.0, probabilities, model, now, prediction_set),
+        "verdict": VerdictPayload(id_, NAME, now, now, NORMAL, 1.0, 1.0, probabilities, model, now, *more),
         "alarm": AlarmPayload(id_, NAME, NORMAL, now, 1.0, 1.0, {}, model),
     }
     if setup.config.feedback_topic:

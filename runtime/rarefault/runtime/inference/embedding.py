@@ -58,6 +58,11 @@ class Verdict(msgspec.Struct, frozen=True):
     """Of every class; they sum to 1."""
     prediction_set: list[str] | None
     """Classes that the window can be of at the model's coverage; None where the model has no coverage."""
+    familiarity: float | None
+    """Share of held-out windows of the known classes that were at least as far from all of them; None where the model
+    measures no distance."""
+    unknown: bool | None
+    """Whether the window fits no class; None where the model has neither coverage nor distance."""
     model: str
 
 
@@ -163,6 +168,7 @@ def verdict_objects(verdicts: "Verdicts", pipeline: "Pipeline") -> list[Verdict]
     """The verdicts of a push as objects."""
     classes = pipeline.manifest.classes
     within = pipeline.decision.prediction_set(verdicts.posterior)
+    familiarity, tells = pipeline.decision.familiarity(verdicts.opinions), pipeline.manifest.decision.tells_unknown
     found = []
     for i, (slot, end_ms, fault) in enumerate(
         zip(verdicts.device.tolist(), verdicts.end_ms.tolist(), verdicts.fault.tolist(), strict=True)
@@ -182,6 +188,8 @@ def verdict_objects(verdicts: "Verdicts", pipeline: "Pipeline") -> list[Verdict]
                 prediction_set=[name for name, is_in in zip(classes, within[i], strict=True) if is_in]
                 if pipeline.manifest.decision.coverage
                 else None,
+                familiarity=None if familiarity is None else float(familiarity[i]),
+                unknown=bool(verdicts.strange[i]) if tells else None,
                 model=pipeline.model_id,
             )
         )

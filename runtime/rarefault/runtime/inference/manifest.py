@@ -218,6 +218,20 @@ class FilterSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """Factor of the window's own evidence in the result."""
 
 
+class DistanceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What distances from all known classes mean. The network measures one for each window."""
+
+    quantiles: tuple[NotNegative, ...]
+    """Distances of held-out windows of the known classes, from the smallest to the largest: at evenly spaced shares of
+    them, each event counting as one. They tell the familiarity of a distance."""
+    far: NotNegative | None = None
+    """A window that is farther than this fits no class. ``null``: there is no such distance."""
+
+    def __post_init__(self) -> None:
+        if len(self.quantiles) < 2 or list(self.quantiles) != sorted(self.quantiles):
+            raise ValueError("distance.quantiles must be two at least, in ascending order")
+
+
 class DecisionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """From opinions to a verdict and an alarm; the rule is in :mod:`rarefault.runtime.inference.decision`."""
 
@@ -241,6 +255,8 @@ class DecisionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     thresholds_by_coverage: dict[str, tuple[Share, ...]] = {}
     """Conformal thresholds at other coverages, by percentage (``"95"``), so that a daemon can choose another
     coverage."""
+    distance: DistanceSpec | None = None
+    """What the distances from all known classes mean; ``null`` where the model has no network."""
     unknown_windows: Annotated[int, msgspec.Meta(ge=0)] = 0
     """This many windows in a row that fit no class make the alarm state ``unknown``. 0: never."""
     muted: tuple[Annotated[int, msgspec.Meta(ge=1)], ...] = ()
@@ -262,17 +278,32 @@ class DecisionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         names = [expert.name for expert in self.experts]
         if not names or len(set(names)) != len(names):
             raise ValueError(f"experts must be one at least, and different from each other, got {names}")
+        if self.distance is not None and "network" not in names:
+            raise ValueError(f"a distance is measured by the network, but the experts are {names}")
+
+    @property
+    def has_far(self) -> bool:
+        """Whether windows can be too far from all classes."""
+        return self.distance is not None and self.distance.far is not None
+
+    @property
+    def tells_unknown(self) -> bool:
+        """Whether there is something that tells windows that fit no class."""
+        return bool(self.coverage) or self.has_far
 
     @property
     def opinion_size(self) -> int:
-        """Number V of values in the opinion of one expert: K, and one for each unit and fault that is looked for there.
+        """Number V of values in the opinion of one expert.
+
+        K, one for each unit and fault that is looked for there, and the distance where the network measures one.
 
         >>> units = UnitsSpec(names=("a", "b"), channels=((0,), (1,)), faults=(1,), rarest_first=(1,), prior=(0.1,))
         >>> expert = ExpertSpec(name="trees")
         >>> DecisionSpec(prior=(0.8, 0.2), thresholds=(1, 1), experts=(expert,), units=units).opinion_size
         4
         """
-        return len(self.prior) + (0 if self.units is None else len(self.units.names) * len(self.units.faults))
+        at_units = 0 if self.units is None else len(self.units.names) * len(self.units.faults)
+        return len(self.prior) + at_units + (self.distance is not None)
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

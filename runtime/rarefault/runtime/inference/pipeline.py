@@ -42,6 +42,7 @@ class Verdicts:
         posterior: calibrated probabilities, [W, K].
         fault: index of the verdict's class, [W].
         score: of that class, what decided, [W]; see :mod:`rarefault.runtime.inference.decision`.
+        strange: which windows fit no class, [W].
         alarms: changes of alarm states, in order of time for each device.
     """
 
@@ -52,6 +53,7 @@ class Verdicts:
     posterior: Float64
     fault: Int64
     score: Float64
+    strange: Bool
     alarms: list[AlarmChange]
 
     def __len__(self) -> int:
@@ -216,7 +218,9 @@ class Pipeline:
             states = np.empty((len(windows), self.manifest.state_size), np.float32)
             beliefs = np.empty((len(windows), len(self.manifest.classes)))
         opinions = self.engine.run(windows, states)
-        posterior, fault, score, alarms = self.decision.judge(windows.device, end_ms, windows.fresh, opinions, beliefs)
+        posterior, fault, score, strange, alarms = self.decision.judge(
+            windows.device, end_ms, windows.fresh, opinions, beliefs
+        )
         if states is not None and beliefs is not None and alarms:
             at = {key: i for i, key in enumerate(zip(windows.device.tolist(), end_ms.tolist(), strict=True))}
             alarms = [
@@ -225,7 +229,7 @@ class Pipeline:
                 else change
                 for change in alarms
             ]
-        return Verdicts(windows.device, end_ms, windows.fresh, opinions, posterior, fault, score, alarms)
+        return Verdicts(windows.device, end_ms, windows.fresh, opinions, posterior, fault, score, strange, alarms)
 
     def _explained(
         self, change: AlarmChange, windows: Windows, i: int, judged_from: tuple[Float32, Float64, Float32]
@@ -377,6 +381,7 @@ def joined(parts: list[Verdicts]) -> Verdicts:
         column("posterior"),
         column("fault"),
         column("score"),
+        column("strange"),
         [alarm for part in parts for alarm in part.alarms],
     )
 

@@ -30,7 +30,13 @@ SHORTEST = 0.1
 MIN_GAIN = 0.002
 
 
-def fit_timing(spec: DecisionSpec, posterior: Float64, config: DecisionConfig, windows: HeldOutWindows) -> DecisionSpec:
+def fit_timing(
+    spec: DecisionSpec,
+    posterior: Float64,
+    config: DecisionConfig,
+    windows: HeldOutWindows,
+    far: Bool | None = None,
+) -> DecisionSpec:
     """The decision with delays, and with the number of windows that make an alarm of doubts.
 
     Args:
@@ -38,6 +44,7 @@ def fit_timing(spec: DecisionSpec, posterior: Float64, config: DecisionConfig, w
         posterior: of the held-out windows, [W, K].
         config: which delays are to be found.
         windows: the held-out windows.
+        far: which of them are far from all classes; None: where no distance was measured, [W].
     """
     span_s, shortest = windows.span_ms / 1000, shortest_event(windows)
 
@@ -50,7 +57,8 @@ def fit_timing(spec: DecisionSpec, posterior: Float64, config: DecisionConfig, w
     spec = nearest([{"off_delay_s": value} for value in (_delays(shortest, span_s) if off == "auto" else [off])])
     spec = nearest([{"on_delay_s": value} for value in (_delays(shortest // 2, span_s) if on == "auto" else [on])])
     if config.unknown_per_device_day:
-        spec = msgspec.structs.replace(spec, unknown_windows=_windows_to_unknown(spec, posterior, config, windows))
+        row = _windows_to_unknown(spec, posterior, config, windows, far)
+        spec = msgspec.structs.replace(spec, unknown_windows=row)
     return spec
 
 
@@ -95,10 +103,12 @@ def _best(settings: list[DecisionSpec], scores: list[float]) -> DecisionSpec:
     return settings[next(i for i, score in enumerate(scores) if score >= max(scores) - MIN_GAIN)]
 
 
-def _windows_to_unknown(spec: DecisionSpec, posterior: Float64, config: DecisionConfig, windows: HeldOutWindows) -> int:
-    """Windows in a row with an empty prediction set that raise ``unknown``, for no more alarms than are allowed."""
+def _windows_to_unknown(
+    spec: DecisionSpec, posterior: Float64, config: DecisionConfig, windows: HeldOutWindows, far: Bool | None
+) -> int:
+    """Windows in a row that fit no class and so raise ``unknown``, for no more alarms than are allowed."""
     decision = Decision(spec)
-    strange = decision.strange(posterior, decision.verdict(decision.score(posterior))) & (windows.label >= 0)
+    strange = decision.strange(posterior, decision.verdict(decision.score(posterior)), far) & (windows.label >= 0)
     runs = run_lengths(strange, windows)
     allowed = int(config.unknown_per_device_day * windows.device_days)
     longest = np.sort(runs)[::-1]

@@ -31,7 +31,7 @@ from rarefault.train.fitting.network import Epoch, choose_device, fit, serve
 from rarefault.train.fitting.new_model import new_network
 from rarefault.train.fitting.trees import grow_trees, judge
 from rarefault.train.history import History
-from rarefault.train.model.experts import Experts
+from rarefault.train.model.experts import Experts, stacked
 from rarefault.train.model.network_expert import NetworkExpert
 from rarefault.train.model.trees import TreeExpert
 from rarefault.train.parallel.background import Background
@@ -75,7 +75,7 @@ class HeldOut:
         """The opinions of a model on windows."""
         held_out = HeldOutWindows.of(history, windows, config.grid, config.window)
         opinions = model.each(lambda network: serve(network, windows), lambda trees: judge(trees, windows))
-        return cls(held_out, np.stack(opinions, axis=1), model.names)
+        return cls(held_out, stacked(opinions), model.names)
 
     @classmethod
     def joined(cls, parts: Sequence["HeldOut"]) -> "HeldOut":

@@ -1,4 +1,4 @@
-"""The decision, fitted on held-out windows: temperature, prediction sets, thresholds, the timing of alarms."""
+"""The decision, fitted on held-out windows: temperature, prediction sets, distance, thresholds, alarm timing."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from scipy.optimize import minimize_scalar
 
 from rarefault.runtime.arrays import Float32, Float64, Int64
 from rarefault.runtime.inference.decision import Decision
-from rarefault.runtime.inference.manifest import DecisionSpec, coverage_key
+from rarefault.runtime.inference.manifest import DecisionSpec, DistanceSpec, coverage_key
 from rarefault.train.calibration.alarm_timing import fit_timing
 from rarefault.train.calibration.conformal import fit_conformal_thresholds, least_events
 from rarefault.train.calibration.held_out_windows import HeldOutWindows
@@ -18,6 +18,8 @@ from rarefault.train.dataset.label_runs import event_of
 
 #: Coverages that a daemon may be configured to use in place of the model's own.
 COVERAGES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+#: Quantiles of the distance that a model file has.
+QUANTILES = 101
 #: Range of the temperature.
 TEMPERATURES = (0.2, 5.0)
 
@@ -31,7 +33,7 @@ class DecisionFit:
 
 
 def fit_decision(opinions: Float32, windows: HeldOutWindows, spec: DecisionSpec, config: DecisionConfig) -> DecisionFit:
-    """Fit the temperature, then prediction sets, then thresholds, then the timing of alarms.
+    """Fit the temperature, then prediction sets and distance, then thresholds, then the timing of alarms.
 
     Args:
         opinions: on the held-out windows, [W, E, V].
@@ -45,9 +47,12 @@ def fit_decision(opinions: Float32, windows: HeldOutWindows, spec: DecisionSpec,
     spec = msgspec.structs.replace(spec, temperature=temperature)
     posterior = Decision(spec).posterior(evidence)
     spec, notes = _with_prediction_sets(spec, posterior, windows, config.coverage)
+    spec, more = with_distance(spec, opinions, windows, config.far_share)
+    notes += more
     thresholds = OBJECTIVES[config.objective](Calibrated(posterior, windows, spec, config))
     spec = msgspec.structs.replace(spec, thresholds=tuple(thresholds.values.tolist()))
-    return DecisionFit(fit_timing(spec, posterior, config, windows), notes + thresholds.notes)
+    far = Decision(spec).far(opinions)
+    return DecisionFit(fit_timing(spec, posterior, config, windows, far), notes + thresholds.notes)
 
 
 def _with_prediction_sets(
@@ -76,6 +81,50 @@ def _with_prediction_sets(
         "they are plausible always"
     )
     return spec, [note]
+
+
+def with_distance(
+    spec: DecisionSpec, opinions: Float32, windows: HeldOutWindows, share: float
+) -> tuple[DecisionSpec, list[str]]:
+    """The decision with what distances mean, where they were measured, and notes about them.
+
+    Args:
+        spec: prior, experts and units are used.
+        opinions: on the held-out windows, [W, E, V].
+        windows: the same windows.
+        share: of the windows of a new event that may be far from all classes.
+    """
+    names = [expert.name for expert in spec.experts]
+    # Networks to compare with measure none.
+    if "network" not in names or opinions.shape[2] == spec.opinion_size:
+        return spec, []
+    known = windows.label >= 0
+    distance = opinions[known, names.index("network"), -1].astype(np.float64)
+    event = event_of(windows.device, windows.fresh, windows.label)[known]
+    found = DistanceSpec(quantiles=tuple(_quantiles_by_event(distance, event).tolist()))
+    notes = []
+    if share:
+        # A window is far where a score that is its distance with the sign turned is below the threshold.
+        threshold, events = fit_conformal_thresholds(
+            -distance[:, None], np.zeros(len(event), np.int64), event, 1 - share
+        )
+        if events[0] < (least := least_events(1 - share)):
+            notes = [f"fewer than {least} held-out events ({events[0]}): no window is too far from all classes"]
+        else:
+            found = msgspec.structs.replace(found, far=max(float(-threshold[0]), 0.0))
+    return msgspec.structs.replace(spec, distance=found), notes
+
+
+def _quantiles_by_event(distance: Float64, event: Int64) -> Float64:
+    """Distances at evenly spaced shares of windows, each event counting as one, [QUANTILES].
+
+    >>> _quantiles_by_event(np.array([0.0, 1.0, 2.0, 9.0]), np.array([0, 0, 0, 1]))[[0, 20, 40, 60, 100]]
+    array([0., 1., 2., 9., 9.])
+    """
+    _, number, size = np.unique(event, return_inverse=True, return_counts=True)
+    shares = np.linspace(0.0, 1.0, QUANTILES)
+    found = np.quantile(distance, shares, weights=1 / size[number], method="inverted_cdf")
+    return np.asarray(found, np.float64)
 
 
 def fit_temperature(evidence: Float64, label: Int64, spec: DecisionSpec) -> float:

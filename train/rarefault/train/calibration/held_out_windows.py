@@ -55,8 +55,14 @@ class HeldOutWindows:
         """Time that the windows with a label stand for."""
         return device_days(int((self.label >= 0).sum()), self.span_ms)
 
-    def trial(self, spec: DecisionSpec, posterior: Float64) -> AlarmTrial:
-        """Alarms under any thresholds, from the posterior of all windows [W, K]."""
+    def trial(self, spec: DecisionSpec, posterior: Float64, far: Bool | None = None) -> AlarmTrial:
+        """Alarms under any thresholds.
+
+        Args:
+            spec: the decision.
+            posterior: of all windows, [W, K].
+            far: which are far from all classes; None: where no distance was measured, [W].
+        """
         known = self.label >= 0
         judge = AlarmJudge(self.history, self.device[known], self.end_ms[known], self.grid)
-        return AlarmTrial(judge, spec, self.device, self.end_ms, self.fresh, posterior, self.span_ms)
+        return AlarmTrial(judge, spec, self.device, self.end_ms, self.fresh, posterior, self.span_ms, far)

@@ -74,7 +74,7 @@ def _speaks_at_units(opinions: Float32, pool: Pool) -> np.ndarray[tuple[int], np
     if pool.width == k:
         return np.zeros(opinions.shape[1], bool)
     prior = np.tile(pool.unit_logit, (pool.width - k) // len(pool.unit_logit))
-    return np.asarray((np.abs(opinions[:, :, k:] - prior) > 1e-4).any(axis=(0, 2)))
+    return np.asarray((np.abs(opinions[:, :, k : pool.width] - prior) > 1e-4).any(axis=(0, 2)))
 
 
 def _thinned(label: Int64) -> tuple[Int64, Float64]:

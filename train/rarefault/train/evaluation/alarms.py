@@ -170,6 +170,7 @@ class AlarmTrial:
         device, end_ms, fresh: of all windows, sorted by device and time, [W]; ``fresh`` at the first of a segment.
         posterior: [W, K].
         span_ms: time between the ends of two windows of a segment.
+        far: which windows are far from all classes; None: where no distance was measured, [W].
     """
 
     def __init__(
@@ -181,7 +182,9 @@ class AlarmTrial:
         fresh: Bool,
         posterior: Float64,
         span_ms: int,
+        far: Bool | None = None,
     ) -> None:
+        self._far = far
         self.judge, self._spec = judge, spec
         self._device, self._end_ms, self._fresh = device.astype(np.int64), end_ms, fresh
         self._posterior = posterior
@@ -217,6 +220,7 @@ class AlarmTrial:
             np.tile(self._fresh, n),
             np.tile(self._posterior, (n, 1)),
             np.concatenate(scores),
+            None if self._far is None else np.tile(self._far, n),
         )
         state = np.zeros((n, w), np.int64)
         since_ms = np.zeros((n, w), np.int64)

@@ -3,6 +3,7 @@
 import msgspec
 import numpy as np
 
+from rarefault.runtime.inference.decision import Decision
 from rarefault.runtime.inference.manifest import Manifest
 from rarefault.train.evaluation.alarms import AlarmJudge, AlarmTrial
 from rarefault.train.evaluation.evaluate import Evaluation
@@ -41,7 +42,10 @@ def cost_curve(evaluation: Evaluation, manifest: Manifest) -> list[CostPoint]:
     span_ms = manifest.grid.period_ms * manifest.window.stride
     device = verdicts.device.astype(np.int64)
     judge = AlarmJudge(evaluation.history, device[known], verdicts.end_ms[known], manifest.grid)
-    trial = AlarmTrial(judge, manifest.decision, device, verdicts.end_ms, verdicts.fresh, verdicts.posterior, span_ms)
+    far = Decision(manifest.decision).far(verdicts.opinions)
+    trial = AlarmTrial(
+        judge, manifest.decision, device, verdicts.end_ms, verdicts.fresh, verdicts.posterior, span_ms, far
+    )
     thresholds = np.tile(np.asarray(manifest.decision.thresholds), (len(FACTORS), 1))
     thresholds[:, 1:] *= np.asarray(FACTORS)[:, None]
     days = device_days(int(known.sum()), span_ms)

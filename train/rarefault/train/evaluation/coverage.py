@@ -3,7 +3,7 @@
 import msgspec
 import numpy as np
 
-from rarefault.runtime.arrays import Float64, Int64
+from rarefault.runtime.arrays import Bool, Float64, Int64
 
 
 class Coverage(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,12 +38,26 @@ def coverages(
     for c, name in enumerate(classes):
         mine = np.flatnonzero(label == c)
         hit = posterior[mine, c] >= thresholds[c]
-        _, number, size = np.unique(event[mine], return_inverse=True, return_counts=True)
+        events = len(np.unique(event[mine]))
         found[name] = Coverage(
             level=float(thresholds[c]),
             windows=len(mine),
-            events=len(size),
+            events=events,
             by_window=float(hit.mean()) if len(mine) else None,
-            by_event=float((np.bincount(number, hit) / size).mean()) if len(mine) else None,
+            by_event=mean_by_event(hit, event[mine]) if len(mine) else None,
         )
     return found
+
+
+def mean_by_event(hit: Bool, event: Int64) -> float:
+    """Mean over the events of the share of their windows that are hit.
+
+    >>> mean_by_event(np.array([True, False, False, True]), np.array([0, 0, 0, 1]))
+    0.6666666666666666
+
+    Args:
+        hit: [W].
+        event: [W].
+    """
+    _, number, size = np.unique(event, return_inverse=True, return_counts=True)
+    return float((np.bincount(number, hit) / size).mean())

@@ -8,11 +8,12 @@ import numpy as np
 
 from rarefault.runtime.arrays import Bool, Int64
 from rarefault.runtime.errors import HistoryError
+from rarefault.runtime.inference.decision import Decision
 from rarefault.runtime.inference.engine import Step
 from rarefault.runtime.inference.manifest import Manifest
 from rarefault.runtime.inference.pipeline import Pipeline, Verdicts, joined
 from rarefault.train.dataset.label_runs import event_of
-from rarefault.train.evaluation.coverage import coverages
+from rarefault.train.evaluation.coverage import coverages, mean_by_event
 from rarefault.train.evaluation.event_scores import JudgedEvents, score_events
 from rarefault.train.evaluation.metrics import JudgedWindows, Scores, score_windows
 from rarefault.train.history import History, label_bins
@@ -199,9 +200,12 @@ def _scores(history: History, label: Int64, verdicts: Verdicts, manifest: Manife
         manifest.window.stride,
     )
     scores = score_events(scores, events)
+    event = event_of(verdicts.device.astype(np.int64), verdicts.fresh, label)
+    if manifest.decision.has_far:
+        far = Decision(manifest.decision).far(verdicts.opinions)
+        scores = msgspec.structs.replace(scores, far_share=mean_by_event(far[known], event[known]))
     if not manifest.decision.coverage:
         return scores
-    event = event_of(verdicts.device.astype(np.int64), verdicts.fresh, label)
     thresholds = np.asarray(manifest.decision.conformal_thresholds)
     found = coverages(verdicts.posterior, label, event, thresholds, classes)
     return msgspec.structs.replace(scores, coverage=found)

@@ -120,6 +120,9 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True):
     """Reliability of the probability that there is any fault."""
     coverage: dict[str, Coverage] = {}
     """How often the prediction set contained the true class, by class."""
+    far_share: float | None = None
+    """Share of the windows of an event of a known class, ``normal`` included, that were far from all classes: mean over
+    the events, to compare with ``decision.far_share``. Null if the model measures no distance."""
     events_total: int = 0
     """Events with at least one judged window."""
     events_detected: int = 0

@@ -22,6 +22,7 @@ from rarefault.runtime.arrays import Float32, Float64
 from rarefault.runtime.errors import RarefaultError
 from rarefault.train.config import TrainConfig
 from rarefault.train.dataset.windows import LabelledWindows
+from rarefault.train.fitting.distances import fit_distances
 from rarefault.train.fitting.edges import fit_edges
 from rarefault.train.fitting.epochs import epoch_source, quickly_sampled
 from rarefault.train.fitting.examples import Examples
@@ -128,6 +129,7 @@ def fit(
         if name == "device":
             network.absent.copy_(absent)
         done.append(name)
+    fit_distances(network, windows, config.training.seed)
     return Fit(curves, weights)
 
 
@@ -248,7 +250,7 @@ class _Optimisation:
         for batch in islice(self.source.batches(number), batches):
             bins, target, known = (part.to(device) for part in batch)
             with torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "mixed"):
-                output, _ = model(bins, self._examples.windows.stride)
+                output = model(bins, self._examples.windows.stride).output
             loss = self._loss(output.float(), target, known, weights.to(device))
             self.optimizer.zero_grad()
             loss.backward()

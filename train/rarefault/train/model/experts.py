@@ -1,15 +1,19 @@
 """The model in the trainer: a network, trees, or both.
 
+With a network, the last value of an opinion is how far the window is from all classes; that of the trees is 0.
+
 Shapes: N devices due, L bins, I columns, E experts, V values of an opinion, S carried state.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rarefault.runtime.arrays import Float32
 from rarefault.train.model.network_expert import NetworkExpert
 from rarefault.train.model.trees import TreeExpert
 
@@ -109,7 +113,21 @@ class Experts:
             opinion: Tensor = trees(window_NLI)
             return opinion
 
-        return Opinions(torch.stack(self.each(of_network, of_trees), dim=1), state)
+        opinions = self.each(of_network, of_trees)
+        size = max(opinion.shape[1] for opinion in opinions)
+        padded = [nn.functional.pad(opinion, (0, size - opinion.shape[1])) for opinion in opinions]
+        return Opinions(torch.stack(padded, dim=1), state)
+
+
+def stacked(opinions: Sequence[Float32]) -> Float32:
+    """Opinions [W, V] of several experts as [W, E, V]; those that measure no distance get one of 0.
+
+    >>> stacked([np.zeros((2, 4), np.float32), np.ones((2, 3), np.float32)])[0]
+    array([[0., 0., 0., 0.],
+           [1., 1., 1., 0.]], dtype=float32)
+    """
+    size = max(opinion.shape[1] for opinion in opinions)
+    return np.stack([np.pad(opinion, ((0, 0), (0, size - opinion.shape[1]))) for opinion in opinions], axis=1)
 
 
 def _on_processor(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -78,10 +78,14 @@ def spans_of(window_length: int) -> tuple[int, ...]:
 
 
 class Carried(NamedTuple):
-    """Outputs and the state to carry on."""
+    """Outputs, the state to carry on, and what the layers beside the inner LSTM make of the windows.
+
+    A network without such layers gives nothing of the last.
+    """
 
     output: Tensor
     state: Tensor
+    recent: Tensor | None = None
 
 
 class Encoding(nn.Module):
@@ -186,7 +190,7 @@ class LRConvLSTM(nn.Module):
         return torch.cat((x, x[..., self.first] - x[..., self.second]), dim=-1) if len(self.first) else x
 
     def forward(self, bins_BRM: Tensor, stride: int, state_BS: Tensor | None = None) -> Carried:
-        """Sequences of windows to outputs [B, T, O] and the state after them [B, S].
+        """Sequences of windows to outputs [B, T, O], the state after them [B, S], and [B, T, hidden] of the windows.
 
         Args:
             bins_BRM: raw units; the T windows are cut from them, R = L + (T - 1) stride.
@@ -195,13 +199,17 @@ class LRConvLSTM(nn.Module):
         """
         inner, recent = self.of_windows(bins_BRM, stride)
         seen, state = self._outer(torch.cat((inner, recent), dim=-1), state_BS)
-        return Carried(self.head(torch.cat((seen, recent), dim=-1)), state)
+        return Carried(self.head(torch.cat((seen, recent), dim=-1)), state, recent)
 
     def of_windows(self, bins_BRM: Tensor, stride: int) -> tuple[Tensor, Tensor]:
         """What is found in windows by themselves: by the inner LSTM [B, T, E H], and beside it [B, T, hidden]."""
         code = self.encoding(self.inputs_of(bins_BRM))
         windows = (bins_BRM.shape[1] - self.window_length) // stride + 1
         return self._inner(code, stride), self._recent(code, bins_BRM, windows, stride)
+
+    def recent_of(self, bins_NLM: Tensor) -> Tensor:
+        """What is found beside the inner LSTM in one window of each sequence, [N, hidden]."""
+        return self._recent(self.encoding(self.inputs_of(bins_NLM)), bins_NLM, 1, 1).squeeze(1)
 
     def _inner(self, code_BRPD: Tensor, stride: int) -> Tensor:
         """What the inner LSTM makes of each window, all of its outputs: [B, T, 16 E] at small sizes.

@@ -4,9 +4,12 @@ A network that all units share looks for each fault at each unit by itself; anot
 the classes that are looked for at no unit. Each unit carries a state of its own.
 
 Shapes: B sequences, T windows, R bins of a sequence, I columns, K classes, U units, M columns of a unit, J faults that
-are looked for at units, V = K + U J values of an opinion, S carried state.
+are looked for at units, V = K + U J + 1 values of an opinion, S carried state.
 
-Why: decision 0036.
+The last value of an opinion is how far the window is from all classes (:mod:`rarefault.train.model.distance`): the
+largest of the distances of the device and of its units.
+
+Why: decisions 0036 and 0039.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,6 +21,7 @@ from torch import Tensor, nn
 
 from rarefault.runtime.inference.decision.pool import UNSEEN
 from rarefault.runtime.inference.manifest import UnitsSpec
+from rarefault.train.model.distance import ClassDistance
 from rarefault.train.model.network import LRConvLSTM, ModelSpec
 
 
@@ -43,6 +47,8 @@ class NetworkExpert(nn.Module):
         at_units: its outputs are the logits of the faults at one unit; None without units.
         absent: classes that the network of the device has no part in: those that are looked for at units, and those
             that it has never seen, [K].
+        device_distance: of whole devices, from all classes.
+        unit_distance: of units, from those without a fault and from each fault; None without units.
     """
 
     absent: Tensor
@@ -55,11 +61,14 @@ class NetworkExpert(nn.Module):
         super().__init__()
         self.spec, self.units, self._sizes = spec, units, (columns, classes, window_length)
         self.device = LRConvLSTM(spec, columns, classes, window_length, paired=False)
+        self.device_distance = ClassDistance(spec.hidden, classes)
         self.at_units: LRConvLSTM | None = None
+        self.unit_distance: ClassDistance | None = None
         absent = torch.zeros(classes, dtype=torch.bool)
         if units is not None:
             of_one = len(units.channels[0])
             self.at_units = LRConvLSTM(spec, of_one, len(units.faults), window_length, paired=True)
+            self.unit_distance = ClassDistance(spec.hidden, 1 + len(units.faults))
             absent[list(units.faults)] = True
         self.register_buffer("absent", absent)
         columns_of_units = torch.tensor(() if units is None else units.channels, dtype=torch.int64)
@@ -90,19 +99,23 @@ class NetworkExpert(nn.Module):
         if state_BS is None:
             state_BS = bins_BRI.new_zeros(len(bins_BRI), self.state_size)
         own = self.device.state_size
-        scores, state = self.device(bins_BRI, stride, state_BS[:, :own])
+        scores, state, recent = self.device(bins_BRI, stride, state_BS[:, :own])
         seen = torch.log_softmax(scores.masked_fill(self.absent, -torch.inf), dim=-1)
         opinion = torch.log_softmax(seen.masked_fill(self.absent, UNSEEN), dim=-1)
+        distance = _distance(self.device_distance, recent, scores)
         if self.at_units is None:
-            return Opinion(opinion, state)
+            return Opinion(torch.cat((opinion, distance.unsqueeze(-1)), dim=-1), state)
         shape = (len(bins_BRI), len(self.columns_of_units))
         of_units = bins_BRI[:, :, self.columns_of_units].transpose(1, 2).flatten(0, 1)  # [B U, R, M]
-        logits, after = self.at_units(of_units, stride, state_BS[:, own:].reshape(len(of_units), -1))
-        # Of a unit without a single value in the window nothing is known: no evidence.
+        logits, after, recent = self.at_units(of_units, stride, state_BS[:, own:].reshape(len(of_units), -1))
+        # Of a unit without a single value in the window nothing is known: no evidence, and no distance.
         there = (~of_units.isnan()).any(dim=2).unfold(1, self.at_units.window_length, stride).any(dim=2, keepdim=True)
         logits = torch.where(there, logits, self.unit_logit.to(logits.dtype))
         logits = logits.unflatten(0, shape).transpose(1, 2).flatten(2)  # [B, T, U J]
-        return Opinion(torch.cat((opinion, logits), dim=-1), torch.cat((state, after.reshape(shape[0], -1)), dim=1))
+        of_each = (_distance(self.unit_distance, recent, logits) * there.squeeze(2)).unflatten(0, shape)  # [B, U, T]
+        distance = torch.maximum(distance, of_each.amax(dim=1)).unsqueeze(-1)
+        carried = torch.cat((state, after.reshape(shape[0], -1)), dim=1)
+        return Opinion(torch.cat((opinion, logits, distance), dim=-1), carried)
 
     def saved(self) -> dict[str, Any]:
         """All that :meth:`of_saved` needs, as plain values and tensors."""
@@ -121,3 +134,11 @@ class NetworkExpert(nn.Module):
         network = cls(msgspec.convert(saved["spec"], ModelSpec), columns, classes, length, units)
         network.load_state_dict(saved["weights"])
         return network
+
+
+def _distance(measure: ClassDistance | None, recent: Tensor | None, like: Tensor) -> Tensor:
+    """Distances of windows [B, T]; 0 of a network without layers beside the inner LSTM."""
+    if measure is None or recent is None:
+        return like.new_zeros(like.shape[:2])
+    found: Tensor = measure(recent)
+    return found

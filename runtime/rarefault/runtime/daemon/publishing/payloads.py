@@ -1,7 +1,7 @@
 """What the daemon publishes: verdicts, alarms and its health as JSON."""
 
 from collections.abc import Iterator, Sequence
-from itertools import compress
+from itertools import compress, repeat
 from typing import Literal
 
 import msgspec
@@ -40,6 +40,12 @@ class VerdictPayload(msgspec.Struct, frozen=True):
     prediction_set: list[str] | msgspec.UnsetType = msgspec.UNSET
     """The prediction set: the classes that the window can be of, at the model's coverage. Absent if the coverage is
     0."""
+    familiarity: float | msgspec.UnsetType = msgspec.UNSET
+    """Share of held-out windows of the known classes that were at least as far from all of them as this window, between
+    0 and 1. Near 0: training has seen nothing like it. Absent if the model measures no distance."""
+    unknown: bool | msgspec.UnsetType = msgspec.UNSET
+    """Whether the window fits no class: its prediction set is empty, or it is too far from all classes. Many in a row
+    make the alarm state ``unknown``. Absent if the model has neither."""
     overridden: list[str] | msgspec.UnsetType = msgspec.UNSET
     """Keys of the daemon's ``[decision]`` that replace the model's own. Absent if there are none."""
 
@@ -109,15 +115,18 @@ def verdict_payloads(
         overridden: keys of the daemon's ``[decision]``.
     """
     keys = list(overridden) or msgspec.UNSET
-    classes = pipeline.manifest.classes
+    classes, decision = pipeline.manifest.classes, pipeline.decision
     made = format_ms(made_ms)
-    for slot, end_ms, fault, score, posterior, prediction_set in zip(
+    familiarity = decision.familiarity(verdicts.opinions)
+    for slot, end_ms, fault, score, posterior, prediction_set, familiar, strange in zip(
         verdicts.device.tolist(),
         verdicts.end_ms.tolist(),
         verdicts.fault.tolist(),
         verdicts.score.tolist(),
         verdicts.posterior.tolist(),
-        pipeline.decision.prediction_set(verdicts.posterior).tolist(),
+        decision.prediction_set(verdicts.posterior).tolist(),
+        repeat(msgspec.UNSET, len(verdicts)) if familiarity is None else familiarity.tolist(),
+        verdicts.strange.tolist(),
         strict=True,
     ):
         device = pipeline.devices[slot]
@@ -135,6 +144,8 @@ def verdict_payloads(
             prediction_set=list(compress(classes, prediction_set))
             if pipeline.manifest.decision.coverage
             else msgspec.UNSET,
+            familiarity=familiar,
+            unknown=strange if pipeline.manifest.decision.tells_unknown else msgspec.UNSET,
             overridden=keys,
         )
 

@@ -6,12 +6,12 @@ It is computed here and nowhere else; fitting, evaluation and daemon call it. In
    (:mod:`~rarefault.runtime.inference.decision.pool`);
 2. the result is weighed against the belief, which is what the windows before have left
    (:mod:`~rarefault.runtime.inference.decision.belief`);
-3. temperature, thresholds and prediction sets make a verdict of it
+3. temperature, thresholds and prediction sets make a verdict of it, and the distance says how familiar it is
    (:mod:`~rarefault.runtime.inference.decision.decision`);
 4. verdicts that last make an alarm (:mod:`~rarefault.runtime.inference.decision.alarms`).
 
-Shapes: W windows, E experts, K classes, U units, J faults that are looked for at units, V = K + U J values of an
-opinion, D device slots.
+Shapes: W windows, E experts, K classes, U units, J faults that are looked for at units, V values of an opinion (K + U
+J, and the distance where the network measures one), D device slots.
 """
 
 from rarefault.runtime.inference.decision.alarms import STATE_FOREIGN, STATE_NO_DATA, AlarmChange

@@ -4,9 +4,9 @@ A fault's alarm is raised when it is the verdict with a score of at least ``rais
 stays until its score has been below ``clear_threshold`` for ``off_delay_s``, or until another fault is raised. A muted
 fault raises no alarm.
 
-A single window with an empty prediction set is no evidence of something new: at a coverage of 0.9, a tenth of all
-windows of normal are below their threshold. ``unknown_windows`` of them in a row are evidence, as held-out time hardly
-ever has as many. Only then, and only where ``unknown_windows`` is not 0, the alarm state is ``unknown``.
+A single window that fits no class is no evidence of something new: at a coverage of 0.9, a tenth of all windows of
+normal are below their threshold. ``unknown_windows`` of them in a row are evidence, as held-out time hardly ever has as
+many. Only then, and only where ``unknown_windows`` is not 0, the alarm state is ``unknown``.
 """
 
 from collections.abc import Mapping
@@ -61,7 +61,7 @@ class _Alarms(DeviceArrays):
         reported: the state that was reported last, [D].
         candidate: the state that the last window called for, [D].
         since_ms: end of the first window in a row that spoke for the candidate, [D].
-        strange: windows in a row with an empty prediction set, [D].
+        strange: windows in a row that fit no class, [D].
     """
 
     alarm: Int64

@@ -35,12 +35,14 @@ class Judgement(NamedTuple):
         posterior: calibrated class probabilities under the true prior, [W, K].
         fault: index of the verdict's class, [W].
         score: of that class, [W].
+        strange: which windows fit no class, [W].
         alarms: changes of alarm states.
     """
 
     posterior: Float64
     fault: Int64
     score: Float64
+    strange: Bool
     alarms: list[AlarmChange]
 
 
@@ -75,6 +77,10 @@ class Decision:
         self._thresholds = np.asarray(spec.thresholds, np.float64)
         self._conformal = np.asarray(spec.conformal_thresholds or (0.0,) * self.n_classes, np.float64)
         self._alarms.use(spec)
+        # What measures the distance, and where it stands in its opinion.
+        self._measured = next((e for e, expert in enumerate(spec.experts) if expert.name == "network"), 0)
+        self._quantiles = np.asarray(() if spec.distance is None else spec.distance.quantiles, np.float64)
+        self._far = np.inf if spec.distance is None or spec.distance.far is None else spec.distance.far
 
     def pool(self, opinions: NDArray[np.floating]) -> Pooled:
         """The opinions of all experts [W, E, V] as one."""
@@ -156,13 +162,49 @@ class Decision:
         """Which classes the windows can be of, at the manifest's coverage, [W, K]."""
         return np.asarray(posterior >= self._conformal)
 
-    def strange(self, posterior: Float64, verdict: Int64) -> Bool:
-        """Windows whose prediction set is empty and whose verdict is a class with a conformal threshold, [W].
+    def distance(self, opinions: NDArray[np.floating]) -> Float64 | None:
+        """How far windows are from all classes, [W]; None where the model measures no distance.
 
-        Classes without a threshold, which are in every prediction set, do not count.
+        Args:
+            opinions: [W, E, V].
+        """
+        if self.spec.distance is None:
+            return None
+        found: Float64 = opinions[:, self._measured, self._pool.width].astype(np.float64)
+        return found
+
+    def familiarity(self, opinions: NDArray[np.floating]) -> Float64 | None:
+        """Share of held-out windows of known classes that were at least as far from all classes, [W].
+
+        None where the model measures no distance.
+        """
+        if (distance := self.distance(opinions)) is None:
+            return None
+        shares = np.linspace(1.0, 0.0, len(self._quantiles))
+        # Of equal distances the largest share counts; beyond the largest there are none.
+        first = np.searchsorted(self._quantiles, self._quantiles, side="left")
+        return np.interp(distance, self._quantiles, shares[first], right=0.0)
+
+    def far(self, opinions: NDArray[np.floating]) -> Bool:
+        """Which windows are farther from all classes than the manifest allows, [W]; none without a distance."""
+        if (distance := self.distance(opinions)) is None:
+            return np.zeros(len(opinions), bool)
+        return np.asarray(distance > self._far)
+
+    def strange(self, posterior: Float64, verdict: Int64, far: Bool | None = None) -> Bool:
+        """Windows that fit no class, [W].
+
+        Their prediction set is empty and their verdict is a class with a conformal threshold, or they are far from all
+        classes. Classes without a threshold, which are in every prediction set, do not count.
+
+        Args:
+            posterior: [W, K].
+            verdict: [W].
+            far: see :meth:`far`; None: where no distance was measured, [W].
         """
         has_threshold = self._conformal > 0
-        return np.asarray(has_threshold[verdict] & ~(self.prediction_set(posterior) & has_threshold).any(axis=1))
+        empty = has_threshold[verdict] & ~(self.prediction_set(posterior) & has_threshold).any(axis=1)
+        return np.asarray(empty if far is None else empty | far)
 
     def judge(
         self,
@@ -183,15 +225,27 @@ class Decision:
         posterior = self.posterior(self._weighed(device, fresh, opinions, turns, before))
         score = self.score(posterior)
         verdict = self.verdict(score)
-        strange = self.strange(posterior, verdict)
+        strange = self.strange(posterior, verdict, self.far(opinions))
         changes = self._alarms.follow(device, end_ms, fresh, turns, posterior, score, strange)
-        return Judgement(posterior, verdict, score[np.arange(len(verdict)), verdict], changes)
+        return Judgement(posterior, verdict, score[np.arange(len(verdict)), verdict], strange, changes)
 
     def follow(
-        self, device: Int32, end_ms: Int64, fresh: Bool, posterior: Float64, score: Float64
+        self,
+        device: Int32,
+        end_ms: Int64,
+        fresh: Bool,
+        posterior: Float64,
+        score: Float64,
+        far: Bool | None = None,
     ) -> list[AlarmChange]:
-        """The alarm changes of windows sorted by device, then by time, whose posterior and score are known."""
-        strange = self.strange(posterior, self.verdict(score))
+        """The alarm changes of windows sorted by device, then by time, whose posterior and score are known.
+
+        Args:
+            device, end_ms, fresh: of the windows, [W].
+            posterior, score: [W, K].
+            far: see :meth:`strange`.
+        """
+        strange = self.strange(posterior, self.verdict(score), far)
         return self._alarms.follow(device, end_ms, fresh, rounds(device), posterior, score, strange)
 
     def silence(self, device: Int64, newest_ms: Int64) -> list[AlarmChange]:

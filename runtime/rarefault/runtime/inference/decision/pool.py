@@ -1,9 +1,9 @@
 """Pooling: the opinions of all experts on a window become one score for each class.
 
 An expert gives a window log-probabilities of the device's classes and, of each fault that is looked for at units, a
-logit for every unit. Both hold for the class shares of the training history. Opinions are pooled as evidence, which is
-what they add to those shares, each expert with a factor of its own (Genest and Zidek, "Combining probability
-distributions", 1986, section 3)::
+logit for every unit. Both hold for the class shares of the training history; what follows them is not pooled. Opinions
+are pooled as evidence, which is what they add to those shares, each expert with a factor of its own (Genest and Zidek,
+"Combining probability distributions", 1986, section 3)::
 
     device  =  log prior   + sum_e weight_e      * (opinion_e - log prior)
     unit    =  logit prior + sum_e unit_weight_e * (logit_e   - logit prior)
@@ -76,7 +76,7 @@ class Pool:
 
     @property
     def width(self) -> int:
-        """V."""
+        """Values of an opinion that are pooled."""
         return len(self.log_prior) + self._n_units * len(self._faults)
 
     def pool(self, opinions: NDArray[np.floating], weights: Sequence[float], unit_weights: Sequence[float]) -> Pooled:
@@ -91,7 +91,7 @@ class Pool:
         if not self._at_units:
             return Pooled(device, np.empty((len(opinions), 0, 0)))
         prior = np.tile(self.unit_logit, self._n_units)
-        logits = _weighted(opinions[:, :, k:], prior, unit_weights)
+        logits = _weighted(opinions[:, :, k : self.width], prior, unit_weights)
         return Pooled(device, logits.reshape(len(opinions), self._n_units, len(self._faults)))
 
     def label(self, pooled: Pooled) -> Float64:
