@@ -221,6 +221,7 @@ class RivalExpert(NetworkExpert):
         nn.Module.__init__(self)  # nothing of the parent's networks
         self.device, self.at_units, self.units = net, None, None  # type: ignore[assignment]
         self.register_buffer("absent", torch.zeros(net.n_classes, dtype=torch.bool))
+        self.register_buffer("log_prior", torch.zeros(net.n_classes), persistent=False)
 
 
 def _train(fold: Fold, network: type[Rival], seed: int) -> Prediction:

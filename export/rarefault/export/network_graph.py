@@ -29,6 +29,7 @@ from rarefault.runtime.arrays import ALL
 from rarefault.runtime.inference.decision.pool import UNSEEN
 from rarefault.train.model.network import KNOWN, LOWEST, LRConvLSTM, spans_of
 from rarefault.train.model.network_expert import NetworkExpert
+from rarefault.train.model.parts import NetworkName
 from rarefault.train.model.trees import Taps
 
 #: Where a component of the values that are missing is 0, and where it is 1.
@@ -50,26 +51,77 @@ def network_opinion(graph: GraphBuilder, network: NetworkExpert, measured: Windo
         network: the expert.
         measured: of the window.
     """
-    length, columns = network.device.window_length, network.device.planes.shape[0]
+    length, columns = network.window_length, network.columns
     raw = _reshaped(graph, "window", "flat_window", (-1, length * columns))
     raw = graph.add("Transpose", [raw], "bins_of_columns", perm=[1, 0])  # [L I, N]
-    every = np.arange(length * columns).reshape(length, columns)
+    places = np.arange(length * columns).reshape(length, columns)
+    states = _states(graph, network)
+    found = _of_device(graph, network, measured, raw, places, states.get("device", ""))
+    if network.units is None:
+        return found.output, found.state
+    own = _of_units(graph, network, measured, raw, places, states.get("at_units", ""))
+    opinion = graph.add("Concat", [found.output, own.output], "network_opinion", axis=1)
+    after = [state for state in (found.state, own.state) if state]
+    return opinion, after[0] if len(after) == 1 else graph.add("Concat", after, "network_after", axis=1)
+
+
+def _states(graph: GraphBuilder, network: NetworkExpert) -> dict[NetworkName, str]:
+    """Names of what each network has carried on, [N, S] each."""
+    if network.device is None:
+        return {"at_units": "state"}
     if network.at_units is None:
-        found = _Network(graph, "device", network.device, measured).outputs(raw, every[..., None], "state")
-        return _log_prob(graph, network, found.output, "network_opinion"), found.state
-    units, of_unit = len(network.columns_of_units), network.at_units.state_size
-    sizes = graph.constant("state_sizes", np.array([network.device.state_size, units * of_unit]))
+        return {"device": "state"}
+    of_device = network.device.state_size
+    sizes = graph.constant("state_sizes", np.array([of_device, network.state_size - of_device]))
     graph.add_many("Split", ["state", sizes], ["device_state", "units_state"], axis=1)
-    found = _Network(graph, "device", network.device, measured).outputs(raw, every[..., None], "device_state")
-    log_prob = _log_prob(graph, network, found.output, "device_log_prob")
-    places = every[:, network.columns_of_units.numpy().T]  # [L, M, U]
-    before = _by_unit(graph, "units_state", "unit_states", units, of_unit)
+    return {"device": "device_state", "at_units": "units_state"}
+
+
+def _of_device(
+    graph: GraphBuilder,
+    network: NetworkExpert,
+    measured: WindowStatistics,
+    raw: str,
+    places: NDArray[np.int64],
+    state: str,
+) -> Carried:
+    """Log-probabilities of the classes [N, K], those of the prior without a network, and the state after them.
+
+    Args:
+        graph, network, measured: see :func:`network_opinion`.
+        raw: see :meth:`_Network.outputs`.
+        places: rows of ``raw`` by bin and column, [L, I].
+        state: before it.
+    """
+    name = "network_opinion" if network.units is None else "device_log_prob"
+    if network.device is None:
+        return Carried(graph.rows(name, _array(network.log_prior)), "")
+    found = _Network(graph, "device", network.device, measured).outputs(raw, places[..., None], state)
+    return Carried(_log_prob(graph, network, found.output, name), found.state)
+
+
+def _of_units(
+    graph: GraphBuilder,
+    network: NetworkExpert,
+    measured: WindowStatistics,
+    raw: str,
+    places: NDArray[np.int64],
+    state: str,
+) -> Carried:
+    """Logits of the faults at all units [N, U J], those of the prior without a network, and the states after them.
+
+    Args:
+        graph, network, measured, raw, places, state: see :func:`_of_device`.
+    """
+    units = len(network.columns_of_units)
+    if network.at_units is None:
+        return Carried(graph.rows("unit_logits", _array(network.unit_logit.repeat(units))), "")
+    places = places[:, network.columns_of_units.numpy().T]  # [L, M, U]
+    before = _by_unit(graph, state, "unit_states", units, network.at_units.state_size)
     own = _Network(graph, "unit", network.at_units, measured).outputs(raw, places, before)
     logits = _where_known(graph, network, own.output, raw, places)
     logits = _by_device(graph, logits, "unit_logits", units, network.at_units.outputs)
-    after = _by_device(graph, own.state, "units_after", units, of_unit)
-    opinion = graph.add("Concat", [log_prob, logits], "network_opinion", axis=1)
-    return opinion, graph.add("Concat", [found.state, after], "network_after", axis=1)
+    return Carried(logits, _by_device(graph, own.state, "units_after", units, network.at_units.state_size))
 
 
 def _by_unit(graph: GraphBuilder, x: str, name: str, units: int, size: int) -> str:

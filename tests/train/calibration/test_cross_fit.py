@@ -171,6 +171,7 @@ def test_trees_learn_from_more_of_the_blocks_than_the_network(prepared: Prepared
     config, history, split, windows = prepared
     prior = class_frequencies(windows.label, 3)
     network = new_network(config, history, windows)
+    assert network is not None
     first = Rotation(history, split, config, prior).run(network)[0]
     (held_out, *_) = rotations(history, split, "validation", TREE_PARTS, config.split.seed, config.grid)
     rest, own = (

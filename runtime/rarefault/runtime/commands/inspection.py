@@ -136,6 +136,8 @@ def _rows(model: LoadedModel, threads: int, cost_us: dict[int, float]) -> Iterat
         yield "counters", f"{', '.join(manifest.counters)} (the model sees their increase per bin)"
     if manifest.missing:
         yield "missing", f"{', '.join(f'{number:g}' for number in manifest.missing)} stand for no value"
+    if parts := manifest.training.get("parts"):
+        yield "parts", ", ".join(map(str, parts))
     yield from _class_table(manifest)
     yield from _pooling(manifest)
     yield "decision", f"temperature {decision.temperature:.3g}"
@@ -143,7 +145,7 @@ def _rows(model: LoadedModel, threads: int, cost_us: dict[int, float]) -> Iterat
     yield "", f"cleared below {decision.clear_threshold:g} for {_duration(decision.off_delay_s)}"
     n = decision.unknown_windows
     yield "unknown", f"an alarm after {n} windows in a row without a plausible class" if n else "is never an alarm"
-    yield from _free_form("training", {k: v for k, v in manifest.training.items() if k != "parameters"})
+    yield from _free_form("training", {k: v for k, v in manifest.training.items() if k not in {"parameters", "parts"}})
     yield from _free_form("int8", manifest.quantisation or {})
     costs = ", ".join(f"{cost:,.0f} us per verdict at N = {n}" for n, cost in cost_us.items())
     yield "cost", f"{costs} ({threads} thread{'s' if threads > 1 else ''}, this machine)"

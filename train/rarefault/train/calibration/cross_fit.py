@@ -10,16 +10,16 @@ prediction: Vovk, "Cross-conformal predictors", 2015). It is used with a model t
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from msgspec.structs import replace
 
-from rarefault.runtime.arrays import Float32, Int64
+from rarefault.runtime.arrays import Float32, Float64, Int64
 from rarefault.runtime.inference.decision import Decision
 from rarefault.runtime.inference.manifest import DecisionSpec, UnitsSpec
-from rarefault.train.calibration.decision_fit import fit_temperature, log_loss
+from rarefault.train.calibration.decision_fit import fit_temperature, log_losses
 from rarefault.train.calibration.filter_fit import fit_filter
 from rarefault.train.calibration.held_out_windows import HeldOutWindows
 from rarefault.train.calibration.pooling import fit_pool_weights
@@ -30,10 +30,11 @@ from rarefault.train.dataset.unit_labels import NO_UNITS
 from rarefault.train.dataset.windows import LabelledWindows, cut_windows
 from rarefault.train.fitting.network import Epoch, choose_device, fit, serve
 from rarefault.train.fitting.new_model import new_network
-from rarefault.train.fitting.trees import grow_at_devices, grow_at_units, judge
+from rarefault.train.fitting.trees import grow_at_devices, grow_at_units, judge_both, wants_trees
 from rarefault.train.history import History
 from rarefault.train.model.experts import Experts
 from rarefault.train.model.network_expert import NetworkExpert
+from rarefault.train.model.trees import TreeExpert
 from rarefault.train.parallel.background import Background
 
 #: With so many validation events of a fault, no further ones are needed: at a coverage of 0.9, the coverage of other
@@ -60,6 +61,19 @@ def wants_cross_fit(config: TrainConfig, train: LabelledWindows, validation: Lab
     return bool(few[1:].any())
 
 
+class Judged(NamedTuple):
+    """Opinions of trees [W, V], and of the boosted ones alone on the device's classes [W, K] where others are there."""
+
+    opinions: Float32
+    boosted: Float32 | None
+
+    @classmethod
+    def of(cls, trees: TreeExpert, windows: LabelledWindows) -> "Judged":
+        """The opinions on windows."""
+        opinions, boosted = judge_both(trees, windows)
+        return cls(opinions, None if trees.extra is None else boosted)
+
+
 @dataclass(frozen=True)
 class HeldOut:
     """Held-out windows and the opinions of experts that were not trained on them.
@@ -68,29 +82,51 @@ class HeldOut:
         windows: sorted by device and time, [W].
         opinions: of the experts, [W, E, V].
         names: of the experts, [E].
+        boosted: opinions of the boosted trees alone on the device's classes, [W, K]; None where no others are beside
+            them.
     """
 
     windows: HeldOutWindows
     opinions: Float32
     names: tuple[Literal["network", "trees"], ...]
+    boosted: Float32 | None = None
 
     @classmethod
     def of(cls, model: Experts, windows: LabelledWindows, history: History, config: TrainConfig) -> "HeldOut":
         """The opinions of a model on windows."""
         held_out = HeldOutWindows.of(history, windows, config.grid, config.window)
-        opinions = model.each(lambda network: serve(network, windows), lambda trees: judge(trees, windows))
-        return cls(held_out, np.stack(opinions, axis=1), model.names)
+        boosted = None
+
+        def of_trees(trees: TreeExpert) -> Float32:
+            nonlocal boosted
+            judged = Judged.of(trees, windows)
+            boosted = judged.boosted
+            return judged.opinions
+
+        opinions = model.each(lambda network: serve(network, windows), of_trees)
+        return cls(held_out, np.stack(opinions, axis=1), model.names, boosted)
 
     @classmethod
     def joined(cls, parts: Sequence["HeldOut"]) -> "HeldOut":
         """Windows of several parts as one."""
         windows, order = HeldOutWindows.joined([part.windows for part in parts])
-        return cls(windows, np.concatenate([part.opinions for part in parts])[order], parts[0].names)
+        boosted = None
+        if any(part.boosted is not None for part in parts):
+            # Where there are no others beside the boosted trees, these are all of the trees' opinion.
+            boosted = np.concatenate([part.of_boosted() for part in parts])[order]
+        return cls(windows, np.concatenate([part.opinions for part in parts])[order], parts[0].names, boosted)
+
+    def of_boosted(self) -> Float32:
+        """Opinions of the boosted trees alone on the device's classes, [W, K]."""
+        if self.boosted is not None:
+            return self.boosted
+        return self.opinions[:, self.names.index("trees"), : len(self.windows.history.classes)]
 
     def alone(self, name: Literal["network", "trees"]) -> "HeldOut":
         """With the opinions of one expert."""
         at = self.names.index(name)
-        return HeldOut(self.windows, self.opinions[:, at : at + 1], (name,))
+        boosted = self.boosted if name == "trees" else None
+        return HeldOut(self.windows, self.opinions[:, at : at + 1], (name,), boosted)
 
     def weighed(self, prior: tuple[float, ...], units: UnitsSpec | None, *, filtered: bool) -> DecisionSpec:
         """How much the experts and the windows before count: the decision so far, with equal thresholds.
@@ -109,12 +145,16 @@ class HeldOut:
         found = fit_filter(Decision(spec).window_evidence(self.opinions), held.label, held.fresh, prior)
         return replace(spec, filter=found)
 
-    def log_loss(self, spec: DecisionSpec) -> float:
-        """Log loss of the windows with a label, at the best temperature."""
+    def losses(self, spec: DecisionSpec) -> Float64:
+        """Log loss of each window with a label, at the best temperature, [known W]."""
         known = self.windows.label >= 0
         evidence = Decision(spec).evidence(self.windows.device, self.windows.fresh, self.opinions)[known]
         label = self.windows.label[known]
-        return log_loss(evidence, label, replace(spec, temperature=fit_temperature(evidence, label, spec)))
+        return log_losses(evidence, label, replace(spec, temperature=fit_temperature(evidence, label, spec)))
+
+    def log_loss(self, spec: DecisionSpec) -> float:
+        """Log loss of the windows with a label, at the best temperature."""
+        return float(self.losses(spec).mean())
 
     def log_losses(self, spec: DecisionSpec) -> dict[str, float | None]:
         """Log loss with and without the network.
@@ -197,8 +237,9 @@ class Rotation:
                     if own is not None:
                         opinions["network"] = serve(own, held_out)
                     if trees is not None:
-                        opinions["trees"] = trees
-                    found.append(HeldOut(windows, np.stack(list(opinions.values()), axis=1), tuple(opinions)))
+                        opinions["trees"] = trees.opinions
+                    boosted = None if trees is None else trees.boosted
+                    found.append(HeldOut(windows, np.stack(list(opinions.values()), axis=1), tuple(opinions), boosted))
         return found
 
     def _finer(self, part: Split, parts: int) -> list[Split]:
@@ -222,23 +263,24 @@ class Rotation:
         two = (train.counts(len(self.history.classes)) > 0).sum() >= 2
         return (train, held_out) if two and held_out.labelled.any() else None
 
-    def _grow(self, split: Split) -> list[tuple[LabelledWindows, Float32 | None]]:
-        """Windows that a split holds out, and the opinions [W, V] of trees that were not grown on them."""
+    def _grow(self, split: Split) -> list[tuple[LabelledWindows, Judged | None]]:
+        """Windows that a split holds out, and the opinions of trees that were not grown on them."""
         if (windows := self._windows(split)) is None:
             return []
         train, held_out = windows
-        if not self.config.trees.rounds:
+        parts = self.config.wanted
+        if not wants_trees(parts, self.at_units):
             return [(held_out, None)]
         trees, seed, threads = self.config.trees, self.config.training.seed, self.config.training.threads
         elsewhere = () if self.at_units is None else self.at_units.faults
-        expert = grow_at_devices(train, self.prior, trees, seed, threads, self.units, elsewhere)
+        expert = grow_at_devices(train, self.prior, trees, seed, threads, self.units, elsewhere, parts)
         if self.at_units is None:
-            return [(held_out, judge(expert, held_out))]
-        judged: list[tuple[LabelledWindows, Float32 | None]] = []
+            return [(held_out, Judged.of(expert, held_out))]
+        judged: list[tuple[LabelledWindows, Judged | None]] = []
         for finer in self._finer(split, UNIT_PARTS):
             if (own := windows if finer is split else self._windows(finer)) is not None:
-                expert.at_units = grow_at_units(own[0], self.at_units, trees, seed, threads, self.units)
-                judged.append((own[1], judge(expert, own[1])))
+                expert.at_units = grow_at_units(own[0], self.at_units, trees, seed, threads, self.units, parts)
+                judged.append((own[1], Judged.of(expert, own[1])))
         return judged
 
     def _train(self, split: Split) -> NetworkExpert | None:
@@ -249,6 +291,8 @@ class Rotation:
         train, _ = windows
         torch.manual_seed(config.training.seed)
         network = new_network(config, self.history, train, self.at_units)
+        if network is None:
+            return None
         network.to(choose_device(config.training.device))
         fit(network, train, config, self.prior, on_epoch=self.on_epoch)
         return network.cpu()

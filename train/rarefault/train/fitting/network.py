@@ -7,7 +7,7 @@ judged.
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -126,6 +126,7 @@ def fit(
         if name == "device":
             network.absent.copy_(absent)
         done.append(name)
+    network.hold_for(prior)
     return Fit(curves, weights)
 
 
@@ -153,14 +154,18 @@ class Speed:
     """What a training takes here.
 
     Attributes:
-        epoch_s: seconds for an epoch of all networks.
-        begin_s: seconds before the first one.
+        epoch_s: seconds for an epoch of each network.
+        begin_s: seconds before the first one of each.
         judge_s: seconds to judge a window.
     """
 
-    epoch_s: float = 0.0
-    begin_s: float = 0.0
+    epoch_s: Mapping[str, float] = field(default_factory=dict)
+    begin_s: Mapping[str, float] = field(default_factory=dict)
     judge_s: float = 0.0
+
+    def training_s(self, epochs: int, names: Collection[str]) -> float:
+        """Seconds to train some of the networks."""
+        return sum(self.begin_s[name] + epochs * self.epoch_s[name] for name in self.epoch_s if name in names)
 
 
 def rehearse(network: NetworkExpert, windows: LabelledWindows, config: TrainConfig) -> Speed:
@@ -171,20 +176,21 @@ def rehearse(network: NetworkExpert, windows: LabelledWindows, config: TrainConf
         windows, config: see :func:`fit`.
     """
     network.to(choose_device(config.training.device))
-    epoch_s = begin_s = 0.0
+    epoch_s: dict[str, float] = {}
+    begin_s: dict[str, float] = {}
     for name, model in network.parts():
         started = time.perf_counter()
         examples = _examples(network, name, windows, config.training.sequence_length)
         optimisation = _Optimisation(model, examples, quickly_sampled(config))
         optimisation.begin(None)
         optimisation.run(0, batches=1)  # what is set up at the first
-        begin_s += time.perf_counter() - started
+        begin_s[name] = time.perf_counter() - started
         # The schedule has no more steps than the whole training.
         steps = optimisation.source.steps
         count = max(1, min(TIMED, steps, config.training.epochs * steps - 1))
         started = time.perf_counter()
         optimisation.run(0, batches=count)
-        epoch_s += (time.perf_counter() - started) / count * steps
+        epoch_s[name] = (time.perf_counter() - started) / count * steps
     head = windows.head(min(len(windows), JUDGED))
     started = time.perf_counter()
     serve(network, head)
