@@ -154,6 +154,7 @@ def _trained(fold: Fold) -> tuple[HeldOut, HeldOut, DecisionSpec]:
     prior = class_frequencies(train.label, fold.n_classes)
     torch.manual_seed(0)
     network = new_network(config, history, train, at_units)
+    assert network is not None
     fit(network, train, config, prior)
     trees = grow_trees(train, prior, config.trees, config.training.seed, 1, units, at_units)
     model = Experts(network, trees).eval()

@@ -36,6 +36,7 @@ def make_model() -> Experts:
     )
     network = NetworkExpert(spec, len(CHANNELS), len(CLASSES), WINDOW.length)
     model = network.device
+    assert model is not None
     model.encoding.edges.copy_(torch.from_numpy(CENTER[:, None] + SCALE[:, None] * np.linspace(-8, 8, spec.edges)))
     assert model.measured is not None
     spread, spans = SCALE[:, None] * np.linspace(0, 8, spec.edges), len(model.measured.edges) // (3 * len(CHANNELS))
@@ -57,6 +58,7 @@ def make_model() -> Experts:
         model.head.weight.uniform_(-8, 8)
         model.head.weight[:, spec.outer[1] :] *= 0.3  # most is up to what is carried
         model.head.bias.zero_()
+        assert network.device_distance is not None
         network.device_distance.axes.normal_()
         network.device_distance.means.normal_()
     return Experts(network, None).eval()

@@ -61,6 +61,7 @@ def make_network(preset: str = "reference") -> NetworkExpert:
     """The network, weights from a fixed seed."""
     torch.manual_seed(7)
     network = NetworkExpert(PRESETS[preset], len(CHANNELS), len(CLASSES), LENGTH)
+    assert network.device is not None
     edges = network.device.encoding.edges
     edges.copy_(torch.linspace(640, 760, edges.shape[1]).expand_as(edges))
     return network.eval()
@@ -90,6 +91,8 @@ def make_models(folder: Path, stride: int, preset: str = "reference") -> ModelFi
         folder / "network.pt",
     )
     network = make_network(preset)
+    device = network.device
+    assert device is not None
     model = Experts(network, None)
     graph = step_graph(model, make_manifest(model, stride))
     files.step.write_bytes(with_manifest(graph, make_manifest(model, stride)))
@@ -97,16 +100,14 @@ def make_models(folder: Path, stride: int, preset: str = "reference") -> ModelFi
     if not files.sequence.exists():
         example = torch.zeros(1, SEQUENCE, LENGTH, len(CHANNELS))
         torch.onnx.export(
-            WholeSequence(network.device),
+            WholeSequence(device),
             (example,),
             files.sequence,
             input_names=["windows"],
             output_names=["log_prob"],
             dynamo=False,
         )
-        torch.save(
-            {"spec": msgspec.to_builtins(network.spec), "weights": network.device.state_dict()}, files.checkpoint
-        )
+        torch.save({"spec": msgspec.to_builtins(network.spec), "weights": device.state_dict()}, files.checkpoint)
     return files
 
 

@@ -48,6 +48,7 @@ def test_export_of_a_tampered_checkpoint_fails(
     model = run.load_model()
     with torch.no_grad():
         assert model.network is not None
+        assert model.network.device is not None
         model.network.device.outer1.get_parameter("weight_hh_l0")[3, 1] += 0.1
     run.save_model(model)
     assert main(["export", str(run.path), "-o", str(tmp_path / "plant.onnx")]) == 1

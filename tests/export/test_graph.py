@@ -11,6 +11,7 @@ import torch
 from rarefault.export.graph import step_graph, with_manifest
 from rarefault.export.parity import Outputs, check_file, precise_step, random_sequence, run_sequence
 from rarefault.runtime.arrays import Float32
+from rarefault.runtime.inference.decision.pool import Pool
 from rarefault.runtime.inference.grid import Bins
 from rarefault.runtime.inference.manifest import (
     METADATA_KEY,
@@ -31,6 +32,7 @@ from rarefault.train.fitting.trees import grow_trees
 from rarefault.train.model.experts import Experts
 from rarefault.train.model.network import PRESETS, ModelSpec
 from rarefault.train.model.network_expert import NetworkExpert
+from rarefault.train.model.parts import ModelPart, NetworkName
 from rarefault.train.model.step import TorchStep
 from rarefault.train.runs.run_directory import Reference, RunDirectory
 
@@ -48,6 +50,15 @@ SPECS = {
 #: Two units of two columns, with one fault that is looked for there; the fifth column is the device's.
 AT_UNITS = UnitsSpec(
     names=("x01", "x23"), channels=((0, 1), (3, 2)), faults=(2,), rarest_first=(3, 2, 1), prior=(0.05,)
+)
+
+
+#: Trees of which some are left out.
+ALL_BUT_SOME: tuple[tuple[ModelPart, ...], ...] = (
+    ("trees_device", "extra_trees"),
+    ("trees_device", "trees_units"),
+    ("trees_device",),
+    ("trees_units",),
 )
 
 
@@ -113,6 +124,41 @@ def assert_equal(model: Experts, path: Path, n_columns: int, length: int, units:
     assert len(checks) == 10
     assert all(check.holds for check in checks), checks
     return outputs
+
+
+def assert_neutral(
+    opinions: Float32, of_device: bool, of_units: bool, prior: tuple[float, ...], units: UnitsSpec
+) -> None:
+    """Opinions [T, N, V] without a part are those of the prior, others are not."""
+    pool = Pool(prior, units)
+    log_prior, logits = pool.log_prior, np.tile(pool.unit_logit, len(units.names))
+    for part, expected, there in (
+        (opinions[..., :4], log_prior, of_device),
+        (opinions[..., 4 : pool.width], logits, of_units),
+    ):
+        assert (np.abs(part - expected).max() < 1e-5) == (not there)
+
+
+def assert_all_needed(graph: onnx.GraphProto) -> None:
+    """No node and no constant of the graph is there for nothing."""
+    read = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
+    assert all(read & set(node.output) for node in graph.node)
+    assert {constant.name for constant in graph.initializer} <= read
+
+
+@pytest.mark.parametrize("left", ["device", "at_units"])
+def test_a_network_expert_without_one_of_its_networks(left: NetworkName, tmp_path: Path) -> None:
+    """File and model agree; the other part of the opinion is the prior, and the state is that of what is left."""
+    whole, prior = network(SPECS["plain"], 5, units=AT_UNITS), (0.7, 0.1, 0.15, 0.05)
+    found = whole.only([left], prior)
+    assert found is not None
+    assert 0 < found.state_size < whole.state_size
+    outputs, state = assert_equal(Experts(found, None), tmp_path / "net.onnx", 5, 7, AT_UNITS)
+    assert state.shape[2] == found.state_size
+    assert_neutral(outputs[:, :, 0], left == "device", left == "at_units", prior, AT_UNITS)
+    graph = onnx.load(tmp_path / "net.onnx").graph
+    assert sum(node.op_type == "LSTM" for node in graph.node) == 4
+    assert_all_needed(graph)
 
 
 @pytest.mark.parametrize("units", [None, AT_UNITS], ids=["no units", "units"])
@@ -200,6 +246,15 @@ def test_faults_are_looked_for_at_each_unit(tmp_path: Path, length: int, everyth
     net = network(PRESETS["small"], 6, length=length, units=wanted)
     outputs = assert_equal(Experts(net, trees), tmp_path / "units.onnx", 6, length, wanted)
     assert outputs[0].shape[2:] == (2, 4 + 3 * 2 + 1)
+    for parts in ALL_BUT_SOME if not everything else ():
+        left = trees.only(parts, prior, wanted)
+        assert left is not None
+        assert left.parts == parts
+        found, _ = assert_equal(Experts(None, left), tmp_path / "left.onnx", 6, length, wanted)
+        assert_neutral(found[:, :, 0], "trees_device" in parts, "trees_units" in parts, prior, wanted)
+        graph = onnx.load(tmp_path / "left.onnx").graph
+        assert sum(node.op_type == "TreeEnsembleRegressor" for node in graph.node) == len(parts)
+        assert_all_needed(graph)
 
 
 @pytest.mark.parametrize(("units", "layers"), [(None, 4), (AT_UNITS, 8)], ids=["no units", "units"])

@@ -84,6 +84,7 @@ def test_levels_far_from_zero_keep_their_edges(tmp_path: Path) -> None:
     window = level + step * np.random.default_rng(0).integers(-2, 7, (20, LENGTH, COLUMNS))
     model = experts(None, level, step)
     assert model.network is not None
+    assert model.network.device is not None
     code = model.network.device.encoding(torch.full((1, COLUMNS), level + 2 * step))
     assert code[0, 0].tolist() == [1, 1, -1, -1, 0]
     assert_file_equals(model, None, window.astype(np.float32), tmp_path / "net.onnx")

@@ -44,6 +44,7 @@ sequence_length = 6
 batch_size = 32
 learning_rate = 0.02
 cross_fit = false
+parts = "all"
 """
 
 

@@ -220,8 +220,9 @@ class RivalExpert(NetworkExpert):
     def __init__(self, net: Rival) -> None:
         nn.Module.__init__(self)  # nothing of the parent's networks
         self.device, self.at_units, self.units = net, None, None  # type: ignore[assignment]
-        self.device_distance = self.unit_distance = None  # type: ignore[assignment]
+        self.device_distance = self.unit_distance = None
         self.register_buffer("absent", torch.zeros(net.n_classes, dtype=torch.bool))
+        self.register_buffer("log_prior", torch.zeros(net.n_classes), persistent=False)
 
 
 def _train(fold: Fold, network: type[Rival], seed: int) -> Prediction:

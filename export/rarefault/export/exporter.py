@@ -97,8 +97,8 @@ def _export(
     manifest, model, reference = _load(run)
     if limits is not None and model.network is None:
         raise UsageError(
-            f"{run.path} has no network (model.network = false), so that there is nothing for --int8 to make smaller: "
-            "export without it"
+            f"{run.path} has no network ('parts' in its metrics.json), so that there is nothing for --int8 to make "
+            "smaller: export without it"
         )
 
     on_stage(STAGES[1])

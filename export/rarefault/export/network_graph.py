@@ -30,6 +30,7 @@ from rarefault.runtime.inference.decision.pool import UNSEEN
 from rarefault.train.model.distance import ClassDistance
 from rarefault.train.model.network import KNOWN, LOWEST, LRConvLSTM, spans_of
 from rarefault.train.model.network_expert import NetworkExpert
+from rarefault.train.model.parts import NetworkName
 from rarefault.train.model.trees import Taps
 
 #: Where a component of the values that are missing is 0, and where it is 1.
@@ -44,6 +45,14 @@ class Carried(NamedTuple):
     recent: str
 
 
+class _Judged(NamedTuple):
+    """Names of a network's part of the opinion, of its state, and of its distance [N, 1]; empty without a network."""
+
+    output: str
+    state: str
+    distance: str
+
+
 def network_opinion(graph: GraphBuilder, network: NetworkExpert, measured: WindowStatistics) -> tuple[str, str]:
     """Names of the network's opinion [N, V] and of what it carries on [N, S]; see :meth:`NetworkExpert.forward`.
 
@@ -52,35 +61,90 @@ def network_opinion(graph: GraphBuilder, network: NetworkExpert, measured: Windo
         network: the expert.
         measured: of the window.
     """
-    length, columns = network.device.window_length, network.device.planes.shape[0]
+    length, columns = network.window_length, network.columns
     raw = _reshaped(graph, "window", "flat_window", (-1, length * columns))
     raw = graph.add("Transpose", [raw], "bins_of_columns", perm=[1, 0])  # [L I, N]
-    every = np.arange(length * columns).reshape(length, columns)
+    places = np.arange(length * columns).reshape(length, columns)
+    states = _states(graph, network)
+    found = _of_device(graph, network, measured, raw, places, states.get("device", ""))
+    judged = [found]
+    if network.units is not None:
+        judged.append(_of_units(graph, network, measured, raw, places, states.get("at_units", "")))
+    distances = [one.distance for one in judged if one.distance]
+    far = distances[0] if len(distances) == 1 else graph.add("Max", distances, "far")
+    opinion = graph.add("Concat", [*(one.output for one in judged), far], "network_opinion", axis=1)
+    after = [one.state for one in judged if one.state]
+    return opinion, after[0] if len(after) == 1 else graph.add("Concat", after, "network_after", axis=1)
+
+
+def _states(graph: GraphBuilder, network: NetworkExpert) -> dict[NetworkName, str]:
+    """Names of what each network has carried on, [N, S] each."""
+    if network.device is None:
+        return {"at_units": "state"}
     if network.at_units is None:
-        found = _Network(graph, "device", network.device, measured).outputs(raw, every[..., None], "state")
-        parts = [_log_prob(graph, network, found.output, "device_log_prob")]
-        parts.append(_distance(graph, network.device_distance, found.recent, "device_distance"))
-        return graph.add("Concat", parts, "network_opinion", axis=1), found.state
-    units, of_unit = len(network.columns_of_units), network.at_units.state_size
-    sizes = graph.constant("state_sizes", np.array([network.device.state_size, units * of_unit]))
+        return {"device": "state"}
+    of_device = network.device.state_size
+    sizes = graph.constant("state_sizes", np.array([of_device, network.state_size - of_device]))
     graph.add_many("Split", ["state", sizes], ["device_state", "units_state"], axis=1)
-    found = _Network(graph, "device", network.device, measured).outputs(raw, every[..., None], "device_state")
-    log_prob = _log_prob(graph, network, found.output, "device_log_prob")
-    places = every[:, network.columns_of_units.numpy().T]  # [L, M, U]
-    before = _by_unit(graph, "units_state", "unit_states", units, of_unit)
+    return {"device": "device_state", "at_units": "units_state"}
+
+
+def _of_device(
+    graph: GraphBuilder,
+    network: NetworkExpert,
+    measured: WindowStatistics,
+    raw: str,
+    places: NDArray[np.int64],
+    state: str,
+) -> _Judged:
+    """Log-probabilities of the classes [N, K], those of the prior without a network, and the state after them.
+
+    Args:
+        graph, network, measured: see :func:`network_opinion`.
+        raw: see :meth:`_Network.outputs`.
+        places: rows of ``raw`` by bin and column, [L, I].
+        state: before it.
+    """
+    name = "device_log_prob"
+    if network.device is None:
+        return _Judged(graph.rows(name, _array(network.log_prior)), "", "")
+    found = _Network(graph, "device", network.device, measured).outputs(raw, places[..., None], state)
+    far = ""
+    if network.device_distance is not None:
+        far = _distance(graph, network.device_distance, found.recent, "device_distance")
+    return _Judged(_log_prob(graph, network, found.output, name), found.state, far)
+
+
+def _of_units(
+    graph: GraphBuilder,
+    network: NetworkExpert,
+    measured: WindowStatistics,
+    raw: str,
+    places: NDArray[np.int64],
+    state: str,
+) -> _Judged:
+    """Logits of the faults at all units [N, U J], those of the prior without a network, and the states after them.
+
+    Args:
+        graph, network, measured, raw, places, state: see :func:`_of_device`.
+    """
+    units = len(network.columns_of_units)
+    if network.at_units is None:
+        return _Judged(graph.rows("unit_logits", _array(network.unit_logit.repeat(units))), "", "")
+    places = places[:, network.columns_of_units.numpy().T]  # [L, M, U]
+    before = _by_unit(graph, state, "unit_states", units, network.at_units.state_size)
     own = _Network(graph, "unit", network.at_units, measured).outputs(raw, places, before)
     silent = _silent(graph, raw, places)
     prior = graph.constant("unit_logit", _array(network.unit_logit))
     logits = graph.add("Where", [silent, prior, own.output], "unit_logits_known")
     logits = _by_device(graph, logits, "unit_logits", units, network.at_units.outputs)
-    assert network.unit_distance is not None
-    far = _distance(graph, network.unit_distance, own.recent, "unit_distance")
-    far = graph.add("Where", [silent, graph.constant("no_distance", np.float32(0.0)), far], "unit_distance_known")
-    far = graph.add("ReduceMax", [_by_device(graph, far, "unit_distances", units, 1)], "units_far", axes=[1])
-    far = graph.add("Max", [_distance(graph, network.device_distance, found.recent, "device_distance"), far], "far")
-    after = _by_device(graph, own.state, "units_after", units, of_unit)
-    opinion = graph.add("Concat", [log_prob, logits, far], "network_opinion", axis=1)
-    return opinion, graph.add("Concat", [found.state, after], "network_after", axis=1)
+    far = ""
+    if network.unit_distance is not None:
+        far = _distance(graph, network.unit_distance, own.recent, "unit_distance")
+        far = graph.add("Where", [silent, graph.constant("no_distance", np.float32(0.0)), far], "unit_distance_known")
+        far = graph.add("ReduceMax", [_by_device(graph, far, "unit_distances", units, 1)], "units_far", axes=[1])
+    after = _by_device(graph, own.state, "units_after", units, network.at_units.state_size)
+    return _Judged(logits, after, far)
 
 
 def _by_unit(graph: GraphBuilder, x: str, name: str, units: int, size: int) -> str:

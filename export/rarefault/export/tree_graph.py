@@ -8,6 +8,7 @@ channels of a unit, P their pairs.
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 from torch import Tensor
@@ -21,6 +22,7 @@ from rarefault.train.model.trees import (
     Taps,
     TreeExpert,
     Trees,
+    UnitTrees,
     pairs_of,
 )
 
@@ -40,6 +42,19 @@ def tree_opinion(graph: GraphBuilder, trees: TreeExpert, window_length: int, mea
         measured: of the window.
     """
     found = _statistics(graph, trees, window_length, measured)
+    if trees.at_units is None:
+        return _device_log_prob(graph, trees, found, measured, "tree_opinion")
+    log_prob = _device_log_prob(graph, trees, found, measured, "tree_log_prob")
+    logits = _unit_logits(graph, trees, trees.at_units, found, window_length)
+    return graph.add("Concat", [log_prob, logits], "tree_opinion", axis=1)
+
+
+def _device_log_prob(
+    graph: GraphBuilder, trees: TreeExpert, found: "_Found", measured: WindowStatistics, name: str
+) -> str:
+    """Log-probabilities of the device's classes [N, K]; without trees they are the same for all windows."""
+    if not len(trees.root):
+        return graph.rows(name, torch.log_softmax(trees.base, dim=0).float().numpy())
     features = _window_features(graph, found)
     scores = _scores(graph, "tree", trees, features)
     if trees.extra is not None:
@@ -51,23 +66,22 @@ def tree_opinion(graph: GraphBuilder, trees: TreeExpert, window_length: int, mea
         ]
         both = graph.add("Add", experts, "device_sum")
         scores = graph.add("Mul", [both, graph.constant("half", np.float32(0.5))], "device_scores")
-    if trees.at_units is None:
-        return graph.add("LogSoftmax", [scores], "tree_opinion", axis=1)
-    device = graph.add("LogSoftmax", [scores], "tree_log_prob", axis=1)
-    logits = _scores(graph, "unit", trees.at_units, _unit_features(graph, found, trees, window_length))
-    by_device = graph.constant("by_device", np.array([-1, len(trees.units) * len(trees.at_units.faults)]))
-    logits = graph.add("Reshape", [logits, by_device], "tree_units")
-    return graph.add("Concat", [device, logits], "tree_opinion", axis=1)
+    return graph.add("LogSoftmax", [scores], name, axis=1)
+
+
+def _unit_logits(graph: GraphBuilder, trees: TreeExpert, at_units: UnitTrees, found: "_Found", length: int) -> str:
+    """Logits of the faults at all units [N, U J]; without trees they are the same for all windows."""
+    units = len(trees.units)
+    if not len(at_units.root):
+        return graph.rows("tree_units", at_units.base.float().repeat(units).numpy())
+    logits = _scores(graph, "unit", at_units, _unit_features(graph, found, trees, length))
+    by_device = graph.constant("by_device", np.array([-1, units * len(at_units.faults)]))
+    return graph.add("Reshape", [logits, by_device], "tree_units")
 
 
 def _scores(graph: GraphBuilder, name: str, trees: Trees, features: str) -> str:
     """Sums of the leaves [N, scores] of features [N, F]; see :meth:`rarefault.train.model.trees.Trees.scores`."""
     base = graph.constant(f"{name}_base", trees.base.numpy().astype(np.float32))
-    if not len(trees.root):
-        # The operator must have a tree. The features' shape gives the number of rows.
-        rows = graph.add("ReduceSum", [features, graph.constant(f"{name}_row_axis", np.array([1]))], f"{name}_rows")
-        nothing = graph.add("IsNaN", [rows], f"{name}_any")  # [N, 1]
-        return graph.add("Where", [nothing, base, base], f"{name}_scores")
     at = _leaves(trees)
     tree = np.searchsorted(trees.root.numpy(), at, side="right") - 1
     value = trees.value.numpy()[at]

@@ -62,6 +62,7 @@ def test_a_silent_unit_is_at_no_distance() -> None:
     windows, network = windows_with(UNITS), network_with(UNITS)
     fit_distances(network, windows, seed=0)
     assert network.unit_distance is not None
+    assert network.device_distance is not None
     network.device_distance.scale(1e9)
     silent = np.flatnonzero(np.isnan(windows.windows.gather(np.arange(len(windows)))[:, :, 2]).all(axis=1))
     assert len(silent) > 5
@@ -82,6 +83,8 @@ def test_a_fit_is_the_same_again_and_bounded() -> None:
     first, second = network_with(None), network_with(None)
     for network in (first, second):
         fit_distances(network, windows, seed=3)
+    assert first.device_distance is not None
+    assert second.device_distance is not None
     assert torch.equal(first.device_distance.axes, second.device_distance.axes)
     label = np.r_[np.zeros(1000, np.int64), np.full(50, -1), np.ones(30, np.int64), np.full(400, 2)]
     chosen = drawn_evenly(label, 300, np.random.default_rng(0))

@@ -150,12 +150,13 @@ def test_without_an_epoch_the_shares_alone_are_moved(windows: LabelledWindows) -
 @pytest.mark.training
 def test_a_loss_that_is_no_number_is_an_error(windows: LabelledWindows) -> None:
     """And the sentence says what to look at."""
-    found = network()
+    device = network().device
+    assert device is not None
     with torch.no_grad():
-        found.device.head.bias.fill_(torch.nan)
+        device.head.bias.fill_(torch.nan)
     few = msgspec.structs.replace(CONFIG.training, max_sequences=32, epochs=1)
     optimisation = _Optimisation(
-        found.device,
+        device,
         Examples.of_devices(windows, 5, UNITS.faults, 4),
         msgspec.structs.replace(CONFIG, training=few),
     )

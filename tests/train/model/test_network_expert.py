@@ -46,7 +46,7 @@ def bins(sequences: int, n: int) -> torch.Tensor:
 @torch.no_grad()
 def test_an_opinion_is_of_the_device_and_of_each_unit(network: NetworkExpert) -> None:
     """Log-probabilities of the device's classes, without those of units, the logits unit after unit, the distance."""
-    opinion, state = network(bins(3, LENGTH + 4), 2)
+    opinion, state, _ = network(bins(3, LENGTH + 4), 2)
     assert opinion.shape == (3, 3, 4 + 3 * 2 + 1)
     assert state.shape == (3, network.state_size) == (3, (1 + 3) * 24)
     torch.testing.assert_close(opinion[..., :4].exp().sum(-1), torch.ones(3, 3))
@@ -62,7 +62,7 @@ def test_units_share_their_weights(network: NetworkExpert) -> None:
     """Swapping the columns of two units swaps their logits and states, and moves nothing of the third."""
     x = bins(4, LENGTH + 6)
     swapped = x[..., [2, 3, 0, 1, 4, 5, 6]]
-    (before, state), (after, other) = network(x, 1), network(swapped, 1)
+    (before, state, _), (after, other, _) = network(x, 1), network(swapped, 1)
     logits, moved = (found[..., 4:-1].unflatten(-1, (3, 2)) for found in (before, after))
     torch.testing.assert_close(moved, logits[:, :, [1, 0, 2]])
     of_units, moved_state = (found[:, 24:].unflatten(-1, (3, 24)) for found in (state, other))
@@ -88,7 +88,7 @@ def test_steps_are_the_sequence(units: UnitsSpec | None) -> None:
     network = NetworkExpert(SPEC, 7, 4, LENGTH, units).eval()
     rows = bins(3, LENGTH + 7)
     with torch.no_grad():
-        whole, last = network(rows, 1)
+        whole, last, _ = network(rows, 1)
     step = TorchStep(Experts(network, None))
     state = np.zeros((3, step.state_size), np.float32)
     for t in range(8):

@@ -82,7 +82,7 @@ def test_it_keeps_what_it_knew_and_learns_from_both(first: Training, later: Path
     networks = second.model.network, first.run.load_model().network
     assert networks[0] is not None
     assert networks[1] is not None
-    before, after = (found.device.encoding.edges.numpy() for found in networks if found is not None)
+    before, after = (found.get_buffer("device.encoding.edges").numpy() for found in networks if found is not None)
     np.testing.assert_array_equal(before, after)
     compared = second.metrics["retraining"]
     assert compared["old_validation"]["before"]["macro_f1"] == first.metrics["validation"]["macro_f1"]

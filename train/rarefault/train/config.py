@@ -1,5 +1,6 @@
 """The trainer's configuration: one TOML file whose only required section is ``[data]``."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,7 @@ from rarefault.train.dataset.derived import GridConfig
 from rarefault.train.dataset.split import SplitConfig, check_blocks
 from rarefault.train.history.config import DataConfig
 from rarefault.train.model.network import PRESETS, ModelSpec
+from rarefault.train.model.parts import AT_DEVICE, AT_UNITS, MODEL_PARTS, NETWORK_OF, ModelPart
 
 LayerSizes = tuple[Annotated[int, msgspec.Meta(ge=1, le=4096)], Annotated[int, msgspec.Meta(ge=1, le=4096)]]
 
@@ -128,6 +130,13 @@ class TrainingConfig(Section, frozen=True):
     refit: bool = True
     """Train network and trees once more, on training and validation blocks together, after the decision was fitted. The
     result is what is served."""
+    parts: Literal["auto", "all"] | tuple[ModelPart, ...] = "auto"
+    """The parts of the model that are served. ``auto``: the fewest whose log loss on held-out windows is as good as
+    that of all of them, within noise; the report has the numbers. Where there are fewer than 8 held-out blocks, all of
+    them. ``all``: nothing is left out. A list names them, and only these are trained: ``network_device`` and
+    ``trees_device`` judge whole devices, ``extra_trees`` belong to the latter, ``network_units`` and ``trees_units``
+    look for faults at units, ``filter`` counts the windows before. Parts that other keys turn off, such as the network
+    by ``model.network = false``, are never there. With ``--from``, the parts are those of the earlier run."""
     retrain_tolerance: Share = 0.02
     """With ``--from``: how much macro-F1 may fall, on the earlier run's validation blocks and on the new data's test
     blocks. A model that loses more is not accepted."""
@@ -218,11 +227,60 @@ class TrainConfig(Section, frozen=True):
     training: TrainingConfig = TrainingConfig()
     decision: DecisionConfig = DecisionConfig()
 
+    @property
+    def wanted(self) -> tuple[ModelPart, ...]:
+        """The parts that are trained, in the order of ``MODEL_PARTS``."""
+        listed = MODEL_PARTS if isinstance(self.training.parts, str) else self.training.parts
+        return tuple(part for part in MODEL_PARTS if part in listed and part not in self._turned_off)
+
+    @property
+    def _turned_off(self) -> dict[ModelPart, str]:
+        """The parts that other keys turn off, and the key with its value."""
+        off: dict[ModelPart, str] = {}
+        if not self.model.network:
+            off |= dict.fromkeys(("network_device", "network_units"), "model.network = false")
+        if not self.trees.extra_trees:
+            off["extra_trees"] = "trees.extra_trees = 0"
+        if not self.trees.rounds:
+            off |= dict.fromkeys(("trees_device", "extra_trees", "trees_units"), "trees.rounds = 0")
+        if not self.decision.filter:
+            off["filter"] = "decision.filter = false"
+        return off
+
+    def with_parts(self, parts: Collection[ModelPart]) -> "TrainConfig":
+        """The configuration that trains these parts alone, without those that it does not have."""
+        left = tuple(part for part in self.wanted if part in parts)
+        trees = any(part in left for part in ("trees_device", "trees_units"))
+        return msgspec.structs.replace(
+            self,
+            training=msgspec.structs.replace(self.training, parts=left),
+            model=msgspec.structs.replace(self.model, network=any(part in NETWORK_OF for part in left)),
+            trees=msgspec.structs.replace(
+                self.trees,
+                rounds=self.trees.rounds if trees else 0,
+                extra_trees=self.trees.extra_trees if "extra_trees" in left else 0,
+            ),
+            decision=msgspec.structs.replace(self.decision, filter="filter" in left),
+        )
+
+    def _check_parts(self) -> None:
+        """Raise ValueError where the listed parts contradict other keys, or none of them judges."""
+        if isinstance(parts := self.training.parts, str):
+            return
+        if not {*AT_DEVICE, *AT_UNITS} & set(parts):
+            raise ValueError(f"training.parts must have one of {', '.join((*AT_DEVICE, *AT_UNITS))}: one must judge")
+        if "extra_trees" in parts and "trees_device" not in parts:
+            raise ValueError("training.parts has extra_trees without trees_device, to which they belong")
+        for part in parts:
+            if part in self._turned_off:
+                raise ValueError(f"training.parts has {part}, but {self._turned_off[part]}: change one of both")
+
     def __post_init__(self) -> None:
         check_blocks(self.split, self.grid, self.window)
         spec = self.model.spec()
         if not self.model.network and not self.trees.rounds:
             raise ValueError("model.network is false and trees.rounds is 0: one of both must judge")
+        self._check_parts()
         if self.model.network and self.window.length <= 2 * (spec.kernel - 1):
             raise ValueError(
                 f"window.length ({self.window.length}) must exceed 2 * (model.kernel - 1) = {2 * (spec.kernel - 1)}, "

@@ -136,6 +136,8 @@ def _rows(model: LoadedModel, threads: int, cost_us: dict[int, float]) -> Iterat
         yield "counters", f"{', '.join(manifest.counters)} (the model sees their increase per bin)"
     if manifest.missing:
         yield "missing", f"{', '.join(f'{number:g}' for number in manifest.missing)} stand for no value"
+    if parts := manifest.training.get("parts"):
+        yield "parts", ", ".join(map(str, parts))
     yield from _class_table(manifest)
     yield from _pooling(manifest)
     yield "decision", f"temperature {decision.temperature:.3g}"
@@ -147,7 +149,7 @@ def _rows(model: LoadedModel, threads: int, cost_us: dict[int, float]) -> Iterat
         least, most = decision.distance.quantiles[0], decision.distance.quantiles[-1]
         limit = "none is too far" if decision.distance.far is None else f"beyond {decision.distance.far:.3g} none fits"
         yield "distance", f"{least:.3g} to {most:.3g} in held-out windows of the known classes, {limit}"
-    yield from _free_form("training", {k: v for k, v in manifest.training.items() if k != "parameters"})
+    yield from _free_form("training", {k: v for k, v in manifest.training.items() if k not in {"parameters", "parts"}})
     yield from _free_form("int8", manifest.quantisation or {})
     costs = ", ".join(f"{cost:,.0f} us per verdict at N = {n}" for n, cost in cost_us.items())
     yield "cost", f"{costs} ({threads} thread{'s' if threads > 1 else ''}, this machine)"

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from msgspec.structs import replace
 
-from rarefault.runtime.arrays import Float32, Int64
+from rarefault.runtime.arrays import Float32, Float64, Int64
 from rarefault.runtime.inference.decision import Decision
 from rarefault.runtime.inference.manifest import DecisionSpec, UnitsSpec
-from rarefault.train.calibration.decision_fit import fit_temperature, log_loss
+from rarefault.train.calibration.decision_fit import fit_temperature, log_losses
 from rarefault.train.calibration.filter_fit import fit_filter
 from rarefault.train.calibration.held_out_windows import HeldOutWindows
 from rarefault.train.calibration.pooling import fit_pool_weights
@@ -27,9 +27,9 @@ from rarefault.train.dataset.label_runs import event_of
 from rarefault.train.dataset.split import Split, rotations
 from rarefault.train.dataset.unit_labels import NO_UNITS
 from rarefault.train.dataset.windows import LabelledWindows, cut_windows
-from rarefault.train.fitting.network import Epoch, choose_device, fit, serve
+from rarefault.train.fitting.network import Epoch, choose_device, fit, serve_apart
 from rarefault.train.fitting.new_model import new_network
-from rarefault.train.fitting.trees import grow_trees, judge
+from rarefault.train.fitting.trees import grow_trees, judge_both
 from rarefault.train.history import History
 from rarefault.train.model.experts import Experts, stacked
 from rarefault.train.model.network_expert import NetworkExpert
@@ -64,29 +64,63 @@ class HeldOut:
         windows: sorted by device and time, [W].
         opinions: of the experts, [W, E, V].
         names: of the experts, [E].
+        boosted: opinions of the boosted trees alone on the device's classes, [W, K]; None where no others are beside
+            them.
+        apart: distances of each of the networks, [W, networks]; None without a network.
     """
 
     windows: HeldOutWindows
     opinions: Float32
     names: tuple[Literal["network", "trees"], ...]
+    boosted: Float32 | None = None
+    apart: Float32 | None = None
 
     @classmethod
     def of(cls, model: Experts, windows: LabelledWindows, history: History, config: TrainConfig) -> "HeldOut":
         """The opinions of a model on windows."""
         held_out = HeldOutWindows.of(history, windows, config.grid, config.window)
-        opinions = model.each(lambda network: serve(network, windows), lambda trees: judge(trees, windows))
-        return cls(held_out, stacked(opinions), model.names)
+        boosted, apart = None, None
+
+        def of_network(network: NetworkExpert) -> Float32:
+            nonlocal apart
+            opinions, apart = serve_apart(network, windows)
+            return opinions
+
+        def of_trees(trees: TreeExpert) -> Float32:
+            nonlocal boosted
+            opinions, boosted = judge_both(trees, windows)
+            if trees.extra is None:
+                boosted = None
+            return opinions
+
+        opinions = model.each(of_network, of_trees)
+        return cls(held_out, stacked(opinions), model.names, boosted, apart)
 
     @classmethod
     def joined(cls, parts: Sequence["HeldOut"]) -> "HeldOut":
         """Windows of several parts as one."""
         windows, order = HeldOutWindows.joined([part.windows for part in parts])
-        return cls(windows, np.concatenate([part.opinions for part in parts])[order], parts[0].names)
+        boosted = None
+        if any(part.boosted is not None for part in parts):
+            # Where there are no others beside the boosted trees, these are all of the trees' opinion.
+            boosted = np.concatenate([part.of_boosted() for part in parts])[order]
+        measured = [part.apart for part in parts if part.apart is not None]
+        apart = np.concatenate(measured)[order] if measured else None
+        opinions = np.concatenate([part.opinions for part in parts])[order]
+        return cls(windows, opinions, parts[0].names, boosted, apart)
+
+    def of_boosted(self) -> Float32:
+        """Opinions of the boosted trees alone on the device's classes, [W, K]."""
+        if self.boosted is not None:
+            return self.boosted
+        return self.opinions[:, self.names.index("trees"), : len(self.windows.history.classes)]
 
     def alone(self, name: Literal["network", "trees"]) -> "HeldOut":
         """With the opinions of one expert."""
         at = self.names.index(name)
-        return HeldOut(self.windows, self.opinions[:, at : at + 1], (name,))
+        boosted = self.boosted if name == "trees" else None
+        apart = self.apart if name == "network" else None
+        return HeldOut(self.windows, self.opinions[:, at : at + 1], (name,), boosted, apart)
 
     def weighed(self, prior: tuple[float, ...], units: UnitsSpec | None, *, filtered: bool) -> DecisionSpec:
         """How much the experts and the windows before count: the decision so far, with equal thresholds.
@@ -105,12 +139,16 @@ class HeldOut:
         found = fit_filter(Decision(spec).window_evidence(self.opinions), held.label, held.fresh, prior)
         return replace(spec, filter=found)
 
-    def log_loss(self, spec: DecisionSpec) -> float:
-        """Log loss of the windows with a label, at the best temperature."""
+    def losses(self, spec: DecisionSpec) -> Float64:
+        """Log loss of each window with a label, at the best temperature, [known W]."""
         known = self.windows.label >= 0
         evidence = Decision(spec).evidence(self.windows.device, self.windows.fresh, self.opinions)[known]
         label = self.windows.label[known]
-        return log_loss(evidence, label, replace(spec, temperature=fit_temperature(evidence, label, spec)))
+        return log_losses(evidence, label, replace(spec, temperature=fit_temperature(evidence, label, spec)))
+
+    def log_loss(self, spec: DecisionSpec) -> float:
+        """Log loss of the windows with a label, at the best temperature."""
+        return float(self.losses(spec).mean())
 
     def log_losses(self, spec: DecisionSpec) -> dict[str, float | None]:
         """Log loss with and without the network.
@@ -206,14 +244,23 @@ class Rotation:
         """Trees that were grown on a part's other blocks."""
         training = self.config.training
         return grow_trees(
-            train, self.prior, self.config.trees, training.seed, training.threads, self.units, self.at_units
+            train,
+            self.prior,
+            self.config.trees,
+            training.seed,
+            training.threads,
+            self.units,
+            self.at_units,
+            parts=self.config.wanted,
         )
 
-    def _train(self, train: LabelledWindows) -> NetworkExpert:
+    def _train(self, train: LabelledWindows) -> NetworkExpert | None:
         """A network that was trained on a part's other blocks."""
         config = self.config
         torch.manual_seed(config.training.seed)
         network = new_network(config, self.history, train, self.at_units)
+        if network is None:
+            return None
         network.to(choose_device(config.training.device))
         fit(network, train, config, self.prior, on_epoch=self.on_epoch)
         return network.cpu()

@@ -142,7 +142,12 @@ def fit_temperature(evidence: Float64, label: Int64, spec: DecisionSpec) -> floa
 
 
 def log_loss(evidence: Float64, label: Int64, spec: DecisionSpec) -> float:
-    """Negative log-likelihood per window of the posterior.
+    """Negative log-likelihood per window of the posterior; see :func:`log_losses`."""
+    return float(log_losses(evidence, label, spec).mean())
+
+
+def log_losses(evidence: Float64, label: Int64, spec: DecisionSpec) -> Float64:
+    """Negative log-likelihood of the posterior of each window, [W].
 
     Args:
         evidence: [W, K].
@@ -150,4 +155,5 @@ def log_loss(evidence: Float64, label: Int64, spec: DecisionSpec) -> float:
         spec: gives temperature and prior.
     """
     p = Decision(spec).posterior(evidence)[np.arange(len(label)), label]
-    return float(-np.log(np.maximum(p, 1e-12)).mean())
+    losses: Float64 = -np.log(np.maximum(p, 1e-12))
+    return losses

@@ -15,6 +15,8 @@ from rarefault.runtime.inference.manifest import ExpertSpec, UnitsSpec
 LARGEST = 5.0
 #: What unequal factors cost: so much of log loss, by the square of their distance, for one event; less for more.
 SHRINKAGE = 0.1
+#: An opinion that is nearer to the prior than this is no evidence.
+LEAST_EVIDENCE = 1e-4
 #: Windows of normal that are looked at; the others are like them.
 MOST_NORMAL = 20_000
 
@@ -31,9 +33,8 @@ def fit_pool_weights(
 
     An expert has one factor for the device's classes and one for the faults that are looked for at units. Few events
     say little of how much each expert is to be trusted, so the factors are drawn to equal ones, by as much as if there
-    were ``SHRINKAGE`` of log loss to lose on one event more. An expert without any evidence at units has the factor 0
-    there. A single expert that judges whole devices alone has a factor of 1: how sure it may be is the temperature's
-    business.
+    were ``SHRINKAGE`` of log loss to lose on one event more. An expert without any evidence at the device, or at units,
+    has the factor 0 there. A single factor is 1: how sure it may be is the temperature's business.
 
     Args:
         opinions: by models that have not seen the windows, [W, E, V].
@@ -44,37 +45,41 @@ def fit_pool_weights(
         units: what is looked for at units.
     """
     n, pool = len(names), Pool(prior, units)
-    speaks = _speaks_at_units(opinions, pool)
-    if n == 1 and not speaks.any():
-        return (ExpertSpec(name=names[0], weight=1.0, unit_weight=0.0),)
+    speaks = _speaks(opinions, pool)
+    if speaks.sum() == 1:
+        return tuple(
+            ExpertSpec(name=name, weight=float(of_device), unit_weight=float(of_unit))
+            for name, of_device, of_unit in zip(names, *speaks, strict=True)
+        )
     chosen, weight = _thinned(label)
     opinions, target, rows = opinions[chosen], label[chosen], np.arange(len(chosen))
-    even = np.concatenate([np.full(n, 1 / n), np.full(speaks.sum(), 1 / max(speaks.sum(), 1))])
+    even = (speaks / np.maximum(speaks.sum(axis=1, keepdims=True), 1))[speaks]
 
-    def factors(found: Float64) -> tuple[Float64, Float64]:
-        at_units = np.zeros(n)
-        at_units[speaks] = found[n:]
-        return found[:n], at_units
+    def factors(found: Float64) -> Float64:
+        both = np.zeros((2, n))
+        both[speaks] = found
+        return both
 
     def loss(found: Float64) -> float:
         log_prob = log_softmax(pool.label(pool.pool(opinions, *(f.tolist() for f in factors(found)))), axis=1)
         return float(SHRINKAGE / max(events, 1) * ((found - even) ** 2).sum() - weight @ log_prob[rows, target])
 
     bounds = [(0.0, LARGEST)] * len(even)
-    weights, unit_weights = factors(minimize(loss, even, bounds=bounds, method="L-BFGS-B").x)
+    found = minimize(loss, even, bounds=bounds, method="L-BFGS-B").x if len(even) else even
+    weights, unit_weights = factors(found)
     return tuple(
         ExpertSpec(name=name, weight=float(of_device), unit_weight=float(of_unit))
         for name, of_device, of_unit in zip(names, weights, unit_weights, strict=True)
     )
 
 
-def _speaks_at_units(opinions: Float32, pool: Pool) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Which experts have evidence at units, [E]."""
+def _speaks(opinions: Float32, pool: Pool) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
+    """Which experts have evidence: at the device, and at units, [2, E]."""
     k = len(pool.log_prior)
-    if pool.width == k:
-        return np.zeros(opinions.shape[1], bool)
-    prior = np.tile(pool.unit_logit, (pool.width - k) // len(pool.unit_logit))
-    return np.asarray((np.abs(opinions[:, :, k : pool.width] - prior) > 1e-4).any(axis=(0, 2)))
+    prior = np.concatenate([pool.log_prior, np.tile(pool.unit_logit, (pool.width - k) // max(len(pool.unit_logit), 1))])
+    opinions = opinions[:, :, : pool.width]
+    there = np.maximum(opinions.max(axis=0) - prior, prior - opinions.min(axis=0)) > LEAST_EVIDENCE  # [E, V]
+    return np.stack([there[:, :k].any(axis=1), there[:, k:].any(axis=1)])
 
 
 def _thinned(label: Int64) -> tuple[Int64, Float64]:

@@ -134,6 +134,7 @@ def _print_result(console: "Console", metrics: dict[str, Any], name: str, out: P
             f"network        held-out log loss {worth['as_served']:.3f}, {worth['trees_alone']:.3f} without it "
             "(model.network)"
         )
+    console.print(f"parts          {metrics['parts']['text']}", soft_wrap=True)
     console.print(f"run directory  {out}")
     print_notes(console, metrics["notes"], str(report))
     console.print(f"report         {report}")

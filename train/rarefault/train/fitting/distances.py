@@ -36,9 +36,10 @@ def fit_distances(network: NetworkExpert, windows: LabelledWindows, seed: int) -
     rng, units = np.random.default_rng(seed), max(len(network.columns_of_units), 1)
     chosen = drawn_evenly(windows.label, max(MOST_ROWS // units, LEAST_WINDOWS), rng)
     label = windows.label[chosen]
-    found = _recent(network.device, windows, chosen, lambda bins: bins)
-    network.device_distance.fit(found.astype(np.float64), label)
-    _scale(network.device_distance, found)
+    if network.device is not None and network.device_distance is not None:
+        found = _recent(network.device, windows, chosen, lambda bins: bins)
+        network.device_distance.fit(found.astype(np.float64), label)
+        _scale(network.device_distance, found)
     if network.at_units is None or network.unit_distance is None:
         return
     columns = network.columns_of_units.cpu()

@@ -7,7 +7,7 @@ judged.
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -129,6 +129,7 @@ def fit(
         if name == "device":
             network.absent.copy_(absent)
         done.append(name)
+    network.hold_for(prior)
     fit_distances(network, windows, config.training.seed)
     return Fit(curves, weights)
 
@@ -170,14 +171,18 @@ class Speed:
     """What a training takes here.
 
     Attributes:
-        epoch_s: seconds for an epoch of all networks.
-        begin_s: seconds before the first one.
+        epoch_s: seconds for an epoch of each network.
+        begin_s: seconds before the first one of each.
         judge_s: seconds to judge a window.
     """
 
-    epoch_s: float = 0.0
-    begin_s: float = 0.0
+    epoch_s: Mapping[str, float] = field(default_factory=dict)
+    begin_s: Mapping[str, float] = field(default_factory=dict)
     judge_s: float = 0.0
+
+    def training_s(self, epochs: int, names: Collection[str]) -> float:
+        """Seconds to train some of the networks."""
+        return sum(self.begin_s[name] + epochs * self.epoch_s[name] for name in self.epoch_s if name in names)
 
 
 def rehearse(network: NetworkExpert, windows: LabelledWindows, config: TrainConfig) -> Speed:
@@ -188,20 +193,21 @@ def rehearse(network: NetworkExpert, windows: LabelledWindows, config: TrainConf
         windows, config: see :func:`fit`.
     """
     network.to(choose_device(config.training.device))
-    epoch_s = begin_s = 0.0
+    epoch_s: dict[str, float] = {}
+    begin_s: dict[str, float] = {}
     for name, model in network.parts():
         started = time.perf_counter()
         examples = _examples(network, name, windows, config.training.sequence_length)
         optimisation = _Optimisation(model, examples, quickly_sampled(_steps_of(name, config)))
         optimisation.begin(None)
         optimisation.run(0, batches=1)  # what is set up at the first
-        begin_s += time.perf_counter() - started
+        begin_s[name] = time.perf_counter() - started
         # The schedule has no more steps than the whole training.
         steps = optimisation.source.steps
         count = max(1, min(TIMED, steps, config.training.epochs * steps - 1))
         started = time.perf_counter()
         optimisation.run(0, batches=count)
-        epoch_s += (time.perf_counter() - started) / count * steps
+        epoch_s[name] = (time.perf_counter() - started) / count * steps
     head = windows.head(min(len(windows), JUDGED))
     started = time.perf_counter()
     serve(network, head)
@@ -284,22 +290,29 @@ class _Optimisation:
         return never.to(head.bias.device)
 
 
-@torch.inference_mode()
 def serve(network: NetworkExpert, windows: LabelledWindows) -> Float32:
     """The network's opinions on all windows with the state carried through each segment, as in service, [W, V]."""
+    return serve_apart(network, windows)[0]
+
+
+@torch.inference_mode()
+def serve_apart(network: NetworkExpert, windows: LabelledWindows) -> tuple[Float32, Float32]:
+    """The same, and the distances of each of its networks, [W, networks]."""
     network.eval()
     device = next(network.parameters()).device
     rows = windows.rows().to(device)
-    out = []
+    out, apart = [], []
     for first, stop in windows.segments():
         state: Tensor | None = None
         for a in range(first, stop, SERVE_CHUNK):
             b = min(a + SERVE_CHUNK, stop)
             # Consecutive windows of a segment are cut from one run of rows.
             run = windows.sequence_rows(np.array([a]), b - a)[0]
-            opinion, state = network(rows[run[0] : run[-1] + 1].unsqueeze(0), windows.stride, state)
-            out.append(opinion[0].cpu())
-    return torch.cat(out).numpy()
+            found = network(rows[run[0] : run[-1] + 1].unsqueeze(0), windows.stride, state)
+            state = found.state
+            out.append(found.opinion[0].cpu())
+            apart.append(found.apart[0].cpu())
+    return torch.cat(out).numpy(), torch.cat(apart).numpy()
 
 
 def check_mixed(device: torch.device) -> None:

@@ -3,7 +3,7 @@
 The growing itself is a library's, see :mod:`rarefault.train.fitting.tree_library`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,8 @@ from rarefault.train.fitting.drawing import draw
 from rarefault.train.fitting.sklearn_trees import ScikitLearn
 from rarefault.train.fitting.tree_features import CHUNK, extra_count, features_of, fill_unknown, unit_features_of
 from rarefault.train.fitting.tree_library import Boosted, Tree, TreeLibrary
-from rarefault.train.model.trees import ExtraTrees, TreeExpert, UnitTrees
+from rarefault.train.model.parts import MODEL_PARTS, ModelPart
+from rarefault.train.model.trees import ExtraTrees, TreeExpert, UnitTrees, no_trees, no_unit_trees
 
 #: Grows all trees.
 LIBRARY: TreeLibrary = ScikitLearn()
@@ -40,8 +41,10 @@ def grow_trees(
     threads: int = 0,
     units: Int64 = NO_UNITS,
     at_units: UnitsSpec | None = None,
+    *,
+    parts: Collection[ModelPart] = MODEL_PARTS,
 ) -> TreeExpert | None:
-    """Trees on the statistics of the labelled windows; None where there are not two classes.
+    """Trees on the statistics of the labelled windows; None where there are not two classes, or none are wanted.
 
     Args:
         windows: to learn from.
@@ -51,16 +54,23 @@ def grow_trees(
         threads: 0 takes one.
         units: columns of each unit, [U, M].
         at_units: what is looked for at them; None where nothing is.
+        parts: those to grow; the others have no evidence.
 
     Raises:
         RarefaultError: the trees could not be read from the library that grew them.
     """
-    if (windows.counts(len(prior)) > 0).sum() < 2:
+    if (windows.counts(len(prior)) > 0).sum() < 2 or not wants_trees(parts, at_units):
         return None
     elsewhere = [] if at_units is None else at_units.faults
-    trees = grow_at_devices(windows, prior, config, seed, threads, units, elsewhere)
-    trees.at_units = None if at_units is None else grow_at_units(windows, at_units, config, seed, threads, units)
+    trees = grow_at_devices(windows, prior, config, seed, threads, units, elsewhere, parts)
+    if at_units is not None:
+        trees.at_units = grow_at_units(windows, at_units, config, seed, threads, units, parts)
     return trees
+
+
+def wants_trees(parts: Collection[ModelPart], at_units: UnitsSpec | None) -> bool:
+    """Whether some of the parts are trees that there is anything to find for."""
+    return "trees_device" in parts or ("trees_units" in parts and at_units is not None)
 
 
 def grow_at_devices(
@@ -71,24 +81,28 @@ def grow_at_devices(
     threads: int,
     units: Int64,
     elsewhere: Sequence[int],
+    parts: Collection[ModelPart] = MODEL_PARTS,
 ) -> TreeExpert:
-    """Trees of whole devices.
+    """Trees of whole devices; none, and so no evidence, where they are not among the parts.
 
     Args:
         windows, prior, config, seed, threads, units: see :func:`grow_trees`; the windows have two classes.
         elsewhere: faults that have trees at each unit, and so none here.
+        parts: those that are wanted.
 
     Raises:
         RarefaultError: the trees could not be read from the library that grew them.
     """
     n_classes = len(prior)
+    if "trees_device" not in parts:
+        return _expert(no_trees(np.log(prior)), units)
     own = np.where(np.isin(windows.label, elsewhere), -1, windows.label)
     drawn = draw(own, config.max_windows, config.max_windows, seed)
     select = drawn.select
     counts = np.bincount(windows.label[select], minlength=n_classes)
     if (counts > 0).sum() < 2:
         certain = np.where(counts > 0, 0.0, UNSEEN)
-        return _expert({**_no_trees(), "base": torch.from_numpy(certain)}, units)
+        return _expert(no_trees(certain), units)
     features, label = _with_swaps(windows, select, n_classes, config, seed, units, elsewhere)
     # Where rare faults are looked for at units, what is left is not rare and needs no weights (decision 0010).
     balanced = not elsewhere
@@ -105,7 +119,8 @@ def grow_at_devices(
     with torch.inference_mode():
         served = torch.softmax(trees.scores(torch.from_numpy(shown)), dim=1).numpy()[:, grown.classes]
     _check(served, grown.predict(shown))
-    if config.extra_trees and windows.windows.length > 1:  # a window of one bin has no changes
+    # A window of one bin has no changes.
+    if config.extra_trees and "extra_trees" in parts and windows.windows.length > 1:
         trees.extra = _grow_extra(features, label, n_classes, config, seed, balanced=balanced, weight=weight)
     learned = np.ones(n_classes) if balanced else np.bincount(label, weights=weight, minlength=n_classes)
     to_prior = np.zeros(n_classes)
@@ -190,18 +205,24 @@ def grow_at_units(
     seed: int,
     threads: int,
     units: Int64,
+    parts: Collection[ModelPart] = MODEL_PARTS,
 ) -> UnitTrees:
     """Trees of the faults at each unit; of a fault that the windows do not have anywhere, there is no evidence.
+
+    Of none there is where they are not among the parts.
 
     They are grown without class weights, so they learn the shares of the windows' units; these are undone.
 
     Args:
         windows, config, seed, threads, units: see :func:`grow_trees`; the windows know the faults at the units.
         wanted: the faults, and the shares that the logits hold for.
+        parts: those that are wanted.
 
     Raises:
         RarefaultError: the trees could not be read from the library that grew them.
     """
+    if "trees_units" not in parts:
+        return no_unit_trees(wanted)
     labels = windows.at_units
     drawn = draw(windows.label, config.max_windows, config.max_windows // max(len(units), 1), seed)
     select = drawn.select
@@ -223,7 +244,7 @@ def grow_at_units(
         grown.append((LIBRARY.boost(own, active, config, seed, threads, balanced=False, weight=weight), [at]))
         share = np.average(active, weights=weight)
         learned[at] = np.log(share) - np.log1p(-share)
-    arrays = _joined(grown, base) if grown else {**_no_trees(), "base": torch.from_numpy(base)}
+    arrays = _joined(grown, base) if grown else no_trees(base)
     trees = UnitTrees(**arrays, faults=torch.tensor(wanted.faults))
     if grown:
         shown = features[:CHUNK]
@@ -235,14 +256,21 @@ def grow_at_units(
     return trees
 
 
-@torch.inference_mode()
 def judge(trees: TreeExpert, windows: LabelledWindows) -> Float32:
     """The trees' opinions on all windows, [W, V]."""
+    return judge_both(trees, windows)[0]
+
+
+@torch.inference_mode()
+def judge_both(trees: TreeExpert, windows: LabelledWindows) -> tuple[Float32, Float32]:
+    """The trees' opinions on all windows [W, V], and of the device's classes those of the boosted ones alone [W, K]."""
     select = np.arange(len(windows))
     parts = [
-        trees(torch.from_numpy(windows.windows.gather(select[at : at + CHUNK]))) for at in range(0, len(select), CHUNK)
+        trees.judge(torch.from_numpy(windows.windows.gather(select[at : at + CHUNK])))
+        for at in range(0, len(select), CHUNK)
     ]
-    return torch.cat(parts).numpy()
+    opinion, boosted = (torch.cat(of).numpy() for of in zip(*parts, strict=True))
+    return opinion, boosted
 
 
 def few_events(windows: LabelledWindows, n_classes: int) -> list[int]:
@@ -292,17 +320,6 @@ def _nodes(tree: Tree, at: int) -> dict[str, NDArray[Any]]:
 def _concatenated(nodes: list[dict[str, NDArray[Any]]]) -> dict[str, Tensor]:
     """Arrays of all trees one after the other."""
     return {name: torch.from_numpy(np.concatenate([of[name] for of in nodes])) for name in nodes[0]}
-
-
-def _no_trees() -> dict[str, Tensor]:
-    """Arrays of no tree."""
-    whole, real = torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.float64)
-    return {
-        **dict.fromkeys(("feature", "left", "right", "root", "target"), whole),
-        **dict.fromkeys(("threshold", "value"), real),
-        "missing_left": whole.bool(),
-        "depth": torch.tensor(0),
-    }
 
 
 def _expert(arrays: dict[str, Tensor], units: Int64) -> TreeExpert:

@@ -5,7 +5,7 @@ With a network, the last value of an opinion is how far the window is from all c
 Shapes: N devices due, L bins, I columns, E experts, V values of an opinion, S carried state.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from rarefault.runtime.arrays import Float32
+from rarefault.runtime.inference.manifest import UnitsSpec
 from rarefault.train.model.network_expert import NetworkExpert
+from rarefault.train.model.parts import MODEL_PARTS, NETWORK_OF, ModelPart
 from rarefault.train.model.trees import TreeExpert
 
 X = TypeVar("X")
@@ -52,6 +54,30 @@ class Experts:
     def names(self) -> tuple[Literal["network", "trees"], ...]:
         """Of the experts, in the order of their opinions, [E]."""
         return tuple(self._modules)
+
+    @property
+    def parts(self) -> tuple[ModelPart, ...]:
+        """Those that it has, in the order of :data:`MODEL_PARTS`; the filter is the decision's."""
+        there = set() if self.trees is None else set(self.trees.parts)
+        networks = set() if self.network is None else {name for name, _ in self.network.parts()}
+        there |= {part for part, name in NETWORK_OF.items() if name in networks}
+        return tuple(part for part in MODEL_PARTS if part in there)
+
+    def only(self, parts: Collection[ModelPart], prior: Sequence[float], at_units: UnitsSpec | None) -> "Experts":
+        """The same without its other parts; an expert without any leaves.
+
+        Args:
+            parts: that stay; one at least must be among them.
+            prior: class shares that the opinions hold for, [K].
+            at_units: what is looked for at units; None where nothing is.
+        """
+        if set(self.parts) <= set(parts):
+            return self
+        names = [name for part, name in NETWORK_OF.items() if part in parts]
+        return Experts(
+            None if self.network is None else self.network.only(names, prior),
+            None if self.trees is None else self.trees.only(parts, prior, at_units),
+        )
 
     @property
     def state_size(self) -> int:
@@ -105,7 +131,7 @@ class Experts:
 
         def of_network(network: NetworkExpert) -> Tensor:
             nonlocal state
-            opinion, state = network(window_NLI, 1, state_NS)
+            opinion, state, _ = network(window_NLI, 1, state_NS)
             only: Tensor = opinion.squeeze(1)
             return only
 

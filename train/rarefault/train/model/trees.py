@@ -18,7 +18,7 @@ Shapes: N windows, L bins, C channels, K classes, S spans, G lags, U units, M ch
 faults that are looked for at units, V = K + U J values of an opinion.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,7 +27,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from rarefault.runtime.inference.manifest import UnitsSpec
 from rarefault.train.dataset.units import MOST_PAIRED
+from rarefault.train.model.parts import ModelPart
 
 #: Added to the probabilities by extremely randomised trees: of a class that none of them speaks for, nothing is known.
 SMOOTHING = 1e-3
@@ -244,6 +246,13 @@ class UnitTrees(Trees):
     arrays = (*ARRAYS, "faults")
 
 
+class TreeOpinion(NamedTuple):
+    """Opinions on windows, [N, V], and of the device's classes those of the boosted trees alone, [N, K]."""
+
+    opinion: Tensor
+    boosted: Tensor
+
+
 class TreeExpert(Trees):
     """The trees of whole devices, and those of their units where there are any.
 
@@ -266,15 +275,49 @@ class TreeExpert(Trees):
 
     def forward(self, window_NLC: Tensor) -> Tensor:
         """Opinions on windows in raw units, [N, V]."""
+        return self.judge(window_NLC).opinion
+
+    def judge(self, window_NLC: Tensor) -> "TreeOpinion":
+        """Opinions on windows in raw units, with and without the extremely randomised trees."""
         found = statistics(window_NLC, self.units)
-        log_prob = torch.log_softmax(self.scores(window_features(found, self.units)), dim=1)
+        boosted = log_prob = torch.log_softmax(self.scores(window_features(found, self.units)), dim=1)
         if self.extra is not None:
             extra = torch.log_softmax(self.extra.scores(extra_features(found, self.units)), dim=1)
             log_prob = torch.log_softmax((log_prob + extra) / 2, dim=1)
         if self.at_units is None:
-            return log_prob.float()
+            return TreeOpinion(log_prob.float(), boosted.float())
         logits = self.at_units.scores(unit_features(window_NLC, found, self.units))
-        return torch.cat([log_prob, logits.unflatten(0, (len(window_NLC), -1)).flatten(1)], dim=1).float()
+        opinion = torch.cat([log_prob, logits.unflatten(0, (len(window_NLC), -1)).flatten(1)], dim=1)
+        return TreeOpinion(opinion.float(), boosted.float())
+
+    @property
+    def parts(self) -> tuple[ModelPart, ...]:
+        """Those that have trees."""
+        there: dict[ModelPart, bool] = {
+            "trees_device": len(self.root) > 0,
+            "extra_trees": self.extra is not None,
+            "trees_units": self.at_units is not None and len(self.at_units.root) > 0,
+        }
+        return tuple(part for part, is_there in there.items() if is_there)
+
+    def only(
+        self, parts: Collection[ModelPart], prior: Sequence[float], at_units: UnitsSpec | None
+    ) -> "TreeExpert | None":
+        """The same trees without the other parts, which have no evidence then; None where no part is left.
+
+        Args:
+            parts: that stay.
+            prior: class shares that the opinions hold for, [K].
+            at_units: what is looked for at units; None where nothing is.
+        """
+        if not set(self.parts) & set(parts):
+            return None
+        whole = {name: getattr(self, name) for name in ARRAYS} if "trees_device" in parts else no_trees(np.log(prior))
+        found = TreeExpert(**whole, units=self.units)
+        found.extra = self.extra if {"trees_device", "extra_trees"} <= set(parts) else None
+        if at_units is not None:
+            found.at_units = self.at_units if "trees_units" in parts else no_unit_trees(at_units)
+        return found.train(self.training)
 
     @classmethod
     def of_weights(cls, weights: Mapping[str, Tensor]) -> "TreeExpert":
@@ -287,3 +330,21 @@ class TreeExpert(Trees):
         expert.at_units = UnitTrees(**parts[AT_UNITS]) if parts[AT_UNITS] else None
         expert.extra = ExtraTrees(**parts[EXTRA]) if parts[EXTRA] else None
         return expert
+
+
+def no_trees(scores: NDArray[np.float64]) -> dict[str, Tensor]:
+    """Arrays of no tree: whatever the window, the scores are these, [scores]."""
+    whole, real = torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.float64)
+    return {
+        **dict.fromkeys(("feature", "left", "right", "root", "target"), whole),
+        **dict.fromkeys(("threshold", "value"), real),
+        "missing_left": whole.bool(),
+        "depth": torch.tensor(0),
+        "base": torch.from_numpy(scores),
+    }
+
+
+def no_unit_trees(wanted: UnitsSpec) -> UnitTrees:
+    """Trees that look for the faults at units and never have evidence."""
+    prior = np.asarray(wanted.prior)
+    return UnitTrees(**no_trees(np.log(prior) - np.log1p(-prior)), faults=torch.tensor(wanted.faults))

@@ -43,6 +43,7 @@ def write_report(training: Training) -> None:
         "epochs": metrics["epochs"],
         "seconds": metrics["seconds"],
         "pooling": metrics["pooling"],
+        "parts": metrics["parts"],
         "retraining": metrics.get("retraining"),
         "comparison": comparison_rows(metrics["retraining"]) if "retraining" in metrics else [],
         "config": run.config.read_text(encoding="utf-8"),

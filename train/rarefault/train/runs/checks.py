@@ -1,14 +1,16 @@
 """Histories that nothing can be learnt from."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
 from rarefault.runtime.errors import HistoryError
+from rarefault.runtime.inference.manifest import UnitsSpec
 from rarefault.train.dataset.split import Part
 from rarefault.train.dataset.windows import LabelledWindows
 from rarefault.train.history import History
 from rarefault.train.history.summary.findings import all_faulty_finding, majority_finding
+from rarefault.train.model.parts import AT_DEVICE, AT_UNITS
 
 
 def check_parts(history: History, parts: Mapping[Part, LabelledWindows]) -> None:
@@ -34,6 +36,26 @@ def check_parts(history: History, parts: Mapping[Part, LabelledWindows]) -> None
             "no window of the training blocks has a fault, so there is nothing to learn: the log's events may lie "
             "outside the samples' time (see 'rarefault describe'), or all in the held-out blocks (change split.seed)"
         )
+
+
+def check_judges(parts: Collection[str], units: UnitsSpec | None, classes: Sequence[str]) -> None:
+    """Refuse parts of which none judges some of the faults.
+
+    Raises:
+        HistoryError: there are such faults.
+    """
+    at_units = () if units is None else units.faults
+    whole = [name for fault, name in enumerate(classes) if fault and fault not in at_units]
+    found = (
+        (AT_DEVICE, "whole devices", whole),
+        (AT_UNITS, "units", [classes[fault] for fault in at_units]),
+    )
+    for judges, where, faults in found:
+        if faults and not set(judges) & set(parts):
+            raise HistoryError(
+                f"training.parts has neither {' nor '.join(judges)}, but the history has faults of {where}, which "
+                f"nothing would find: {', '.join(faults)}; name one of both"
+            )
 
 
 def check_majority(history: History, parts: Mapping[Part, LabelledWindows]) -> None:

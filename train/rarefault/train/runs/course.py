@@ -9,6 +9,7 @@ from typing import Any
 
 from rarefault.runtime.arrays import Int64
 from rarefault.runtime.inference.manifest import DecisionSpec, Manifest, UnitsSpec
+from rarefault.train.calibration.choice import Parts
 from rarefault.train.calibration.cross_fit import HeldOut
 from rarefault.train.config import TrainConfig
 from rarefault.train.dataset.split import Part, Split
@@ -20,7 +21,7 @@ from rarefault.train.history import History
 from rarefault.train.model.experts import Experts
 from rarefault.train.model.network_expert import NetworkExpert
 from rarefault.train.model.trees import TreeExpert
-from rarefault.train.runs.duration import Estimate
+from rarefault.train.runs.duration import Estimate, Measured
 from rarefault.train.runs.origin import Origin
 from rarefault.train.runs.run_directory import RunDirectory
 from rarefault.train.runs.timing.budget import Plan
@@ -75,11 +76,15 @@ class Course:
         estimate: of the time.
         plan: what was left out to keep to a time.
         timeline: how far the training is.
+        measured: what the estimate was made from.
+        refit_estimate: of the time that the chosen parts take.
+        served: the configuration that trains the chosen parts alone.
+        choice: which parts these are, and why.
         digest: of configuration, data and origin.
         fit: of the networks.
         kept: whether the weights of an earlier run are better than those that went on from them.
         trees: of the training blocks; None where there are none.
-        model: both; after ``refit_all`` trained on the validation blocks, too.
+        model: the chosen parts of both; after ``refit_all`` trained on the validation blocks, too.
         cross_fitted: what cross-fitting held out.
         held: the held-out windows that the decision is fitted on.
         decision: what was fitted of it so far.
@@ -114,6 +119,10 @@ class Course:
     estimate: Estimate = field(init=False)
     plan: Plan = field(default_factory=Plan)
     timeline: Timeline = field(default_factory=lambda: Timeline({}))
+    measured: Measured = field(init=False)
+    refit_estimate: Estimate = field(init=False)
+    served: TrainConfig = field(init=False)
+    choice: Parts = field(init=False)
     digest: str = field(init=False)
     fit: Fit = field(init=False)
     kept: bool = False

@@ -24,6 +24,7 @@ from rarefault.train.fitting.network import Speed, choose_device, rehearse
 from rarefault.train.fitting.trees import few_events, grow_at_devices, grow_at_units, judge
 from rarefault.train.history import History
 from rarefault.train.model.network_expert import NetworkExpert
+from rarefault.train.model.parts import NETWORK_OF
 from rarefault.train.model.trees import TreeExpert
 from rarefault.train.parallel.background import MOST_JOBS
 
@@ -138,8 +139,8 @@ class Measured:
         """
         training, trees = config.training, config.trees
         n, more, test = self.windows
-        network = config.model.network
-        once = self.speed.begin_s + training.epochs * self.speed.epoch_s if network else 0.0
+        networks = {NETWORK_OF[part] for part in config.wanted if part in NETWORK_OF}
+        once = self.speed.training_s(training.epochs, networks)
         work = {"fit": Work(once), "trees": Work(trees=self._grow(n, config) + self._grow_at_units(n, config))}
         if cross_fit:
             further = config.split.folds - 2
@@ -147,7 +148,7 @@ class Measured:
             grow = self._grow(left, config) + self._grow_at_units(left, config)
             jobs = training.jobs or min(joblib.cpu_count(), MOST_JOBS)
             work["cross fit"] = Work(further * once, further * grow, jobs, self.others)
-        window_s = self.speed.judge_s if network else 0.0
+        window_s = self.speed.judge_s if networks else 0.0
         if trees.rounds:
             count = trees.rounds * self.n_classes + trees.extra_trees
             window_s += self.judging.features_s + self.judging.tree_s * count
@@ -160,13 +161,13 @@ class Measured:
 
     def _grow(self, windows: int, config: TrainConfig) -> float:
         most = config.trees.max_windows or windows
-        return self.whole(min(windows, most), config.trees) if config.trees.rounds else 0.0
+        return self.whole(min(windows, most), config.trees) if "trees_device" in config.wanted else 0.0
 
     def _grow_at_units(self, windows: int, config: TrainConfig) -> float:
         most = config.trees.max_windows or windows
         normal = round(windows * self.normal / max(self.windows[0], 1))
         kept = min(normal, most // max(self.units, 1)) + windows - normal
-        return self.unit(min(kept, most), config.trees) if config.trees.rounds else 0.0
+        return self.unit(min(kept, most), config.trees) if "trees_units" in config.wanted else 0.0
 
 
 def measure(

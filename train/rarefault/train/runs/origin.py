@@ -61,6 +61,10 @@ class Origin:
         """Numbers that stand for no value, beside those of the configuration."""
         return ()
 
+    def with_parts(self, config: TrainConfig) -> TrainConfig:
+        """The configuration that trains nothing but the parts that it names."""
+        return config if isinstance(config.training.parts, str) else config.with_parts(config.training.parts)
+
     @property
     def manifest_entry(self) -> dict[str, Any]:
         """Further entries of the manifest's section ``training``."""

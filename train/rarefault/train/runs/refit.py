@@ -33,10 +33,13 @@ def refit(
 ) -> Experts:
     """Train network and trees on more windows; the decision that was fitted with the held-out model fits the result.
 
+    Only the parts of ``config`` are trained.
+
     The validation blocks hold events that the training blocks lack (decision 0009).
 
     Args:
-        start: the network as it was before it was trained; trained in place. None for trees alone.
+        start: the network as it was before it was trained; it has the parts of the configuration, and is trained in
+            place. None for trees alone.
         with_trees: whether to grow trees.
         windows: of the training and validation blocks together.
         prior: class frequencies that the opinions of the held-out model hold for, [K]; so do those of the result.
@@ -58,8 +61,18 @@ def refit(
         trees = None
         if with_trees:
             trees = background.submit(
-                grow_trees, windows, prior, config.trees, training.seed, training.threads, units, at_units
+                grow_trees,
+                windows,
+                prior,
+                config.trees,
+                training.seed,
+                training.threads,
+                units,
+                at_units,
+                parts=config.wanted,
             )
+        if start is not None:
+            start.hold_for(prior)
         if start is not None and trained:
             start.to(choose_device(training.device))
             fit(start, windows, config, prior, learned=learned, on_epoch=on_epoch)

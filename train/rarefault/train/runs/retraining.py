@@ -21,6 +21,7 @@ from rarefault.train.fitting.new_model import set_threads
 from rarefault.train.history import History, absolute, label_bins
 from rarefault.train.history.together import merge
 from rarefault.train.model.experts import Experts
+from rarefault.train.model.parts import ModelPart
 from rarefault.train.model.step import TorchStep
 from rarefault.train.runs.origin import Networks, Origin
 from rarefault.train.runs.run_directory import RunDirectory
@@ -96,6 +97,10 @@ class Retraining(Origin):
     def missing(self) -> tuple[float, ...]:
         """What the earlier model takes as missing."""
         return self.earlier_manifest.missing
+
+    def with_parts(self, config: TrainConfig) -> TrainConfig:
+        """Those of the earlier run: there is no network to go on from for others."""
+        return config.with_parts(served_parts(self.run, config))
 
     @property
     def manifest_entry(self) -> dict[str, Any]:
@@ -191,6 +196,12 @@ def _only_new(history: History, earlier: Sources, config: TrainConfig, run: RunD
     return history, notes
 
 
+def served_parts(run: RunDirectory, config: TrainConfig) -> tuple[ModelPart, ...]:
+    """Parts of a configuration that a run did not leave out; a run of an earlier release left out none."""
+    dropped = run.load_json(run.metrics).get("parts", {}).get("dropped", ())
+    return tuple(part for part in config.wanted if part not in dropped)
+
+
 def load_retrain_config(path: Path, changes: dict[str, Any], run: RunDirectory) -> TrainConfig:
     """The configuration of a retraining: what the file does not say comes from the earlier run.
 
@@ -223,6 +234,10 @@ def load_retrain_config(path: Path, changes: dict[str, Any], run: RunDirectory) 
                 before, after = getattr(was.spec(), key), getattr(given_now.spec(), key)
             if before != after:
                 problems.append(_conflict(f"{name}.{key}", after, before, run))
+    if isinstance(listed := given.get("training", {}).get("parts", "auto"), list):
+        served = served_parts(run, old)
+        if set(listed) != set(served):
+            problems.append(_conflict("training.parts", listed, list(served), run))
     counters, kept = getattr(config.data, "counters", ()), run.load_manifest().counters
     if counters and set(counters) != set(kept):
         problems.append(_conflict("data.counters", list(counters), list(kept), run))

@@ -8,6 +8,7 @@ import torch
 
 from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.inference.manifest import Manifest
+from rarefault.train.calibration.choice import choose_parts
 from rarefault.train.calibration.cross_fit import HeldOut, Rotation
 from rarefault.train.calibration.decision_fit import fit_decision
 from rarefault.train.config import TrainConfig, to_toml
@@ -20,13 +21,15 @@ from rarefault.train.evaluation.cost_curve import cost_curve
 from rarefault.train.evaluation.evaluate import evaluate
 from rarefault.train.fitting.imbalance import class_frequencies
 from rarefault.train.fitting.network import Epoch, Fit, ResumeFile, choose_device, fit
+from rarefault.train.fitting.new_model import networks_of
 from rarefault.train.fitting.trees import grow_trees
 from rarefault.train.history import absolute, read_history
 from rarefault.train.history.summary.findings import border_finding, code_finding
 from rarefault.train.model.experts import Experts
 from rarefault.train.model.network_expert import NetworkExpert
+from rarefault.train.model.parts import expert_of
 from rarefault.train.model.step import TorchStep
-from rarefault.train.runs.checks import check_majority, check_parts
+from rarefault.train.runs.checks import check_judges, check_majority, check_parts
 from rarefault.train.runs.course import Course
 from rarefault.train.runs.duration import Estimate, measure
 from rarefault.train.runs.origin import Origin
@@ -45,6 +48,7 @@ def read(course: Course) -> None:
         course.origin = Origin.from_scratch(course.own, config)
     else:
         course.origin = Retraining.of(course.start, course.own, config, course.base)
+    course.config = course.origin.with_parts(config)
     course.notes += [*other_notes, *course.origin.sources.notes]
 
 
@@ -64,6 +68,7 @@ def cut(course: Course) -> None:
     course.notes += [*split.notes, *derived_note(derived)]
     course.notes += unit_notes(history, course.parts["train"].at_units, course.units)
     check_parts(history, course.parts)
+    check_judges(config.wanted, course.at_units, history.classes)
     if not config.data.mostly_faulty:
         check_majority(history, course.parts)
 
@@ -86,7 +91,9 @@ def foresee(course: Course) -> None:
     given, run, warm = course.config, course.run, course.origin.warm
     if given.training.budget == "fast":  # nothing to decide, and no network to be timed
         _leave_out(course, *make_plan(given, lambda _: 0.0, warm=warm))
-    measured = measure(course.config, course.network, course.parts, course.history, course.units, course.at_units)
+    measured = course.measured = measure(
+        course.config, course.network, course.parts, course.history, course.units, course.at_units
+    )
 
     def estimate(config: TrainConfig) -> Estimate:
         return measured.estimate(config, cross_fit=_cross_fits(course, config))
@@ -123,6 +130,8 @@ def fit_network(course: Course) -> None:
     if network is None:
         return
     earlier = deepcopy(network) if course.origin.warm else None
+    if earlier is not None:
+        earlier.hold_for(course.prior)
 
     def epoch(done: Epoch) -> None:
         course.observer.epoch(done)
@@ -165,7 +174,14 @@ def grow(course: Course) -> None:
     training = course.config.training
     train, units = course.parts["train"], course.units
     course.trees = grow_trees(
-        train, course.prior, course.config.trees, training.seed, training.threads, units, course.at_units
+        train,
+        course.prior,
+        course.config.trees,
+        training.seed,
+        training.threads,
+        units,
+        course.at_units,
+        parts=course.config.wanted,
     )
     if course.trees is None and course.network is None:
         raise HistoryError(
@@ -207,11 +223,33 @@ def cross_fit(course: Course) -> None:
 
 
 def pool(course: Course) -> None:
-    """Fit on the held-out windows how much network, trees and the windows before weigh."""
-    model = course.model = Experts(course.network, course.trees)
+    """Fit on the held-out windows how much network, trees and the windows before weigh, and choose the parts."""
+    model = Experts(course.network, course.trees)
     validation, config = course.parts["validation"], course.config
-    course.held = HeldOut.joined(course.cross_fitted or [HeldOut.of(model, validation, course.history, config)])
-    course.decision = course.held.weighed(course.prior, course.at_units, filtered=config.decision.filter)
+    held = HeldOut.joined(course.cross_fitted or [HeldOut.of(model, validation, course.history, config)])
+    choice = choose_parts(
+        held,
+        model.parts,
+        course.split,
+        course.prior,
+        course.at_units,
+        filtered=config.decision.filter,
+        free=config.training.parts == "auto",
+    )
+    course.held, course.decision, course.choice = choice.held, choice.spec, choice.parts
+    course.model = model.only(choice.parts.kept, course.prior, course.at_units)
+    # What has no tree here may have some after the refit: only what was left out stays so.
+    course.served = config.with_parts(
+        [
+            part
+            for part in config.wanted
+            if part not in choice.parts.dropped and (part == "filter" or expert_of(part) in course.held.names)
+        ]
+    )
+    course.refit_estimate = course.measured.estimate(course.served, cross_fit=False)
+    later = ("learn again", "evaluate test")
+    seconds = course.refit_estimate.seconds()
+    course.timeline.expect({stage: seconds[stage] for stage in later if stage in seconds})
 
 
 def decide(course: Course) -> None:
@@ -246,21 +284,22 @@ def compare(course: Course) -> None:
 
 
 def refit_all(course: Course) -> None:
-    """Train network and trees once more, on the training and validation blocks."""
-    config = course.config
+    """Train the chosen parts of network and trees once more, on the training and validation blocks."""
+    config = course.served
     both = course.split.select(course.history, "train", "validation")
     faults = None if course.at_units is None else course.at_units.faults
     windows = cut_windows(both, config.grid, config.window, course.units, faults)
     course.held_out = course.model
-    networks = course.estimate.networks("learn again")
+    networks = course.refit_estimate.networks("learn again")
 
     def epoch(done: Epoch) -> None:
         course.observer.epoch(done)
         course.within(networks * done.share(config.training.epochs))
 
+    names = networks_of(config.wanted, course.at_units)
     course.model = refit(
-        course.initial,
-        course.trees is not None,
+        None if course.initial is None else course.initial.only(names, course.prior),
+        "trees" in course.held.names,
         windows,
         course.prior,
         config,

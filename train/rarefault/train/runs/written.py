@@ -11,6 +11,7 @@ from rarefault.train.evaluation.advice import Setting
 from rarefault.train.evaluation.answer import answer_of
 from rarefault.train.evaluation.metrics import to_plain
 from rarefault.train.history import History
+from rarefault.train.model.parts import ModelPart
 from rarefault.train.runs.course import Course
 from rarefault.train.runs.run_directory import reference_outputs
 from rarefault.train.runs.seen import trained_span
@@ -54,9 +55,16 @@ def metrics_of(course: Course) -> dict[str, Any]:
         "estimated_seconds": course.estimate.seconds(),
         "budget": course.plan.to_plain(),
         "cost_curve": msgspec.to_builtins(course.curve),
+        "parts": msgspec.to_builtins(course.choice),
         "pooling": {**_pooling(course.manifest.decision), "held_out_log_loss": course.log_losses},
     }
     return metrics if course.comparison is None else {**metrics, "retraining": course.comparison}
+
+
+def _parts(course: Course) -> tuple[ModelPart, ...]:
+    """Those that the file has."""
+    filtered: tuple[ModelPart, ...] = () if course.manifest.decision.filter is None else ("filter",)
+    return (*course.model.parts, *filtered)
 
 
 def _weights(course: Course) -> dict[str, dict[str, float]]:
@@ -86,6 +94,7 @@ def _manifest_training(course: Course, test: dict[str, Any]) -> dict[str, Any]:
         "data": course.own.fingerprint,
         "learnt": trained_span(course.split),
         "seed": course.config.training.seed,
+        "parts": list(_parts(course)),
         **course.origin.manifest_entry,
         "test": {
             "macro_f1": test["macro_f1"],

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from rarefault.train.config import TrainConfig
+from rarefault.train.model.parts import AT_DEVICE, AT_UNITS, ModelPart
 
 #: What ``budget = "fast"`` and a short budget come down to.
 FAST_WINDOWS, FAST_ROUNDS, LESS_EPOCHS, FEW_EPOCHS = 20_000, 60, 12, 6
@@ -57,8 +58,22 @@ def _fewer_rounds(config: TrainConfig) -> TrainConfig:
     return _with("trees", rounds=FAST_ROUNDS)(config) if config.trees.rounds else config
 
 
+def _without(config: TrainConfig, *parts: ModelPart) -> TrainConfig:
+    """The configuration that does not have some parts; what else may be left out later stays open."""
+    if not set(parts) & set(config.wanted):
+        return config
+    changed = config.with_parts([part for part in config.wanted if part not in parts])
+    if isinstance(config.training.parts, str):
+        return msgspec.structs.replace(changed, training=config.training)
+    return changed
+
+
 def _trees_alone(config: TrainConfig) -> TrainConfig:
-    return _with("model", network=False)(config) if config.trees.rounds and config.model.network else config
+    """Without networks, where trees judge the same."""
+    for network, trees in (AT_DEVICE, AT_UNITS):
+        if network in config.wanted and trees not in config.wanted:
+            return config
+    return _without(config, "network_device", "network_units")
 
 
 def _fewer_windows(config: TrainConfig) -> TrainConfig:
@@ -66,7 +81,7 @@ def _fewer_windows(config: TrainConfig) -> TrainConfig:
 
 
 def _no_extra_trees(config: TrainConfig) -> TrainConfig:
-    return _with("trees", extra_trees=0)(config) if config.trees.rounds and config.trees.extra_trees else config
+    return _without(config, "extra_trees")
 
 
 #: What costs the least quality stands first.
