@@ -15,6 +15,7 @@ from scipy.special import log_softmax
 from rarefault.runtime.arrays import Float32, Int64
 from rarefault.runtime.inference.decision import Decision
 from rarefault.runtime.inference.manifest import DecisionSpec, UnitsSpec
+from rarefault.train.calibration.choice import choose_parts, with_parts
 from rarefault.train.calibration.cross_fit import HeldOut, Rotation, wants_cross_fit
 from rarefault.train.dataset.unit_labels import units_spec
 from rarefault.train.dataset.units import channels_of_units
@@ -49,18 +50,39 @@ def train_model(network: NetworkExpert | None, fold: Fold, at_units: UnitsSpec |
     units, prior = _units(fold), class_frequencies(train.label, fold.n_classes)
     untrained = deepcopy(network)
     fitted = Fit() if network is None else _fitted(network, fold, prior)
-    trees = grow_trees(train, prior, config.trees, seed, 0, units, at_units) if config.trees.rounds else None
+    trees = None
+    if config.trees.rounds:
+        trees = grow_trees(train, prior, config.trees, seed, 0, units, at_units, parts=config.wanted)
     model = Experts(network, trees)
     parts: list[HeldOut] = []
     if wants_cross_fit(config, train, fold.parts["validation"], fold.n_classes):
         parts = Rotation(fold.history, fold.split, config, prior, units, at_units).run(model)
     held = HeldOut.joined(parts or [HeldOut.of(model, fold.parts["validation"], fold.history, config)])
-    spec = held.weighed(prior, at_units, filtered=config.decision.filter)
-    if config.training.refit:
+    choice = choose_parts(
+        held,
+        model.parts,
+        fold.split,
+        prior,
+        at_units,
+        filtered=config.decision.filter,
+        free=config.training.parts == "auto",
+    )
+    if config.training.refit:  # all parts, as some methods are a part of this one
         model = refit(untrained, trees is not None, fold.both(), prior, config, units, at_units)
     test = HeldOut.of(model, fold.parts["test"], fold.history, config)
-    notes: dict[str, Any] = {"parameters": model.parameters, "epochs": len(fitted.curves)}
-    return _prediction(spec, held, test, notes)
+    kept = choice.parts.kept
+    notes: dict[str, Any] = {"parameters": model.parameters, "epochs": len(fitted.curves), "parts": list(kept)}
+    served = _prediction(choice.spec, choice.held, with_parts(test, kept, prior, at_units), notes)
+    return replace(served, parts=_opinions(held, test))
+
+
+def _opinions(held: HeldOut, test: HeldOut) -> dict[str, Float32]:
+    """Of each expert on held-out and test windows."""
+    return {
+        f"{name}_{part}": of.opinions[:, e]
+        for part, of in (("validation", held), ("test", test))
+        for e, name in enumerate(of.names)
+    }
 
 
 def alone(name: Literal["network", "trees"]) -> Callable[[Fold, Prediction], Prediction]:
@@ -85,13 +107,8 @@ def alone(name: Literal["network", "trees"]) -> Callable[[Fold, Prediction], Pre
 def _prediction(spec: DecisionSpec, held: HeldOut, test: HeldOut, notes: dict[str, Any]) -> Prediction:
     """What the decision so far makes of the opinions on held-out and test windows."""
     notes |= {"experts": msgspec.to_builtins(spec.experts), "filter": msgspec.to_builtins(spec.filter)}
-    opinions = {
-        f"{name}_{part}": of.opinions[:, e]
-        for part, of in (("validation", held), ("test", test))
-        for e, name in enumerate(of.names)
-    }
     windows = {name: getattr(held.windows, name) for name in HELD_OUT}
-    return Prediction(_log_prob(spec, held), _log_prob(spec, test), spec.prior, notes, opinions, windows)
+    return Prediction(_log_prob(spec, held), _log_prob(spec, test), spec.prior, notes, _opinions(held, test), windows)
 
 
 def _units(fold: Fold) -> Int64:
