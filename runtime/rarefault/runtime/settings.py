@@ -1,6 +1,7 @@
 """TOML files to frozen, typed settings; every problem of a file is reported at once."""
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from datetime import datetime
@@ -17,6 +18,11 @@ T = TypeVar("T")
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base of the sections of a configuration file; a key that is not known is refused."""
+
+    @classmethod
+    def completed(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The keys of a section with those that others of them stand for; by default none do."""
+        return given
 
 
 def load_toml(path: Path, type_: type[T]) -> T:
@@ -48,13 +54,16 @@ def from_mapping(data: Mapping[str, Any], type_: type[T], source: str) -> T:
     Raises:
         ConfigError: with every problem, each named by the full path of its key.
     """
-    data = _lists_of_one(data, type_)
+    given, data = data, _lists_of_one(data, type_)
     problems = _problems(data, type_, "")
     if not problems:
         try:
             return msgspec.convert(data, type_)
         except msgspec.ValidationError as error:
-            problems = [_sentence(error, "")]
+            problems = _sentences(error, "")
+    # What was given alone is no item of a list in messages.
+    for key in (key for key, value in given.items() if isinstance(value, Mapping) and isinstance(data[key], list)):
+        problems = [re.sub(rf"^{re.escape(key)}\[0\]", key, problem) for problem in problems]
     raise ConfigError(source, problems)
 
 
@@ -62,6 +71,8 @@ def _lists_of_one(value: Any, type_: Any) -> Any:
     """The value with a single item made a list of one wherever nothing but a list is wanted."""
     struct = _struct_of(value, type_)
     if struct is not None:
+        if issubclass(struct, Section):
+            value = struct.completed(value)
         hints = get_type_hints(struct, include_extras=True)
         hints = {field.encode_name: hints[field.name] for field in msgspec.structs.fields(struct)}
         return {key: _lists_of_one(item, hints[key]) if key in hints else item for key, item in value.items()}
@@ -119,8 +130,10 @@ def _leaf_problem(value: Any, type_: Any, path: str) -> list[str]:
     try:
         msgspec.convert(value, type_)
     except msgspec.ValidationError as error:
-        text = _sentence(error, path, value)
-        return [text.removesuffix(f", got {value!r}") + hint if (hint := _wanted(type_, text)) else text]
+        texts = _sentences(error, path, value)
+        return [
+            text.removesuffix(f", got {value!r}") + hint if (hint := _wanted(type_, text)) else text for text in texts
+        ]
     return []
 
 
@@ -155,6 +168,8 @@ def _struct_of(value: Any, type_: Any) -> type[msgspec.Struct] | None:
     if origin is not None and hasattr(type_, "__metadata__"):
         type_ = get_args(type_)[0]
         origin = get_origin(type_)
+    if origin in (list, tuple):
+        return None
     members = get_args(type_) if origin is not None else (type_,)
     structs = [m for m in members if isinstance(m, type) and issubclass(m, msgspec.Struct)]
     if not structs or not isinstance(value, Mapping):
@@ -175,9 +190,15 @@ def _tags(type_: Any) -> tuple[str, list[Any]] | None:
     return (str(tagged[0].tag_field), [config.tag for config in tagged]) if len(tagged) > 1 else None
 
 
-def _sentence(error: msgspec.ValidationError, path: str, value: Any = ...) -> str:
+def _sentences(error: msgspec.ValidationError, path: str, value: Any = ...) -> list[str]:
+    """Msgspec's message, or each line of one that has several, with the key's full path in front."""
+    text, mark, where = str(error).partition(" - at `$")
+    return [_sentence(f"{line}{mark}{where}", path, value) for line in text.splitlines()]
+
+
+def _sentence(error: str, path: str, value: Any) -> str:
     """Msgspec's message, with the key's full path in front and the value that was found behind."""
-    text, _, where = str(error).partition(" - at `$")
+    text, _, where = error.partition(" - at `$")
     inner = where.rstrip("`").lstrip(".")
     at = ".".join(part for part in (path, inner) if part).replace(".[", "[")
     text = text[:1].lower() + text[1:]

@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from rarefault.runtime.daemon.telemetry.rejections import quote
 from rarefault.runtime.inference.decision import Decision
 from rarefault.runtime.inference.manifest import Manifest
 from rarefault.runtime.inference.model_file import LoadedModel, load_model
 from rarefault.runtime.inference.pipeline import DeviceClock
 from rarefault.runtime.journal.summary import summarise_journal
 from rarefault.runtime.results import write_json
+from rarefault.runtime.telemetry.reasons import quote
 from rarefault.runtime.times import format_ms
 
 #: Devices due together for which the cost of a verdict is measured.

@@ -11,10 +11,11 @@ import numpy as np
 from rarefault.runtime.daemon.devices import DeviceTable
 from rarefault.runtime.daemon.mqtt.inbox import Message
 from rarefault.runtime.daemon.setup import Setup
-from rarefault.runtime.daemon.telemetry.decoder import TelemetryDecoder, column_tree
-from rarefault.runtime.daemon.telemetry.rejections import REMEDY, Reason, Rejections, quote
+from rarefault.runtime.daemon.telemetry.decoder import TelemetryDecoder
+from rarefault.runtime.daemon.telemetry.rejections import Rejections
 from rarefault.runtime.daemon.telemetry.sample_buffer import SampleBuffer
 from rarefault.runtime.doctor.findings import Findings
+from rarefault.runtime.telemetry.reasons import REMEDY, Reason, quote
 
 #: A clock that is off by less is no matter to bins of minutes.
 CLOCK_S = 60.0
@@ -61,17 +62,18 @@ def check_telemetry(setup: Setup, messages: list[Message], seconds: float, found
         who = f"user {user!r}" if user else "clients without a user name"
         found.problem(
             "telemetry",
-            f"nothing came on {config.telemetry.topic} within {seconds:g} s: no device sends, telemetry.topic is not "
+            f"nothing came on {config.topics} within {seconds:g} s: no device sends, telemetry.topic is not "
             f"theirs, or the broker's access rules (ACL) do not let {who} read it; --seconds listens longer",
         )
         return
     # The clock is examined below; here it must not keep samples out.
-    telemetry = msgspec.structs.replace(config.telemetry, max_future_s=1e12, max_age_s=float("inf"))
+    first, *others = config.sources
+    sources = (msgspec.structs.replace(first, max_future_s=1e12, max_age_s=float("inf")), *others)
     rejections = _Rejections()
     table = DeviceTable()
-    columns = column_tree(channels, telemetry.fields, str(setup.source))
-    decoder = TelemetryDecoder(telemetry, columns, table, config.limits, rejections)
-    samples = SampleBuffer(max(telemetry.max_batch, 1000), len(channels))
+    specs = setup.model.manifest.channel_specs
+    decoder = TelemetryDecoder(sources, channels, specs, table, config.limits, rejections, str(setup.source))
+    samples = SampleBuffer(max(config.max_batch, 1000), len(channels))
     seen: dict[int, set[int]] = defaultdict(set)
     offsets: dict[int, list[float]] = defaultdict(list)
     examples: dict[str, str] = {}

@@ -7,18 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import pytest
 
 from rarefault.runtime.cli import main
 from rarefault.runtime.daemon.config import DaemonConfig
 from rarefault.runtime.daemon.host.counts import counts
 from rarefault.runtime.daemon.telemetry.feedback import FeedbackReader, Known
-from rarefault.runtime.daemon.telemetry.rejections import RejectionError
 from rarefault.runtime.daemon.turns import durable
+from rarefault.runtime.errors import ConfigError
 from rarefault.runtime.journal.reader import JournalReader
 from rarefault.runtime.journal.records import AlarmRecord, Feedback
 from rarefault.runtime.journal.writer import Journal
+from rarefault.runtime.settings import from_mapping
+from rarefault.runtime.telemetry.reasons import RejectionError
 
 if TYPE_CHECKING:
     from tests.harness.broker import Mosquitto
@@ -117,8 +118,8 @@ def test_what_came_in_the_same_turn_counts(tell: Callable[..., str]) -> None:
 
 def test_telemetry_must_not_come_on_the_topic_of_the_answers() -> None:
     """It would be rejected for ever, by the daemon that sends it."""
-    with pytest.raises(msgspec.ValidationError, match="rarefault/x/feedback/result"):
-        msgspec.convert({"model": {"path": "m"}, "telemetry": {"topic": "+/{device}/+/result"}}, DaemonConfig)
+    with pytest.raises(ConfigError, match=r"telemetry\.topic '.*rarefault/x/feedback/result"):
+        from_mapping({"model": {"path": "m"}, "telemetry": {"topic": "+/{device}/+/result"}}, DaemonConfig, "edge.toml")
 
 
 def test_over_the_broker(
