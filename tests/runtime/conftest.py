@@ -7,7 +7,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from tests.harness.broker import Mosquitto, answers, free_port, running_amqtt
 from tests.harness.certificates import Authority
@@ -21,6 +20,7 @@ from rarefault.runtime.daemon.setup import Setup
 from rarefault.runtime.daemon.turns.opening import open_store
 from rarefault.runtime.inference.manifest import Manifest
 from rarefault.runtime.inference.model_file import LoadedModel, load_model
+from rarefault.runtime.settings import from_mapping
 
 
 @pytest.fixture(scope="session")
@@ -93,7 +93,7 @@ def serving(model: LoadedModel, wait_until: Callable[..., None], tmp_path: Path)
             "publish": {"runtime": "edge"},
         }
         merged: dict[str, Any] = sections | {name: given[name] | sections.get(name, {}) for name in given}
-        return msgspec.convert(merged, DaemonConfig)
+        return from_mapping(merged, DaemonConfig, "edge.toml")
 
     @contextmanager
     def serve(url: str, *, start: bool = True, **sections: Any) -> Iterator[Service]:

@@ -78,6 +78,8 @@ def _lists_of_one(value: Any, type_: Any) -> Any:
         return {key: _lists_of_one(item, hints[key]) if key in hints else item for key, item in value.items()}
     item_type = _item_type(type_)
     if item_type is None:
+        if isinstance(value, Mapping) and (named := _named_type(type_)):
+            return {key: _lists_of_one(item, named) for key, item in value.items()}
         return value
     if isinstance(value, (list, tuple)):
         return [_lists_of_one(item, item_type) for item in value]
@@ -96,12 +98,24 @@ def _item_type(type_: Any) -> Any | None:
     return None
 
 
+def _named_type(type_: Any) -> type[msgspec.Struct] | None:
+    """The struct of which ``type_`` is a table by name; None where it is none."""
+    found = get_args(type_)[1] if get_origin(type_) is dict else None
+    return found if isinstance(found, type) and issubclass(found, msgspec.Struct) else None
+
+
 def _problems(value: Any, type_: Any, path: str) -> list[str]:
     """All problems of ``value`` as a ``type_``, looking into nested structs key by key."""
     struct, item_type = _struct_of(value, type_), _item_type(type_)
     if isinstance(value, list) and value and item_type is not None:
         found = [text for i, item in enumerate(value) for text in _problems(item, item_type, f"{path}[{i}]")]
         return found or _leaf_problem(value, type_, path)
+    if struct is None and isinstance(value, Mapping) and (named := _named_type(type_)):
+        return [
+            text
+            for key, item in value.items()
+            for text in _problems(item, named, f"{path}.{key}" if path else str(key))
+        ]
     if struct is None and isinstance(value, Mapping) and (tags := _tags(type_)):
         key, known = tags
         return [f"{path}.{key}: must be one of {', '.join(map(repr, known))}, got {value.get(key)!r}"]
@@ -168,7 +182,7 @@ def _struct_of(value: Any, type_: Any) -> type[msgspec.Struct] | None:
     if origin is not None and hasattr(type_, "__metadata__"):
         type_ = get_args(type_)[0]
         origin = get_origin(type_)
-    if origin in (list, tuple):
+    if origin in (list, tuple, dict):
         return None
     members = get_args(type_) if origin is not None else (type_,)
     structs = [m for m in members if isinstance(m, type) and issubclass(m, msgspec.Struct)]

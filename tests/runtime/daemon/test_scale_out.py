@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import pytest
 
 from rarefault.runtime.daemon.config import DaemonConfig, load_config
 from rarefault.runtime.errors import ConfigError
+from rarefault.runtime.settings import from_mapping
 
 if TYPE_CHECKING:
     from tests.harness.broker import Mosquitto
@@ -84,5 +84,5 @@ def test_a_group_that_cannot_be_is_refused(tmp_path: Path, broker: str, telemetr
 
 def test_the_group_is_in_the_subscription() -> None:
     """As MQTT 5.0, section 4.8.2, has it."""
-    config = msgspec.convert({"model": {"path": "m"}, "telemetry": {"share": "site"}}, DaemonConfig)
+    config = from_mapping({"model": {"path": "m"}, "telemetry": {"share": "site"}}, DaemonConfig, "edge.toml")
     assert config.telemetry.subscription == "$share/site/telemetry/+"

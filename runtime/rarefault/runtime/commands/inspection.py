@@ -136,6 +136,8 @@ def _rows(model: LoadedModel, threads: int, cost_us: dict[int, float]) -> Iterat
         yield "counters", f"{', '.join(manifest.counters)} (the model sees their increase per bin)"
     if manifest.missing:
         yield "missing", f"{', '.join(f'{number:g}' for number in manifest.missing)} stand for no value"
+    for name, spec in manifest.channel_specs.items():
+        yield "channel", f"{name}: {spec.describe()}"
     yield from _class_table(manifest)
     yield from _pooling(manifest)
     yield "decision", f"temperature {decision.temperature:.3g}"

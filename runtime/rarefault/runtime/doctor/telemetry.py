@@ -15,7 +15,9 @@ from rarefault.runtime.daemon.telemetry.decoder import TelemetryDecoder
 from rarefault.runtime.daemon.telemetry.rejections import Rejections
 from rarefault.runtime.daemon.telemetry.sample_buffer import SampleBuffer
 from rarefault.runtime.doctor.findings import Findings
-from rarefault.runtime.telemetry.reasons import REMEDY, Reason, quote
+from rarefault.runtime.doctor.shapes import shape_hint
+from rarefault.runtime.telemetry.config import ARRIVAL
+from rarefault.runtime.telemetry.reasons import REMEDY, Reason, ValueReason, quote
 
 #: A clock that is off by less is no matter to bins of minutes.
 CLOCK_S = 60.0
@@ -29,6 +31,13 @@ MOST_NAMES = 1000
 MOST_COMPARED = 200
 #: Characters of a name that are kept, and parts of a path that are compared.
 LONGEST, PARTS = 200, 8
+
+
+#: What to do about values that cost themselves.
+VALUE_REMEDY = {
+    ValueReason.NO_NUMBER: '; name its words in the training\'s [channels."NAME"] states, or the path of its number',
+    ValueReason.BAD_QUALITY: "; see the devices, or telemetry.good",
+}
 
 
 class _Rejections(Rejections):
@@ -104,10 +113,26 @@ def check_telemetry(setup: Setup, messages: list[Message], seconds: float, found
             tell(
                 "telemetry", f"{count} messages or samples cannot be used ({reason}){example}; {REMEDY[Reason(reason)]}"
             )
+    _values(rejections, found)
+    if hint := shape_hint(setup, messages):
+        found.problem("telemetry", f"the messages do not fit [telemetry]: {hint}")
     _unknown(setup, rejections, {channels[i] for columns in seen.values() for i in columns}, found)
     _channels(setup, devices, seen, found)
     medians = {device: statistics.median(values) for device, values in offsets.items()}
-    _clocks(devices, medians, found, history=math.isinf(config.telemetry.max_age_s))
+    if all(source.times == (ARRIVAL,) for source in config.sources):
+        found.note("clock", "samples have the time of their arrival: of the devices' own clocks nothing is known")
+    else:
+        _clocks(devices, medians, found, history=math.isinf(config.telemetry.max_age_s))
+
+
+def _values(rejections: Rejections, found: Findings) -> None:
+    """Values that cost themselves, by channel and reason, and messages that are no telemetry."""
+    for (channel, why), count in rejections.dropped_values.most_common(NAMED):
+        remedy = VALUE_REMEDY.get(why, "")
+        found.warning("channels", f"{count} values of channel {quote(channel)} are missing ({why}){remedy}")
+    ignored = [f"{count} ({why})" for why, count in rejections.ignored.items() if count]
+    if ignored:
+        found.note("telemetry", f"messages that are no telemetry: {', '.join(ignored)}")
 
 
 def _unknown(setup: Setup, rejections: _Rejections, seen: set[str], found: Findings) -> None:

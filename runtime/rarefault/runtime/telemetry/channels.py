@@ -56,8 +56,31 @@ class ChannelSpec(Section, frozen=True):
         """Whether it changes numbers."""
         return bool(self.missing) or (self.scale, self.offset) != (1.0, 0.0) or self.valid is not None
 
+    def describe(self) -> str:
+        """All of it in one line, for people.
 
-def states_of(specs: Mapping[str, ChannelSpec], channels: Sequence[str]) -> tuple[Mapping[str, float] | None, ...]:
+        >>> ChannelSpec(states={"OFF": 0, "ON": 1}, missing=(9,), scale=0.1, unit="bar", valid=(0, 6)).describe()
+        'OFF = 0, ON = 1; 9 is no value; value * 0.1; in bar; valid from 0 to 6'
+        """
+        parts = []
+        if self.states:
+            parts.append(", ".join(f"{word} = {number:g}" for word, number in self.states.items()))
+        if self.missing:
+            parts.append(f"{', '.join(f'{number:g}' for number in self.missing)} is no value")
+        if (self.scale, self.offset) != (1.0, 0.0):
+            parts.append(f"value * {self.scale:g}" + (f" + {self.offset:g}" if self.offset else ""))
+        if self.unit:
+            parts.append(f"in {self.unit}")
+        if self.valid is not None:
+            parts.append(f"valid from {self.valid[0]:g} to {self.valid[1]:g}")
+        return "; ".join(parts) or "as it is sent"
+
+
+#: What channels are, by name.
+ChannelSpecs = Mapping[str, ChannelSpec]
+
+
+def states_of(specs: ChannelSpecs, channels: Sequence[str]) -> tuple[Mapping[str, float] | None, ...]:
     """The states of each channel, None where it has none, [C]."""
     return tuple((specs[name].states or None) if name in specs else None for name in channels)
 
@@ -70,7 +93,7 @@ class ChannelMeaning:
         channels: names, [C].
     """
 
-    def __init__(self, specs: Mapping[str, ChannelSpec], channels: Sequence[str]) -> None:
+    def __init__(self, specs: ChannelSpecs, channels: Sequence[str]) -> None:
         self._channels = tuple(channels)
         self._specs = [(i, specs[name]) for i, name in enumerate(channels) if name in specs and specs[name].is_numeric]
 

@@ -80,7 +80,7 @@ class Cells:
                     else:
                         add((place, number))
             elif place is None:
-                self._take_unknown(value, columns, name, path, cells, unknown, skipped)
+                self._take_unknown(value, columns, name, path, cells, unknown, dropped, skipped)
             elif type(value) is dict and not isinstance(place, int):
                 self.walk(value, place, cells, unknown, dropped, f"{path}{name}.", skipped)
             elif value is not None:
@@ -94,6 +94,7 @@ class Cells:
         path: str,
         cells: list[Cell],  # noqa: ARG002
         unknown: list[str],
+        dropped: list[Dropped],  # noqa: ARG002
         skipped: int,
     ) -> None:
         """A value at a path that is not known."""

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 
 @dataclass(frozen=True, slots=True)
 class Preset:
@@ -149,3 +151,22 @@ PRESETS: Mapping[str, Preset] = {
         {"topic": "influx/#", "format": "influx", "several_topics": True},
     ),
 }
+
+
+def as_toml(name: str) -> str:
+    """A preset as a section of a configuration, expanded."""
+    preset = PRESETS[name]
+    lines = [f"# {name}: {preset.about}", "[telemetry]"]
+    lines += [f"{key} = {_value(value)}" for key, value in preset.keys.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _value(value: Any) -> str:
+    """A plain value as TOML."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key} = {_value(item)}' for key, item in value.items())}}}"
+    return msgspec.json.encode(value).decode()

@@ -95,16 +95,19 @@ class SourceReader:
             return self._grouped(topic, payload, records, message)
         samples: list[Sample] = []
         sample, cells_of, alone = format_.sample, self._cells_of, format_.alone
-        kept: object = None if alone else payload
+        kept: object = payload  # a message is set aside once
         for record in records:
             try:
                 usable = record if type(record) is dict else _usable(record)
                 device, time_ms, values = sample(usable, message)
                 samples.append((device, time_ms, cells_of(device, values, names), record if alone else None))
             except RejectionError as error:
+                if alone and not isinstance(record, RejectionError):
+                    report.add(topic, error, arrived_ms, record)
+                    continue
                 # Topics of channels that nobody wants would fill the journal.
                 foreign = error.reason == Reason.NO_KNOWN_CHANNEL and self._template.has_channel
-                report.add(topic, error, arrived_ms, record if alone else None if foreign else kept)
+                report.add(topic, error, arrived_ms, None if foreign else kept)
                 kept = None
             except IgnoredMessage as ignored:
                 report.add_ignored(ignored.why)

@@ -6,7 +6,7 @@ checks what only the daemon can: the sender, the clock, the rate and the place t
 and a bad sample of a message does not take the good ones with it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from rarefault.runtime.daemon.config import LimitsConfig, TelemetryConfig
 from rarefault.runtime.daemon.devices import DeviceTable
@@ -14,7 +14,7 @@ from rarefault.runtime.daemon.telemetry.origins import Origins
 from rarefault.runtime.daemon.telemetry.rate_limit import RateLimit
 from rarefault.runtime.daemon.telemetry.rejections import Rejections
 from rarefault.runtime.daemon.telemetry.sample_buffer import SampleBuffer
-from rarefault.runtime.telemetry.channels import ChannelSpec, states_of
+from rarefault.runtime.telemetry.channels import ChannelSpecs, states_of
 from rarefault.runtime.telemetry.columns import Cell
 from rarefault.runtime.telemetry.reader import readers
 from rarefault.runtime.telemetry.reasons import Reason, RejectionError, quote
@@ -48,7 +48,7 @@ class TelemetryDecoder:
         self,
         sources: Sequence[TelemetryConfig],
         channels: Sequence[str],
-        specs: Mapping[str, ChannelSpec],
+        specs: ChannelSpecs,
         devices: DeviceTable,
         limits: LimitsConfig,
         rejections: Rejections,

@@ -97,6 +97,8 @@ class SampleTime:
         """The time of a sample that names none: that of arrival, if it is configured."""
         if self._by_arrival:
             return message.arrival_ms
+        if isinstance(keys, dict) and (null := [path for path in self._paths if path in keys]):
+            raise RejectionError(Reason.BAD_TIME, f"{null[0]!r} is null")
         names = " or ".join(map(repr, self._paths)) or "time"
         raise RejectionError(Reason.BAD_TIME, f"there is no {names}; {keys_of(keys)}")
 
