@@ -3,7 +3,6 @@
 import json
 import math
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
 
 SPECS = {"c1.S2": ChannelSpec(states={"AUTO": 2, "MAN": -1}), "c1.S1": ChannelSpec(scale=0.1, missing=(65535,))}
 BEGIN_S = 1_700_000_000
+#: A topic that is no telemetry.
+PROBE = "probe"
 Message = tuple[str, str]
 
 
@@ -65,8 +66,14 @@ FIELDS = '[telemetry.fields]\nS1 = "c1.S1"\nS2 = "c1.S2"\nenergy = "z1.E1"\n'
 SHAPES: dict[str, tuple[str, Callable[[], Iterator[Message]]]] = {
     "scalar topics": ('topic = "plant/{device}/{channel}"\nformat = "scalar"\ntime = "ts"\n', scalars),
     "lists of names and values": (
-        'topic = "gw/{device}"\nrecords = "metrics"\nname = "name"\nvalue = "value"\nquality = "q"\n'
-        'time = "timestamp"\n',
+        """
+topic = "gw/{device}"
+records = "metrics"
+name = "name"
+value = "value"
+quality = "q"
+time = "timestamp"
+""",
         lists,
     ),
 }
@@ -76,8 +83,7 @@ SHAPES: dict[str, tuple[str, Callable[[], Iterator[Message]]]] = {
 def recording(broker: Mosquitto, topics: str, path: Path) -> Iterator[None]:
     """mosquitto_sub writes down what comes on some topics."""
     with path.open("wb") as file:
-        command = ["mosquitto_sub", "-p", str(broker.port), "-q", "1", "-F", "%j", "-t", topics, "-d"]
-        command.remove("-d")
+        command = ["mosquitto_sub", "-p", str(broker.port), "-q", "1", "-F", "%j", "-t", topics, "-t", PROBE]
         process = subprocess.Popen(command, stdout=file)
         try:
             yield
@@ -96,19 +102,19 @@ def test_a_recording_gives_the_verdicts_of_the_daemon(
     config = tmp_path / "edge.toml"
     config.write_text(
         f'[model]\npath = "tiny.onnx"\n[broker]\nurl = "{mosquitto.url}"\n[telemetry]\nmax_age_s = inf\n{keys}{FIELDS}'
-        "[limits]\nsamples_per_s = inf\n"
+        '[limits]\nsamples_per_s = inf\n[publish]\nruntime = "edge"\n'
     )
     messages = list(make())
     recorded = tmp_path / "plant.jsonl"
     peer.subscribe("rarefault/+/verdict")
+    peer.subscribe("rarefault/edge/status")
     topics = messages[0][0].partition("/")[0] + "/#"
-    with recording(mosquitto, topics, recorded), Daemon(config) as daemon:
-        daemon.wait_for("telemetry from")
-        wait_until(lambda: daemon.says("subscri") or daemon.says("connected"), "a connected daemon")
-        time.sleep(1.0)  # for the recorder's subscription, of which nothing is said
+    with recording(mosquitto, topics, recorded), Daemon(config):
+        peer.wait_for("rarefault/edge/status")
+        wait_until(lambda: _probe(peer, recorded), "a recorder that listens")
         for topic, payload in messages:
             peer.publish(topic, payload)
-        wait_until(lambda: recorded.read_bytes().count(b"\n") >= len(messages), "all messages in the recording")
+        wait_until(lambda: _recorded(recorded) >= len(messages), "all messages in the recording")
         wait_until(lambda: len(_verdicts(peer)) >= 140, "verdicts")
         peer.catch_up()
     given = {
@@ -135,6 +141,17 @@ def test_a_recording_gives_the_verdicts_of_the_daemon(
     for key, probabilities in live.items():
         assert probabilities == pytest.approx(expected[key], abs=1e-6)
     assert not math.isnan(sum(expected[min(live)]))
+
+
+def _probe(peer: "Peer", recorded: Path) -> bool:
+    """Whether the recorder has written something down; it does not say when it listens."""
+    peer.publish(PROBE, "")
+    return recorded.stat().st_size > 0
+
+
+def _recorded(path: Path) -> int:
+    """Number of messages in a recording that are no probes."""
+    return sum(f'"topic":"{PROBE}"' not in line for line in path.read_text().splitlines())
 
 
 def _verdicts(peer: "Peer") -> dict[tuple[str, int], list[float]]:
