@@ -1,6 +1,7 @@
 """Pages of the configuration files: trainer, daemon, simulation."""
 
-from typing import Any, get_args, get_origin
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import msgspec
 
@@ -81,8 +82,8 @@ def _joined(sections: list[str]) -> str:
 
 def _section(name: str, type_: Any, unset: str) -> str:
     """A section, one that may stand several times (a tuple of structs), or one for each name (a dictionary)."""
-    if hasattr(type_, "__metadata__"):
-        type_ = get_args(type_)[0]
+    if get_origin(type_) in (Union, UnionType):
+        type_ = get_args(type_)[0]  # one, or a list of such
     if get_origin(type_) is dict:
         struct, head = get_args(type_)[1], f'[{name}."NAME"]'
     elif get_origin(type_) is tuple:

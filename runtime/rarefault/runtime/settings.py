@@ -1,7 +1,6 @@
 """TOML files to frozen, typed settings; every problem of a file is reported at once."""
 
 import difflib
-import re
 import tomllib
 from collections.abc import Mapping
 from datetime import datetime
@@ -54,16 +53,13 @@ def from_mapping(data: Mapping[str, Any], type_: type[T], source: str) -> T:
     Raises:
         ConfigError: with every problem, each named by the full path of its key.
     """
-    given, data = data, _lists_of_one(data, type_)
+    data = _lists_of_one(data, type_)
     problems = _problems(data, type_, "")
     if not problems:
         try:
             return msgspec.convert(data, type_)
         except msgspec.ValidationError as error:
             problems = _sentences(error, "")
-    # What was given alone is no item of a list in messages.
-    for key in (key for key, value in given.items() if isinstance(value, Mapping) and isinstance(data[key], list)):
-        problems = [re.sub(rf"^{re.escape(key)}\[0\]", key, problem) for problem in problems]
     raise ConfigError(source, problems)
 
 
@@ -76,7 +72,7 @@ def _lists_of_one(value: Any, type_: Any) -> Any:
         hints = get_type_hints(struct, include_extras=True)
         hints = {field.encode_name: hints[field.name] for field in msgspec.structs.fields(struct)}
         return {key: _lists_of_one(item, hints[key]) if key in hints else item for key, item in value.items()}
-    item_type = _item_type(type_)
+    item_type = _item_type(type_) or _listed_type(value, type_)
     if item_type is None:
         if isinstance(value, Mapping) and (named := _named_type(type_)):
             return {key: _lists_of_one(item, named) for key, item in value.items()}
@@ -98,6 +94,13 @@ def _item_type(type_: Any) -> Any | None:
     return None
 
 
+def _listed_type(value: Any, type_: Any) -> Any | None:
+    """Of what a value is a list, where ``type_`` is a struct or a list of such; None for anything else."""
+    members = _plain_types(type_) if isinstance(value, list) else []
+    structs = [m for m in members if isinstance(m, type) and issubclass(m, msgspec.Struct)]
+    return structs[0] if len(structs) == 1 and len(members) > 1 else None
+
+
 def _named_type(type_: Any) -> type[msgspec.Struct] | None:
     """The struct of which ``type_`` is a table by name; None where it is none."""
     found = get_args(type_)[1] if get_origin(type_) is dict else None
@@ -106,7 +109,7 @@ def _named_type(type_: Any) -> type[msgspec.Struct] | None:
 
 def _problems(value: Any, type_: Any, path: str) -> list[str]:
     """All problems of ``value`` as a ``type_``, looking into nested structs key by key."""
-    struct, item_type = _struct_of(value, type_), _item_type(type_)
+    struct, item_type = _struct_of(value, type_), _item_type(type_) or _listed_type(value, type_)
     if isinstance(value, list) and value and item_type is not None:
         found = [text for i, item in enumerate(value) for text in _problems(item, item_type, f"{path}[{i}]")]
         return found or _leaf_problem(value, type_, path)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,7 +62,9 @@ def test_a_group_shares_the_telemetry(
         with serving(mosquitto.url, **other) as second:
             before = alone.intake.messages
             for number in range(100):
-                peer.publish(f"telemetry/new_{number}", json.dumps({"values": {"c1.S1": 1}}).encode())
+                peer.publish(
+                    f"telemetry/new_{number}", json.dumps({"time": time.time(), "values": {"c1.S1": 1}}).encode()
+                )
             wait_until(lambda: alone.intake.messages - before + second.intake.messages == 100, "each message once")
             assert second.intake.messages > 0
 

@@ -320,8 +320,8 @@ class DaemonConfig(Section, frozen=True):
 
     model: ModelConfig
     broker: BrokerConfig = BrokerConfig()
-    sources: Annotated[tuple[TelemetryConfig, ...], msgspec.Meta(min_length=1)] = msgspec.field(
-        default=(TelemetryConfig(),), name="telemetry"
+    mappings: TelemetryConfig | Annotated[tuple[TelemetryConfig, ...], msgspec.Meta(min_length=1)] = msgspec.field(
+        default=TelemetryConfig(), name="telemetry"
     )
     publish: PublishConfig = PublishConfig()
     limits: LimitsConfig = LimitsConfig()
@@ -366,6 +366,11 @@ class DaemonConfig(Section, frozen=True):
                 problems.append(f"{key}.topic {source.topic!r} is that of an earlier one, which reads all of it")
         if problems:
             raise ValueError("\n".join(problems))
+
+    @property
+    def sources(self) -> tuple[TelemetryConfig, ...]:
+        """What messages look like, one mapping or several."""
+        return (self.mappings,) if isinstance(self.mappings, TelemetryConfig) else self.mappings
 
     @property
     def telemetry(self) -> TelemetryConfig:

@@ -182,7 +182,7 @@ def test_a_journal_that_cannot_be_asked_costs_no_answer(
     with serving(mosquitto.url, journal={"path": "edge.journal"}) as service:
         other = sqlite3.connect(tmp_path / "edge.journal")
         other.execute("ALTER TABLE alarm RENAME COLUMN id TO hidden")
-        peer.publish("telemetry/a", json.dumps({"values": {"c1.S1": 1}}))
+        peer.publish("telemetry/a", json.dumps({"time": time.time(), "values": {"c1.S1": 1}}))
         peer.publish("rarefault/a/feedback", json.dumps({"alarm": "x", "answer": "confirmed"}))
         wait_until(lambda: service.store.failures > 0, "the turn to fail")
         assert peer.payloads("rarefault/a/feedback/result") == []
