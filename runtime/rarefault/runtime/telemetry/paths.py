@@ -3,8 +3,12 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from rarefault.runtime.telemetry.reasons import Reason, RejectionError
+
 #: Stands in a path for every key of an object.
 ANY_KEY = "*"
+#: Arrays, objects and records that are looked at in one message.
+MOST_PLACES = 200_000
 
 
 def at_path(sample: Any, path: str) -> Any:
@@ -62,7 +66,7 @@ def find_records(message: Any, path: str) -> Iterator[Found] | None:
         steps = [path]
     if steps and not _leads(message, steps):
         return None
-    return _walk(message, steps, (), None)
+    return _walk(message, steps, (), None, [MOST_PLACES])
 
 
 def _leads(value: Any, steps: Sequence[str]) -> bool:
@@ -85,16 +89,21 @@ def _leads(value: Any, steps: Sequence[str]) -> bool:
     return True
 
 
-def _walk(value: Any, steps: Sequence[str], around: tuple[Any, ...], key: str | None) -> Iterator[Found]:
+def _walk(
+    value: Any, steps: Sequence[str], around: tuple[Any, ...], key: str | None, left: list[int]
+) -> Iterator[Found]:
+    left[0] -= 1
+    if left[0] < 0:
+        raise RejectionError(Reason.TOO_LARGE, f"more than {MOST_PLACES} arrays and records")
     if type(value) is list:
         for item in value:
-            yield from _walk(item, steps, around, key)
+            yield from _walk(item, steps, around, key, left)
     elif not steps:
         yield Found((value, *around), key)
     elif type(value) is not dict:
         yield Found((value, *around), key)  # no record: whoever reads it says so
     elif steps[0] == ANY_KEY:
         for name, item in value.items():
-            yield from _walk(item, steps[1:], (value, *around), name)
+            yield from _walk(item, steps[1:], (value, *around), name, left)
     else:
-        yield from _walk(value.get(steps[0]), steps[1:], (value, *around), key)
+        yield from _walk(value.get(steps[0]), steps[1:], (value, *around), key, left)

@@ -6,13 +6,13 @@ raises out of here, a bad sample of a message does not take the good ones with i
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from rarefault.runtime.telemetry.columns import Cell, Cells, Columns, Dropped, column_tree
 from rarefault.runtime.telemetry.config import ARRIVAL, MappingConfig, key_of
-from rarefault.runtime.telemetry.formats import format_of
+from rarefault.runtime.telemetry.formats import Format, GroupedFormat, format_of
 from rarefault.runtime.telemetry.formats.influx import LineProtocol
-from rarefault.runtime.telemetry.formats.message import IgnoredMessage, Message
+from rarefault.runtime.telemetry.formats.message import Groups, IgnoredMessage, Message, Unusable
 from rarefault.runtime.telemetry.payload import BEGINS_OF_JSON, unpack
 from rarefault.runtime.telemetry.reasons import Ignored, Reason, RejectionError, Report, ValueReason, quote
 from rarefault.runtime.telemetry.topics import CHANNEL, MAX_REMEMBERED, MAX_TOPICS, Place, topic_filter
@@ -41,9 +41,11 @@ class SourceReader:
         self.place: Place = self._template.place_of(config.naming.of_topic)
         self._cells = cells
         self._report = report
-        self._format = format_of(config)
-        if isinstance(self._format, LineProtocol):
-            self._format.measurements = frozenset(n for n, place in cells.columns.items() if type(place) is dict)
+        found = format_of(config)
+        if isinstance(found, LineProtocol):
+            found.measurements = frozenset(n for n, place in cells.columns.items() if type(place) is dict)
+        self._groups = found.groups if isinstance(found, GroupedFormat) else None
+        self._format = cast("Format", found)  # only looked at where there are no groups
         self._ignored: list[re.Pattern[str]] = [topic_filter(text) for text in config.ignore_topics]
         # What begins like JSON is neither compressed nor empty.
         as_is = config.format in {"json", "senml"} and config.compression in {"auto", "none"}
@@ -84,6 +86,8 @@ class SourceReader:
                     report.add_ignored(Ignored.EMPTY)
                     return []
             message = Message(names, arrived_ms, retained)
+            if self._groups is not None:
+                return self._grouped(topic, payload, self._groups(text, message), message)
             records = format_.records(text, message)
         except RejectionError as error:
             report.add(topic, error, arrived_ms, payload)
@@ -91,8 +95,6 @@ class SourceReader:
         except RecursionError:
             report.add(topic, RejectionError(Reason.WRONG_SHAPE, "nested too deep"), arrived_ms, payload)
             return []
-        if format_.grouped:
-            return self._grouped(topic, payload, records, message)
         samples: list[Sample] = []
         sample, cells_of, alone = format_.sample, self._cells_of, format_.alone
         kept: object = payload  # a message is set aside once
@@ -113,19 +115,18 @@ class SourceReader:
                 report.add_ignored(ignored.why)
         return samples
 
-    def _grouped(self, topic: str, payload: bytes, records: list[Any], message: Message) -> list[Sample]:
-        """Samples of records whose values belong together where device and time are the same."""
-        groups: dict[tuple[str, int], dict[str, Any]] = {}
+    def _grouped(
+        self, topic: str, payload: bytes, found: tuple[Groups, list[Unusable]], message: Message
+    ) -> list[Sample]:
+        """Samples of single values."""
+        groups, bad = found
         kept: object = payload  # a message is set aside once
-        for record in records:
-            try:
-                device, time_ms, values = self._format.sample(_usable(record), message)
-                _join(groups.setdefault((device, time_ms), {}), values)
-            except RejectionError as error:
-                self._report.add(topic, error, message.arrived_ms, kept)
+        for one in bad:
+            if isinstance(one, IgnoredMessage):
+                self._report.add_ignored(one.why)
+            else:
+                self._report.add(topic, one, message.arrived_ms, kept)
                 kept = None
-            except IgnoredMessage as ignored:
-                self._report.add_ignored(ignored.why)
         samples: list[Sample] = []
         empty: RejectionError | None = None
         for (device, time_ms), values in groups.items():
@@ -266,16 +267,6 @@ def _usable(record: Any) -> Any:
     if isinstance(record, (RejectionError, IgnoredMessage)):
         raise record
     return record
-
-
-def _join(values: dict[str, Any], more: dict[str, Any]) -> None:
-    """Add values, also those in nested objects; a later one of the same name counts, unless it is no good."""
-    for name, value in more.items():
-        before = values.get(name)
-        if type(before) is dict and type(value) is dict:
-            values[name] = {**before, **value}
-        elif before is None or value is not None:
-            values[name] = value
 
 
 def _no_value(dropped: list[Dropped], channels: Sequence[str]) -> str:

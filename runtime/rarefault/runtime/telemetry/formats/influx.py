@@ -3,7 +3,7 @@
 from typing import Any
 
 from rarefault.runtime.telemetry.config import ARRIVAL, MappingConfig
-from rarefault.runtime.telemetry.formats.message import Message, RawSample
+from rarefault.runtime.telemetry.formats.message import Groups, Message, Unusable
 from rarefault.runtime.telemetry.paths import Found
 from rarefault.runtime.telemetry.payload import parse_text
 from rarefault.runtime.telemetry.reasons import Reason, RejectionError, keys_of, quote
@@ -19,13 +19,10 @@ Line = tuple[str, dict[str, str], dict[str, Any], str]
 
 
 class LineProtocol:
-    """Lines, see :class:`rarefault.runtime.telemetry.formats.Format`.
+    """Lines, see :class:`rarefault.runtime.telemetry.formats.GroupedFormat`.
 
     A field is a channel of its name, or of ``measurement.field`` where a channel or ``telemetry.fields`` has that.
     """
-
-    alone = False
-    grouped = True
 
     def __init__(self, config: MappingConfig) -> None:
         self._naming = config.naming
@@ -33,30 +30,33 @@ class LineProtocol:
         self._reader = TimeReader(config.time_unit)
         self._by_arrival = ARRIVAL in config.times
         self._measurement: dict[tuple[str, str], str] = {}
+        self._checked: dict[tuple[str, str], set[str]] = {}
         #: Measurements whose fields are named with them.
         self.measurements: frozenset[str] = frozenset()
 
-    def records(self, payload: bytes, message: Message) -> list[Any]:  # noqa: ARG002 - as in Format
-        """See :class:`Format`."""
+    def groups(self, payload: bytes, message: Message) -> tuple[Groups, list[Unusable]]:
+        """See :class:`rarefault.runtime.telemetry.formats.GroupedFormat`."""
         lines = [line for line in _lines(parse_text(payload)) if line and not line.startswith("#")]
         if not lines:
             raise RejectionError(Reason.WRONG_SHAPE, "no line with values")
         if len(lines) > self._max_batch:
             raise RejectionError(Reason.TOO_LARGE, f"{len(lines)} lines, the limit is {self._max_batch}")
-        return [_parsed(line) for line in lines]
+        groups: Groups = {}
+        bad: list[Unusable] = []
+        for line in lines:
+            try:
+                self._take(line, message, groups)
+            except RejectionError as error:
+                bad.append(error)
+        return groups, bad
 
-    def sample(self, record: Any, message: Message) -> RawSample:
-        """See :class:`Format`."""
-        measurement, tags, fields, time = record
-        found = Found(({**tags, "measurement": measurement, "tags": tags},), None)
+    def _take(self, line: str, message: Message, groups: Groups) -> None:
+        """Take a line, or raise RejectionError."""
         try:
-            device = self._naming.name(message.names, found)
-        except RejectionError as error:
-            if error.reason == Reason.BAD_DEVICE:
-                raise RejectionError(
-                    error.reason, f"{error.detail.partition(';')[0]}; of the tags {keys_of(tags)}"
-                ) from None
-            raise
+            measurement, tags, fields, time = _parse(line)
+        except ValueError as error:
+            raise RejectionError(Reason.NOT_JSON, f"no line protocol: {error}: {quote(line)}") from None
+        device = self._device(measurement, tags, message)
         if time:
             try:
                 time_ms = self._reader.read(int(time), message.arrived_ms)
@@ -67,10 +67,22 @@ class LineProtocol:
         else:
             raise RejectionError(Reason.BAD_TIME, "the line has no time")
         if measurement in self.measurements:
-            return device, time_ms, {measurement: fields}
-        for field in fields:
-            self._check(device, field, measurement)
-        return device, time_ms, fields
+            groups.setdefault((device, time_ms), {}).setdefault(measurement, {}).update(fields)
+            return
+        if not fields.keys() <= self._checked.get((device, measurement), set()):
+            for field in fields:
+                self._check(device, field, measurement)
+        groups.setdefault((device, time_ms), {}).update(fields)
+
+    def _device(self, measurement: str, tags: dict[str, str], message: Message) -> str:
+        found = Found(({**tags, "measurement": measurement, "tags": tags},), None)
+        try:
+            return self._naming.name(message.names, found)
+        except RejectionError as error:
+            if error.reason == Reason.BAD_DEVICE:
+                detail = f"{error.detail.partition(';')[0]}; of the tags {keys_of(tags)}"
+                raise RejectionError(error.reason, detail) from None
+            raise
 
     def _check(self, device: str, field: str, measurement: str) -> None:
         """Refuse a field that another measurement of the device has as well."""
@@ -80,7 +92,9 @@ class LineProtocol:
         if first is None:
             if len(self._measurement) >= MAX_FIELDS:
                 self._measurement.clear()
+                self._checked.clear()
             self._measurement[device, field] = measurement
+            self._checked.setdefault((device, measurement), set()).add(field)
         elif first != measurement:
             raise RejectionError(
                 Reason.WRONG_SHAPE,
@@ -108,15 +122,29 @@ def _lines(text: str) -> list[str]:
     return lines
 
 
-def _parsed(line: str) -> Line | RejectionError:
-    try:
-        return _parse(line)
-    except ValueError as error:
-        return RejectionError(Reason.NOT_JSON, f"no line protocol: {error}: {quote(line)}")
-
-
 def _parse(line: str) -> Line:
     """Take a line apart; ValueError where it is none."""
+    if "\\" in line or '"' in line or not line.isascii():
+        return _parse_escaped(line)
+    series, *parts = line.split()
+    measurement, *pairs = series.split(",")
+    if not 1 <= len(parts) <= 2 or not measurement:
+        raise ValueError("it must be a measurement with its tags, fields, and perhaps a time")
+    fields: dict[str, Any] = {}
+    for pair in parts[0].split(","):
+        key, _, text = pair.partition("=")
+        if not key or not text:
+            raise ValueError(f"{quote(pair)} is no key with a value")
+        try:
+            # Most are numbers; what Python takes for one beyond that is left to the reader of values.
+            fields[key] = float(text) if "_" not in text else text
+        except ValueError:
+            fields[key] = _value(text)
+    return measurement, dict(map(_pair, pairs)), fields, _checked_time(parts[1] if len(parts) == 2 else "")
+
+
+def _parse_escaped(line: str) -> Line:
+    """A line with escapes, or with text in quotes."""
     series, *parts = _split(line, " ")
     parts = [part for part in parts if part]
     if not 1 <= len(parts) <= 2:
@@ -126,10 +154,15 @@ def _parse(line: str) -> Line:
         raise ValueError("no measurement")
     tags = dict(_pair(pair) for pair in pairs)
     fields = {key: _value(text) for key, text in map(_pair, _split(parts[0], ","))}
-    time = parts[1] if len(parts) == 2 else ""
+    time = _checked_time(parts[1] if len(parts) == 2 else "")
+    return _plain(measurement), {key: _plain(text) for key, text in tags.items()}, fields, time
+
+
+def _checked_time(time: str) -> str:
+    """The digits of a time; ValueError for anything else."""
     if time and not (time.isascii() and time.isdecimal() and len(time) < 25):
         raise ValueError(f"the time is {quote(time)}")
-    return _plain(measurement), {key: _plain(text) for key, text in tags.items()}, fields, time
+    return time
 
 
 def _split(text: str, at: str) -> list[str]:

@@ -16,7 +16,6 @@ class JsonSamples:
     """The shape that most senders have, see :class:`rarefault.runtime.telemetry.formats.Format`."""
 
     alone = True
-    grouped = False
 
     def __init__(self, config: MappingConfig) -> None:
         self._values = config.values

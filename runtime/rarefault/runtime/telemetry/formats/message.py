@@ -13,12 +13,20 @@ from rarefault.runtime.telemetry.times import TimeReader
 RawSample = tuple[str, int, dict[str, Any]]
 
 
+#: Values by name of each device and time.
+Groups = dict[tuple[str, int], dict[str, Any]]
+
+
 class IgnoredMessage(Exception):  # noqa: N818 - it is no error
     """A message that is no telemetry; never leaves the reader."""
 
     def __init__(self, why: Ignored) -> None:
         self.why = why
         super().__init__(why)
+
+
+#: What stands for a record that is of no use.
+Unusable = RejectionError | IgnoredMessage
 
 
 class Message:
@@ -92,6 +100,10 @@ class SampleTime:
             return self._read(value, message.arrived_ms)
         except (ValueError, OverflowError) as error:
             raise RejectionError(Reason.BAD_TIME, f"{path!r}: {error}") from None
+
+    def optional(self, value: Any, path: str, keys: object, message: Message) -> int:
+        """The time that a value is; that of arrival, if it is configured, where there is none."""
+        return self.without(keys, message) if value is None else self.read(value, path, message)
 
     def without(self, keys: object, message: Message) -> int:
         """The time of a sample that names none: that of arrival, if it is configured."""

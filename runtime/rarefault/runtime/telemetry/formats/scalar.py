@@ -16,7 +16,6 @@ class Scalars:
     """Values by topic, see :class:`rarefault.runtime.telemetry.formats.Format`."""
 
     alone = False
-    grouped = False
 
     def __init__(self, config: MappingConfig) -> None:
         self._path = config.value or "value"

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from rarefault.runtime.telemetry.config import MappingConfig
-from rarefault.runtime.telemetry.formats.message import Message, RawSample
+from rarefault.runtime.telemetry.formats.message import Groups, Message, Unusable
 from rarefault.runtime.telemetry.paths import Found
 from rarefault.runtime.telemetry.payload import parse_json
 from rarefault.runtime.telemetry.reasons import Reason, RejectionError, quote
@@ -18,72 +18,108 @@ VERSION = 10
 #: What stands between the parts of a name.
 _PARTS = re.compile(r"[:/]")
 _NUMBERS = ("bt", "t", "bv", "bs", "s", "v")
+#: Fields of a record that needs no more than its base.
+_PLAIN = frozenset({"n", "v", "u"})
 
 
 class SenmlPack:
-    """Packs, see :class:`rarefault.runtime.telemetry.formats.Format`.
+    """Packs, see :class:`rarefault.runtime.telemetry.formats.GroupedFormat`.
 
     The channel is the record's name ``n``, the device the last part of the base name ``bn``; where a name stands alone,
     its last part is the channel.
     """
-
-    alone = False
-    grouped = True
 
     def __init__(self, config: MappingConfig) -> None:
         self._naming = config.naming
         self._max_batch = config.max_batch
         self._reader = TimeReader("s")
 
-    def records(self, payload: bytes, message: Message) -> list[Any]:  # noqa: ARG002 - as in Format
-        """See :class:`Format`."""
+    def groups(self, payload: bytes, message: Message) -> tuple[Groups, list[Unusable]]:
+        """See :class:`rarefault.runtime.telemetry.formats.GroupedFormat`."""
         found = parse_json(payload)
-        if not found:
-            raise RejectionError(Reason.WRONG_SHAPE, "an empty array")
         if len(found) > self._max_batch:
             raise RejectionError(Reason.TOO_LARGE, f"a pack of {len(found)} records, the limit is {self._max_batch}")
-        base: dict[str, Any] = {}
-        resolved: list[Any] = []
+        groups: Groups = {}
+        bad: list[Unusable] = []
+        pack = _Pack()
         first: str | None = None
+        group: dict[str, Any] | None = None  # of the records before, if what they have from the base is the same
         for record in found:
+            if group is not None and type(record) is dict and record.keys() <= _PLAIN:
+                name, value = record.get("n"), record.get("v")
+                if type(name) is str and name and (type(value) is float or type(value) is int) and not pack.bv:
+                    group[name] = value
+                    continue
             try:
-                one = _resolve(record, base)
+                one = pack.resolve(record)
+                if one is None:
+                    group = None
+                    continue  # base fields alone
+                device_name, name, value, seconds = one
+                first = device_name if first is None else first
+                if device_name != first and not self._naming.message_paths:
+                    raise _two_devices(first, device_name)
+                device = self._naming.name(message.names, Found(({"bn": device_name},), None))
+                own = groups.setdefault((device, self._time(seconds, message)), {})
             except RejectionError as error:
-                resolved.append(error)
+                bad.append(error)
+                group = None
                 continue
-            if one is None:
-                continue  # base fields alone
-            first = one["bn"] if first is None else first
-            if one["bn"] != first and not self._naming.message_paths:
-                detail = (
-                    f"the names {quote(first)} and {quote(one['bn'])} are of two devices on one topic: name "
-                    'telemetry.device, such as "{bn}"'
-                )
-                resolved.append(RejectionError(Reason.WRONG_SENDER, detail))
-            else:
-                resolved.append(one)
-        if not resolved:
+            own[name] = value
+            group = own if record.keys().isdisjoint({"t"}) and pack.bn else None
+        if not groups and not bad:
             raise RejectionError(Reason.WRONG_SHAPE, "no record has a value")
-        return resolved
+        return groups, bad
 
-    def sample(self, record: Any, message: Message) -> RawSample:
-        """See :class:`Format`."""
-        device = self._naming.name(message.names, Found((record,), None))
+    def _time(self, seconds: float, message: Message) -> int:
         try:
-            time_ms = self._time(record, message)
+            if seconds >= RELATIVE_BELOW_S:
+                return self._reader.read(seconds, message.arrived_ms)
+            return self._reader.read(message.arrival_ms / 1000 + seconds, message.arrived_ms)
         except (ValueError, OverflowError) as error:
             raise RejectionError(Reason.BAD_TIME, f"'t': {error}") from None
-        return device, time_ms, {record["n"]: record["value"]}
-
-    def _time(self, record: dict[str, Any], message: Message) -> int:
-        seconds = record["time"]
-        if seconds >= RELATIVE_BELOW_S:
-            return self._reader.read(seconds, message.arrived_ms)
-        return self._reader.read(message.arrival_ms / 1000 + seconds, message.arrived_ms)
 
 
-def _resolve(record: Any, base: dict[str, Any]) -> dict[str, Any] | None:
-    """A record with the base fields in it, which are remembered; None for one that has nothing else."""
+class _Pack:
+    """The base fields so far.
+
+    Attributes:
+        bn: name.
+        bt: time, seconds.
+        bv, bs: value and sum.
+    """
+
+    def __init__(self) -> None:
+        self.bn: Any = ""
+        self.bt: float = 0
+        self.bv: float = 0
+        self.bs: float = 0
+
+    def resolve(self, record: Any) -> tuple[str, str, Any, float] | None:
+        """Device, channel, value and time of a record; None for one that only has base fields.
+
+        Raises:
+            RejectionError: it is none that can be understood.
+        """
+        _check(record)
+        for key in ("bn", "bt", "bv", "bs"):
+            if key in record:
+                setattr(self, key, record[key])
+        value = next((record[key] for key in ("v", "vs", "vb") if key in record), None)
+        if "v" in record:
+            value = record["v"] + self.bv
+        elif value is None and "s" in record:
+            value = record["s"] + self.bs
+        if value is None and not {"n", "t", "vd"} & record.keys():
+            return None
+        names = (self.bn, record.get("n", ""))
+        if any(type(name) is not str for name in names):
+            raise RejectionError(Reason.WRONG_SHAPE, "a name must be text")
+        return *_names(*names), value, self.bt + record.get("t", 0)
+
+
+def _check(record: Any) -> None:
+    """RejectionError for what is no record, or has fields of a wrong type or that must be understood."""
     if isinstance(record, RejectionError):
         raise record
     if type(record) is not dict:
@@ -95,19 +131,14 @@ def _resolve(record: Any, base: dict[str, Any]) -> dict[str, Any] | None:
         raise RejectionError(Reason.WRONG_SHAPE, f"version {quote(version)} of SenML is not known")
     if foreign := next((key for key in record if key.endswith("_")), None):
         raise RejectionError(Reason.WRONG_SHAPE, f"{quote(foreign)} must be understood, and is not")
-    base.update((key, record[key]) for key in ("bn", "bt", "bv", "bs") if key in record)
-    value = next((record[key] for key in ("v", "vs", "vb") if key in record), None)
-    if "v" in record:
-        value = record["v"] + base.get("bv", 0)
-    elif value is None and "s" in record:
-        value = record["s"] + base.get("bs", 0)
-    if value is None and not {"n", "t", "vd"} & record.keys():
-        return None
-    names = (base.get("bn", ""), record.get("n", ""))
-    if any(type(name) is not str for name in names):
-        raise RejectionError(Reason.WRONG_SHAPE, "a name must be text")
-    device, channel = _names(*names)
-    return {"bn": device, "n": channel, "value": value, "time": base.get("bt", 0) + record.get("t", 0)}
+
+
+def _two_devices(first: str, second: str) -> RejectionError:
+    return RejectionError(
+        Reason.WRONG_SENDER,
+        f"the names {quote(first)} and {quote(second)} are of two devices on one topic: name telemetry.device, such as "
+        '"{bn}"',
+    )
 
 
 def _names(base: str, name: str) -> tuple[str, str]:
