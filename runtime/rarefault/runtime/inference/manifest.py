@@ -318,7 +318,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Numbers that mean "no value" in any channel, such as -9999. They count as missing."""
     channel_specs: dict[str, ChannelSpec] = {}
     """What the values of channels mean, by name: words, numbers for no value, scale and offset, unit, valid range. Live
-    telemetry is read by it as the history was."""
+    telemetry is read by it as the history was. Absent where nothing is said."""
     precision: Literal["float32", "int8"] = "float32"
     """Precision of the network's weights."""
     training: dict[str, Any] = {}
@@ -383,8 +383,11 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         )
 
     def to_json(self) -> str:
-        """The manifest as JSON text."""
-        return msgspec.json.encode(self).decode()
+        """The manifest as JSON text; without ``channel_specs`` where it is empty, so that earlier releases read it."""
+        fields = msgspec.to_builtins(self)
+        if not self.channel_specs:
+            del fields["channel_specs"]
+        return msgspec.json.encode(fields).decode()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Manifest":

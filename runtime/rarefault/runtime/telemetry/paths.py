@@ -19,6 +19,8 @@ def at_path(sample: Any, path: str) -> Any:
     """
     if type(sample) is dict and path in sample:
         return sample[path]
+    if "." not in path and type(sample) is dict:
+        return None
     value = sample
     for name in path.split("."):
         if type(value) is dict:

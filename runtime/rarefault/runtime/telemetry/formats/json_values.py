@@ -40,12 +40,13 @@ class JsonValues:
         self._good = frozenset(map(distinct, config.good))
         self._times = tuple(path for path in config.times if path != ARRIVAL)
         keys = (*self._times, config.name, config.value, config.quality)
-        plain = not any("." in key for key in keys) and self._ignore is None
+        self._plain = not any("." in key for key in keys)
         path = config.record_paths[0]
         by_topic = self._naming.by_topic_alone and "." not in path and path not in {"", "*"}
         #: Key of the list whose items are read in a short loop; empty where there is none.
-        self._list = path if plain and by_topic and config.name and len(self._times) > 0 else ""
-        self._plain = plain
+        self._list = (
+            path if self._plain and by_topic and config.name and self._ignore is None and len(self._times) > 0 else ""
+        )
 
     def groups(self, payload: bytes, message: Message) -> tuple[Groups, list[Unusable]]:
         """See :class:`rarefault.runtime.telemetry.formats.GroupedFormat`."""
@@ -155,12 +156,17 @@ class JsonValues:
             )
         device = self._naming.name(message.names, found)
         outer = [(key, found.get(key)) for key in self._times]
+        plain, value_key, first_key = self._plain and bool(outer), config.value, self._times[0] if outer else ""
         last: Any = _ABSENT
         group: dict[str, Any] = {}
         for name, item in values.items():
             try:
-                value = self._value_of(item)
-                time = self._time_of(item, outer)
+                value = item.get(value_key, _ABSENT) if plain and type(item) is dict else _ABSENT
+                if value is _ABSENT:
+                    value = self._value_of(item)
+                time = item.get(first_key) if plain and type(item) is dict else None
+                if time is None:
+                    time = self._time_of(item, outer)
                 if time is not last and time != last:
                     last, ms = (
                         _ABSENT,
