@@ -112,9 +112,9 @@ def test_a_bomb_is_bounded(compress: Any, compression: str) -> None:
     """A payload of a thousand times its size is not inflated beyond the limit."""
     mapping = Mapping({"compression": compression, "max_payload_bytes": 100_000})
     bomb = compress(b"[" + b" " * 50_000_000 + b"]")
-    begin = time.monotonic()
+    begin = time.process_time()
     assert mapping.read("telemetry/p1", bomb) == []
-    assert time.monotonic() - begin < 0.5
+    assert time.process_time() - begin < 0.5
     wrong = compression == "gzip" and compress is zlib.compress
     assert mapping.rejected == {str(Reason.BAD_COMPRESSION if wrong else Reason.TOO_LARGE): 1}
 
@@ -122,21 +122,22 @@ def test_a_bomb_is_bounded(compress: Any, compression: str) -> None:
 @pytest.mark.parametrize(
     ("keys", "topic", "payload"),
     [
-        ({"records": "a.*"}, "telemetry/p", json.dumps({"a": {str(i): [[]] * 50 for i in range(20_000)}})),
+        ({"records": "a.*"}, "telemetry/p", json.dumps({"a": {str(i): [[]] * 50 for i in range(4500)}})),
         (
             {"records": "", "values": "", "value": "v"},
             "telemetry/p",
-            json.dumps([dict.fromkeys(map(str, range(900)), 1)] * 200),
+            json.dumps([dict.fromkeys(map(str, range(900)), 1)] * 90),
         ),
         (FORMATS["influx"][0], "influx", "m,device=p1 a=1 1767323044\n" * 30_000),
-        (FORMATS["senml"][0], "senml/x", json.dumps(SENML * 10_000)),
+        (FORMATS["senml"][0], "senml/x", json.dumps(SENML * 8000)),
         ({"records": "a"}, "telemetry/p", '{"a":' + "[" * 900 + "]" * 900 + "}"),
     ],
 )
 def test_work_is_bounded(keys: dict[str, Any], topic: str, payload: str) -> None:
     """A message of a megabyte that holds very many samples, or none in very many arrays, is refused soon."""
     mapping = Mapping(keys)
-    begin = time.monotonic()
-    assert mapping.read(topic, payload.encode()[: 1 << 20]) == []
-    assert time.monotonic() - begin < 2.0
+    assert len(payload) < 1 << 20
+    begin = time.process_time()
+    assert mapping.read(topic, payload.encode()) == []
+    assert time.process_time() - begin < 2.0
     assert sum(mapping.rejected.values()) >= 1
