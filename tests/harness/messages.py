@@ -227,6 +227,31 @@ CASES: dict[str, Case] = {
         [("plc-7", -S, {"temp": 41.2, "rpm": 1480.0}), ("plc-7", 0, {"power": 812.4})],
         ignored={"content": 1},
     ),
+    "a quality that is left out where it is good": Case(
+        {
+            "topic": "opc/{device}",
+            "values": "Payload",
+            "value": "Value",
+            "time": "Timestamp",
+            "quality": "Status.Code",
+            "good": ["", 0],
+        },
+        [
+            (
+                "opc/p1",
+                _json(
+                    Timestamp=NOW_MS,
+                    Payload={
+                        "temp": {"Value": 41.2},
+                        "rpm": {"Value": 1480, "Status": {"Code": 0}},
+                        "power": {"Value": 9, "Status": {"Code": 2147614720}},
+                    },
+                ),
+            )
+        ],
+        [("p1", 0, {"temp": 41.2, "rpm": 1480.0})],
+        dropped={("power", "bad_quality"): 1},
+    ),
     "list of names and values": Case(
         LISTS | {"quality": "q", "good": [192, True]},
         [

@@ -64,7 +64,8 @@ class MappingConfig(Section, frozen=True):
     quality: str = ""
     """Path of a value's or sample's quality. Values of another quality than ``good``, or without one, are missing."""
     good: tuple[Scalar, ...] = (192, "good", "Good", True)
-    """The qualities of good values."""
+    """The qualities of good values. ``""`` stands for a value without a quality, which OPC UA leaves out where it is
+    good."""
     time: Path | Annotated[tuple[Path, ...], msgspec.Meta(min_length=1)] = "time"
     """Path of the time, in the record or in an object around it; or several paths, the first that is there counts.
     ``arrival`` stands for the time of arrival. A message without its time is rejected. SenML and line protocol bring

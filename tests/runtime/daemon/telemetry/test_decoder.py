@@ -257,6 +257,10 @@ def test_a_retained_message_needs_a_time() -> None:
     assert len(reader.read(sample(), retained=True)) == 1
     assert reader.read(sample(time=None), retained=True) == []
     assert reader.rejected == {"bad_time": 1}
+    arrival = Reader(time="arrival")
+    assert arrival.read(sample(), retained=True) == []
+    assert len(arrival.read(sample())) == 1
+    assert arrival.rejected == {"bad_time": 1}
 
 
 def test_any_age_may_be_allowed() -> None:

@@ -13,6 +13,7 @@ from rarefault.runtime.telemetry.formats.message import (
     RawSample,
     SampleTime,
     distinct,
+    good_qualities,
 )
 from rarefault.runtime.telemetry.paths import Found, at_path, find_records
 from rarefault.runtime.telemetry.payload import parse_json
@@ -51,7 +52,7 @@ class JsonRecords:
         self._time = SampleTime(config)
         self._ignore = IgnoreRule(config.ignore) if config.ignore else None
         self._naming = config.naming
-        self._good = frozenset(map(distinct, config.good))
+        self._good = good_qualities(config.good)
 
     def records(self, payload: bytes, message: Message) -> list[Any]:  # noqa: ARG002 - as in Format
         """See :class:`Format`."""

@@ -18,6 +18,7 @@ from rarefault.runtime.telemetry.formats.message import (
     SampleTime,
     Unusable,
     distinct,
+    good_qualities,
 )
 from rarefault.runtime.telemetry.paths import Found, at_path
 from rarefault.runtime.telemetry.payload import parse_json
@@ -37,7 +38,7 @@ class JsonValues:
         self._time = SampleTime(config)
         self._ignore = IgnoreRule(config.ignore) if config.ignore else None
         self._naming = config.naming
-        self._good = frozenset(map(distinct, config.good))
+        self._good = good_qualities(config.good)
         self._times = tuple(path for path in config.times if path != ARRIVAL)
         keys = (*self._times, config.name, config.value, config.quality)
         self._plain = not any("." in key for key in keys)

@@ -140,6 +140,11 @@ class IgnoreRule:
         return False
 
 
+def good_qualities(good: Sequence[Scalar]) -> frozenset[tuple[bool, Scalar] | None]:
+    """The qualities of good values, as :func:`distinct` has them; empty text stands for a value without a quality."""
+    return frozenset(map(distinct, good)) | ({None} if "" in good else frozenset())
+
+
 def distinct(value: Any) -> tuple[bool, Scalar] | None:
     """A single value so that true differs from 1; None for anything else."""
     return (type(value) is bool, value) if type(value) in {str, int, float, bool} else None
