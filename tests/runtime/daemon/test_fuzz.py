@@ -208,6 +208,7 @@ def bulky(shape: Shape) -> st.SearchStrategy[bytes]:
 
     hows: dict[str, Callable[[int], bytes]] = {
         "many samples": lambda n: b"[" + b",".join([good] * (n % 60 + 1)) + b"]",
+        "no number": lambda n: good.replace(b"759", [b'"n/a"', b"[1]", b"NaN"][n % 3]).replace(b"729.5", b"null"),
         "many zeros": lambda n: json.dumps([0] * (n * 6)).encode(),
         "many values": lambda n: json.dumps(shape.good | wide | {"values": wide | {"c1.S1": n}}).encode(),
         "deep": lambda n: b'{"a":' * n + b"1" + b"}" * n,
@@ -372,6 +373,8 @@ def test_ten_thousand_messages_of_every_sort(caplog: pytest.LogCaptureFixture) -
     assert len(seen) >= MESSAGES
     counts = [sum(reader.rejections.counts[reason] for reader in readers) for reason in Reason]
     used = sum(reader.rejections.samples for reader in readers)
+    dropped = {why for reader in readers for _, why in reader.rejections.dropped_values}
+    assert dropped == {ValueReason.NO_NUMBER, ValueReason.NOT_FINITE, ValueReason.BAD_QUALITY}
     assert used > MESSAGES // 20
     assert {reason for reason, n in zip(Reason, counts, strict=True) if not n} <= {
         Reason.BAD_FEEDBACK,
