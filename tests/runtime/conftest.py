@@ -92,6 +92,9 @@ def serving(model: LoadedModel, wait_until: Callable[..., None], tmp_path: Path)
             "telemetry": {"max_age_s": math.inf},
             "publish": {"runtime": "edge"},
         }
+        if isinstance(several := sections.get("telemetry"), list):
+            given.pop("telemetry")
+            several[0] = {"max_age_s": math.inf} | several[0]
         merged: dict[str, Any] = sections | {name: given[name] | sections.get(name, {}) for name in given}
         return from_mapping(merged, DaemonConfig, "edge.toml")
 
