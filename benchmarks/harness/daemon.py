@@ -14,6 +14,9 @@ import tomli_w
 from benchmarks.harness import process
 from benchmarks.harness.broker import free_port
 
+#: Runs the command line.
+RUN = "from rarefault.runtime.cli import main; sys.exit(main())"
+
 
 def daemon_command(config: Path) -> list[str]:
     """The command line that runs the daemon with a configuration."""
@@ -28,6 +31,7 @@ class Daemon:
         port: of the broker.
         settings: by section, on top of what is always set.
         profile: where to write a profile of it (cProfile).
+        root: a checkout whose release runs; by default this one.
     """
 
     def __init__(
@@ -37,6 +41,7 @@ class Daemon:
         settings: Mapping[str, dict[str, Any]],
         *,
         profile: Path | None = None,
+        root: Path | None = None,
     ) -> None:
         metrics = free_port()
         self._log = folder / "daemon.log"
@@ -52,6 +57,9 @@ class Daemon:
         command = daemon_command(folder / "edge.toml")
         profiler = ["-m", "cProfile", "-o", str(profile)] if profile else []
         self._command = [command[0], *profiler, *command[1:]]
+        if root is not None:
+            code = f"import sys; sys.path.insert(0, {str(root / 'runtime')!r}); {RUN}"
+            self._command = [command[0], "-c", code, *command[3:]]
 
     def __enter__(self) -> Self:
         with self._log.open("wb") as log:

@@ -4,13 +4,13 @@ import time
 from collections.abc import Callable
 from typing import Any, Self
 
-import msgspec
 from tests.harness.waiting import PATIENCE_S
 
 from rarefault.runtime.daemon.config import DaemonConfig
 from rarefault.runtime.daemon.mqtt.connection import Confirmation
 from rarefault.runtime.daemon.mqtt.inbox import Message
 from rarefault.runtime.daemon.mqtt.session import BrokerSession
+from rarefault.runtime.settings import from_mapping
 
 
 class Driven:
@@ -45,7 +45,7 @@ class Driven:
 def session_config(
     url: str, *, protocol: str = "auto", pending: int = 1000, qos: int = 1, **broker: Any
 ) -> DaemonConfig:
-    return msgspec.convert(
+    return from_mapping(
         {
             "model": {"path": "unused.onnx"},
             "broker": {"url": url, "protocol": protocol, "reconnect_min_s": 0.05, "reconnect_max_s": 0.2} | broker,
@@ -54,4 +54,5 @@ def session_config(
             "limits": {"pending_messages": pending},
         },
         DaemonConfig,
+        "edge.toml",
     )

@@ -43,7 +43,7 @@ MANIFEST = Manifest(
 RARE = -6.0
 
 
-def save_tiny_model(path: Path) -> None:
+def save_tiny_model(path: Path, manifest: Manifest = MANIFEST) -> None:
     """A step with fixed random weights: state' = tanh(state A + window B), and opinions by state' C.
 
     Of each expert the log-probabilities of the classes, for each unit the logit of the last one, and a distance.
@@ -97,5 +97,5 @@ def save_tiny_model(path: Path) -> None:
         + [numpy_helper.from_array(np.asarray(shape, np.int64), name) for name, shape in shapes.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    helper.set_model_props(model, {METADATA_KEY: MANIFEST.to_json()})
+    helper.set_model_props(model, {METADATA_KEY: manifest.to_json()})
     onnx.save(model, path)

@@ -7,7 +7,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from tests.harness.broker import Mosquitto, answers, free_port, running_amqtt
 from tests.harness.certificates import Authority
@@ -21,6 +20,7 @@ from rarefault.runtime.daemon.setup import Setup
 from rarefault.runtime.daemon.turns.opening import open_store
 from rarefault.runtime.inference.manifest import Manifest
 from rarefault.runtime.inference.model_file import LoadedModel, load_model
+from rarefault.runtime.settings import from_mapping
 
 
 @pytest.fixture(scope="session")
@@ -92,8 +92,11 @@ def serving(model: LoadedModel, wait_until: Callable[..., None], tmp_path: Path)
             "telemetry": {"max_age_s": math.inf},
             "publish": {"runtime": "edge"},
         }
+        if isinstance(several := sections.get("telemetry"), list):
+            given.pop("telemetry")
+            several[0] = {"max_age_s": math.inf} | several[0]
         merged: dict[str, Any] = sections | {name: given[name] | sections.get(name, {}) for name in given}
-        return msgspec.convert(merged, DaemonConfig)
+        return from_mapping(merged, DaemonConfig, "edge.toml")
 
     @contextmanager
     def serve(url: str, *, start: bool = True, **sections: Any) -> Iterator[Service]:

@@ -1,6 +1,7 @@
 """Pages of the configuration files: trainer, daemon, simulation."""
 
-from typing import Any, get_args, get_origin
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import msgspec
 
@@ -80,8 +81,12 @@ def _joined(sections: list[str]) -> str:
 
 
 def _section(name: str, type_: Any, unset: str) -> str:
-    """A section, or one that may stand several times where its type is a tuple of structs."""
-    if get_origin(type_) is tuple:
+    """A section, one that may stand several times (a tuple of structs), or one for each name (a dictionary)."""
+    if get_origin(type_) in (Union, UnionType):
+        type_ = get_args(type_)[0]  # one, or a list of such
+    if get_origin(type_) is dict:
+        struct, head = get_args(type_)[1], f'[{name}."NAME"]'
+    elif get_origin(type_) is tuple:
         struct, head = get_args(type_)[0], f"[[{name}]]"
     else:
         struct, head = type_, f"[{name}]"

@@ -90,7 +90,7 @@ def metrics(text: str) -> list[Metric]:
         name = f"{family.name}_total" if family.type == "counter" else family.name
         labels = dict.fromkeys(label for sample in family.samples for label in sample.labels if label != "le")
         if not labels and not family.samples:
-            labels = {sources.METRIC_LABELS[name]: None}  # nothing counted yet
+            labels = dict.fromkeys(sources.METRIC_LABELS[name])  # nothing counted yet
         found.append(Metric(name, family.type, tuple(labels), family.documentation))
     return found
 

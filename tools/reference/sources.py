@@ -12,11 +12,11 @@ from rarefault.runtime.daemon.publishing.payloads import (
     verdict_payloads,
 )
 from rarefault.runtime.daemon.telemetry.feedback import FeedbackPayload, ResultPayload
-from rarefault.runtime.daemon.telemetry.rejections import REMEDY, Reason
 from rarefault.runtime.errors import RarefaultError, UsageError
 from rarefault.runtime.inference.manifest import METADATA_KEY, DecisionSpec, Derived, GridSpec, Manifest, WindowSpec
 from rarefault.runtime.inference.model_file import LoadedModel, load_model
 from rarefault.runtime.inference.pipeline import Pipeline, Verdicts
+from rarefault.runtime.telemetry.reasons import REMEDY, Reason
 from rarefault.runtime.times import format_ms, parse_time_ms
 from rarefault.train.calibration.choice import Parts, PartTrial
 from rarefault.train.config import TrainConfig

@@ -200,7 +200,7 @@ def _held_out(run: RunDirectory) -> History:
     Raises:
         RarefaultError: the history cannot be read, or is not what the run was trained on.
     """
-    history = read_history(run.load_config().data, run.path)
+    history = read_history(run.load_config().data, run.path, channels=run.load_manifest().channel_specs)
     if history.fingerprint != run.load_json(run.data)["fingerprint"]:
         raise RarefaultError("the history has changed since training")
     blocks = tuple(

@@ -38,6 +38,7 @@ ORDER = (
     "inspect",
     "doctor",
     "retake",
+    "presets",
     "run",
     "label",
     "replay",

@@ -18,6 +18,11 @@ T = TypeVar("T")
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base of the sections of a configuration file; a key that is not known is refused."""
 
+    @classmethod
+    def completed(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The keys of a section with those that others of them stand for; by default none do."""
+        return given
+
 
 def load_toml(path: Path, type_: type[T]) -> T:
     """Read a TOML file into a ``msgspec.Struct`` type.
@@ -54,7 +59,7 @@ def from_mapping(data: Mapping[str, Any], type_: type[T], source: str) -> T:
         try:
             return msgspec.convert(data, type_)
         except msgspec.ValidationError as error:
-            problems = [_sentence(error, "")]
+            problems = _sentences(error, "")
     raise ConfigError(source, problems)
 
 
@@ -62,11 +67,15 @@ def _lists_of_one(value: Any, type_: Any) -> Any:
     """The value with a single item made a list of one wherever nothing but a list is wanted."""
     struct = _struct_of(value, type_)
     if struct is not None:
+        if issubclass(struct, Section):
+            value = struct.completed(value)
         hints = get_type_hints(struct, include_extras=True)
         hints = {field.encode_name: hints[field.name] for field in msgspec.structs.fields(struct)}
         return {key: _lists_of_one(item, hints[key]) if key in hints else item for key, item in value.items()}
-    item_type = _item_type(type_)
+    item_type = _item_type(type_) or _listed_type(value, type_)
     if item_type is None:
+        if isinstance(value, Mapping) and (named := _named_type(type_)):
+            return {key: _lists_of_one(item, named) for key, item in value.items()}
         return value
     if isinstance(value, (list, tuple)):
         return [_lists_of_one(item, item_type) for item in value]
@@ -93,14 +102,33 @@ def _list_beside(type_: Any) -> Any | None:
     return lists[0] if len(lists) == 1 else None
 
 
+def _listed_type(value: Any, type_: Any) -> Any | None:
+    """Of what a value is a list, where ``type_`` is a struct or a list of such; None for anything else."""
+    members = _plain_types(type_) if isinstance(value, list) else []
+    structs = [m for m in members if isinstance(m, type) and issubclass(m, msgspec.Struct)]
+    return structs[0] if len(structs) == 1 and len(members) > 1 else None
+
+
+def _named_type(type_: Any) -> type[msgspec.Struct] | None:
+    """The struct of which ``type_`` is a table by name; None where it is none."""
+    found = get_args(type_)[1] if get_origin(type_) is dict else None
+    return found if isinstance(found, type) and issubclass(found, msgspec.Struct) else None
+
+
 def _problems(value: Any, type_: Any, path: str) -> list[str]:
     """All problems of ``value`` as a ``type_``, looking into nested structs key by key."""
     if isinstance(value, list) and (of_list := _list_beside(type_)) is not None:
         return _problems(value, of_list, path)
-    struct, item_type = _struct_of(value, type_), _item_type(type_)
+    struct, item_type = _struct_of(value, type_), _item_type(type_) or _listed_type(value, type_)
     if isinstance(value, list) and value and item_type is not None:
         found = [text for i, item in enumerate(value) for text in _problems(item, item_type, f"{path}[{i}]")]
         return found or _leaf_problem(value, type_, path)
+    if struct is None and isinstance(value, Mapping) and (named := _named_type(type_)):
+        return [
+            text
+            for key, item in value.items()
+            for text in _problems(item, named, f"{path}.{key}" if path else str(key))
+        ]
     if struct is None and isinstance(value, Mapping) and (tags := _tags(type_)):
         key, known = tags
         return [f"{path}.{key}: must be one of {', '.join(map(repr, known))}, got {value.get(key)!r}"]
@@ -129,8 +157,10 @@ def _leaf_problem(value: Any, type_: Any, path: str) -> list[str]:
     try:
         msgspec.convert(value, type_)
     except msgspec.ValidationError as error:
-        text = _sentence(error, path, value)
-        return [text.removesuffix(f", got {value!r}") + hint if (hint := _wanted(type_, text)) else text]
+        texts = _sentences(error, path, value)
+        return [
+            text.removesuffix(f", got {value!r}") + hint if (hint := _wanted(type_, text)) else text for text in texts
+        ]
     return []
 
 
@@ -166,6 +196,8 @@ def _struct_of(value: Any, type_: Any) -> type[msgspec.Struct] | None:
     if origin is not None and hasattr(type_, "__metadata__"):
         type_ = get_args(type_)[0]
         origin = get_origin(type_)
+    if origin in (list, tuple, dict):
+        return None
     members = get_args(type_) if origin is not None else (type_,)
     structs = [m for m in members if isinstance(m, type) and issubclass(m, msgspec.Struct)]
     if not structs or not isinstance(value, Mapping):
@@ -186,9 +218,15 @@ def _tags(type_: Any) -> tuple[str, list[Any]] | None:
     return (str(tagged[0].tag_field), [config.tag for config in tagged]) if len(tagged) > 1 else None
 
 
-def _sentence(error: msgspec.ValidationError, path: str, value: Any = ...) -> str:
+def _sentences(error: msgspec.ValidationError, path: str, value: Any = ...) -> list[str]:
+    """Msgspec's message, or each line of one that has several, with the key's full path in front."""
+    text, mark, where = str(error).partition(" - at `$")
+    return [_sentence(f"{line}{mark}{where}", path, value) for line in text.splitlines()]
+
+
+def _sentence(error: str, path: str, value: Any) -> str:
     """Msgspec's message, with the key's full path in front and the value that was found behind."""
-    text, _, where = str(error).partition(" - at `$")
+    text, _, where = error.partition(" - at `$")
     inner = where.rstrip("`").lstrip(".")
     at = ".".join(part for part in (path, inner) if part).replace(".[", "[")
     text = text[:1].lower() + text[1:]

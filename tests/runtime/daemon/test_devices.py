@@ -204,7 +204,7 @@ def test_a_device_may_report_for_itself_only(
     from paho.mqtt.properties import Properties
 
     def named(device: str) -> bytes:
-        return json.dumps({"id": device, "values": {"c1.S1": 1}}).encode()
+        return json.dumps({"id": device, "time": time.time(), "values": {"c1.S1": 1}}).encode()
 
     with serving(mosquitto.url, telemetry={"device": "id"}) as service:
         peer.publish("telemetry/a", named("a"))

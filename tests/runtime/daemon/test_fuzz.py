@@ -18,10 +18,12 @@ from hypothesis import strategies as st
 
 from rarefault.runtime.daemon.config import LimitsConfig, TelemetryConfig
 from rarefault.runtime.daemon.devices import DeviceTable
-from rarefault.runtime.daemon.telemetry.decoder import LARGEST_VALUE, TelemetryDecoder, column_tree
-from rarefault.runtime.daemon.telemetry.rejections import MAX_SET_ASIDE, Reason, Rejections
+from rarefault.runtime.daemon.telemetry.decoder import TelemetryDecoder
+from rarefault.runtime.daemon.telemetry.rejections import MAX_SET_ASIDE, Rejections
 from rarefault.runtime.daemon.telemetry.sample_buffer import SampleBuffer
-from rarefault.runtime.daemon.topics import Template, topic_level_problem
+from rarefault.runtime.telemetry.reasons import Reason, ValueReason
+from rarefault.runtime.telemetry.topics import Template, topic_level_problem
+from rarefault.runtime.telemetry.values import LARGEST_VALUE
 from rarefault.runtime.times import TIME_LIMIT_MS, format_ms
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ class Shape:
     telemetry: dict[str, Any]
     topic: str
     good: dict[str, Any]
+    device: str = "good"
 
     @property
     def keys(self) -> list[str]:
@@ -73,6 +76,54 @@ SHAPES = {
         {"topic": "all", "device": "machine", "sender_property": "from", "max_age_s": math.inf, "max_batch": 20},
         "all",
         {"machine": "good", "time": NOW_MS / 1000, "values": {"c1.S1": 759, "c1.S2": 729.5}},
+    ),
+    "lists": Shape(
+        {
+            "topic": "gw/{device}",
+            "records": ["metrics", ""],
+            "name": "name",
+            "value": "v",
+            "quality": "q",
+            "time": ["t", "time"],
+            "ignore": {"kind": ["event"]},
+            "max_batch": 2000,
+        },
+        "gw/good",
+        {
+            "time": NOW_MS,
+            "metrics": [
+                {"name": "c1.S1", "v": 759, "q": 192},
+                {"name": "c1.S2", "v": 729.5, "q": 192, "t": "2011-03-01T12:00:03Z"},
+                {"name": "z1.E1", "v": 4, "q": 0},
+            ],
+        },
+    ),
+    "devices as keys": Shape(
+        {"topic": "v1/+", "records": "*", "several_topics": True},
+        "v1/x",
+        {"good": [{"time": NOW_MS, "values": {"c1.S1": 759, "c1.S2": 729.5}}]},
+    ),
+    "values with details": Shape(
+        {
+            "topic": "opc",
+            "device": "{site}-{writer.id}",
+            "records": "Messages",
+            "values": "Payload",
+            "value": "Value",
+            "time": ["SourceTimestamp", "Timestamp"],
+        },
+        "opc",
+        {
+            "site": "north",
+            "Messages": [
+                {
+                    "writer": {"id": 7},
+                    "Timestamp": NOW_MS * 1000,
+                    "Payload": {"c1.S1": {"Value": 759, "SourceTimestamp": NOW_MS}, "c1.S2": 729.5},
+                }
+            ],
+        },
+        "north-7",
     ),
 }
 
@@ -157,6 +208,7 @@ def bulky(shape: Shape) -> st.SearchStrategy[bytes]:
 
     hows: dict[str, Callable[[int], bytes]] = {
         "many samples": lambda n: b"[" + b",".join([good] * (n % 60 + 1)) + b"]",
+        "no number": lambda n: good.replace(b"759", [b'"n/a"', b"[1]", b"NaN"][n % 3]).replace(b"729.5", b"null"),
         "many zeros": lambda n: json.dumps([0] * (n * 6)).encode(),
         "many values": lambda n: json.dumps(shape.good | wide | {"values": wide | {"c1.S1": n}}).encode(),
         "deep": lambda n: b'{"a":' * n + b"1" + b"}" * n,
@@ -232,11 +284,13 @@ class Reader:
         self.messages = 0
         self.rejections = Rejections(keep=True, clock=lambda: 0.0)
         self.decoder = TelemetryDecoder(
-            config,
-            column_tree(CHANNELS, config.fields, "test.toml"),
+            [config],
+            CHANNELS,
+            {},
             self.table,
             LimitsConfig(max_devices=MAX_DEVICES),
             self.rejections,
+            "test.toml",
         )
         self.rows = SampleBuffer(config.max_batch, len(CHANNELS))
         self._oldest_ms = max(0.0, NOW_MS - config.max_age_s * 1000)
@@ -251,11 +305,11 @@ class Reader:
 
     def check(self, message: Telemetry) -> None:
         """Read one message, and check what became of it."""
-        samples, rejected = self.rejections.samples, sum(self.rejections.counts.values())
+        samples, unused = self.rejections.samples, self.rejections.unused
         self.read(message)
         rows = self.rows
         assert self.rejections.samples - samples == len(rows)
-        assert len(rows) or sum(self.rejections.counts.values()) > rejected
+        assert len(rows) or self.rejections.unused > unused
         slots, times, values = rows.device.tolist(), rows.time_ms.tolist(), rows.values.tolist()
         assert all(0 <= slot < len(self.devices) for slot in slots)
         assert all(self._oldest_ms <= t <= self._newest_ms and t < TIME_LIMIT_MS for t in times)
@@ -267,7 +321,7 @@ class Reader:
     def check_good(self) -> None:
         """A good message is read, and read right, as ever."""
         self.read((self.shape.topic, json.dumps(self.shape.good).encode(), False, "good"))
-        assert self.devices[self.rows.device[0]] == "good"
+        assert self.devices[self.rows.device[0]] == self.shape.device
         assert self.rows.time_ms.tolist() == [NOW_MS]
         assert self.rows.values[0, :2].tolist() == [759.0, 729.5]
         assert math.isnan(self.rows.values[0, 2])
@@ -319,10 +373,16 @@ def test_ten_thousand_messages_of_every_sort(caplog: pytest.LogCaptureFixture) -
     assert len(seen) >= MESSAGES
     counts = [sum(reader.rejections.counts[reason] for reader in readers) for reason in Reason]
     used = sum(reader.rejections.samples for reader in readers)
+    dropped = {why for reader in readers for _, why in reader.rejections.dropped_values}
+    assert dropped == {ValueReason.NO_NUMBER, ValueReason.NOT_FINITE, ValueReason.BAD_QUALITY}
     assert used > MESSAGES // 20
-    assert {reason for reason, n in zip(Reason, counts, strict=True) if not n} <= {Reason.BAD_FEEDBACK, Reason.TOO_FAST}
+    assert {reason for reason, n in zip(Reason, counts, strict=True) if not n} <= {
+        Reason.BAD_FEEDBACK,
+        Reason.TOO_FAST,
+        Reason.BAD_COMPRESSION,
+    }
 
-    assert len(caplog.records) <= len(readers) * (len(Reason) + 1)
+    assert len(caplog.records) <= len(readers) * (len(Reason) + len(ValueReason) + 1)
     for record in caplog.records:
         assert record.getMessage().isprintable()
         assert len(record.getMessage()) < 1000

@@ -151,7 +151,7 @@ def test_health_pages(
                 return error.code, error.read().decode()
 
     with serving(mosquitto.url, metrics={"port": free_port}, journal={"path": "edge.journal"}) as service:
-        peer.publish("telemetry/a", json.dumps({"values": {"c1.S1": 1}}))
+        peer.publish("telemetry/a", json.dumps({"time": time.time(), "values": {"c1.S1": 1}}))
         wait_until(lambda: service.intake.messages == 1, "a message")
         assert page("/healthz") == (200, '{"ok":true,"problems":[]}\n')
         assert page("/readyz")[0] == 200
@@ -287,7 +287,9 @@ def test_what_is_rejected_and_what_people_say_is_kept(
     """Rejected telemetry is in the journal with its reason, and so are answers to alarms."""
     with serving(mosquitto.url, journal={"path": "edge.journal"}) as service:
         peer.publish("telemetry/a", b"{no json")
-        peer.publish("telemetry/a", json.dumps([{"values": {"c1.S1": "hot"}}, {"values": {"c1.S1": 1}}]))
+        peer.publish(
+            "telemetry/a", json.dumps([{"time": 1_700_000_000, "values": {"c1.S1": word}} for word in ("hot", 1)])
+        )
         peer.publish("telemetry/a", b"\xff\xfe" * 20_000)
         peer.publish(
             "rarefault/a/feedback",
@@ -305,7 +307,7 @@ def test_what_is_rejected_and_what_people_say_is_kept(
         with JournalReader(tmp_path / "edge.journal") as reader:
             aside = [(r.topic, r.reason, r.payload) for r in reader.set_aside()]
             assert aside[0] == ("telemetry/a", "not_json", b"{no json")
-            assert aside[1] == ("telemetry/a", "bad_value", b'{"values": {"c1.S1": "hot"}}')
+            assert aside[1] == ("telemetry/a", "bad_value", b'{"time": 1700000000, "values": {"c1.S1": "hot"}}')
             assert aside[2][:2] == ("telemetry/a", "not_utf8")
             assert len(aside[2][2]) == 16_384
             assert [r[1] for r in aside[3:]] == ["bad_feedback", "bad_feedback"]

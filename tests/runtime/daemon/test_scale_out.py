@@ -2,15 +2,16 @@
 
 import json
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import pytest
 
 from rarefault.runtime.daemon.config import DaemonConfig, load_config
 from rarefault.runtime.errors import ConfigError
+from rarefault.runtime.settings import from_mapping
 
 if TYPE_CHECKING:
     from tests.harness.broker import Mosquitto
@@ -61,7 +62,9 @@ def test_a_group_shares_the_telemetry(
         with serving(mosquitto.url, **other) as second:
             before = alone.intake.messages
             for number in range(100):
-                peer.publish(f"telemetry/new_{number}", json.dumps({"values": {"c1.S1": 1}}).encode())
+                peer.publish(
+                    f"telemetry/new_{number}", json.dumps({"time": time.time(), "values": {"c1.S1": 1}}).encode()
+                )
             wait_until(lambda: alone.intake.messages - before + second.intake.messages == 100, "each message once")
             assert second.intake.messages > 0
 
@@ -84,5 +87,5 @@ def test_a_group_that_cannot_be_is_refused(tmp_path: Path, broker: str, telemetr
 
 def test_the_group_is_in_the_subscription() -> None:
     """As MQTT 5.0, section 4.8.2, has it."""
-    config = msgspec.convert({"model": {"path": "m"}, "telemetry": {"share": "site"}}, DaemonConfig)
+    config = from_mapping({"model": {"path": "m"}, "telemetry": {"share": "site"}}, DaemonConfig, "edge.toml")
     assert config.telemetry.subscription == "$share/site/telemetry/+"

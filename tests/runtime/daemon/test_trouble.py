@@ -39,13 +39,13 @@ def test_bad_messages_do_not_disturb_the_good_ones(
         ("telemetry/plant_1", b"{"),
         ("telemetry/plant_1", b" " * 5000),
         ("telemetry/plant_1", b"[]"),
-        ("telemetry/plant_1", b'{"values": {"c1.S1": NaN}}'),
-        ("telemetry/plant_1", b'{"values": {"c1.S1": "1"}}'),
+        ("telemetry/plant_1", b'{"time": 1298980803, "values": {"c1.S1": NaN}}'),
+        ("telemetry/plant_1", b'{"time": 1298980803, "values": {"c1.S1": "one"}}'),
         ("telemetry/plant_1", b'{"time": "noon", "values": {"c1.S1": 1}}'),
         ("telemetry/plant_1", b'{"time": 4000000000, "values": {"c1.S1": 1}}'),
-        ("telemetry/plant_1", b'{"values": {"temperature": 1}}'),
-        ("telemetry/" + "x" * 500, b'{"values": {"c1.S1": 1}}'),
-        ("telemetry/plant_4", b'{"values": {"c1.S1": 1}}'),  # one device too many
+        ("telemetry/plant_1", b'{"time": 1298980803, "values": {"temperature": 1}}'),
+        ("telemetry/" + "x" * 500, b'{"time": 1298980803, "values": {"c1.S1": 1}}'),
+        ("telemetry/plant_4", b'{"time": 1298980803, "values": {"c1.S1": 1}}'),  # one device too many
     ]
     peer.subscribe("rarefault/+/verdict")
     with serving(

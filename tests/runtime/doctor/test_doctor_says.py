@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,15 +38,20 @@ def examine(tmp_path: Path, model: LoadedModel, capsys: pytest.CaptureFixture[st
     return run
 
 
+#: Stands in messages for the present time.
+NOW = "<now>"
+
+
 @contextmanager
 def sending(peer: "Peer", *messages: tuple[str, Any]) -> Iterator[None]:
-    """Messages that come ten times a second."""
+    """Messages that come ten times a second, at the present time where they name one."""
     over = threading.Event()
 
     def send() -> None:
         while not over.wait(0.1):
             for topic, message in messages:
-                peer.publish(topic, json.dumps(message))
+                text = message if isinstance(message, str) else json.dumps(message)
+                peer.publish(topic, text.replace(f'"{NOW}"', str(time.time())))
 
     thread = threading.Thread(target=send)
     thread.start()
@@ -60,7 +66,7 @@ def test_consumers_can_read_what_it_sends(mosquitto: "Mosquitto", peer: "Peer", 
     """Every message below the prefix is JSON with all the keys of a real one; nothing is left at the broker."""
     peer.subscribe("rarefault/#")
     peer.subscribe("$share/other/rarefault/#")
-    with sending(peer, ("telemetry/a", {"values": {"c1.S1": 1, "c1.S2": 1, "z1.E1": 1}})):
+    with sending(peer, ("telemetry/a", {"time": NOW, "values": {"c1.S1": 1, "c1.S2": 1, "z1.E1": 1}})):
         _, said = examine(mosquitto.url, 'share = "site"', 'path = "edge.journal"')
     assert "[ok] publish:" in said
     assert "deals the messages of one topic" in said  # the group was tried with readable messages, too
@@ -84,7 +90,7 @@ def test_unknown_channels_are_named_with_what_they_may_be(
 ) -> None:
     """Those that look like a channel that did not come stand first; nested ones with their path."""
     values = {"c1.S1": 1, "C1_S2": 2, "plant": {"meter": {"Z1.E1": 3, "unit": "kWh"}}, "rssi": -70}
-    with sending(peer, ("telemetry/a", {"values": values})):
+    with sending(peer, ("telemetry/a", {"time": NOW, "values": values})):
         code, said = examine(mosquitto.url)
     assert code == 1
     line = next(line for line in said.splitlines() if "that the model does not have" in line)
@@ -98,8 +104,9 @@ def test_names_that_are_all_unknown_are_named_and_bounded(
     mosquitto: "Mosquitto", peer: "Peer", examine: Examine
 ) -> None:
     """Telemetry of which nothing can be used; of many names the first few are named, and that there are more."""
-    with sending(peer, ("telemetry/a", {"values": {f"x{i}": i for i in range(1000)}}), ("telemetry/b", {"temp": 1})):
-        code, said = examine(mosquitto.url, "values = ''")
+    many = {f"x{i}": i for i in range(1000)}
+    with sending(peer, ("telemetry/a", {"values": many}), ("telemetry/b", {"temp": 1})):
+        code, said = examine(mosquitto.url, "values = ''\ntime = 'arrival'")
     assert code == 1
     line = next(line for line in said.splitlines() if "that the model does not have" in line)
     assert "of 1000 or more channels" in line
@@ -110,7 +117,7 @@ def test_names_that_are_all_unknown_are_named_and_bounded(
 
 def test_two_machines_of_one_name_are_told(mosquitto: "Mosquitto", peer: "Peer", examine: Examine) -> None:
     """Before the daemon runs."""
-    message = {"values": {"c1.S1": 1, "c1.S2": 1, "z1.E1": 1}}
+    message = {"time": NOW, "values": {"c1.S1": 1, "c1.S2": 1, "z1.E1": 1}}
     with sending(peer, ("siteA/pump1/data", message), ("siteB/pump1/data", message)):
         code, said = examine(mosquitto.url, 'topic = "+/{device}/data"')
     assert code == 1
@@ -118,3 +125,41 @@ def test_two_machines_of_one_name_are_told(mosquitto: "Mosquitto", peer: "Peer",
     assert "siteA/pump1/data" in said
     assert "siteB/pump1/data" in said
     assert "telemetry.several_topics = true" in said
+
+
+#: What comes on ``telemetry/a`` with the plain configuration, and what must be said.
+FOREIGN = {
+    "a list of names and values": (
+        {"timestamp": NOW, "values": [{"id": "c1.S1", "v": 1, "q": True, "t": NOW}]},
+        "have the shape of the preset 'kepware'",
+    ),
+    "samples under a key": (
+        {"metrics": [{"fields": {"c1.S1": 1}, "tags": {"host": "a"}, "timestamp": NOW}]},
+        "have the shape of the preset 'telegraf'",
+    ),
+    "a bare value": ("41.2", 'telemetry.format = "scalar", and write {channel} into telemetry.topic'),
+    "another key for the time": (
+        {"ts": NOW, "values": {"c1.S1": 1}},
+        "there is no 'time'; its keys are 'ts', 'values'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_messages_of_another_shape_are_told(name: str, mosquitto: "Mosquitto", peer: "Peer", examine: Examine) -> None:
+    """What came, and which keys would read it."""
+    message, expected = FOREIGN[name]
+    with sending(peer, ("telemetry/a", message)):
+        code, said = examine(mosquitto.url)
+    assert code == 1
+    assert expected in said
+    assert "samples of device a" not in said
+
+
+def test_the_time_of_arrival_says_nothing_of_clocks(mosquitto: "Mosquitto", peer: "Peer", examine: Examine) -> None:
+    """And values that cost themselves are counted by channel and reason."""
+    with sending(peer, ("telemetry/a", {"ts": 7, "values": {"c1.S1": 1, "c1.S2": "unknown", "z1.E1": 1}})):
+        _, said = examine(mosquitto.url, 'time = "arrival"')
+    assert "samples have the time of their arrival: of the devices' own clocks nothing is known" in said
+    assert "differ by" not in said
+    assert "values of channel 'c1.S2' are missing (no_number)" in said

@@ -18,6 +18,10 @@ from rarefault.train.history.formats import Source
 SECTIONS: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
     "phm2015": ({"path": "plants"}, ("{base}/plants",)),
     "table": ({"samples": ["a.csv", "b/*.csv"], "events": "e.csv"}, ("{base}/a.csv", "{base}/b/*.csv")),
+    "recording": (
+        {"recordings": ["a.jsonl", "b/*.jsonl.gz"], "events": "e.csv", "telemetry": [{"preset": "shelly"}]},
+        ("{base}/a.jsonl", "{base}/b/*.jsonl.gz"),
+    ),
     "journal": ({"path": ["a.journal", "b.journal"], "events": "e.csv"}, ("{base}/a.journal", "{base}/b.journal")),
     "together": (
         {"sources": [{"format": "table", "samples": "a.csv"}, {"format": "journal", "path": "b.journal"}]},

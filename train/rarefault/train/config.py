@@ -9,6 +9,7 @@ import tomli_w
 
 from rarefault.runtime.inference.manifest import Count, NotNegative, Positive, Share, WindowSpec
 from rarefault.runtime.settings import Section, from_mapping, read_toml
+from rarefault.runtime.telemetry.channels import ChannelSpec
 from rarefault.train.dataset.derived import GridConfig
 from rarefault.train.dataset.split import SplitConfig, check_blocks
 from rarefault.train.history.config import DataConfig
@@ -226,6 +227,8 @@ class TrainConfig(Section, frozen=True):
     trees: TreesConfig = TreesConfig()
     training: TrainingConfig = TrainingConfig()
     decision: DecisionConfig = DecisionConfig()
+    channels: dict[str, ChannelSpec] = msgspec.field(default_factory=dict)
+    """What the values of channels mean, by name. The model keeps it for live telemetry."""
 
     @property
     def wanted(self) -> tuple[ModelPart, ...]:

@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from rarefault.runtime.daemon.telemetry.rejections import quote
 from rarefault.runtime.inference.decision import Decision
 from rarefault.runtime.inference.manifest import Manifest
 from rarefault.runtime.inference.model_file import LoadedModel, load_model
 from rarefault.runtime.inference.pipeline import DeviceClock
 from rarefault.runtime.journal.summary import summarise_journal
 from rarefault.runtime.results import write_json
+from rarefault.runtime.telemetry.reasons import quote
 from rarefault.runtime.times import format_ms
 
 #: Devices due together for which the cost of a verdict is measured.
@@ -138,6 +138,8 @@ def _rows(model: LoadedModel, threads: int, cost_us: dict[int, float]) -> Iterat
         yield "missing", f"{', '.join(f'{number:g}' for number in manifest.missing)} stand for no value"
     if parts := manifest.training.get("parts"):
         yield "parts", ", ".join(map(str, parts))
+    for name, spec in manifest.channel_specs.items():
+        yield "channel", f"{name}: {spec.describe()}"
     yield from _class_table(manifest)
     yield from _pooling(manifest)
     yield "decision", f"temperature {decision.temperature:.3g}"

@@ -35,9 +35,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Take back, and print how much."""
-    from rarefault.runtime.daemon.telemetry.rejections import Reason
     from rarefault.runtime.daemon.telemetry.retake import find_config, retake
     from rarefault.runtime.errors import ConfigError
+    from rarefault.runtime.telemetry.reasons import Reason
     from rarefault.runtime.times import parse_time_ms
 
     if args.reason not in list(Reason):

@@ -18,6 +18,7 @@ A configuration needs no more than the model; all else has defaults:
 
   [telemetry]
   topic = "telemetry/{device}"       # {"time": "2011-03-01T12:00:03Z", "values": {"c1.S1": 759}}
+  # preset = "shelly"                # other shapes of messages; 'rarefault presets' prints them
   # [telemetry.fields]               # foreign names, and paths into nested objects, to channels
   # "sensors.inlet.value" = "c1.S1"
 

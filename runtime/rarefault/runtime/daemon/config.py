@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from rarefault.runtime.daemon.topics import Template, topic_level_problem
 from rarefault.runtime.errors import ConfigError
 from rarefault.runtime.inference.manifest import NotNegative, Share
 from rarefault.runtime.settings import Section, load_toml
+from rarefault.runtime.telemetry.config import MappingConfig, key_of
+from rarefault.runtime.telemetry.topics import only_needed, topic_filter, topic_level_problem
 
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -123,38 +124,21 @@ class BrokerConfig(Section, frozen=True):
         return split_url(self.url)[0] == "mqtts"
 
 
-class TelemetryConfig(Section, frozen=True):
-    """``[telemetry]``: where the samples come from and what the messages look like."""
+class TelemetryConfig(MappingConfig, frozen=True):
+    """``[telemetry]``: where the samples come from and what the messages look like.
 
-    topic: str = "telemetry/{device}"
-    """Topic of the telemetry. A level is fixed text, ``+`` (any text), or text that holds ``{device}`` (the device's
-    name)."""
+    ``[[telemetry]]`` may stand several times, for several kinds of messages; a message is read by the first whose topic
+    fits. The keys of the subscription and of the clock are the same for all: they need be in the first only.
+    """
+
     share: str = ""
     """Group name of a shared subscription (MQTT 5): the broker divides the devices among the daemons of the group. Only
     for brokers that send all messages of a topic to the same member of the group."""
     qos: Literal[0, 1] = 1
     """QoS of the subscription. With 0, the broker does not keep messages while the daemon is away."""
-    device: str = ""
-    """Path of the device's name in the message. If the topic has ``{device}`` as well, the two names must be equal."""
-    several_topics: bool = False
-    """Accept a device on topics that differ before ``{device}`` (or on any topic, if only the message names the
-    device). If false, the second topic counts as another machine of the same name, and its telemetry is rejected."""
     sender_property: str = ""
     """MQTT 5: user property in which the broker names the sender. The sender must be the device, or the message is
     rejected."""
-    time: str = "time"
-    """Path of the sample's time in the message. A sample without a time gets the time of its arrival."""
-    values: str = "values"
-    """Path of the object with the channel values in the message. Empty: the message itself is that object."""
-    fields: dict[str, str] = msgspec.field(default_factory=dict)
-    """Maps foreign names to channels of the model. A name may be a path into nested objects, such as
-    ``sensors.inlet.value``."""
-    max_payload_bytes: Count = 1 << 20
-    """Largest message, bytes. Larger messages are rejected."""
-    max_batch: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 10_000
-    """Most samples in one JSON array. Longer arrays are rejected."""
-    max_values: Count = 1000
-    """Most values in one sample, unknown channels included. Larger samples are rejected."""
     max_future_s: Annotated[float, msgspec.Meta(ge=0)] = 300.0
     """How far ahead of the daemon's clock a sample's time may be, seconds."""
     max_age_s: Seconds = 7 * 86400.0
@@ -168,25 +152,26 @@ class TelemetryConfig(Section, frozen=True):
     ``max_gap_s``; ``inf`` means never."""
 
     def __post_init__(self) -> None:
-        has_device = Template(self.topic).has_device
-        if not has_device and not self.device:
-            raise ValueError(
-                f"topic {self.topic!r} has no {{device}}; write it where the device's name stands, such as "
-                "telemetry/{device}, or name the message's key for it in telemetry.device"
-            )
+        problems = list(self._problems())
         if self.share and (problem := topic_level_problem(self.share)):
-            raise ValueError(f"share {self.share!r}: {problem}")
-        if not self.time:
-            raise ValueError("time must be the path of a key")
-        for name in ("max_future_s", "max_age_s", "clock_wait_s", "silent_after_s"):
-            if math.isnan(getattr(self, name)):
-                raise ValueError(f"{name} must be a number")
+            problems.append(f"share {self.share!r}: {problem}")
+        problems += [
+            f"{name} must be a number"
+            for name in ("max_future_s", "max_age_s", "clock_wait_s", "silent_after_s")
+            if math.isnan(getattr(self, name))
+        ]
+        if problems:
+            raise ValueError("\n".join(problems))
 
     @property
     def subscription(self) -> str:
         """The topic filter, as the broker gets it."""
-        filter_ = Template(self.topic).subscription
+        filter_ = self.template.subscription
         return f"$share/{self.share}/{filter_}" if self.share else filter_
+
+
+#: Keys of a mapping that hold for all of the daemon's telemetry.
+COMMON = ("share", "qos", "sender_property", "max_future_s", "max_age_s", "clock_wait_s", "silent_after_s")
 
 
 class PublishConfig(Section, frozen=True):
@@ -335,7 +320,9 @@ class DaemonConfig(Section, frozen=True):
 
     model: ModelConfig
     broker: BrokerConfig = BrokerConfig()
-    telemetry: TelemetryConfig = TelemetryConfig()
+    mappings: TelemetryConfig | Annotated[tuple[TelemetryConfig, ...], msgspec.Meta(min_length=1)] = msgspec.field(
+        default=TelemetryConfig(), name="telemetry"
+    )
     publish: PublishConfig = PublishConfig()
     limits: LimitsConfig = LimitsConfig()
     journal: JournalConfig = JournalConfig()
@@ -346,17 +333,71 @@ class DaemonConfig(Section, frozen=True):
     log: LogConfig = LogConfig()
 
     def __post_init__(self) -> None:
-        template = Template(self.telemetry.topic)
-        for leaf in ("verdict", "alarm", "status", "health", "feedback", "feedback/result"):
-            if template.matches(own := f"{self.publish.prefix}/x/{leaf}"):
-                raise ValueError(
-                    f"telemetry.topic {self.telemetry.topic!r} also matches what the daemon uses itself, such as "
-                    f"{own!r}; change publish.prefix or telemetry.topic"
-                )
+        self._check_sources()
         if self.telemetry.sender_property and self.broker.protocol == "3.1.1":
             raise ValueError("telemetry.sender_property needs MQTT 5, but broker.protocol is 3.1.1")
         if self.telemetry.share and self.broker.protocol == "3.1.1":
             raise ValueError("telemetry.share needs MQTT 5, but broker.protocol is 3.1.1")
+
+    def _check_sources(self) -> None:
+        """Refuse mappings that also match the daemon's own topics, or that contradict each other."""
+        problems = []
+        for i, source in enumerate(self.sources):
+            key = key_of(self.sources, i)
+            template = source.template
+            ignored = [topic_filter(text) for text in source.ignore_topics]
+            for leaf in ("verdict", "alarm", "status", "health", "feedback", "feedback/result"):
+                own = f"{self.publish.prefix}/x/{leaf}"
+                if template.matches(own) and not any(pattern.fullmatch(own) for pattern in ignored):
+                    problems.append(
+                        f"{key}.topic {source.topic!r} also matches what the daemon uses itself, such as {own!r}; "
+                        f"change publish.prefix or {key}.topic"
+                    )
+                    break
+            first, default = self.sources[0], TelemetryConfig()
+            problems += [
+                f"{key}.{name} is {getattr(source, name)!r}, but that of the first is {getattr(first, name)!r}: it is "
+                "for all telemetry, give it in the first only"
+                for name in COMMON
+                if getattr(source, name) not in {getattr(first, name), getattr(default, name)}
+            ]
+            same = [other.topic for other in self.sources[:i] if other.topic == source.topic]
+            if same and not any(other.ignore_topics for other in self.sources[:i]):
+                problems.append(f"{key}.topic {source.topic!r} is that of an earlier one, which reads all of it")
+        if problems:
+            raise ValueError("\n".join(problems))
+
+    @property
+    def sources(self) -> tuple[TelemetryConfig, ...]:
+        """What messages look like, one mapping or several."""
+        return (self.mappings,) if isinstance(self.mappings, TelemetryConfig) else self.mappings
+
+    @property
+    def telemetry(self) -> TelemetryConfig:
+        """The first mapping, whose keys of the subscription and of the clock hold for all."""
+        return self.sources[0]
+
+    @property
+    def max_batch(self) -> int:
+        """Most samples that a message may bring."""
+        return max(source.max_batch for source in self.sources)
+
+    @property
+    def max_payload_bytes(self) -> int:
+        """Largest message."""
+        return max(source.max_payload_bytes for source in self.sources)
+
+    @property
+    def subscriptions(self) -> tuple[str, ...]:
+        """The topic filters of the telemetry, as the broker gets them; none brings only what another brings."""
+        group = f"$share/{self.telemetry.share}/" if self.telemetry.share else ""
+        filters = only_needed([source.template.subscription for source in self.sources])
+        return tuple(f"{group}{text}" for text in filters)
+
+    @property
+    def topics(self) -> str:
+        """The topics of the telemetry, for messages."""
+        return ", ".join(source.topic for source in self.sources)
 
     @property
     def feedback_topic(self) -> str:

@@ -288,7 +288,7 @@ class Service(Parts):
             model.model_id,
             len(model.manifest.channels),
             ", ".join(model.manifest.classes),
-            config.telemetry.topic,
+            config.topics,
             config.broker.url,
             config.publish.prefix,
         )

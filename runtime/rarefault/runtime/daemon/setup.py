@@ -8,9 +8,9 @@ from rarefault.runtime.daemon.config import DaemonConfig, load_config, read_pass
 from rarefault.runtime.daemon.mqtt.tls import tls_context
 from rarefault.runtime.daemon.overrides import override
 from rarefault.runtime.daemon.publishing.sinks import check_sinks
-from rarefault.runtime.daemon.telemetry.decoder import column_tree
 from rarefault.runtime.errors import ConfigError
 from rarefault.runtime.inference.model_file import LoadedModel, load_model
+from rarefault.runtime.telemetry.reader import column_trees
 
 #: Keys that a running daemon cannot change.
 FIXED = (
@@ -65,7 +65,7 @@ def load_setup(path: Path) -> Setup:
     if problems := check_sinks(config, path):
         raise ConfigError(str(path), problems)
     model = load_model(path.parent / config.model.path, config.model.threads)
-    column_tree(model.manifest.channels, config.telemetry.fields, str(path))
+    column_trees(config.sources, model.manifest.channels, str(path))
     manifest, overridden = override(model.manifest, config.decision, str(path))
     return Setup(config, replace(model, manifest=manifest), password, path, overridden)
 
@@ -88,6 +88,8 @@ def reload_setup(load: Callable[[], Setup], before: Setup) -> Setup:
 
 
 def _at(config: DaemonConfig, key: str) -> object:
+    if key == "telemetry.topic":
+        return config.subscriptions  # of all mappings
     value: object = config
     for name in key.split("."):
         value = getattr(value, name)

@@ -17,10 +17,10 @@ from rarefault.runtime.daemon.mqtt.tls import tls_context, tls_problem
 from rarefault.runtime.daemon.publishing.payloads import AlarmPayload, VerdictPayload
 from rarefault.runtime.daemon.setup import Setup
 from rarefault.runtime.daemon.telemetry.feedback import ResultPayload
-from rarefault.runtime.daemon.topics import Template
 from rarefault.runtime.doctor.findings import Findings
 from rarefault.runtime.doctor.identity import check_identity, names_of
 from rarefault.runtime.inference.manifest import NORMAL
+from rarefault.runtime.telemetry.topics import only_needed
 from rarefault.runtime.times import format_ms
 
 #: The device in whose name is published what tries the broker.
@@ -119,7 +119,7 @@ def _identity(setup: Setup) -> Identity:
         will_topic="",
         will_payload=b"",
         receive_maximum=config.limits.pending_messages,
-        maximum_packet=4 * config.telemetry.max_payload_bytes + (1 << 16),
+        maximum_packet=4 * config.max_payload_bytes + (1 << 16),
         sender_property=config.telemetry.sender_property,
         passing=True,
     )
@@ -142,27 +142,31 @@ def _connect(setup: Setup, messages: Inbox, wake: socket.socket, found: Findings
 
 def _subscribe(setup: Setup, connection: Connection, wake: socket.socket, found: Findings) -> bool:
     config = setup.config
-    topic_filter = Template(config.telemetry.topic).subscription  # not the shared one, whose members would miss it
-    connection.subscribe([(topic_filter, config.telemetry.qos)])
+    # Not the shared ones, whose members would miss it.
+    filters = only_needed([source.template.subscription for source in config.sources])
+    connection.subscribe([(text, config.telemetry.qos) for text in filters])
     deadline = time.monotonic() + ANSWER_S
     while connection.subscribed is None and connection.ended is None and time.monotonic() < deadline:
         connection.serve(0.2, wake, hold=False)
     if connection.subscribed is None:
         found.problem(
-            "telemetry", f"no answer to the subscription to {topic_filter} ({connection.ended or 'too late'})"
+            "telemetry", f"no answer to the subscription to {', '.join(filters)} ({connection.ended or 'too late'})"
         )
         return False
-    granted = connection.subscribed[0]
-    if isinstance(granted, str):
-        found.problem(
-            "telemetry",
-            f"the broker does not allow {_who(setup)} to read {topic_filter} ({granted}); change its access rules, or "
-            "telemetry.topic",
-        )
-        return False
-    if granted < config.telemetry.qos:
-        found.warning("telemetry", f"the broker grants QoS {granted} only: telemetry is lost while the daemon is away")
-    return True
+    allowed = True
+    for topic_filter, granted in zip(filters, connection.subscribed, strict=False):
+        if isinstance(granted, str):
+            allowed = False
+            found.problem(
+                "telemetry",
+                f"the broker does not allow {_who(setup)} to read {topic_filter} ({granted}); change its access rules, "
+                "or telemetry.topic",
+            )
+        elif granted < config.telemetry.qos:
+            found.warning(
+                "telemetry", f"the broker grants QoS {granted} only: telemetry is lost while the daemon is away"
+            )
+    return allowed
 
 
 def _share(setup: Setup, wake: socket.socket, found: Findings) -> None:

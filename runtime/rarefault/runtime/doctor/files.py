@@ -10,12 +10,12 @@ from rarefault.runtime.daemon.host.clock import ClockTrust, WallClock, trained_m
 from rarefault.runtime.daemon.mqtt.tls import tls_context
 from rarefault.runtime.daemon.publishing.sinks import check_sinks, warn_sinks
 from rarefault.runtime.daemon.setup import Setup
-from rarefault.runtime.daemon.telemetry.decoder import column_tree
 from rarefault.runtime.doctor.findings import Findings
 from rarefault.runtime.errors import ConfigError, JournalError, ModelFileError
 from rarefault.runtime.inference.model_file import LoadedModel, load_model
 from rarefault.runtime.journal.files import lock
 from rarefault.runtime.journal.reader import JournalReader
+from rarefault.runtime.telemetry.reader import column_trees
 
 #: Devices that a finding names.
 NAMED = 5
@@ -42,7 +42,7 @@ def check_files(path: Path, found: Findings) -> Setup | None:
 def _model(path: Path, config: DaemonConfig, found: Findings) -> LoadedModel | None:
     try:
         model = load_model(path.parent / config.model.path, config.model.threads)
-        column_tree(model.manifest.channels, config.telemetry.fields, str(path))
+        column_trees(config.sources, model.manifest.channels, str(path))
     except ModelFileError as error:
         found.problem("model", str(error))
         return None

@@ -11,10 +11,13 @@ import numpy as np
 from rarefault.runtime.daemon.devices import DeviceTable
 from rarefault.runtime.daemon.mqtt.inbox import Message
 from rarefault.runtime.daemon.setup import Setup
-from rarefault.runtime.daemon.telemetry.decoder import TelemetryDecoder, column_tree
-from rarefault.runtime.daemon.telemetry.rejections import REMEDY, Reason, Rejections, quote
+from rarefault.runtime.daemon.telemetry.decoder import TelemetryDecoder
+from rarefault.runtime.daemon.telemetry.rejections import Rejections
 from rarefault.runtime.daemon.telemetry.sample_buffer import SampleBuffer
 from rarefault.runtime.doctor.findings import Findings
+from rarefault.runtime.doctor.shapes import shape_hint
+from rarefault.runtime.telemetry.config import ARRIVAL
+from rarefault.runtime.telemetry.reasons import REMEDY, Reason, ValueReason, quote
 
 #: A clock that is off by less is no matter to bins of minutes.
 CLOCK_S = 60.0
@@ -28,6 +31,13 @@ MOST_NAMES = 1000
 MOST_COMPARED = 200
 #: Characters of a name that are kept, and parts of a path that are compared.
 LONGEST, PARTS = 200, 8
+
+
+#: What to do about values that cost themselves.
+VALUE_REMEDY = {
+    ValueReason.NO_NUMBER: '; name its words in the training\'s [channels."NAME"] states, or the path of its number',
+    ValueReason.BAD_QUALITY: "; see the devices, or telemetry.good",
+}
 
 
 class _Rejections(Rejections):
@@ -61,17 +71,18 @@ def check_telemetry(setup: Setup, messages: list[Message], seconds: float, found
         who = f"user {user!r}" if user else "clients without a user name"
         found.problem(
             "telemetry",
-            f"nothing came on {config.telemetry.topic} within {seconds:g} s: no device sends, telemetry.topic is not "
+            f"nothing came on {config.topics} within {seconds:g} s: no device sends, telemetry.topic is not "
             f"theirs, or the broker's access rules (ACL) do not let {who} read it; --seconds listens longer",
         )
         return
     # The clock is examined below; here it must not keep samples out.
-    telemetry = msgspec.structs.replace(config.telemetry, max_future_s=1e12, max_age_s=float("inf"))
+    first, *others = config.sources
+    sources = (msgspec.structs.replace(first, max_future_s=1e12, max_age_s=float("inf")), *others)
     rejections = _Rejections()
     table = DeviceTable()
-    columns = column_tree(channels, telemetry.fields, str(setup.source))
-    decoder = TelemetryDecoder(telemetry, columns, table, config.limits, rejections)
-    samples = SampleBuffer(max(telemetry.max_batch, 1000), len(channels))
+    specs = setup.model.manifest.channel_specs
+    decoder = TelemetryDecoder(sources, channels, specs, table, config.limits, rejections, str(setup.source))
+    samples = SampleBuffer(max(config.max_batch, 1000), len(channels))
     seen: dict[int, set[int]] = defaultdict(set)
     offsets: dict[int, list[float]] = defaultdict(list)
     examples: dict[str, str] = {}
@@ -102,10 +113,26 @@ def check_telemetry(setup: Setup, messages: list[Message], seconds: float, found
             tell(
                 "telemetry", f"{count} messages or samples cannot be used ({reason}){example}; {REMEDY[Reason(reason)]}"
             )
+    _values(rejections, found)
+    if hint := shape_hint(setup, messages):
+        found.problem("telemetry", f"the messages do not fit [telemetry]: {hint}")
     _unknown(setup, rejections, {channels[i] for columns in seen.values() for i in columns}, found)
     _channels(setup, devices, seen, found)
     medians = {device: statistics.median(values) for device, values in offsets.items()}
-    _clocks(devices, medians, found, history=math.isinf(config.telemetry.max_age_s))
+    if all(source.times == (ARRIVAL,) for source in config.sources):
+        found.note("clock", "samples have the time of their arrival: of the devices' own clocks nothing is known")
+    else:
+        _clocks(devices, medians, found, history=math.isinf(config.telemetry.max_age_s))
+
+
+def _values(rejections: Rejections, found: Findings) -> None:
+    """Values that cost themselves, by channel and reason, and messages that are no telemetry."""
+    for (channel, why), count in rejections.dropped_values.most_common(NAMED):
+        remedy = VALUE_REMEDY.get(why, "")
+        found.warning("channels", f"{count} values of channel {quote(channel)} are missing ({why}){remedy}")
+    ignored = [f"{count} ({why})" for why, count in rejections.ignored.items() if count]
+    if ignored:
+        found.note("telemetry", f"messages that are no telemetry: {', '.join(ignored)}")
 
 
 def _unknown(setup: Setup, rejections: _Rejections, seen: set[str], found: Findings) -> None:

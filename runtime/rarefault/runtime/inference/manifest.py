@@ -10,6 +10,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from rarefault.runtime.telemetry.channels import ChannelSpec
+
 #: Version of the manifest's form. A reader refuses any other.
 MANIFEST_VERSION: Literal[2] = 2
 #: Key of the manifest in the ONNX file's ``metadata_props``.
@@ -345,6 +347,9 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """
     missing: tuple[Finite, ...] = ()
     """Numbers that mean "no value" in any channel, such as -9999. They count as missing."""
+    channel_specs: dict[str, ChannelSpec] = {}
+    """What the values of channels mean, by name: words, numbers for no value, scale and offset, unit, valid range. Live
+    telemetry is read by it as the history was. Absent where nothing is said."""
     precision: Literal["float32", "int8"] = "float32"
     """Precision of the network's weights."""
     training: dict[str, Any] = {}
@@ -365,6 +370,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             raise ValueError(f"classes must be '{NORMAL}' and at least one fault, got {list(self.classes)}")
         if reserved := {UNKNOWN, NO_DATA} & set(self.classes):
             raise ValueError(f"class name {reserved.pop()!r} is reserved")
+        if foreign := set(self.channel_specs) - set(self.channels):
+            raise ValueError(f"channel_specs must be of channels, but {sorted(foreign)} are none")
         if missing := set(self.counters) - set(self.channels):
             raise ValueError(f"counters must be channels, but {sorted(missing)} are not")
         check_derived(self.derived, self.channels, self.counters)
@@ -407,8 +414,11 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         )
 
     def to_json(self) -> str:
-        """The manifest as JSON text."""
-        return msgspec.json.encode(self).decode()
+        """The manifest as JSON text; without ``channel_specs`` where it is empty, so that earlier releases read it."""
+        fields = msgspec.to_builtins(self)
+        if not self.channel_specs:
+            del fields["channel_specs"]
+        return msgspec.json.encode(fields).decode()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Manifest":

@@ -7,6 +7,7 @@ the only way from samples to verdicts that there is.
 import hashlib
 import io
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -25,6 +26,8 @@ from rarefault.runtime.inference.manifest import NO_DATA, UNKNOWN, GridSpec, Man
 from rarefault.runtime.inference.missing import stands_for_none
 from rarefault.runtime.inference.slots import Slots
 from rarefault.runtime.inference.window_buffer import WindowBuffer, Windows
+from rarefault.runtime.telemetry.channels import ChannelMeaning
+from rarefault.runtime.telemetry.reasons import ValueReason
 
 #: Devices in one part of a snapshot: some megabytes.
 PART = 512
@@ -86,6 +89,7 @@ class Pipeline:
     Attributes:
         table: slots of the devices.
         named_missing: values taken as missing so far because the manifest names them.
+        dropped_values: values taken as missing so far by what their channel is, by channel and reason.
     """
 
     def __init__(self, manifest: Manifest, step: Step, model_id: str, table: Slots | None = None) -> None:
@@ -93,6 +97,8 @@ class Pipeline:
         self.model_id = model_id
         self.table = Slots() if table is None else table
         self.named_missing = 0
+        self.dropped_values: Counter[tuple[str, ValueReason]] = Counter()
+        self._meaning = ChannelMeaning(manifest.channel_specs, manifest.channels)
         counters = [name in manifest.counters for name in manifest.channels]
         self.grid = Grid(
             manifest.grid, len(manifest.channels), counters, derived_columns(manifest.derived, manifest.channels)
@@ -149,8 +155,8 @@ class Pipeline:
         Args:
             device: slots as given by :meth:`slot`, [M].
             time_ms: milliseconds since the epoch, [M].
-            values: in the order of the manifest's channels, NaN = not reported, [M, C]; the manifest's ``missing`` are
-                not, either.
+            values: as they are received, in the order of the manifest's channels, NaN = not reported, [M, C]; the
+                manifest's ``missing`` are not, either, and its ``channel_specs`` are applied.
             explained: whether alarms of faults are to name the channels that moved them.
         """
         values = np.asarray(values, np.float64)
@@ -158,6 +164,10 @@ class Pipeline:
             named = stands_for_none(values, self.manifest.missing)
             self.named_missing += int(named.sum())
             values = np.where(named, np.nan, values)
+        if self._meaning:
+            values, dropped = self._meaning.apply(values)
+            for column, why, which in dropped:
+                self.dropped_values[self.manifest.channels[column], why] += int(which.sum())
         parts = []
         for bins, restarts in self.grid.turns(device, time_ms, values):
             parts.append(self._judge(bins, explained=explained))
@@ -179,7 +189,7 @@ class Pipeline:
         Args:
             device: name of the device; a new one is taken on.
             time: ISO 8601 text with a time zone, epoch seconds or milliseconds, or a datetime with a time zone.
-            values: by the name of their channel, in the units of the training; None or NaN = not reported. Channels may
+            values: by the name of their channel, as the device sends them; None or NaN = not reported. Channels may
                 be left out.
 
         Raises:

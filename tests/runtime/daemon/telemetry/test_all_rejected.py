@@ -1,6 +1,7 @@
 """While everything is rejected, neither the status nor /readyz is green, and both say why."""
 
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -85,6 +86,6 @@ def test_status_and_readyz(
         assert code == 503
         assert "was rejected (5 bad_time); the log and 'rarefault doctor' say why" in problems[0]
         assert not any(problem.sick for problem in service.health.problems())  # a restart would not help
-        peer.publish("telemetry/a", json.dumps({"values": {"c1.S1": 1}}))
+        peer.publish("telemetry/a", json.dumps({"time": time.time(), "values": {"c1.S1": 1}}))
         assert peer.wait_for("rarefault/edge/status", 3)[2] == b"online"
         wait_until(lambda: _ready(free_port) == (200, []), "the page to be green again")

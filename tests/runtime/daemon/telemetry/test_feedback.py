@@ -7,18 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import pytest
 
 from rarefault.runtime.cli import main
 from rarefault.runtime.daemon.config import DaemonConfig
 from rarefault.runtime.daemon.host.counts import counts
 from rarefault.runtime.daemon.telemetry.feedback import FeedbackReader, Known
-from rarefault.runtime.daemon.telemetry.rejections import RejectionError
 from rarefault.runtime.daemon.turns import durable
+from rarefault.runtime.errors import ConfigError
 from rarefault.runtime.journal.reader import JournalReader
 from rarefault.runtime.journal.records import AlarmRecord, Feedback
 from rarefault.runtime.journal.writer import Journal
+from rarefault.runtime.settings import from_mapping
+from rarefault.runtime.telemetry.reasons import RejectionError
 
 if TYPE_CHECKING:
     from tests.harness.broker import Mosquitto
@@ -117,8 +118,8 @@ def test_what_came_in_the_same_turn_counts(tell: Callable[..., str]) -> None:
 
 def test_telemetry_must_not_come_on_the_topic_of_the_answers() -> None:
     """It would be rejected for ever, by the daemon that sends it."""
-    with pytest.raises(msgspec.ValidationError, match="rarefault/x/feedback/result"):
-        msgspec.convert({"model": {"path": "m"}, "telemetry": {"topic": "+/{device}/+/result"}}, DaemonConfig)
+    with pytest.raises(ConfigError, match=r"telemetry\.topic '.*rarefault/x/feedback/result"):
+        from_mapping({"model": {"path": "m"}, "telemetry": {"topic": "+/{device}/+/result"}}, DaemonConfig, "edge.toml")
 
 
 def test_over_the_broker(
@@ -181,7 +182,7 @@ def test_a_journal_that_cannot_be_asked_costs_no_answer(
     with serving(mosquitto.url, journal={"path": "edge.journal"}) as service:
         other = sqlite3.connect(tmp_path / "edge.journal")
         other.execute("ALTER TABLE alarm RENAME COLUMN id TO hidden")
-        peer.publish("telemetry/a", json.dumps({"values": {"c1.S1": 1}}))
+        peer.publish("telemetry/a", json.dumps({"time": time.time(), "values": {"c1.S1": 1}}))
         peer.publish("rarefault/a/feedback", json.dumps({"alarm": "x", "answer": "confirmed"}))
         wait_until(lambda: service.store.failures > 0, "the turn to fail")
         assert peer.payloads("rarefault/a/feedback/result") == []

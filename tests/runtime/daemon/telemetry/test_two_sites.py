@@ -14,9 +14,9 @@ from rarefault.runtime.daemon.config import LimitsConfig, TelemetryConfig
 from rarefault.runtime.daemon.devices import DeviceTable
 from rarefault.runtime.daemon.publishing.announcer import Announcer
 from rarefault.runtime.daemon.publishing.sink import Route
-from rarefault.runtime.daemon.telemetry.decoder import TelemetryDecoder, column_tree
+from rarefault.runtime.daemon.telemetry.decoder import TelemetryDecoder
 from rarefault.runtime.daemon.telemetry.origins import MAX_TOPIC
-from rarefault.runtime.daemon.telemetry.rejections import REMEDY, Reason, Rejections
+from rarefault.runtime.daemon.telemetry.rejections import Rejections
 from rarefault.runtime.daemon.telemetry.sample_buffer import SampleBuffer
 from rarefault.runtime.daemon.turns.memory import TurnStore
 from rarefault.runtime.daemon.turns.work import Work
@@ -24,6 +24,7 @@ from rarefault.runtime.inference.model_file import LoadedModel
 from rarefault.runtime.inference.pipeline import Pipeline
 from rarefault.runtime.journal.reader import JournalReader
 from rarefault.runtime.journal.writer import Journal
+from rarefault.runtime.telemetry.reasons import REMEDY, Reason
 
 if TYPE_CHECKING:
     from tests.harness.broker import Mosquitto
@@ -43,8 +44,8 @@ class Reader:
         config = msgspec.convert(telemetry, TelemetryConfig)
         self.table = DeviceTable()
         self.rejections = Rejections(keep=True)
-        columns = column_tree(("temp",), {}, "test.toml")
-        self.decoder = TelemetryDecoder(config, columns, self.table, LimitsConfig(max_devices=5), self.rejections)
+        limits = LimitsConfig(max_devices=5)
+        self.decoder = TelemetryDecoder([config], ("temp",), {}, self.table, limits, self.rejections, "test.toml")
         self.rows = SampleBuffer(10_000, 1)
 
     def read(self, *messages: tuple[str, bytes]) -> list[float]:
@@ -80,14 +81,17 @@ def test_the_second_site_is_refused_with_both_topics() -> None:
 def test_one_machine_on_several_topics_is_taken(telemetry: dict[str, Any], topics: list[str]) -> None:
     """Where people have said so, where the topics differ behind the device's name only, or where there is one topic."""
     reader = Reader(**telemetry)
-    assert reader.read(*((topic, b'{"name": "p", "values": {"temp": 1}}') for topic in topics)) == [1.0, 1.0]
+    assert reader.read(*((topic, b'{"time": 1767323045, "name": "p", "values": {"temp": 1}}') for topic in topics)) == [
+        1.0,
+        1.0,
+    ]
     assert reader.refused == []
 
 
 def test_a_name_in_the_message_on_two_topics_is_asked_about() -> None:
     """Two pumps behind two gateways, or one that both hear: the key that decides it is named."""
     reader = Reader(topic="lora/+/up", device="name")
-    message = b'{"name": "p", "values": {"temp": 1}}'
+    message = b'{"time": 1767323045, "name": "p", "values": {"temp": 1}}'
     assert reader.read(("lora/a/up", message), ("lora/b/up", message)) == [1.0]
     assert "'lora/b/up', and came on 'lora/a/up' before" in reader.refused[0]
     assert "telemetry.several_topics = true" in REMEDY[Reason.TWO_TOPICS]

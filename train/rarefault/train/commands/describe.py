@@ -56,7 +56,9 @@ def run(args: argparse.Namespace) -> int:
         grid = msgspec.structs.replace(grid, period_s=args.period, max_gap_s=max(grid.max_gap_s, args.period))
     console = PlainConsole(stderr=str(args.json) == "-")
     with console.status("reading the history"):
-        history = read_history(config.data, args.config.parent, strict=args.strict, allow_incomplete=True)
+        history = read_history(
+            config.data, args.config.parent, strict=args.strict, allow_incomplete=True, channels=config.channels
+        )
         summary = summarise(history, grid, span_ms=config.data.span_ms, folds=split.folds, block_s=block_s)
     print_summary(console, summary, everything=args.all)
     if args.json is not None:

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     console = PlainConsole(stderr=str(args.json) == "-")
     with console.status("reading model and history"):
         manifest, step, model_id, own = _load(args.model, args.part)
-        history, data = _history(args, own, console)
+        history, data = _history(args, own, manifest, console)
     with console.status(f"evaluating {len(history)} samples of {len(history.devices)} device(s)"):
         where = (
             Cluster(args.ray, partial(load_step, args.model.resolve(), args.part), args.ray_cpus) if args.ray else None
@@ -126,7 +126,7 @@ def load_step(path: Path, part: str) -> "Step":
 
 
 def _history(
-    args: argparse.Namespace, own: "TrainConfig | None", console: "Console"
+    args: argparse.Namespace, own: "TrainConfig | None", manifest: "Manifest", console: "Console"
 ) -> "tuple[History, HistoryConfig]":
     """The history to judge, and what it was read by."""
     from rarefault.train.config import load_train_config
@@ -137,7 +137,7 @@ def _history(
         if args.part != "all":
             raise UsageError(f"--data {args.data} is a folder without a split: add --part all, or name a CONFIG.toml")
         source = source_of([args.data])
-        return read_history(source, Path(), strict=args.strict), source
+        return read_history(source, Path(), strict=args.strict, channels=manifest.channel_specs), source
     if args.data is not None:
         config, base = load_train_config(args.data), args.data.parent
     elif own is not None:
@@ -151,7 +151,7 @@ def _history(
         return whole if args.part == "all" else sources.split.select(whole, args.part), own.data
     else:
         raise UsageError(f"{args.model} is a model file: say with --data on which history to evaluate it")
-    history = read_history(config.data, base, strict=args.strict)
+    history = read_history(config.data, base, strict=args.strict, channels=manifest.channel_specs)
     if args.part == "all":
         return history, config.data
     return split_history(history, config.split, config.grid).select(history, args.part), config.data

@@ -152,13 +152,16 @@ def _read(args: argparse.Namespace) -> "History":
     from rarefault.train.config import load_train_config
     from rarefault.train.dataset.split import split_history
     from rarefault.train.history import read_history, source_of
+    from rarefault.train.history.channel_specs import words_only
 
     first: Path = args.data[0]
     if first.suffix == ".toml":
         if len(args.data) > 1:
             raise UsageError("give one CONFIG.toml, or one folder, or files; not several configurations")
         config = load_train_config(first)
-        history = read_history(config.data, first.parent, allow_incomplete=args.part == "all")
+        history = read_history(
+            config.data, first.parent, allow_incomplete=args.part == "all", channels=words_only(config.channels)
+        )
         if args.part == "all":
             return history
         return split_history(history, config.split, config.grid).select(history, args.part)

@@ -17,6 +17,7 @@ from rarefault.train.evaluation.coverage import coverages, mean_by_event
 from rarefault.train.evaluation.event_scores import JudgedEvents, score_events
 from rarefault.train.evaluation.metrics import JudgedWindows, Scores, score_windows
 from rarefault.train.history import History, label_bins
+from rarefault.train.history.channel_specs import with_specs
 from rarefault.train.parallel.cluster import run_all
 
 
@@ -123,6 +124,9 @@ def run_pipeline(
     Raises:
         HistoryError: the history lacks channels of the model.
     """
+    # The history is in the units of its channels already, and lacks what stands for no value.
+    history = with_specs(history, manifest.channel_specs, manifest.missing)
+    manifest = msgspec.structs.replace(manifest, channel_specs={}, missing=())
     extra = sorted(set(history.channels) - set(manifest.channels))
     missing = [name for name in manifest.channels if name not in history.channels]
     if missing:

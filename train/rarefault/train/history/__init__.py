@@ -4,6 +4,7 @@ from rarefault.train.history.config import DataConfig, absolute, source_of
 from rarefault.train.history.data import NO_LABEL, UNLABELLED, Events, History, Stretches
 from rarefault.train.history.formats.journal import JournalConfig
 from rarefault.train.history.formats.phm2015 import Phm2015Config
+from rarefault.train.history.formats.recording import RecordingConfig
 from rarefault.train.history.formats.table import TableConfig
 from rarefault.train.history.labels import label_bins, labelled_ends
 from rarefault.train.history.notes import Note, ReadNotes
@@ -20,6 +21,7 @@ __all__ = [
     "Note",
     "Phm2015Config",
     "ReadNotes",
+    "RecordingConfig",
     "Stretches",
     "TableConfig",
     "TogetherConfig",

@@ -31,6 +31,7 @@ class Piece:
         stream: what is written in time order within the file, such as one component; "" is each device by itself.
         journal: whether the file is a journal, in order of arrival: late and repeated samples are normal there, and
             ``line`` is the number of the batch.
+        numbered: what a journal's ``line`` is the number of.
     """
 
     device: Int32
@@ -41,6 +42,7 @@ class Piece:
     line: Int64
     stream: str = ""
     journal: bool = False
+    numbered: str = "batch"
 
     def __len__(self) -> int:
         return len(self.time_ms)
@@ -58,6 +60,7 @@ class Piece:
             self.line[mask],
             self.stream,
             self.journal,
+            self.numbered,
         )
 
 
@@ -86,7 +89,7 @@ def assemble(pieces: list[Piece], channels: Sequence[str], notes: ReadNotes) -> 
     offsets = np.cumsum([0, *(len(piece) for piece in pieces)])
     device = np.concatenate([piece.device for piece in pieces]) if pieces else np.empty(0, np.int32)
     time_ms = np.concatenate([piece.time_ms for piece in pieces]) if pieces else np.empty(0, np.int64)
-    origin = [(piece.path, piece.line, piece.journal) for piece in pieces]
+    origin = [(piece.path, piece.line, piece.numbered if piece.journal else "") for piece in pieces]
     order = np.argsort(time_ms, kind="stable")
     position = np.empty_like(order)
     position[order] = np.arange(len(order))
@@ -105,7 +108,7 @@ def assemble(pieces: list[Piece], channels: Sequence[str], notes: ReadNotes) -> 
         i = int(np.searchsorted(offsets, source, "right")) - 1
         path, line, journal = origin[i]
         number = int(line[source - offsets[i]])
-        return not journal, f"{path.name}: batch {number}" if journal else _place(path, number)
+        return not journal, f"{path.name}: {journal} {number}" if journal else _place(path, number)
 
     repeated, contradicting = find_repeats(device, time_ms, values)
     if len(contradicting):

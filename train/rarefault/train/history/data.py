@@ -7,6 +7,7 @@ from typing import Literal, Self
 import numpy as np
 
 from rarefault.runtime.arrays import Bool, Float64, Int32, Int64
+from rarefault.runtime.telemetry.channels import ChannelSpecs
 from rarefault.train.history.notes import ReadNotes
 
 #: Which of several events that are active at one time gives the label; see ``labels.label_bins``.
@@ -101,6 +102,7 @@ class History:
         rarity: the faults from the commonest to the rarest, where the rule ``rarest`` must not go by the events.
         event_times: how the times of events are placed on the grid.
         units: names of the parts of devices that events are of, such as ``"c1"`` or ``"pump1"``.
+        channel_specs: what channels are, by which the values were read.
     """
 
     devices: tuple[str, ...]
@@ -118,6 +120,7 @@ class History:
     rarity: tuple[int, ...] = ()
     event_times: EventTimes = "exact"
     units: tuple[str, ...] = ()
+    channel_specs: ChannelSpecs = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.time_ms)

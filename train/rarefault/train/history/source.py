@@ -12,7 +12,11 @@ import msgspec
 
 from rarefault.runtime.inference.manifest import NORMAL, Finite
 from rarefault.runtime.settings import Section
+from rarefault.runtime.telemetry.channels import ChannelSpecs
 from rarefault.train.history.data import UNLABELLED, EventTimes, History, Overlap
+
+#: Of channels of which nothing is known.
+NO_SPECS: ChannelSpecs = {}
 
 #: What an event without an end does.
 OpenEvents = Literal["refuse", "last", "unlabelled"]
@@ -35,12 +39,13 @@ class HistoryConfig(Section, frozen=True, kw_only=True):
         """The files, folders and patterns that are read."""
 
     @abstractmethod
-    def read(self, base: Path, *, allow_incomplete: bool = False) -> History:
+    def read(self, base: Path, *, allow_incomplete: bool = False, specs: ChannelSpecs = NO_SPECS) -> History:
         """Read it, whether or not there are samples in it.
 
         Args:
             base: folder that the paths are relative to.
             allow_incomplete: accept a history without samples or without a fault log.
+            specs: whose words are numbers; what they do to numbers is done to the whole history.
 
         Raises:
             HistoryError: a file or a column is missing, or cannot be read.

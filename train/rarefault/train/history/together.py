@@ -12,12 +12,13 @@ import numpy as np
 from rarefault.runtime.arrays import Bool, Float64, Int32, Int64
 from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.inference.manifest import NORMAL
+from rarefault.runtime.telemetry.channels import ChannelSpecs
 from rarefault.runtime.times import format_ms
 from rarefault.train.history.data import NO_UNIT, Events, History, Stretches, fingerprint
 from rarefault.train.history.formats import Source
 from rarefault.train.history.notes import COMMON_EVENTS, LACKING_CHANNELS, ReadNotes
 from rarefault.train.history.parsing.natural import natural
-from rarefault.train.history.source import HistoryConfig
+from rarefault.train.history.source import NO_SPECS, HistoryConfig
 
 
 class TogetherConfig(HistoryConfig, frozen=True, kw_only=True, tag_field="format", tag="together"):
@@ -53,11 +54,17 @@ class TogetherConfig(HistoryConfig, frozen=True, kw_only=True, tag_field="format
         """The section with the paths of all sources made absolute."""
         return msgspec.structs.replace(self, sources=tuple(source.absolute(base) for source in self.sources))
 
-    def read(self, base: Path, *, allow_incomplete: bool = False) -> History:  # noqa: ARG002 - one source may be empty
+    def read(
+        self,
+        base: Path,
+        *,
+        allow_incomplete: bool = False,  # noqa: ARG002 - one source may be empty
+        specs: ChannelSpecs = NO_SPECS,
+    ) -> History:
         """Read all sources; each may be empty."""
         # What stands for no value in one source does so in all, as it will live.
         sources = [msgspec.structs.replace(source, missing=self.missing) for source in self.sources]
-        return together([source.read(base, allow_incomplete=True) for source in sources], sources)
+        return together([source.read(base, allow_incomplete=True, specs=specs) for source in sources], sources)
 
 
 def together(histories: Sequence[History], sources: Sequence[Source]) -> History:

@@ -10,6 +10,7 @@ import numpy as np
 
 from rarefault.runtime.daemon.config import TelemetryConfig
 from rarefault.runtime.errors import UsageError
+from rarefault.runtime.telemetry.config import ARRIVAL
 from rarefault.runtime.times import format_ms
 from rarefault.train.history import History
 from rarefault.train.replay.publisher import Publisher
@@ -40,10 +41,12 @@ def telemetry_messages(history: History, telemetry: TelemetryConfig | str) -> It
         telemetry: how the daemon that takes them expects them, or just the template of the topic.
 
     Raises:
-        UsageError: two channels of the history, or a channel and the time, would be at one place of the message.
+        UsageError: two channels of the history, or a channel and the time, would be at one place of the message, or
+            messages of this kind cannot be written.
     """
     if isinstance(telemetry, str):
         telemetry = TelemetryConfig(topic=telemetry)
+    _check_written(telemetry)
     encoder = msgspec.json.Encoder()
     paths = _paths(history.channels, telemetry)
     topic = "/".join(ANY if level == "+" else level for level in telemetry.topic.split("/"))
@@ -58,6 +61,27 @@ def telemetry_messages(history: History, telemetry: TelemetryConfig | str) -> It
         )
         for device, time_ms, row in zip(history.device.tolist(), history.time_ms.tolist(), history.values, strict=True)
     )
+
+
+def _check_written(telemetry: TelemetryConfig) -> None:
+    """UsageError where the daemon expects others than JSON objects with a time and values, which are written."""
+    plain = TelemetryConfig()
+    given = [
+        name
+        for name in ("format", "records", "name", "value", "quality", "time_format")
+        if getattr(telemetry, name) != getattr(plain, name)
+    ]
+    if set(telemetry.template.keys) - {"device"} or "{" in telemetry.device or telemetry.topic.endswith("#"):
+        given.append("topic" if set(telemetry.template.keys) - {"device"} else "device")
+    if ARRIVAL in telemetry.times[:1]:
+        given.append("time")
+    if telemetry.time_unit not in {None, "s", "ms"} or telemetry.compression in {"gzip", "zlib"}:
+        given.append("time_unit or compression")
+    if given:
+        raise UsageError(
+            f"history is played as JSON objects with a time and values; telemetry.{', '.join(given)} of the daemon "
+            "expects others: give it a second [[telemetry]] with a topic of its own, and play to that with --topic"
+        )
 
 
 def _paths(channels: tuple[str, ...], telemetry: TelemetryConfig) -> list[tuple[str, ...]]:
@@ -79,7 +103,7 @@ def _paths(channels: tuple[str, ...], telemetry: TelemetryConfig) -> list[tuple[
         places[path] = owner
         inner.update(dict.fromkeys(outer, owner))
 
-    claim(tuple(telemetry.time.split(".")), "the time")
+    claim(tuple(telemetry.times[0].split(".")), "the time")
     if telemetry.device:
         claim(tuple(telemetry.device.split(".")), "the device's name")
     root = _root(telemetry)
@@ -101,7 +125,7 @@ def _message(
 ) -> dict[str, Any]:
     """One row as the object that the daemon reads."""
     message: dict[str, Any] = {}
-    _put(message, telemetry.time.split("."), moment)
+    _put(message, telemetry.times[0].split("."), moment)
     if telemetry.device:
         _put(message, telemetry.device.split("."), device)
     values = message

@@ -10,7 +10,6 @@ import msgspec
 from rarefault.runtime.arrays import Int64
 from rarefault.runtime.errors import ConfigError, HistoryError, RarefaultError
 from rarefault.runtime.inference.manifest import Derived, Manifest, UnitsSpec
-from rarefault.runtime.inference.missing import without_named
 from rarefault.runtime.settings import from_mapping
 from rarefault.train.config import TrainConfig, TrainingConfig, read_train_toml
 from rarefault.train.dataset.split import Split, split_history
@@ -19,6 +18,7 @@ from rarefault.train.evaluation.evaluate import evaluate
 from rarefault.train.evaluation.metrics import to_plain
 from rarefault.train.fitting.new_model import set_threads
 from rarefault.train.history import History, absolute, label_bins
+from rarefault.train.history.channel_specs import without_sent
 from rarefault.train.history.together import merge
 from rarefault.train.model.experts import Experts
 from rarefault.train.model.parts import ModelPart
@@ -77,7 +77,9 @@ class Retraining(Origin):
         )
         source = describe_source(absolute(config.data, base), history, new.blocks)
         merged = merge([restrict(earlier.history, earlier.split), restrict(history, new)])
-        merged = replace(merged, values=without_named(merged.values, config.data.missing))
+        merged = replace(
+            merged, values=without_sent(merged.values, config.data.missing, manifest.channel_specs, merged.channels)
+        )
         blocks = ordered([*earlier.split.blocks, *new.blocks], new.notes)
         sources = Sources(merged, blocks, (*earlier.sources, source), (*earlier.notes, *notes))
         return cls(sources, run, manifest, earlier, new)

@@ -10,11 +10,11 @@ import numpy as np
 from rarefault.runtime.arrays import Int64
 from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.inference.manifest import Manifest
-from rarefault.runtime.inference.missing import without_named
 from rarefault.runtime.settings import from_mapping
 from rarefault.runtime.times import parse_time_ms
 from rarefault.train.dataset.split import Block, Split, describe_blocks
 from rarefault.train.history import DataConfig, Events, History, Stretches, read_history
+from rarefault.train.history.channel_specs import with_specs
 from rarefault.train.history.labels import commonest_first
 from rarefault.train.history.together import merge
 from rarefault.train.runs.run_directory import RunDirectory
@@ -74,7 +74,7 @@ def load_sources(run: RunDirectory, *, strict: bool = False) -> Sources:
     for source in sources:
         section: DataConfig = from_mapping(source["data"], DataConfig, str(run.split))  # type: ignore[arg-type]
         try:
-            history = read_history(section, run.path, strict=strict)
+            history = read_history(section, run.path, strict=strict, channels=manifest.channel_specs)
         except HistoryError as error:
             raise HistoryError(
                 f"{run.path}: what it was trained on cannot be read any more: {error}; bring it back, or train anew"
@@ -115,7 +115,8 @@ def adapt(history: History, manifest: Manifest, what: str, model: str) -> Histor
     Raises:
         HistoryError: it lacks channels, or has faults that the model does not know.
     """
-    values = without_named(history.values, manifest.missing)
+    history = with_specs(history, manifest.channel_specs, manifest.missing)
+    values = history.values
     if (history.channels, history.classes, history.counters) == (
         manifest.channels, manifest.classes, manifest.counters,
     ):  # fmt: skip

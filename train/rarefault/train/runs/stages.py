@@ -8,6 +8,7 @@ import torch
 
 from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.inference.manifest import Manifest
+from rarefault.runtime.telemetry.channels import ChannelSpec
 from rarefault.train.calibration.choice import choose_parts
 from rarefault.train.calibration.cross_fit import HeldOut, Rotation
 from rarefault.train.calibration.decision_fit import fit_decision
@@ -41,7 +42,8 @@ from rarefault.train.runs.timing.timeline import Timeline
 def read(course: Course) -> None:
     """Read the history, and that of the run to go on from."""
     config = course.config = msgspec.structs.replace(course.config, data=absolute(course.config.data, course.base))
-    course.own = read_history(config.data, course.base, strict=course.strict)
+    config = course.config = msgspec.structs.replace(config, channels=_specs(course))
+    course.own = read_history(config.data, course.base, strict=course.strict, channels=config.channels)
     course.label_notes, other_notes = in_order(course.own.notes)
     if course.start is None:
         course.origin = Origin.from_scratch(course.own, config)
@@ -49,6 +51,22 @@ def read(course: Course) -> None:
         course.origin = Retraining.of(course.start, course.own, config, course.base)
     course.config = course.origin.with_parts(config)
     course.notes += [*other_notes, *course.origin.sources.notes]
+
+
+def _specs(course: Course) -> dict[str, ChannelSpec]:
+    """What channels are: as configured or, where nothing is, as in the run to go on from.
+
+    Raises:
+        HistoryError: both say something, and not the same.
+    """
+    own = course.config.channels
+    earlier = {} if course.start is None else course.start.load_manifest().channel_specs
+    if own and course.start is not None and own != earlier:
+        raise HistoryError(
+            f"[channels] are not those of {course.start.path}, whose model has learned from values that were read by "
+            "them: leave them out, or train anew, without --from"
+        )
+    return own or dict(earlier)
 
 
 def cut(course: Course) -> None:
@@ -255,6 +273,7 @@ def decide(course: Course) -> None:
         channels=history.channels,
         classes=history.classes,
         counters=history.counters,
+        channel_specs=config.channels,
         missing=tuple(dict.fromkeys((*config.data.missing, *course.origin.missing))),
         grid=config.grid.spec(),
         derived=config.grid.chosen,

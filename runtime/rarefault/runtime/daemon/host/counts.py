@@ -3,7 +3,7 @@
 from rarefault.runtime.daemon.parts import Parts
 
 
-def counts(parts: Parts) -> dict[str, float | dict[str, int]]:
+def counts(parts: Parts) -> dict[str, float | dict[str, int] | dict[tuple[str, str], int]]:
     """All numbers by the name of their metric; other threads may ask."""
     session, store, intake = parts.session, parts.store, parts.intake
     grid, rejections, broker = store.pipeline.grid, intake.rejections, parts.broker_delivery
@@ -20,6 +20,11 @@ def counts(parts: Parts) -> dict[str, float | dict[str, int]]:
         "rarefault_samples_late_total": grid.late,
         "rarefault_samples_distrusted_total": grid.distrusted,
         "rarefault_values_missing_total": store.pipeline.named_missing,
+        "rarefault_values_dropped_total": {
+            (channel, str(why)): n
+            for (channel, why), n in (rejections.dropped_values + store.pipeline.dropped_values).items()
+        },
+        "rarefault_ignored_total": {str(why): n for why, n in rejections.ignored.items()},
         "rarefault_rejected_total": {str(reason): n for reason, n in rejections.counts.items()},
         "rarefault_unknown_channels_total": rejections.unknown_channels,
         "rarefault_feedback_total": intake.feedback,

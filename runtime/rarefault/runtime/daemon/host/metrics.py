@@ -26,6 +26,9 @@ BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 #: How long a request may take; the page is small.
 REQUEST_S = 5.0
 
+#: A number, or numbers by the value of one label, or of two.
+Numbers = float | dict[str, int] | dict[tuple[str, str], int]
+
 HELP = {
     "rarefault_connected": "Whether the broker has accepted the connection.",
     "rarefault_connections_total": "Connections that the broker accepted.",
@@ -37,6 +40,8 @@ HELP = {
     "rarefault_samples_late_total": "Samples dropped because their bin had closed.",
     "rarefault_samples_distrusted_total": "Samples dropped because their time was far ahead of the device's others.",
     "rarefault_values_missing_total": "Values taken as missing: the model lists their number as 'no value'.",
+    "rarefault_values_dropped_total": "Values of samples taken as missing, by channel and reason.",
+    "rarefault_ignored_total": "Messages that are no telemetry, by reason.",
     "rarefault_rejected_total": "Messages and samples rejected, by reason.",
     "rarefault_unknown_channels_total": "Values of channels that the model does not have, ignored.",
     "rarefault_feedback_total": "Answers of people to alarms.",
@@ -60,16 +65,18 @@ HELP = {
     "rarefault_sink_failures_total": "How often a [[sink]] could not write.",
     "rarefault_sink_ready": "Whether a [[sink]] can write.",
 }
-LABELS = {
-    "rarefault_rejected_total": "reason",
-    "rarefault_verdicts_total": "fault",
-    "rarefault_alarm_changes_total": "state",
-    "rarefault_reloads_total": "outcome",
-    "rarefault_sink_messages": "sink",
-    "rarefault_sink_dropped_total": "sink",
-    "rarefault_sink_written_total": "sink",
-    "rarefault_sink_failures_total": "sink",
-    "rarefault_sink_ready": "sink",
+LABELS: dict[str, tuple[str, ...]] = {
+    "rarefault_values_dropped_total": ("channel", "reason"),
+    "rarefault_rejected_total": ("reason",),
+    "rarefault_ignored_total": ("reason",),
+    "rarefault_verdicts_total": ("fault",),
+    "rarefault_alarm_changes_total": ("state",),
+    "rarefault_reloads_total": ("outcome",),
+    "rarefault_sink_messages": ("sink",),
+    "rarefault_sink_dropped_total": ("sink",),
+    "rarefault_sink_written_total": ("sink",),
+    "rarefault_sink_failures_total": ("sink",),
+    "rarefault_sink_ready": ("sink",),
 }
 
 
@@ -82,9 +89,7 @@ class Counts(Collector):
         model: gives the present model.
     """
 
-    def __init__(
-        self, read: "Callable[[], dict[str, float | dict[str, int]]]", model: Callable[[], LoadedModel]
-    ) -> None:
+    def __init__(self, read: "Callable[[], dict[str, Numbers]]", model: Callable[[], LoadedModel]) -> None:
         self._read = read
         self._model = model
 
@@ -98,9 +103,9 @@ class Counts(Collector):
             family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
             text = HELP[name]
             if isinstance(value, dict):
-                metric = family(name, text, labels=(LABELS[name],))
+                metric = family(name, text, labels=LABELS[name])
                 for label, number in value.items():
-                    metric.add_metric((label,), number)
+                    metric.add_metric((label,) if isinstance(label, str) else label, number)
                 yield metric
             else:
                 yield family(name, text, value=value)

@@ -87,7 +87,7 @@ class BrokerSession:
             self._topics.status_topic,
             OFFLINE,
             config.limits.pending_messages,
-            4 * config.telemetry.max_payload_bytes + (1 << 16),
+            4 * config.max_payload_bytes + (1 << 16),
             config.telemetry.sender_property,
         )
         self.subscriptions = Subscriptions(config, names.client_id, session, self._who)

@@ -6,7 +6,7 @@ import time
 from rarefault.runtime.daemon.config import DaemonConfig
 from rarefault.runtime.daemon.mqtt.connection import Connection
 from rarefault.runtime.daemon.mqtt.names import Session
-from rarefault.runtime.daemon.topics import Template
+from rarefault.runtime.telemetry.topics import Template
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,8 @@ class Subscriptions:
     """
 
     def __init__(self, config: DaemonConfig, client_id: str, before: Session | None, who: str) -> None:
-        self.filters: list[tuple[str, int]] = [(config.telemetry.subscription, config.telemetry.qos)]
+        self.filters: list[tuple[str, int]] = [(text, config.telemetry.qos) for text in config.subscriptions]
+        self._of_telemetry = len(self.filters)
         if config.feedback_topic:
             self.filters.append((Template(config.feedback_topic).subscription, 1))
         self.granted = self.ever_granted = False
@@ -65,14 +66,16 @@ class Subscriptions:
     def take_answer(self, connection: Connection) -> str:
         """Take the broker's answer, once it is there; why the subscription to telemetry is refused, if so."""
         if connection.subscribed is not None:
-            telemetry, *feedback = connection.subscribed
+            granted, feedback = connection.subscribed[: self._of_telemetry], connection.subscribed[self._of_telemetry :]
             connection.subscribed = None
-            if isinstance(telemetry, str):
-                return (
-                    f"broker {self._config.broker.url} refuses the subscription to {self.filters[0][0]} ({telemetry}); "
-                    f"allow {self._who} to read it, or change telemetry.topic"
-                )
-            self._warn(telemetry, feedback)
+            for (topic_filter, _), answer in zip(self.filters, granted, strict=False):
+                if isinstance(answer, str):
+                    return (
+                        f"broker {self._config.broker.url} refuses the subscription to {topic_filter} ({answer}); "
+                        f"allow {self._who} to read it, or change telemetry.topic"
+                    )
+                self._warn(topic_filter, answer)
+            self._warn_of_feedback(feedback)
             self.ever_granted = self.granted = True
             self._remember(self._stale)
         if self._stale and connection.unsubscribed:
@@ -80,22 +83,24 @@ class Subscriptions:
             self._remember(())
         return ""
 
-    def _warn(self, telemetry: int, feedback: list[int | str]) -> None:
+    def _warn(self, topic_filter: str, telemetry: int) -> None:
         """Warn where the broker grants less than was wanted."""
-        url = self._config.broker.url
         if telemetry < self._config.telemetry.qos:
             log.warning(
                 "broker %s grants QoS %d only for %s; telemetry may be lost while the daemon is away",
-                url,
+                self._config.broker.url,
                 telemetry,
-                self.filters[0][0],
+                topic_filter,
             )
+
+    def _warn_of_feedback(self, feedback: list[int | str]) -> None:
+        """Warn where nobody can answer."""
         if feedback and isinstance(feedback[0], str):
             log.warning(
                 "broker %s refuses the subscription to %s (%s); nobody can answer alarms until %s may read it, or "
                 "publish.feedback = false",
-                url,
-                self.filters[1][0],
+                self._config.broker.url,
+                self.filters[-1][0],
                 feedback[0],
                 self._who,
             )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from rarefault.runtime.daemon.telemetry.rejections import Reason
+from rarefault.runtime.telemetry.reasons import Reason
 
 #: Least time for which nothing but rejections come, and least number of them, before it is a problem.
 PATIENCE_S, ENOUGH = 60.0, 3

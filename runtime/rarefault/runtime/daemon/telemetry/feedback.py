@@ -7,11 +7,11 @@ from typing import Literal
 
 import msgspec
 
-from rarefault.runtime.daemon.telemetry.rejections import Reason, RejectionError, quote
-from rarefault.runtime.daemon.topics import Template, topic_level_problem
 from rarefault.runtime.inference.manifest import NO_DATA, NORMAL, UNKNOWN
 from rarefault.runtime.journal.records import Feedback
 from rarefault.runtime.journal.writer import Journal
+from rarefault.runtime.telemetry.reasons import Reason, RejectionError, quote
+from rarefault.runtime.telemetry.topics import Template, topic_level_problem
 from rarefault.runtime.times import parse_time_ms
 
 #: Longest feedback, bytes.

@@ -11,9 +11,10 @@ from rarefault.runtime.daemon.telemetry.feedback import (
     UnknownFaultError,
     alarm_of,
 )
-from rarefault.runtime.daemon.telemetry.rejections import RejectionError, Rejections
+from rarefault.runtime.daemon.telemetry.rejections import Rejections
 from rarefault.runtime.daemon.turns.memory import TurnStore
 from rarefault.runtime.daemon.turns.work import Work
+from rarefault.runtime.telemetry.reasons import RejectionError
 from rarefault.runtime.times import format_ms
 
 

@@ -9,7 +9,7 @@ from rarefault.runtime.daemon.host.sampled_log import SampledLog
 from rarefault.runtime.daemon.mqtt.session import BrokerSession
 from rarefault.runtime.daemon.setup import Setup
 from rarefault.runtime.daemon.telemetry.acceptance import Acceptance
-from rarefault.runtime.daemon.telemetry.decoder import TelemetryDecoder, column_tree
+from rarefault.runtime.daemon.telemetry.decoder import TelemetryDecoder
 from rarefault.runtime.daemon.telemetry.feedback_desk import FeedbackDesk
 from rarefault.runtime.daemon.telemetry.rejections import Rejections
 from rarefault.runtime.daemon.telemetry.sample_buffer import SampleBuffer
@@ -65,11 +65,16 @@ class Intake:
         """Go on with other settings and another model."""
         config, manifest = setup.config, setup.model.manifest
         self._config: DaemonConfig = config
-        columns = column_tree(manifest.channels, config.telemetry.fields, str(setup.source))
-        self.decoder = TelemetryDecoder(config.telemetry, columns, self._store.devices, config.limits, self.rejections)
-        self.samples = SampleBuffer(
-            2 * max(config.telemetry.max_batch, config.limits.pending_messages), len(manifest.channels)
+        self.decoder = TelemetryDecoder(
+            config.sources,
+            manifest.channels,
+            manifest.channel_specs,
+            self._store.devices,
+            config.limits,
+            self.rejections,
+            str(setup.source),
         )
+        self.samples = SampleBuffer(2 * max(config.max_batch, config.limits.pending_messages), len(manifest.channels))
         self.pace = Pace(config.limits.pending_messages)
         self.acceptance = Acceptance(manifest.grid.period_s, *self._counts())
         if self._desk is not None:
@@ -96,7 +101,7 @@ class Intake:
         """Read as many messages as a turn should have; None where there is nothing to do, or they have to wait."""
         work = Work(self.samples)
         self._mark = self.rejections.mark()
-        most, batch = self.pace.messages, self._config.telemetry.max_batch
+        most, batch = self.pace.messages, self._config.max_batch
         while len(work.messages) < most and self.samples.free >= batch:
             message = self._session.next()
             if message is None:

@@ -19,7 +19,7 @@ from rarefault.runtime.daemon.devices import DeviceTable
 from rarefault.runtime.daemon.mqtt.connection import Connection, Identity
 from rarefault.runtime.daemon.mqtt.first_answer import connect_once
 from rarefault.runtime.daemon.mqtt.inbox import Inbox
-from rarefault.runtime.daemon.telemetry.decoder import TelemetryDecoder, column_tree
+from rarefault.runtime.daemon.telemetry.decoder import TelemetryDecoder
 from rarefault.runtime.daemon.telemetry.rejections import MAX_KEPT, MAX_KEPT_TEXT, Rejections
 from rarefault.runtime.daemon.telemetry.sample_buffer import SampleBuffer
 from rarefault.runtime.errors import BrokerError, ConfigError, JournalError
@@ -105,12 +105,13 @@ def retake(journal: Path, source: Path, reason: str, since_ms: int = 0, *, dry_r
 def _late(config: DaemonConfig, source: Path, reader: JournalReader, aside: list[SetAside]) -> int:
     """Number of samples that are older than the newest of their device."""
     newest = {name: clock.newest_ms for name, clock in reader.clocks().items()}
-    telemetry = msgspec.structs.replace(config.telemetry, max_future_s=float("inf"), max_age_s=float("inf"))
+    first, *others = config.sources
+    sources = (msgspec.structs.replace(first, max_future_s=float("inf"), max_age_s=float("inf")), *others)
     limits = LimitsConfig(max_devices=1_000_000, samples_per_s=float("inf"))
     devices = DeviceTable()
-    columns = column_tree(reader.channels, telemetry.fields, str(source))
-    decoder = TelemetryDecoder(telemetry, columns, devices, limits, Rejections())
-    samples = SampleBuffer(telemetry.max_batch, len(reader.channels))
+    # What channels are does not matter to when samples are.
+    decoder = TelemetryDecoder(sources, reader.channels, {}, devices, limits, Rejections(), str(source))
+    samples = SampleBuffer(config.max_batch, len(reader.channels))
     late = 0
     for message in aside:
         decoder.decode(message.topic, message.payload, message.received_ms, samples)

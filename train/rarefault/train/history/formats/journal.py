@@ -17,13 +17,14 @@ from rarefault.runtime.errors import HistoryError, JournalError
 from rarefault.runtime.journal.reader import JournalReader, is_sqlite
 from rarefault.runtime.journal.records import SAMPLES
 from rarefault.runtime.journal.summary import is_journal
+from rarefault.runtime.telemetry.channels import ChannelSpecs
 from rarefault.train.history.assemble import Piece
 from rarefault.train.history.data import History
 from rarefault.train.history.event_log import read_events
 from rarefault.train.history.named_reader import NamedReader
 from rarefault.train.history.notes import NAMELESS_SAMPLES
 from rarefault.train.history.parsing.frames import listed
-from rarefault.train.history.source import Name, NamedSourceConfig
+from rarefault.train.history.source import NO_SPECS, Name, NamedSourceConfig
 
 #: Samples in a piece, at least; a turn of the daemon has few.
 PIECE = 1 << 16
@@ -54,7 +55,13 @@ class JournalConfig(NamedSourceConfig, frozen=True, kw_only=True, tag_field="for
         path = paths[0] if isinstance(self.path, str) else paths
         return msgspec.structs.replace(self, path=path, events=self.absolute_events(base))
 
-    def read(self, base: Path, *, allow_incomplete: bool = False) -> History:  # noqa: ARG002 - a journal is complete
+    def read(
+        self,
+        base: Path,
+        *,
+        allow_incomplete: bool = False,  # noqa: ARG002 - a journal is complete
+        specs: ChannelSpecs = NO_SPECS,  # noqa: ARG002 - its values are numbers
+    ) -> History:
         """Read samples and events; a journal may be empty."""
         return _Reader(self, base).read()
 

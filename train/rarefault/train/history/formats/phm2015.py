@@ -25,6 +25,7 @@ import polars as pl
 
 from rarefault.runtime.arrays import Int64
 from rarefault.runtime.errors import HistoryError
+from rarefault.runtime.telemetry.channels import ChannelSpecs
 from rarefault.train.history.assemble import Piece
 from rarefault.train.history.data import History
 from rarefault.train.history.event_units import with_units
@@ -34,7 +35,7 @@ from rarefault.train.history.parsing.cells import parse_numbers, parse_times
 from rarefault.train.history.parsing.frames import folder_contents
 from rarefault.train.history.parsing.lines import Block, read_blocks
 from rarefault.train.history.parsing.natural import natural
-from rarefault.train.history.source import Name, SourceConfig
+from rarefault.train.history.source import NO_SPECS, Name, SourceConfig
 
 SENSORS = ("S1", "S2", "S3", "S4", "R1", "R2", "R3", "R4")
 METERS = ("E1", "E2")
@@ -74,7 +75,13 @@ class Phm2015Config(SourceConfig, frozen=True, kw_only=True, tag_field="format",
         groups = {_stream(name) for name in channels}
         return tuple(f"{name}." for name in sorted(groups, key=natural) if re.fullmatch(r"c\d+", name))
 
-    def read(self, base: Path, *, allow_incomplete: bool = False) -> History:
+    def read(
+        self,
+        base: Path,
+        *,
+        allow_incomplete: bool = False,
+        specs: ChannelSpecs = NO_SPECS,  # noqa: ARG002 - its values are numbers
+    ) -> History:
         """Read the plants of the folder."""
         folder = base / self.path
         found = _find(folder)

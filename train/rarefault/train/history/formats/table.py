@@ -8,7 +8,7 @@ them.
 """
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -20,6 +20,7 @@ from rarefault.runtime.arrays import Int64
 from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.inference.manifest import NORMAL
 from rarefault.runtime.journal.summary import is_journal
+from rarefault.runtime.telemetry.channels import ChannelSpecs
 from rarefault.train.history.assemble import Piece
 from rarefault.train.history.data import UNLABELLED, History
 from rarefault.train.history.event_log import read_events
@@ -30,7 +31,7 @@ from rarefault.train.history.parsing.cells import Names, parse_numbers
 from rarefault.train.history.parsing.frames import find_files, listed, read_frames
 from rarefault.train.history.parsing.lines import Block
 from rarefault.train.history.parsing.normal import is_empty
-from rarefault.train.history.source import Name, NamedSourceConfig
+from rarefault.train.history.source import NO_SPECS, Name, NamedSourceConfig
 
 #: A column with more labels than this names something else.
 MOST_LABELS = 1000
@@ -66,9 +67,15 @@ class TableConfig(NamedSourceConfig, frozen=True, kw_only=True, tag_field="forma
         samples = tuple(_absolute_pattern(name, base.resolve()) for name in self.samples)
         return msgspec.structs.replace(self, samples=samples, events=self.absolute_events(base))
 
-    def read(self, base: Path, *, allow_incomplete: bool = False) -> History:  # noqa: ARG002 - samples are always there
+    def read(
+        self,
+        base: Path,
+        *,
+        allow_incomplete: bool = False,  # noqa: ARG002 - samples are always there
+        specs: ChannelSpecs = NO_SPECS,
+    ) -> History:
         """Read samples and events."""
-        return _Reader(self, base).read()
+        return _Reader(self, base, specs).read()
 
 
 def _absolute_pattern(name: str, folder: Path) -> str:
@@ -83,8 +90,9 @@ class _Reader(NamedReader):
 
     config: TableConfig
 
-    def __init__(self, config: TableConfig, base: Path) -> None:
+    def __init__(self, config: TableConfig, base: Path, specs: ChannelSpecs) -> None:
         super().__init__(config, base)
+        self.specs = specs
         self.label_names = Names()
         self.labels: list[LabelPiece] = []
         self.empty_is_normal = False
@@ -137,12 +145,17 @@ class _Reader(NamedReader):
         for name, column in columns.items():
             if name in own:
                 continue
-            value, bad = parse_numbers(column)
+            value, bad = parse_numbers(column, self._states(name))
             if bad.any() and np.isnan(value).all():
                 self.notes.add(TEXT_COLUMNS, 1, f"{path.name}: {name!r}", problem=False)
             else:
                 chosen.append(name)
         return chosen
+
+    def _states(self, channel: str) -> Mapping[str, float] | None:
+        """The words of a channel."""
+        spec = self.specs.get(channel)
+        return (spec.states or None) if spec is not None else None
 
     def _take(self, block: Block, columns: dict[str, pl.Series], channels: list[str]) -> None:
         config = self.config
@@ -159,7 +172,7 @@ class _Reader(NamedReader):
         device = self.devices.codes(name.gather(rows))
         values = np.empty((len(rows), len(channels)))
         for i, channel in enumerate(channels):
-            values[:, i], bad = parse_numbers(columns[channel].gather(rows))
+            values[:, i], bad = parse_numbers(columns[channel].gather(rows), self._states(channel))
             if bad.any():
                 first = int(rows[np.flatnonzero(bad)[0]])
                 example = f"{block.quote(first)}: {channel} is {columns[channel][first]!r}"

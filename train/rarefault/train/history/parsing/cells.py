@@ -1,11 +1,13 @@
 """Columns to numbers, times and names, all rows at once."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
 from rarefault.runtime.arrays import Bool, Float64, Int32, Int64
+from rarefault.runtime.telemetry.values import WORDS
 from rarefault.runtime.times import MILLISECONDS_FROM, TIME_LIMIT_MS
 
 #: What programs write for an empty cell, in any case.
@@ -13,8 +15,6 @@ EMPTY = frozenset({"", "nan", "nat", "na", "n/a", "<na>", "null", "-"})
 #: Text that stands for "no value", in any case; as a label "none" means no fault.
 MISSING = ("none", *EMPTY)
 
-#: Text that stands for a Boolean, in any case; the daemon takes JSON's as these numbers, too.
-_BOOLEANS = {"true": "1", "false": "0"}
 #: A larger value would become infinite as a float32, which is what the model sees.
 LARGEST = float(np.finfo(np.float32).max)
 #: Microseconds in a unit of a date-time, as a fraction.
@@ -151,20 +151,29 @@ def next_day(values: pl.Series) -> pl.Series:
     return later if values.dtype == pl.Date else later.dt.strftime("%Y-%m-%d")
 
 
-def parse_numbers(values: pl.Series) -> tuple[Float64, Bool]:
+def parse_numbers(values: pl.Series, states: Mapping[str, float] | None = None) -> tuple[Float64, Bool]:
     """Values (NaN where there is none), [m], and the cells that hold something else than a finite number, [m].
 
-    Booleans, and the words true and false, are 1 and 0.
+    Booleans, and the words true, false, on and off, are 1 and 0.
+
+    Args:
+        values: text, numbers or Booleans, [m].
+        states: number of each word that the channel may have, in place of these words; see
+            :func:`rarefault.runtime.telemetry.values.number_of`, which reads live values by the same rule.
     """
+    if states is not None and values.dtype == pl.Boolean:
+        values = values.cast(pl.String)
     if values.dtype.is_numeric() or values.dtype == pl.Boolean:
         number = values.cast(pl.Float64).fill_null(np.nan).to_numpy().copy()
         bad = np.isinf(number)
     else:
         text = values.cast(pl.String).str.strip_chars()
         parsed = text.cast(pl.Float64, strict=False)
-        if parsed.null_count() > text.null_count():
-            words = text.str.to_lowercase().replace_strict(_BOOLEANS, default=None, return_dtype=pl.String)
-            parsed = parsed.fill_null(words.cast(pl.Float64))
+        if states is not None:
+            parsed = text.replace_strict(dict(states), default=None, return_dtype=pl.Float64).fill_null(parsed)
+        elif parsed.null_count() > text.null_count():
+            words = text.str.to_lowercase().replace_strict(dict(WORDS), default=None, return_dtype=pl.Float64)
+            parsed = parsed.fill_null(words)
         number = parsed.fill_null(np.nan).to_numpy().copy()
         missing = text.is_null() | text.str.to_lowercase().is_in(MISSING)
         bad = (parsed.is_null() & ~missing).to_numpy() | np.isinf(number)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rarefault.runtime.daemon.topics import Template, topic_level_problem
+from rarefault.runtime.telemetry.topics import Template, topic_level_problem
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,9 @@ from rarefault.runtime.daemon.topics import Template, topic_level_problem
         ("all/telemetry", "all/telemetry", "all/telemetry", ""),
         ("a.b/{device}", "a.b/+", "a.b/ü", "ü"),
         ("telemetry/{device}", "telemetry/+", "telemetry/a\nb", "a\nb"),
+        ("{site}/+/{device}/{channel}/#", "+/+/+/+/#", "s/t/p1/temp/raw/x", "p1"),
+        ("{site}/+/{device}/{channel}/#", "+/+/+/+/#", "s/t/p1/temp", "p1"),
+        ("zigbee2mqtt/{device...}", "zigbee2mqtt/#", "zigbee2mqtt/hall/pump 1", "hall.pump 1"),
     ],
 )
 def test_template_finds_the_device(text: str, subscription: str, topic: str, device: str) -> None:
@@ -44,11 +47,15 @@ def test_template_does_not_fit_other_topics(text: str, topic: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("telemetry/#", "'#' is not allowed"),
+        ("tele/#/x", "'#' must stand alone, as the last level"),
+        ("tele/x#", "'#' must stand alone, as the last level"),
+        ("{a}{b}/{device}", "more than one name"),
+        ("{device...}/x", "must be the last level"),
+        ("x{device...}", "must be the last level"),
         ("tele+/{device}", "'\\+' must stand for a whole level"),
         ("{device}+", "'\\+' must stand for a whole level"),
         ("{device}/{device}", "more than once"),
-        ("{plant}/{device}", "only name in braces"),
+        ("{the plant}/{device}", "letters, digits and '_' only"),
         ("$share/g/{device}", "shared subscription"),
         ("a\tb/{device}", "control characters"),
         ("", "1 to 65535 bytes"),

@@ -1,0 +1,215 @@
+"""The mapping from messages to samples: the keys of ``[telemetry]`` that the daemon and the trainer share."""
+
+import zoneinfo
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
+
+import msgspec
+
+from rarefault.runtime.settings import Section
+from rarefault.runtime.telemetry.naming import Naming
+from rarefault.runtime.telemetry.paths import ANY_KEY
+from rarefault.runtime.telemetry.payload import Compression
+from rarefault.runtime.telemetry.presets import PRESETS
+from rarefault.runtime.telemetry.times import Unit
+from rarefault.runtime.telemetry.topics import Template, topic_filter
+
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Path = Annotated[str, msgspec.Meta(min_length=1)]
+Scalar = bool | int | float | str
+Format = Literal["json", "scalar", "senml", "influx"]
+
+#: Where formats name the device by themselves: the base name of SenML, a tag of the line protocol.
+DEVICE_OF_FORMAT = {"senml": "bn", "influx": "device"}
+#: Stands in ``time`` for the time of arrival.
+ARRIVAL = "arrival"
+
+
+class MappingConfig(Section, frozen=True):
+    """``[telemetry]``: what messages look like. ``[[telemetry]]`` may stand several times, for several kinds of them.
+
+    A path is a key of the message, or keys of nested objects with dots between them, such as ``tags.host``.
+    """
+
+    preset: str = ""
+    """Name of a kind of sender whose keys are filled in where they are not given: ``rarefault presets`` lists them."""
+    topic: str = "telemetry/{device}"
+    """Topic of the telemetry. A level is fixed text, ``+`` (any text), or text around one name in braces: ``{device}``,
+    ``{channel}``, or one that ``device`` uses, such as ``{site}``. The last level may be ``#``, or a name such as
+    ``{device...}`` that takes all further levels, with ``.`` in place of ``/``."""
+    ignore_topics: tuple[str, ...] = ()
+    """Topic filters whose messages are no telemetry, such as ``zigbee2mqtt/bridge/#``. They are counted, no more."""
+    device: str = ""
+    """Name of the device. A path in the message; or text with names of the topic and paths in braces, such as
+    ``{site}-{device}`` or ``{tags.host}``. Default: ``{device}`` of the topic. If the topic has ``{device}`` and this
+    is a path, the two names must be equal."""
+    several_topics: bool = False
+    """Accept a device on topics that differ before ``{device}`` (or on any topic, if only the message names the
+    device). If false, the second topic counts as another machine of the same name, and its telemetry is rejected."""
+    format: Format = "json"
+    """Format of the payload. ``scalar``: one value, whose channel is ``{channel}`` of the topic. ``senml``: SenML in
+    JSON. ``influx``: the line protocol of InfluxDB."""
+    records: str | tuple[str, ...] = ""
+    """JSON only: path of the samples in the message, such as ``metrics``; arrays are gone through. ``*`` stands for
+    every key of an object, whose keys are the devices. Several paths: the first that is there. Empty: the message
+    itself, or the items of its array, or of its lines."""
+    name: str = ""
+    """JSON only: the records are single values, and this is the path of the channel's name. Values of the same device
+    and time become one sample."""
+    value: str = ""
+    """Path of the value in a record with ``name``. Without ``name``: path of the value in each object of ``values``.
+    ``scalar``: path of the value where the payload is an object; ``value`` by default."""
+    values: str = "values"
+    """JSON only: path of the object with the channel values in the record. Empty: the record itself is that object."""
+    quality: str = ""
+    """Path of a value's or sample's quality. Values of another quality than ``good``, or without one, are missing."""
+    good: tuple[Scalar, ...] = (192, "good", "Good", True)
+    """The qualities of good values. ``""`` stands for a value without a quality, which OPC UA leaves out where it is
+    good."""
+    time: Path | Annotated[tuple[Path, ...], msgspec.Meta(min_length=1)] = "time"
+    """Path of the time, in the record or in an object around it; or several paths, the first that is there counts.
+    ``arrival`` stands for the time of arrival. A message without its time is rejected. SenML and line protocol bring
+    their own times; ``arrival`` also takes lines without one."""
+    time_unit: Unit | None = None
+    """Unit of times that are numbers. Default: by their size."""
+    time_zone: str = ""
+    """IANA name of the zone of times without an offset, such as ``Europe/Berlin``. Without it such times are
+    rejected."""
+    time_format: str = ""
+    """Format of times that are text, as for Python's ``strptime``, such as ``%d.%m.%Y %H:%M:%S``. Default: ISO 8601."""
+    ignore: dict[str, tuple[Scalar, ...]] = msgspec.field(default_factory=dict)
+    """Messages that are no telemetry, by path and values, such as ``{method = ["NotifyEvent"]}``. They are counted, no
+    more."""
+    compression: Compression = "auto"
+    """Compression of the payload. ``auto`` recognises gzip and zlib."""
+    fields: dict[str, str] = msgspec.field(default_factory=dict)
+    """Maps foreign names to channels of the model. A name may be a path into nested objects, such as
+    ``sensors.inlet.value``."""
+    max_payload_bytes: Count = 1 << 20
+    """Largest message, bytes, also after inflating. Larger messages are rejected."""
+    max_batch: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 10_000
+    """Most samples, or single values, in one message. Messages with more are rejected."""
+    max_values: Count = 1000
+    """Most values in one sample, unknown channels included. Larger samples are rejected."""
+
+    @classmethod
+    def completed(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The keys of a section with those of its preset; those of the section count, and ``fields`` are joined."""
+        name = given.get("preset")
+        preset = PRESETS.get(name) if isinstance(name, str) else None
+        if preset is None:
+            return given
+        keys = {**preset.keys, **given}
+        if isinstance(given.get("fields"), Mapping):
+            keys["fields"] = {**preset.keys.get("fields", {}), **given["fields"]}
+        return keys
+
+    def __post_init__(self) -> None:
+        if problems := list(self._problems()):
+            raise ValueError("\n".join(problems))
+
+    @property
+    def template(self) -> Template:
+        """Of the topics."""
+        return Template(self.topic)
+
+    @property
+    def times(self) -> tuple[str, ...]:
+        """The paths of the time."""
+        return (self.time,) if isinstance(self.time, str) else self.time
+
+    @property
+    def record_paths(self) -> tuple[str, ...]:
+        """The paths of the records."""
+        return (self.records,) if isinstance(self.records, str) else self.records
+
+    @property
+    def naming(self) -> Naming:
+        """How devices are named."""
+        template = self.template
+        text = self.device or ("" if template.has_device else DEVICE_OF_FORMAT.get(self.format, ""))
+        return Naming(text, template, keyed=any(ANY_KEY in path.split(".") for path in self.record_paths))
+
+    @classmethod
+    def checked(cls, given: Mapping[str, Any]) -> Self:
+        """A section of plain values, with its preset; msgspec.ValidationError where it cannot be used."""
+        return msgspec.convert(dict(cls.completed(given)), cls)
+
+    def _problems(self) -> Iterator[str]:
+        """All that contradicts itself, each with its keys."""
+        if self.preset and self.preset not in PRESETS:
+            yield f"preset: there is no {self.preset!r}; there are {', '.join(PRESETS)}"
+        try:
+            template = self.template
+        except ValueError as error:
+            yield str(error)
+        else:
+            yield from self._problems_of_names(template)
+        for text in self.ignore_topics:
+            try:
+                topic_filter(text)
+            except ValueError as error:
+                yield f"ignore_topics: {error}"
+        yield from self._problems_of_format()
+        yield from self._problems_of_time()
+
+    def _problems_of_names(self, template: Template) -> Iterator[str]:
+        try:
+            naming = self.naming
+        except ValueError as error:
+            yield str(error)
+            return
+        if self.format in {"json", "scalar"} and not naming.sources:
+            yield (
+                f"topic {self.topic!r} has no {{device}}; write it where the device's name stands, such as "
+                "telemetry/{device}, or name the message's key for it in telemetry.device"
+            )
+        if self.format == "scalar" and not template.has_channel:
+            yield (
+                f"format 'scalar' has one value a message, but topic {self.topic!r} has no {{channel}} that names it; "
+                "write it where the channel's name stands, such as plant/{device}/{channel}"
+            )
+        if template.has_channel and (self.format in {"senml", "influx"} or self.name):
+            yield f"topic {self.topic!r} has {{channel}}, but the message names the channels; write '+' there"
+
+    def _problems_of_format(self) -> Iterator[str]:
+        if self.format != "json":
+            default = {field.name: field.default for field in msgspec.structs.fields(type(self))}
+            keys = ("records", "name", "values", "quality") + (() if self.format == "scalar" else ("value",))
+            if given := [key for key in keys if getattr(self, key) != default[key]]:
+                yield f"{' and '.join(given)} can be given with format 'json' only, but format is {self.format!r}"
+        if self.name and not self.value:
+            yield "name is given without value: name the path of a record's value, too"
+        if self.name and self.values not in {"values", ""}:
+            yield "name and values are both given: records are either single values (name, value) or samples (values)"
+        if self.format == "json" and self.value and not self.name and not self.values and self.quality == self.value:
+            yield "value and quality are the same path"
+        if self.quality and not self.good:
+            yield "quality is given, but good is empty: no value would be good"
+        if not self.record_paths:
+            yield 'records must name a path, or "" for the message itself'
+
+    def _problems_of_time(self) -> Iterator[str]:
+        if ARRIVAL in self.times[:-1]:
+            yield "time: 'arrival' must be the last, as it is always there"
+        if self.time_zone not in {"", "UTC"}:
+            try:
+                zoneinfo.ZoneInfo(self.time_zone)
+            except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+                yield (
+                    f"time_zone: no time zone {self.time_zone!r} is known; write it like 'Europe/Zurich' or 'UTC' "
+                    "(on a system without time zones, install the package tzdata)"
+                )
+        if self.times == (ARRIVAL,) and (
+            given := [key for key in ("time_unit", "time_zone", "time_format") if getattr(self, key)]
+        ):
+            yield f"{' and '.join(given)} can be given for times of the message only, but time is 'arrival'"
+        if self.time_format and "%z" in self.time_format and self.time_zone:
+            yield "time_zone is given, but time_format has the offset (%z)"
+        if self.time_format and "%" not in self.time_format:
+            yield f"time_format {self.time_format!r} has no directive such as %Y; write it like '%d.%m.%Y %H:%M:%S'"
+
+
+def key_of(configs: Sequence[MappingConfig], number: int) -> str:
+    """What a message calls a mapping's section."""
+    return "telemetry" if len(configs) == 1 else f"telemetry[{number}]"
