@@ -45,6 +45,10 @@ METRICS = {
         "`windows`, `cross_fit`, `less_epochs`, `extra_trees`, `few_epochs`, `rounds`, `refit`, `network`."
     ),
     "cost_curve": "List of [points](#cost-curve): missed events and false alarms, for stricter and looser thresholds.",
+    "parts": (
+        "The [parts](#parts) of the model that are served, which were left out, and the log losses that decided it "
+        "(`training.parts`)."
+    ),
     "pooling": (
         "How the parts of the model were weighted. `experts`: the `weight` of each expert's evidence for the device's "
         "classes, and its `unit_weight` for faults that are looked for at units. `filter`: fitted parameters of the "
@@ -72,6 +76,8 @@ def page() -> str:
         "Affiliation": sources.Affiliation,
         "PHM 2015": sources.Phm2015Score,
         "Cost curve": sources.CostPoint,
+        "Parts": sources.Parts,
+        "Part": sources.PartTrial,
     }
     shown = "\n\n".join(
         f"### {title}\n\n{class_text(struct)}\n\n"

@@ -18,6 +18,7 @@ from rarefault.runtime.inference.manifest import METADATA_KEY, DecisionSpec, Der
 from rarefault.runtime.inference.model_file import LoadedModel, load_model
 from rarefault.runtime.inference.pipeline import Pipeline, Verdicts
 from rarefault.runtime.times import format_ms, parse_time_ms
+from rarefault.train.calibration.choice import Parts, PartTrial
 from rarefault.train.config import TrainConfig
 from rarefault.train.evaluation.affiliation import Affiliation
 from rarefault.train.evaluation.answer import Answer, FaultAnswer
@@ -51,6 +52,8 @@ __all__ = [
     "LoadedModel",
     "Manifest",
     "ModelSpec",
+    "PartTrial",
+    "Parts",
     "Phm2015Score",
     "Pipeline",
     "RarefaultError",

@@ -13,12 +13,13 @@ from scipy.special import log_softmax
 from rarefault.runtime.arrays import Float32, Int64
 from rarefault.runtime.inference.decision import Decision
 from rarefault.runtime.inference.manifest import DecisionSpec, UnitsSpec
+from rarefault.train.calibration.choice import choose_parts
 from rarefault.train.calibration.cross_fit import HeldOut, Rotation, wants_cross_fit
 from rarefault.train.dataset.unit_labels import units_spec
 from rarefault.train.dataset.units import channels_of_units
 from rarefault.train.fitting.imbalance import class_frequencies
 from rarefault.train.fitting.network import Fit, choose_device, fit
-from rarefault.train.fitting.new_model import new_network
+from rarefault.train.fitting.new_model import networks_of, new_network
 from rarefault.train.fitting.trees import grow_trees
 from rarefault.train.model.experts import Experts
 from rarefault.train.model.network_expert import NetworkExpert
@@ -47,21 +48,36 @@ def train_model(network: NetworkExpert | None, fold: Fold, at_units: UnitsSpec |
     units, prior = _units(fold), class_frequencies(train.label, fold.n_classes)
     untrained = deepcopy(network)
     fitted = Fit() if network is None else _fitted(network, fold, prior)
-    trees = grow_trees(train, prior, config.trees, seed, 0, units, at_units) if config.trees.rounds else None
+    trees = None
+    if config.trees.rounds:
+        trees = grow_trees(train, prior, config.trees, seed, 0, units, at_units, parts=config.wanted)
     model = Experts(network, trees)
     parts: list[HeldOut] = []
     if wants_cross_fit(config, train, fold.parts["validation"], fold.n_classes):
         parts = Rotation(fold.history, fold.split, config, prior, units, at_units).run(network)
     held = HeldOut.joined(parts or [HeldOut.of(model, fold.parts["validation"], fold.history, config)])
-    spec = held.weighed(prior, at_units, filtered=config.decision.filter)
+    choice = choose_parts(
+        held,
+        model.parts,
+        fold.split,
+        prior,
+        at_units,
+        filtered=config.decision.filter,
+        free=config.training.parts == "auto",
+    )
+    held, spec, model = choice.held, choice.spec, model.only(choice.parts.kept, prior, at_units)
     if config.training.refit:
-        model = refit(untrained, trees is not None, fold.both(), prior, config, units, at_units)
+        served = choice.served(config)
+        if untrained is not None:
+            untrained = untrained.only(networks_of(served.wanted, at_units), prior)
+        model = refit(untrained, "trees" in held.names, fold.both(), prior, served, units, at_units)
     test = HeldOut.of(model, fold.parts["test"], fold.history, config)
     notes: dict[str, Any] = {
         "parameters": model.parameters,
         "epochs": len(fitted.curves),
         "experts": msgspec.to_builtins(spec.experts),
         "filter": msgspec.to_builtins(spec.filter),
+        "parts": list(choice.parts.kept),
     }
     opinions = {
         f"{name}_{part}": of.opinions[:, e]

@@ -85,8 +85,18 @@ def _item_type(type_: Any) -> Any | None:
     return None
 
 
+def _list_beside(type_: Any) -> Any | None:
+    """The only type of a list among several types; else None."""
+    if get_origin(type_) not in (Union, UnionType) or _item_type(type_) is not None:
+        return None
+    lists = [member for member in get_args(type_) if _item_type(member) is not None]
+    return lists[0] if len(lists) == 1 else None
+
+
 def _problems(value: Any, type_: Any, path: str) -> list[str]:
     """All problems of ``value`` as a ``type_``, looking into nested structs key by key."""
+    if isinstance(value, list) and (of_list := _list_beside(type_)) is not None:
+        return _problems(value, of_list, path)
     struct, item_type = _struct_of(value, type_), _item_type(type_)
     if isinstance(value, list) and value and item_type is not None:
         found = [text for i, item in enumerate(value) for text in _problems(item, item_type, f"{path}[{i}]")]
@@ -128,8 +138,9 @@ def _wanted(type_: Any, text: str) -> str:
     """What is allowed, where msgspec's message leaves that out: one of a few words, or an instant."""
     if "invalid enum value" in text:
         words = [repr(word) for word in _words(type_)]
-        numbers = ["a number"] if {int, float} & set(_plain_types(type_)) else []
-        return f"; must be {' or '.join([', '.join(words), *numbers])}" if words else ""
+        others = ["a number"] if {int, float} & set(_plain_types(type_)) else []
+        others += ["a list"] if _list_beside(type_) is not None else []
+        return f"; must be {' or '.join([', '.join(words), *others])}" if words else ""
     if "datetime" in text and datetime in _plain_types(type_):
         return "; must be a day, a time and an offset, such as 2024-03-01T00:00:00Z"
     return ""

@@ -47,10 +47,11 @@ def normalised(score: np.ndarray) -> Float32:
     return np.asarray(score - np.logaddexp.reduce(score, axis=1, keepdims=True), np.float32)
 
 
-def blind_to_rare(opinion: Float32) -> Float32:
-    """The same, of which nothing speaks for or against the rare fault."""
+def blind(opinion: Float32, fault: int) -> Float32:
+    """The same, of which nothing speaks for or against a fault."""
     score = opinion.astype(np.float64)
-    score[:, 2] = np.logaddexp(score[:, 0], score[:, 1]) + np.log(PRIOR[2] / (1 - PRIOR[2]))
+    score[:, fault] = -np.inf
+    score[:, fault] = np.logaddexp.reduce(score, axis=1) + np.log(PRIOR[fault] / (1 - PRIOR[fault]))
     return normalised(score)
 
 
@@ -114,14 +115,13 @@ def test_what_knows_as_much_with_noise_of_its_own_stays() -> None:
 def test_a_fault_that_the_network_alone_finds_keeps_it() -> None:
     """However little it counts among all windows; of trees that find it, too, the network is left out."""
     label = labels(BLOCKS)
-    trees = known(label, 1, sharpness=4.0)
-    network = blind_to_rare(trees)
-    sees = np.where((label == 2)[:, None], trees, network)
-    found = chosen(sees, network)
-    assert "network_device" in found.parts.kept
+    both = known(label, 1, sharpness=3.0)
+    found = chosen(blind(both, 1), blind(both, 2))
+    assert found.parts.kept == ("network_device", "trees_device")
+    assert "common" in found.parts.tried["trees_device"].worse
     assert "rare" in found.parts.tried["network_device"].worse
     assert "worse without it" in found.parts.tried["network_device"].text
-    assert "network_device" in chosen(trees, trees).parts.dropped
+    assert "network_device" in chosen(both, both).parts.dropped
 
 
 def test_a_single_event_of_a_fault_is_not_averaged_away() -> None:
@@ -150,6 +150,17 @@ def test_extra_trees_that_say_the_same_are_left_out_alone() -> None:
     found = chosen(network, normalised((boosted + extra) / 2), boosted)
     assert found.parts.dropped == ()
     assert found.held.boosted is boosted
+
+
+def test_what_a_part_made_up_for_is_tried_again_once_that_is_gone() -> None:
+    """Extra trees that draw lots spoil the trees, so the network is needed, until they are left out."""
+    label = labels(BLOCKS)
+    boosted = known(label, 1, sharpness=3.0)
+    lots = normalised(np.log(PRIOR) + 3 * np.random.default_rng(0).normal(size=boosted.shape))
+    found = chosen(boosted, normalised((boosted + lots) / 2), boosted)
+    assert found.parts.kept == ("trees_device",)
+    assert set(found.parts.dropped) == {"network_device", "extra_trees"}
+    assert found.parts.tried["network_device"].beside == ("trees_device",)
 
 
 def test_trees_of_devices_take_their_extra_trees_with_them() -> None:

@@ -16,7 +16,7 @@ from rarefault.train.runs.checks import check_judges
 from rarefault.train.runs.retraining import load_retrain_config
 from rarefault.train.runs.training import Training, train
 
-QUICK = {"training.epochs": 2, "trees.rounds": 20, "trees.extra_trees": 5}
+QUICK = {"training.epochs": 2}
 
 
 def trained(plant: Path, out: Path, parts: Any, **changes: Any) -> Training:
@@ -38,7 +38,7 @@ def test_what_is_left_out_is_neither_trained_again_nor_served(chosen: Training) 
     assert "trees_device" in parts["kept"]
     assert not set(parts["kept"]) & set(parts["dropped"])
     assert parts["tried"]["network_device"]["dropped"]
-    assert parts["log_loss"] <= 1.01 * parts["all_log_loss"]
+    assert parts["log_loss"] <= max(1.01 * parts["all_log_loss"], parts["all_log_loss"] + 2e-4)
     assert parts["blocks"] >= 8
     assert chosen.manifest.training["parts"] == list(parts["kept"])
     assert [expert.name for expert in chosen.manifest.decision.experts] == ["trees"]
@@ -94,8 +94,8 @@ def test_only_listed_parts_are_trained(plant: Path, tmp_path: Path) -> None:
     found = trained(plant, tmp_path / "run", ["network_device"])
     assert found.model.parts == ("network_device",)
     assert found.model.trees is None
-    assert found.metrics["parts"]["kept"] == ["network_device"]
-    assert found.metrics["parts"]["dropped"] == []
+    assert found.metrics["parts"]["kept"] == ("network_device",)
+    assert found.metrics["parts"]["dropped"] == ()
     assert found.metrics["estimated_seconds"]["trees"] == 0
     assert "trees" not in found.metrics["seconds"]
     resolved = found.run.load_config()
@@ -115,8 +115,8 @@ def test_parts_that_contradict_other_keys_are_refused(plant: Path) -> None:
         (["trees_device", "extra_trees"], {"trees.extra_trees": 0}, r"has extra_trees, but trees\.extra_trees = 0"),
         (["filter"], {}, "must have one of network_device, trees_device, network_units, trees_units"),
         (["extra_trees", "network_device"], {}, "extra_trees without trees_device"),
-        (["network"], {}, "Invalid enum value 'network'"),
-        ("some", {}, "Invalid enum value 'some'"),
+        (["network"], {}, r"parts\[0\]: invalid enum value 'network'; must be 'network_device', 'network_units', 't"),
+        ("some", {}, "parts: invalid enum value 'some'; must be 'auto', 'all' or a list"),
     ):
         with pytest.raises(ConfigError, match=message):
             load_train_config(plant, {**changes, "training.parts": parts})

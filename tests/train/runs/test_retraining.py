@@ -316,3 +316,19 @@ def test_a_budget_goes_with_the_objective_of_its_run(first: Training, later: Pat
     for objective, left in (("false_alarm_budget", 0.25), ("event_f1", None)):
         decision = load_retrain_config(later, {"decision.objective": objective}, run).decision
         assert decision.false_alarms_per_device_day == left
+
+
+def test_a_run_that_left_parts_out_goes_on_without_them(plant: Path, later: Path, tmp_path: Path) -> None:
+    """There is no network to go on from; what is compared and served are the parts of the earlier run."""
+    config = load_train_config(plant, {"training.epochs": 2, "training.parts": "auto"})
+    before = train(config, plant.parent, tmp_path / "before")
+    assert "network_device" in before.metrics["parts"]["dropped"]
+    after = retrain(later, before.run, tmp_path / "after")
+    assert after.model.network is None
+    assert set(after.metrics["parts"]["kept"]) <= set(before.metrics["parts"]["kept"])
+    assert after.metrics["parts"]["dropped"] == ()
+    assert not set(after.run.load_config().wanted) & set(before.metrics["parts"]["dropped"])
+    assert after.manifest.state_size == 0
+    assert after.metrics["retraining"]["old_validation"]["before"]["macro_f1"] == pytest.approx(
+        before.metrics["validation"]["macro_f1"]
+    )

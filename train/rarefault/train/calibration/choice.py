@@ -1,13 +1,14 @@
 """Which parts of a model are served: the fewest that are as good as all of them.
 
 The parts (:mod:`rarefault.train.model.parts`) are tried one after the other, those that cost a verdict most first. One
-goes if the held-out windows do not show that it is worth anything. Without it, and without those that went before it,
-pool weights, filter and temperature are fitted again; what is compared with the log losses of all parts together is
-always the whole of what would be left. A part goes if
+goes if the held-out windows do not show that it is worth anything. For what would be left without it, pool weights,
+filter and temperature are fitted again, and its log losses are compared with those of all parts together: so what is
+lost does not add up. A part goes if
 
-- the log loss is not higher beyond noise (lower end of the interval, above ``NEGLIGIBLE`` of the log loss), and not by
-  more than ``TOLERANCE`` of it;
-- that of no fault is higher beyond noise and by more than ``TOLERANCE`` of it, each of its events counted once;
+- the log loss is not higher beyond noise (by the lower end of the difference's interval), nor by more than
+  ``TOLERANCE`` of it; less than ``NEGLIGIBLE`` is nothing;
+- the log loss of no fault, each of its events counted once, is higher beyond noise and by more than ``TOLERANCE``: its
+  probability is lower by as much;
 - another part is left that judges the same: whole devices, or their units.
 
 Noise is that of a paired bootstrap: windows of a block err together, so blocks are drawn; events where it is about one
@@ -16,7 +17,7 @@ fault. Few blocks say nothing: then nothing goes.
 Why: decision 0038.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -27,9 +28,10 @@ from rarefault.runtime.inference.decision.pool import Pool
 from rarefault.runtime.inference.manifest import DecisionSpec, UnitsSpec
 from rarefault.train.calibration.cross_fit import HeldOut
 from rarefault.train.calibration.held_out_windows import HeldOutWindows
+from rarefault.train.config import TrainConfig
 from rarefault.train.dataset.label_runs import event_of
 from rarefault.train.dataset.split import Split
-from rarefault.train.model.parts import AT_DEVICE, AT_UNITS, PART_NAMES, ModelPart
+from rarefault.train.model.parts import AT_DEVICE, AT_UNITS, PART_NAMES, ModelPart, expert_of
 
 #: The parts in the order in which they are tried: what costs a verdict, and the memory of a device, most stands first.
 BY_COST: tuple[ModelPart, ...] = (
@@ -40,9 +42,10 @@ BY_COST: tuple[ModelPart, ...] = (
     "trees_device",
     "filter",
 )
-#: So much of a log loss may be lost where noise would allow for more, and so much whatever the noise: fits end that
-#: little beside each other.
-TOLERANCE, NEGLIGIBLE = 0.01, 0.001
+#: So much of the log loss may be lost where noise would allow for more, and so much log loss of a fault.
+TOLERANCE = 0.01
+#: A difference that means nothing: the probability of what is true, lower by 0.02 %.
+NEGLIGIBLE = 2e-4
 #: With fewer held-out blocks, nothing is said.
 LEAST_BLOCKS = 8
 #: Draws of the bootstrap, their seed, and the ends of the interval.
@@ -54,14 +57,16 @@ class PartTrial(msgspec.Struct, frozen=True, kw_only=True):
 
     dropped: bool
     """Whether it was left out."""
+    beside: tuple[ModelPart, ...]
+    """The parts that were left without it."""
     log_loss: float | None = None
-    """Held-out log loss without it, and without those that were left out before it. Null where it was not tried."""
+    """Held-out log loss of these. Null where it was not tried, as no other part judges the same."""
     difference: float | None = None
     """The same less the log loss with all parts."""
     interval: tuple[float, float] | None = None
     """90 % interval of the difference, by a paired bootstrap over blocks."""
     worse: tuple[str, ...] = ()
-    """Faults whose own log loss, by event, is higher without it beyond noise."""
+    """Faults whose own log loss, each event counted once, is higher without it, by more than 0.01 and beyond noise."""
     text: str
     """The same as a clause."""
 
@@ -99,6 +104,19 @@ class Choice:
     spec: DecisionSpec
     parts: Parts
 
+    def served(self, config: TrainConfig) -> TrainConfig:
+        """The configuration that trains these parts alone.
+
+        What was there and had no tree, for lack of events, may have some with more of the history: it stays.
+        """
+        return config.with_parts(
+            [
+                part
+                for part in config.wanted
+                if part not in self.parts.dropped and (part == "filter" or expert_of(part) in self.held.names)
+            ]
+        )
+
 
 def choose_parts(
     held: HeldOut,
@@ -129,23 +147,23 @@ def choose_parts(
         why = few if free else "training.parts names them"
         return Choice(held, spec, _described(so_far, whole, {}, why))
     tried: dict[ModelPart, PartTrial] = {}
-    for part in BY_COST:
-        if part not in so_far.parts:
-            continue
-        left = tuple(p for p in so_far.parts if p != part and (part, p) != ("trees_device", "extra_trees"))
+    # Those that were tried beside others that have gone since are tried again: what one of them spoilt may be made up
+    # for by a part that is not needed now.
+    while (part := _next(so_far, tried)) is not None:
+        left = so_far.without(part)
         if (last := _is_last(part, left, prior, units)) is not None:
-            tried[part] = PartTrial(dropped=False, text=f"needed: no other part judges {last}")
+            tried[part] = PartTrial(dropped=False, beside=left, text=f"needed: no other part judges {last}")
             continue
         fewer = with_parts(held, left, prior, units)
         # Of fewer parts a filter may be worth something though it is not of all.
-        spec = fewer.weighed(prior, units, filtered=filtered and part != "filter")
+        spec = fewer.weighed(prior, units, filtered=filtered and part != "filter" and "filter" not in _gone(tried))
         losses = fewer.losses(spec)
-        tried[part] = trial = whole.compared(losses)
+        tried[part] = trial = whole.compared(losses, left)
         if trial.dropped:
-            gone = set(so_far.parts) - set(left) - {part}
-            tried |= {other: msgspec.structs.replace(trial, text=f"goes with {part}") for other in gone}
-            left = tuple(p for p in left if p != "filter") + (("filter",) if spec.filter is not None else ())
-            so_far = _SoFar(fewer, spec, left, losses.mean())
+            for other in set(so_far.parts) - {part, *left}:
+                tried[other] = msgspec.structs.replace(trial, text=f"goes with {part}")
+            kept = tuple(p for p in left if p != "filter")
+            so_far = _SoFar(fewer, spec, (*kept, *(("filter",) if spec.filter is not None else ())), losses.mean())
     return Choice(so_far.held, so_far.spec, _described(so_far, whole, tried, ""))
 
 
@@ -205,6 +223,22 @@ class _SoFar:
     parts: tuple[ModelPart, ...]
     log_loss: float
 
+    def without(self, part: ModelPart) -> tuple[ModelPart, ...]:
+        """The parts that are left without one of them, and what belongs to it."""
+        return tuple(p for p in self.parts if p != part and (part, p) != ("trees_device", "extra_trees"))
+
+
+def _gone(tried: Mapping[ModelPart, PartTrial]) -> tuple[ModelPart, ...]:
+    return tuple(part for part, trial in tried.items() if trial.dropped)
+
+
+def _next(so_far: _SoFar, tried: Mapping[ModelPart, PartTrial]) -> ModelPart | None:
+    """The first part that has not been tried beside those that are left now; None where all have."""
+    for part in BY_COST:
+        if part in so_far.parts and (part not in tried or tried[part].beside != so_far.without(part)):
+            return part
+    return None
+
 
 @dataclass
 class _Whole:
@@ -230,20 +264,28 @@ class _Whole:
         _, self._block = np.unique(block_of(windows, self.split)[known], return_inverse=True)
         self.blocks = int(self._block.max()) + 1
 
-    def compared(self, losses: Float64) -> PartTrial:
-        """What fewer parts lose, by the losses of the same windows [W']."""
+    def compared(self, losses: Float64, left: tuple[ModelPart, ...]) -> PartTrial:
+        """What fewer parts lose.
+
+        Args:
+            losses: of the same windows, [W'].
+            left: the parts.
+        """
         difference, before = losses - self.losses, float(self.losses.mean())
         size = np.bincount(self._block).astype(np.float64)
         low, high = interval(np.bincount(self._block, difference).astype(np.float64), size)
         rise = float(difference.mean())
         classes = self.held.windows.history.classes
         worse = tuple(classes[fault] for fault in self._worse(difference))
-        reasons = ["beyond noise"] if low > NEGLIGIBLE * before else []
-        reasons += [f"by more than {TOLERANCE:.0%}"] if rise > TOLERANCE * before else []
+        reasons = []
+        if rise > NEGLIGIBLE:
+            reasons += ["beyond noise"] if low > 0 else []
+            reasons += [f"by more than {TOLERANCE:.0%}"] if rise > TOLERANCE * before else []
         reasons += [f"for {', '.join(worse)}"] if worse else []
         verdict = f"worse without it {' and '.join(reasons)}" if reasons else "as good without it"
         return PartTrial(
             dropped=not reasons,
+            beside=left,
             log_loss=float(losses.mean()),
             difference=rise,
             interval=(low, high),
@@ -259,9 +301,9 @@ class _Whole:
             own = self._label == fault
             _, event = np.unique(self._event[own], return_inverse=True)
             size = np.bincount(event)
-            rise, before = (np.bincount(event, of[own]) / size for of in (difference, self.losses))
+            rise = np.bincount(event, difference[own]) / size
             low, _ = interval(rise, np.ones_like(rise))
-            if low > 0 and rise.mean() > TOLERANCE * before.mean():
+            if low > 0 and rise.mean() > TOLERANCE:
                 found.append(fault)
         return found
 
@@ -278,7 +320,7 @@ def _is_last(
 
 def _described(so_far: _SoFar, whole: _Whole, tried: dict[ModelPart, PartTrial], why: str) -> Parts:
     """The choice with its sentence; ``why`` nothing was chosen, where it was not."""
-    dropped = tuple(part for part, trial in tried.items() if trial.dropped)
+    dropped = _gone(tried)
     served = f"Served: {', '.join(PART_NAMES[part] for part in so_far.parts)}"
     if dropped:
         gone = "; ".join(f"{PART_NAMES[part]} ({tried[part].text})" for part in dropped)

@@ -27,7 +27,6 @@ from rarefault.train.history import absolute, read_history
 from rarefault.train.history.summary.findings import border_finding, code_finding
 from rarefault.train.model.experts import Experts
 from rarefault.train.model.network_expert import NetworkExpert
-from rarefault.train.model.parts import expert_of
 from rarefault.train.model.step import TorchStep
 from rarefault.train.runs.checks import check_judges, check_majority, check_parts
 from rarefault.train.runs.course import Course
@@ -238,14 +237,7 @@ def pool(course: Course) -> None:
     )
     course.held, course.decision, course.choice = choice.held, choice.spec, choice.parts
     course.model = model.only(choice.parts.kept, course.prior, course.at_units)
-    # What has no tree here may have some after the refit: only what was left out stays so.
-    course.served = config.with_parts(
-        [
-            part
-            for part in config.wanted
-            if part not in choice.parts.dropped and (part == "filter" or expert_of(part) in course.held.names)
-        ]
-    )
+    course.served = choice.served(config)
     course.refit_estimate = course.measured.estimate(course.served, cross_fit=False)
     later = ("learn again", "evaluate test")
     seconds = course.refit_estimate.seconds()
