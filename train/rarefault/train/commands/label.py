@@ -156,7 +156,7 @@ def _read_log(args: argparse.Namespace, spans: "dict[str, Span]") -> "tuple[list
     keys |= {name: words for name in ("faults", "normal") if (words := getattr(args, name))}
     keys |= {"encoding": args.encoding, "open_events": args.open_events}
     section = from_mapping(keys, JournalConfig, "the command line")
-    return read_fault_log(args.log, section, spans, KeyNames("--log", "--time-zone", "--open-events"))
+    return read_fault_log(args.log, section, spans, KeyNames("--log", "--time-zone", "--open-events", "--"))
 
 
 def _write(path: Path, rows: "list[Row]") -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from rarefault.runtime.inference.manifest import GridSpec
 from rarefault.train.history.data import History
-from rarefault.train.history.parsing.frames import listed
+from rarefault.train.history.parsing.files import listed
 from rarefault.train.history.summary.missing_codes import codes_of
 from rarefault.train.history.summary.structs import ChannelSummary, ClassSummary
 
