@@ -50,7 +50,8 @@ def read_fault_log(
     Raises:
         HistoryError: it cannot be read.
     """
-    reader = NamedReader(msgspec.structs.replace(section, events=str(path)), Path(), keys)
+    log = str(path) if isinstance(section.events, str) else msgspec.structs.replace(section.events, path=str(path))
+    reader = NamedReader(msgspec.structs.replace(section, events=log), Path(), keys)
     for name in spans:
         reader.devices.code(name)
     read_events(reader, {name: (span.first_ms, span.last_ms) for name, span in spans.items()})

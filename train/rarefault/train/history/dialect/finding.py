@@ -23,8 +23,11 @@ class Finding:
 
     def remedy(self, prefix: str = "data.") -> str:
         """What to set, with the alternative."""
-        setting = f"set {prefix}{self.key} = {msgspec.json.encode(self.value).decode()}"
-        return f"{setting}, or {prefix}{self.other}" if self.other else setting
+        setting = f"{self.key} = {msgspec.json.encode(self.value).decode()}"
+        both = [f"{prefix}{one}" for one in (setting, self.other) if one]
+        if prefix == "--":  # of a command
+            both = [f"{key.replace('_', '-')} {value}" for key, _, value in (one.partition(" = ") for one in both)]
+        return f"set {', or '.join(both)}"
 
     def sentence(self, prefix: str = "data.") -> str:
         """Evidence and remedy."""

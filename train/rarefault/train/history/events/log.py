@@ -97,7 +97,7 @@ class _LogReader:
     def __init__(self, reader: NamedReader, log: EventsConfig, spans_ms: Spans) -> None:
         self.reader, self.log, self.spans_ms = reader, log, spans_ms
         self.path = reader.base / log.path
-        own = isinstance(reader.config.events, EventsConfig)
+        own = self.mapped = isinstance(reader.config.events, EventsConfig) and reader.keys.prefix == "data."
         self.prefix = "data.events." if own else reader.keys.prefix
         self.open_key = "data.events.open" if own else reader.keys.open_events
         self.form = text_form(log, self.prefix)
@@ -131,8 +131,9 @@ class _LogReader:
             columns["device_column"] = log.device_column
         remedy = "a file of events has the columns device, start, end, fault; name others in a section [data.events]"
         own = "name the one meant as data.events."
-        mapped = isinstance(self.reader.config.events, EventsConfig)
-        return {name: f"{own}{key}" if mapped else remedy for key, column in columns.items() for name in _names(column)}
+        return {
+            name: f"{own}{key}" if self.mapped else remedy for key, column in columns.items() for name in _names(column)
+        }
 
     def _choose_device(self) -> None:
         """Without a column for it, the only device is the one that is meant."""
