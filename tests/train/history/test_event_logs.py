@@ -88,7 +88,7 @@ def test_what_a_log_takes_over(folder: Path) -> None:
     """Zone and rule for open ends are those of [data] unless the log has its own; messages name the log's keys."""
     with pytest.raises(HistoryError, match=r"set data.events.open to \"last\""):
         read(folder, MAPPED, time_zone="UTC")
-    with pytest.raises(HistoryError, match="set data.events.time_zone to the zone"):
+    with pytest.raises(HistoryError, match=r"set data.events.time_zone to the zone"):
         read(folder, {**MAPPED, "open": "last"})
     zurich = read(folder, {**MAPPED, "open": "last", "time_zone": "Europe/Zurich"}, time_zone="UTC")
     assert spans(zurich)[0] == ("P1", "bearing", "03-01T23:00", "03-02T23:00")

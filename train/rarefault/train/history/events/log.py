@@ -130,10 +130,10 @@ class _LogReader:
         if not self.device:
             columns["device_column"] = log.device_column
         remedy = "a file of events has the columns device, start, end, fault; name others in a section [data.events]"
-        own = "name the one meant as data.events."
-        return {
-            name: f"{own}{key}" if self.mapped else remedy for key, column in columns.items() for name in _names(column)
+        found = {
+            name: f"name the one meant as data.events.{key}" for key, one in columns.items() for name in _names(one)
         }
+        return found if self.mapped else dict.fromkeys(found, remedy)
 
     def _choose_device(self) -> None:
         """Without a column for it, the only device is the one that is meant."""

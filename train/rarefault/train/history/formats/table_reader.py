@@ -9,7 +9,7 @@ import polars as pl
 from rarefault.runtime.arrays import Float64, Int32, Int64
 from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.inference.manifest import NORMAL
-from rarefault.train.history.assemble import Piece
+from rarefault.train.history.assemble import Piece, room
 from rarefault.train.history.data import UNLABELLED, History
 from rarefault.train.history.dialect.finding import Finding
 from rarefault.train.history.dialect.numbers import NumberEvidence, number_evidence, number_findings
@@ -204,10 +204,12 @@ class TableReader(NamedReader):
         device, time_ms = self.devices.codes(name.gather(rows)), time_ms[rows]
         self.check_days(block, columns, rows, device, time_ms)
         self.doubled.add(block, rows, device, time_ms, later_ms[rows])
-        values = np.empty((len(rows), len(channels)))
+        values = room(len(rows), len(channels))
         for i, channel in enumerate(channels):
             values[:, i] = self.numbers(block, rows, channel, columns[channel])
-        self.draft.pieces.append(Piece(device, time_ms, channels, values, block.path, block.line[rows]))
+        self.draft.pieces.append(
+            Piece(device, time_ms, channels, values, block.path, block.line[rows].astype(np.int32))
+        )
         if config.label_column:
             label = as_text(columns[config.label_column]).gather(rows)
             self._note_labels(block, rows, label)

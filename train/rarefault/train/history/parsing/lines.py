@@ -22,7 +22,7 @@ from rarefault.train.history.parsing.packed import ZIP, opened
 from rarefault.train.history.parsing.text_form import COMMAS, SEPARATORS, UTF8, Separator, TextForm
 
 #: Bytes read at a time.
-BLOCK_BYTES = 1 << 24
+BLOCK_BYTES = 1 << 22
 
 _FIELD = "\x1f"  # stands for the separator once quotes are resolved; lines that hold one are refused
 #: How files begin that are no text, and what to do about each.
