@@ -9,10 +9,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from rarefault.runtime.cli import main
 from rarefault.runtime.errors import ConfigError, HistoryError
 from rarefault.runtime.settings import from_mapping
 from rarefault.train.history import History, TableConfig, read_history
-from rarefault.train.history.notes import BAD_QUALITY, CONFLICTS, DUPLICATES, FOREIGN_TAGS, TOO_LARGE
+from rarefault.train.history.dialect.tags import devices_are_tags
+from rarefault.train.history.notes import BAD_CELLS, BAD_QUALITY, CONFLICTS, DUPLICATES, FOREIGN_TAGS, TOO_LARGE
 from rarefault.train.history.parsing.pattern import Pattern
 
 TAGS = {
@@ -163,6 +165,40 @@ def test_folders_of_machines(tmp_path: Path) -> None:
     assert same.fingerprint == history.fingerprint
     history = read(tmp_path, samples="hive/device={device}/*/*.parquet")
     assert (history.devices, len(history)) == (("P1", "P2"), 4)
+
+
+def test_tags_that_are_taken_for_devices(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Describe says so, with the pattern that they have."""
+    write(tmp_path, historian())
+    section = '[data]\nformat = "table"\nsamples = "samples.csv"\ntime_column = "timestamp"\ndevice_column = "tag"\n'
+    (tmp_path / "plant.toml").write_text(section)
+    assert main(["describe", str(tmp_path / "plant.toml")]) == 0
+    assert 'data.tag_pattern, such as "PLANT.{device}.{channel}"' in capsys.readouterr().out
+    assert devices_are_tags(("P1", "P2"), ("value",)) is None
+    assert devices_are_tags(("h1.P1", "h1.P2"), ("temp",)) is None
+
+
+def test_files_that_are_no_device_each(tmp_path: Path) -> None:
+    """Days are no devices, and files of one name in several folders are not one device."""
+    for name in ("2024-03-01.csv", "2024-03-02.csv", "a/part-0.csv", "b/part-0.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("time,x\n1709251200,1\n")
+    with pytest.raises(
+        HistoryError, match=r"'2024-03-01', '2024-03-02' are days, so each would be a device; .*data.device"
+    ):
+        read(tmp_path, samples="*.csv", device_column="")
+    with pytest.raises(HistoryError, match=r"would be one device, 'part-0'; name the device by a part of the path"):
+        read(tmp_path, samples="*/*.csv", device_column="")
+    assert read(tmp_path, samples="{device}/*.csv").devices == ("a", "b")
+
+
+def test_values_that_are_no_numbers(tmp_path: Path) -> None:
+    """They cost themselves alone and are counted by tag."""
+    write(tmp_path, [*historian(), "PLANT.P1.MODE,2024-03-01T00:00:00Z,AUTO,Good"])
+    history = read(tmp_path, **TAGS)
+    (note,) = [note for note in history.notes if note.kind == BAD_CELLS]
+    assert list(note.parts) == ["MODE"]
+    assert np.isnan(history.values[:, history.channels.index("MODE")]).all()
 
 
 def test_names_put_together(tmp_path: Path) -> None:

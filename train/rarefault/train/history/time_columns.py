@@ -76,6 +76,8 @@ class TimeColumns:
         """HistoryError where numbers may count days as well as seconds, or were rounded."""
         if self._numbers_known or not (column.dtype.is_numeric() or column.dtype == pl.String):
             return
+        if not column.cast(pl.String).str.contains(r"^\s*[\d.,]+([eE]\+?\d+)?\s*$").any():
+            return
         if column.dtype == pl.String and (lost := rounded_number(column)):
             raise HistoryError(
                 f"{block.path}: column {name!r} holds {lost!r}, which a spreadsheet has rounded: several times became "
@@ -85,7 +87,7 @@ class TimeColumns:
         if found is not None:
             raise HistoryError(f"{block.path}: column {name!r}: {found.sentence(self._prefix)}")
         # Where one block shows seconds, a later one that would fit both holds seconds, too.
-        self._numbers_known = column.dtype.is_numeric() or bool(column.cast(pl.Float64, strict=False).count())
+        self._numbers_known = True
 
     def _settle_order(self, block: Block, name: str) -> None:
         """Find out whether the day or the month stands first; HistoryError where no date shows it."""

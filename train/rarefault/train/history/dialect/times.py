@@ -101,7 +101,7 @@ def number_finding(values: pl.Series, key: str = "time") -> Finding | None:
         key: how the keys begin.
     """
     text = as_digits(values).drop_nulls()
-    number = text.cast(pl.Float64, strict=False)
+    number = text.str.replace(",", ".", literal=True).cast(pl.Float64, strict=False)
     text, number = text.filter(number.is_not_null()), number.drop_nulls()
     number = number.filter(number.is_finite())
     if not len(number):

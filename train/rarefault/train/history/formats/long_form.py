@@ -99,8 +99,9 @@ class LongForm:
         rows = np.flatnonzero(chosen)
         if not len(rows):
             return
-        channel = self.channels.codes(columns[CHANNEL].gather(rows))
-        value = reader.numbers(block, rows, config.value_column, columns[config.value_column])
+        names = columns[CHANNEL].gather(rows)
+        channel = self.channels.codes(names)
+        value = reader.numbers(block, rows, config.value_column, columns[config.value_column], names)
         if config.quality_column:
             self._drop_bad(block, rows, columns, value)
         device, time_ms, later_ms = reader.devices.codes(name.gather(rows)), time_ms[rows], later_ms[rows]

@@ -1,5 +1,6 @@
 """Reading tables, in wide or long form: devices, times, numbers and labels of every row."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +33,8 @@ from rarefault.train.history.time_columns import DoubledHours, TimeColumns, join
 
 #: A column with more labels than this names something else.
 MOST_LABELS = 1000
+#: A day in the name of a file.
+_DAY_NAME = re.compile(r"(19|20)\d\d[-_.]?(0\d|1[0-2])[-_.]?([0-2]\d|3[01])")
 Columns = dict[str, pl.Series]
 
 
@@ -61,6 +64,7 @@ class TableReader(NamedReader):
             for path, parts in find_files(self.base, pattern).items():
                 if path != log:  # a pattern such as *.csv may match the events, too
                     self.paths.setdefault(path, parts)
+        self._check_file_names()
         for path in self.paths:
             self._read_samples(path)
         self._check_numbers()
@@ -85,6 +89,21 @@ class TableReader(NamedReader):
         if not self.channels and not self.config.channels:
             raise HistoryError(f"data.samples: no column with numbers besides device, time and label in {names}")
         self.check_channels(names)
+
+    def _check_file_names(self) -> None:
+        """HistoryError where devices are named after files whose names are days, or are not of one file each."""
+        config = self.config
+        if config.device_column or config.device or (self.long is not None and "device" in self.long.names):
+            return
+        stems = [_stem(path) for path in self.paths]
+        remedy = (
+            'name the device by a part of the path, as in samples = "{device}/*.csv", or the only one as data.device'
+        )
+        if twice := next((stem for stem in stems if stems.count(stem) > 1), None):
+            same = listed([str(path) for path in self.paths if _stem(path) == twice], 3)
+            raise HistoryError(f"data.device_column: {same} would be one device, {twice!r}; {remedy}")
+        if len(stems) > 1 and all(_DAY_NAME.search(stem) for stem in stems):
+            raise HistoryError(f"data.device_column: {listed(stems, 3)} are days, so each would be a device; {remedy}")
 
     # -- columns
 
@@ -182,15 +201,27 @@ class TableReader(NamedReader):
             return name
         return pl.Series([_stem(block.path)]).new_from_index(0, len(block.line))
 
-    def numbers(self, block: Block, rows: Int64, channel: str, column: pl.Series) -> Float64:
-        """A channel's values in some rows ([n]) of a block, [n]; cells that hold no number are noted."""
+    def numbers(self, block: Block, rows: Int64, name: str, column: pl.Series, channel: pl.Series | None) -> Float64:
+        """A column's values in some rows ([n]) of a block, [n]; cells that hold no number are noted.
+
+        Args:
+            block: the lines.
+            rows: which of them, [n].
+            name: of the column.
+            column: all of it, [m].
+            channel: the channel of each of the rows, [n]; None is the column.
+        """
         column = column.gather(rows)
         value, bad = parse_numbers(column, self.config.numbers)
-        self._note_numbers(channel, column)
-        if bad.any():
-            at = int(np.flatnonzero(bad)[0])
-            example = f"{block.quote(int(rows[at]))}: {channel} is {column[at]!r}"
-            self.notes.add(BAD_CELLS, int(bad.sum()), example, at=channel)
+        self._note_numbers(name, column)
+        if not bad.any():
+            return value
+        words = [name] if channel is None else channel.filter(pl.Series(bad)).unique(maintain_order=True).to_list()
+        for word in words:
+            own = bad if channel is None else bad & (channel == word).to_numpy()
+            at = int(np.flatnonzero(own)[0])
+            example = f"{block.quote(int(rows[at]))}: {word} is {column[at]!r}"
+            self.notes.add(BAD_CELLS, int(own.sum()), example, at=word)
         return value
 
     def _take(self, block: Block, columns: Columns, channels: list[str]) -> None:
@@ -206,7 +237,7 @@ class TableReader(NamedReader):
         self.doubled.add(block, rows, device, time_ms, later_ms[rows])
         values = room(len(rows), len(channels))
         for i, channel in enumerate(channels):
-            values[:, i] = self.numbers(block, rows, channel, columns[channel])
+            values[:, i] = self.numbers(block, rows, channel, columns[channel], None)
         self.draft.pieces.append(
             Piece(device, time_ms, channels, values, block.path, block.line[rows].astype(np.int32))
         )

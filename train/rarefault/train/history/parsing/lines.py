@@ -9,6 +9,7 @@ import csv
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -240,26 +241,43 @@ def _chunks(path: Path, size: int, encoding: str, prefix: str = "data.") -> Iter
 
 def _bytes(path: Path, size: int, encoding: str, prefix: str) -> Iterator[bytes]:
     """The file in UTF-8, without a byte order mark, its lines ended by line feeds, about ``size`` bytes at a time."""
-    other = codecs.lookup(encoding).name != UTF8
-    decoder = codecs.getincrementaldecoder(encoding)()
     old_ends = False
     with opened(path) as file:
-        start = True
-        while chunk := file.read(size):
-            if start:
-                if found := next((what for magic, what in _FOREIGN.items() if chunk.startswith(magic)), None):
-                    raise HistoryError(f"{path}: {found}")
-                if not other and chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-                    raise HistoryError(f'{path}: is UTF-16 text; set {prefix}encoding = "utf-16"')
-            if other:
-                chunk = _recoded(path, decoder, chunk, encoding, prefix)
-            if start:
-                chunk = chunk.removeprefix(codecs.BOM_UTF8)
+        for number, chunk in enumerate(_in_utf8(path, iter(partial(file.read, size), b""), encoding, prefix)):
+            if not number:
                 old_ends = b"\r" in chunk and b"\n" not in chunk
-                start = False
-            yield chunk.replace(b"\r", b"\n") if old_ends else chunk
-        if other:
-            yield _recoded(path, decoder, b"", encoding, prefix, final=True)
+            text = chunk if number else chunk.removeprefix(codecs.BOM_UTF8)
+            yield text.replace(b"\r", b"\n") if old_ends else text
+
+
+def _in_utf8(path: Path, chunks: Iterator[bytes], encoding: str, prefix: str) -> Iterator[bytes]:
+    """A file's bytes in UTF-8; what is UTF-8 already is not checked here.
+
+    Raises:
+        HistoryError: it is no text, or not in that encoding.
+    """
+    name = codecs.lookup(encoding).name
+    decoder = None if name == UTF8 else codecs.getincrementaldecoder(encoding)()
+    # Text in UTF-8 can be read in any encoding of single bytes, to other letters; the other way hardly ever.
+    check = codecs.getincrementaldecoder(UTF8)() if decoder and not name.startswith("utf") else None
+    foreign = False
+    for number, chunk in enumerate(chunks):
+        if not number:
+            if found := next((what for magic, what in _FOREIGN.items() if chunk.startswith(magic)), None):
+                raise HistoryError(f"{path}: {found}")
+            if decoder is None and chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                raise HistoryError(f'{path}: is UTF-16 text; set {prefix}encoding = "utf-16"')
+        if check is not None:
+            foreign |= not chunk.isascii()
+            try:
+                check.decode(chunk)
+            except UnicodeDecodeError:
+                check = None
+        yield chunk if decoder is None else _recoded(path, decoder, chunk, encoding, prefix)
+    if decoder is not None:
+        yield _recoded(path, decoder, b"", encoding, prefix, final=True)
+    if check is not None and foreign:
+        raise HistoryError(f'{path}: is UTF-8 text, not {encoding}; set {prefix}encoding = "utf-8"')
 
 
 def _recoded(

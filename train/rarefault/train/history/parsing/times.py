@@ -115,7 +115,9 @@ def _moments(values: pl.Series, form: TimeForm) -> _Moments:
     if kind.is_numeric():
         return _numbers(values.cast(pl.Float64), form)
     text = values.cast(pl.String).str.strip_chars()
-    plain = text.str.replace(",", ".", literal=True) if form.decimal == "," else text
+    # No day of a spreadsheet has marks of thousands, so a comma is its decimal mark in any case.
+    commas = form.decimal == "," or form.unit in EXCEL_1970
+    plain = text.str.replace(",", ".", literal=True) if commas else text
     number = plain.cast(pl.Float64, strict=False)
     if not number.null_count():
         return _numbers(number, form)
