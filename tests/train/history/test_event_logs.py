@@ -1,16 +1,20 @@
 """Logs of faults as maintenance systems write them: other columns, another zone, open ends, lists of anomalies."""
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from rarefault.runtime.cli import main
 from rarefault.runtime.errors import ConfigError, HistoryError
 from rarefault.runtime.settings import from_mapping
 from rarefault.runtime.times import format_ms, parse_time_ms
+from rarefault.train.config import TrainConfig, to_toml
 from rarefault.train.history import History, JournalConfig, TableConfig, read_history
 from rarefault.train.history.notes import (
+    BAD_LINES,
     FOREIGN_EVENTS,
     IGNORED_EVENTS,
     ONLY_DEVICE,
@@ -199,3 +203,25 @@ def test_keys_that_cannot_be_meant(folder: Path, keys: dict[str, Any], problem: 
     """They are refused before anything is read."""
     with pytest.raises(ConfigError, match=problem):
         read(folder, {**MAPPED, **keys})
+
+
+def test_comments_of_several_lines(folder: Path) -> None:
+    """A quoted comment may go on in the next lines; a stray quote costs its own line."""
+    (folder / "orders.csv").write_text(
+        'Asset;Comment;Reported;Closed;Code\nP1;"leaks; badly\n\nsince ""Monday""";2024-03-02;2024-03-03;seal\n'
+        'P1;12" pipe;2024-03-05;2024-03-05;seal\nP2;fine;2024-03-06;2024-03-06;worn\nP2;9" pipe;x;2024-03-06;worn\n'
+    )
+    history = read(folder, {**MAPPED, "time_zone": "UTC"})
+    assert [(device, fault) for device, fault, _, _ in spans(history)] == [("P1", "seal"), ("P2", "worn")]
+    (note,) = [note for note in history.notes if note.kind == BAD_LINES]
+    assert (note.count, note.example.split(":")[1]) == (2, "5")
+
+
+def test_the_section_stays_what_it_is_in_a_run_directory(folder: Path) -> None:
+    """The resolved configuration of a run reads the same history from anywhere."""
+    section = {"format": "table", "samples": "samples.csv", "time_zone": "UTC", "events": {**MAPPED, "open": "last"}}
+    config = from_mapping({"data": section}, TrainConfig, "x")
+    absolute = msgspec.structs.replace(config, data=config.data.absolute(folder))
+    reread = from_mapping(tomllib.loads(to_toml(absolute)), TrainConfig, "x")
+    assert reread == absolute
+    assert read_history(reread.data, Path("/")).fingerprint == read_history(config.data, folder).fingerprint

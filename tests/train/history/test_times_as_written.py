@@ -237,7 +237,14 @@ def test_one_row_an_hour(tmp_path: Path) -> None:
     assert utc(read(tmp_path, time_zone="Europe/Berlin")) == ["23:00", "00:00", "01:00", "02:00"]
 
 
-@pytest.mark.parametrize("clocks", [("01:00", "02:30", "03:30"), ("02:00", "02:30", "02:10", "02:40", "02:20")])
+@pytest.mark.parametrize(
+    "clocks",
+    [
+        ("01:00", "02:30", "03:30"),
+        ("02:00", "02:30", "02:10", "02:40", "02:20"),
+        ("01:50", "02:00", "02:20", "02:10", "02:30", "02:40"),  # a row out of order
+    ],
+)
 def test_what_the_order_does_not_show(tmp_path: Path, clocks: tuple[str, ...]) -> None:
     """Stays the earlier hour, and is a problem that is noted."""
     write(tmp_path, [f"2024-10-27 {clock}" for clock in clocks])

@@ -162,7 +162,8 @@ def text_form(section: NamedSourceConfig | EventsConfig, prefix: str) -> TextFor
         prefix: of its keys in messages, such as ``"data."``.
     """
     names = ("separator", "encoding", "comment", "skip_rows", "skip_after_header", "header", "sheet")
-    return TextForm(**{name: getattr(section, name) for name in names if hasattr(section, name)}, prefix=prefix)
+    own = {name: getattr(section, name) for name in names if hasattr(section, name)}
+    return TextForm(**own, records=isinstance(section, EventsConfig), prefix=prefix)
 
 
 def time_form(section: NamedSourceConfig | EventsConfig) -> TimeForm:

@@ -116,6 +116,11 @@ def joined(columns: dict[str, pl.Series], name: str | tuple[str, ...]) -> pl.Ser
     return day.cast(pl.String).str.strip_chars() + " " + clock.cast(pl.String).str.strip_chars()
 
 
+_HOUR_MS = 3_600_000
+#: So many usual steps may lie between the last row of the first hour and the first of the second.
+_USUAL = 3
+
+
 @dataclass(slots=True)
 class _Hour:
     """The hour that the clocks were set back over, of one stream in one file: a row each."""
@@ -129,12 +134,13 @@ class DoubledHours:
     """Tells the two hours apart that the clocks show when they are set back, by the order of the rows.
 
     Where the times of one stream go back once within such hours, the second hour begins there; in a file whose newest
-    row is first, where they go forward. What does not show it stays the earlier hour, and is noted.
+    row is first, where they go forward. If that leaves a gap that is unusual for the stream, it is a row out of order.
+    What the rows do not show stays the earlier hour, and is noted.
     """
 
     def __init__(self) -> None:
         self._hours: dict[tuple[Path, int, int], _Hour] = {}
-        self._steps: dict[tuple[Path, int], int] = {}
+        self._steps: dict[tuple[Path, int], list[Int64]] = {}
 
     def add(self, block: Block, rows: Int64, stream: Int32, time_ms: Int64, later_ms: Int64) -> None:
         """Take rows of a block; ``time_ms`` is written to by :meth:`settle`.
@@ -151,8 +157,8 @@ class DoubledHours:
             return
         for number in np.unique(stream[doubled]).tolist():
             key = (block.path, number)
-            step = np.sign(np.diff(time_ms[stream == number])).sum()
-            self._steps[key] = self._steps.get(key, 0) + int(step)
+            step = np.diff(time_ms[stream == number])
+            self._steps.setdefault(key, []).append(step[step != 0])
         for i in doubled.tolist():
             day = int(time_ms[i]) // 172_800_000
             at = (block.path, int(stream[i]))
@@ -165,12 +171,14 @@ class DoubledHours:
     def settle(self, notes: ReadNotes) -> None:
         """Give the rows of each second hour their time."""
         for (path, stream, _), hour in self._hours.items():
-            backwards = self._steps[path, stream] < 0
+            steps = np.concatenate(self._steps[path, stream])
+            backwards = np.sign(steps).sum() < 0
             step = np.diff(hour.ms) * (-1 if backwards else 1)
             borders = np.flatnonzero(step < 0)
             if not len(borders) and len(step) == 1 and step[0] == 0:
                 borders = np.zeros(1, np.int64)  # one row an hour
-            if len(borders) != 1:
+            usual = np.median(np.abs(steps)) if len(steps) else np.inf
+            if len(borders) != 1 or _HOUR_MS + step[borders[0]] > _USUAL * usual:
                 notes.add(AMBIGUOUS_TIMES, len(hour.ms), hour.example)
                 continue
             first = int(borders[0]) + 1

@@ -85,6 +85,8 @@ class TableReader(NamedReader):
             raise HistoryError("data.samples: no file but that of data.events matches; name the files of the samples")
         if not len(self.devices):
             problems = f"; {self.notes}" if len(self.notes) else ""
+            if "is no time" in problems and not self.config.time_format:
+                problems += "; if times are written in a way of their own, set data.time_format"
             raise HistoryError(f"data.samples: no usable row in {names}{problems}")
         if not self.channels and not self.config.channels:
             raise HistoryError(f"data.samples: no column with numbers besides device, time and label in {names}")

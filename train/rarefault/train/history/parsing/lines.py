@@ -20,10 +20,11 @@ from rarefault.runtime.arrays import Bool, Int64
 from rarefault.runtime.errors import HistoryError
 from rarefault.train.history.notes import BAD_LINES, ReadNotes
 from rarefault.train.history.parsing.packed import ZIP, opened
+from rarefault.train.history.parsing.records import whole_records
 from rarefault.train.history.parsing.text_form import COMMAS, SEPARATORS, UTF8, Separator, TextForm
 
-#: Bytes read at a time.
-BLOCK_BYTES = 1 << 22
+#: Bytes read at a time, of telemetry and of a log.
+BLOCK_BYTES, ALL_BYTES = 1 << 22, 1 << 30
 
 _FIELD = "\x1f"  # stands for the separator once quotes are resolved; lines that hold one are refused
 #: How files begin that are no text, and what to do about each.
@@ -212,16 +213,18 @@ def read_blocks(path: Path, n_fields: int, form: TextForm = COMMAS, header: Head
     last = 0 if header is None else header.last
     separator: str = (form.separator or ",") if header is None else header.separator
     fewest = n_fields - (0 if header is None else header.nameless)
-    for first, decoded in _chunks(path, BLOCK_BYTES, form.encoding, form.prefix):
+    for first, decoded in _chunks(path, ALL_BYTES if form.records else BLOCK_BYTES, form.encoding, form.prefix):
         text = pl.Series([decoded]).str.split("\n").explode().str.strip_chars_end("\r")
+        number = first + np.arange(len(text))
+        if form.records and text.str.contains('"', literal=True).any():
+            at, records = whole_records(text.to_list(), separator, fewest, n_fields)
+            number, text = number[at], pl.Series(records)
         filled = (text.str.strip_chars() != "").to_numpy()
-        if first <= last:
-            filled[: last - first + 1] = False
+        filled &= number > last
         if form.comment:
             filled &= ~text.str.strip_chars_start().str.starts_with(form.comment).to_numpy()
         if filled.any():
-            line = first + np.flatnonzero(filled)
-            yield _split(path, line, text.filter(pl.Series(filled)), (fewest, n_fields), separator)
+            yield _split(path, number[filled], text.filter(pl.Series(filled)), (fewest, n_fields), separator)
 
 
 def _chunks(path: Path, size: int, encoding: str, prefix: str = "data.") -> Iterator[tuple[int, str]]:
@@ -277,7 +280,10 @@ def _in_utf8(path: Path, chunks: Iterator[bytes], encoding: str, prefix: str) ->
     if decoder is not None:
         yield _recoded(path, decoder, b"", encoding, prefix, final=True)
     if check is not None and foreign:
-        raise HistoryError(f'{path}: is UTF-8 text, not {encoding}; set {prefix}encoding = "utf-8"')
+        raise HistoryError(
+            f'{path}: is UTF-8 text, not {encoding}; set {prefix}encoding = "utf-8", and read files that are not as a '
+            "source of their own"
+        )
 
 
 def _recoded(

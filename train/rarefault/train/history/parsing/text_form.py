@@ -27,6 +27,7 @@ class TextForm:
         skip_after_header: lines after the header that are no rows, such as one of units.
         header: names of the columns where no line names them.
         sheet: of a workbook; "" is its only one.
+        records: whether a quoted field may go on in the next line, as comments in logs do; such a file is read at once.
         prefix: of the keys in messages, such as ``"data."``.
     """
 
@@ -37,6 +38,7 @@ class TextForm:
     skip_after_header: int = 0
     header: tuple[str, ...] = ()
     sheet: str = ""
+    records: bool = False
     prefix: str = "data."
 
 
