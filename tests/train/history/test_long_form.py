@@ -201,6 +201,17 @@ def test_values_that_are_no_numbers(tmp_path: Path) -> None:
     assert np.isnan(history.values[:, history.channels.index("MODE")]).all()
 
 
+def test_braces_and_brackets_in_the_folders_name(tmp_path: Path) -> None:
+    """They are no part and no pattern."""
+    folder = tmp_path / "[a]{b} {device}"
+    folder.mkdir()
+    (folder / "P1.csv").write_text("time,x\n1709251200,1\n")
+    for samples, keys in (("{device}.csv", {}), ("P1.csv", {"device": "P1"}), ("P*.csv", {"device_column": ""})):
+        section = from_mapping({"samples": samples, **keys}, TableConfig, "[data]")
+        assert read_history(section, folder).devices == ("P1",)
+        assert read_history(section.absolute(folder), Path("/")).devices == ("P1",)
+
+
 def test_names_put_together(tmp_path: Path) -> None:
     """Two sites with the same machine are two devices, from columns, paths and tags alike."""
     for site in ("north", "south"):

@@ -34,7 +34,7 @@ class EventsConfig(Section, frozen=True, kw_only=True):
     unit_column: str = "unit"
     """Column that may be there: the part of the device that the event is of."""
     ignore: tuple[Name, ...] = ()
-    """Words in the column of the faults that are no faults, such as inspections: these rows are counted and left out."""
+    """Words in the column of faults that are no faults, such as inspections: these rows are counted and left out."""
     open: OpenEvents | None = None
     """As ``data.open_events``, which it is by default."""
     separator: Separator | None = None

@@ -7,7 +7,6 @@ no other label means that there is no fault, the empty ones do. Values outside a
 them.
 """
 
-import glob
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Self
@@ -18,7 +17,7 @@ from rarefault.runtime.journal.summary import is_journal
 from rarefault.train.history.data import History
 from rarefault.train.history.keys import Lines, Name, TimeColumn, check_header, check_time_format
 from rarefault.train.history.parsing.packed import exists
-from rarefault.train.history.parsing.pattern import Pattern
+from rarefault.train.history.parsing.pattern import Pattern, escaped
 from rarefault.train.history.parsing.text_form import Decimal, NumberForm, Thousands, TimeUnit
 from rarefault.train.history.source import NamedSourceConfig
 
@@ -125,5 +124,5 @@ class TableConfig(NamedSourceConfig, frozen=True, kw_only=True, tag_field="forma
 def _absolute_pattern(name: str, folder: Path) -> str:
     """A file or pattern from anywhere; brackets in the folder's name, or in that of one file, are no pattern."""
     if exists(folder / name):
-        return glob.escape(str(folder / name))
-    return str(Path(glob.escape(str(folder))) / name)
+        return escaped(str(folder / name))
+    return str(Path(escaped(str(folder))) / name)

@@ -1,11 +1,13 @@
 """Names with parts in braces, such as ``{device}/*.csv`` or ``PLANT.{device}.{channel}``, and what the parts are."""
 
+import glob
 import re
 from collections.abc import Sequence
 
 import polars as pl
 
-_PART = re.compile(r"\{([^{}]*)\}")
+#: A part; a brace in brackets, as in ``[{]``, is one of a name.
+_PART = re.compile(r"(?<!\[)\{([^{}]*)\}")
 _NAME = re.compile(r"[^\W\d]\w*\+?")
 
 
@@ -90,12 +92,18 @@ def _literal(text: str, *, path: bool) -> str:
             out.append("[^/]")
             at += 1
         elif path and (group := re.match(r"\[(!?)(\]?[^\]]*)\]", rest)):
-            out.append(f"[{'^' if group[1] else ''}{group[2].replace(chr(92), chr(92) * 2)}]")
+            letters = "".join(letter if letter == "-" else re.escape(letter) for letter in group[2])
+            out.append(f"[{'^' if group[1] else ''}{letters}]")
             at += group.end()
         else:
             out.append(re.escape(rest[0]))
             at += 1
     return "".join(out)
+
+
+def escaped(path: str) -> str:
+    """The pattern that fits one path alone."""
+    return re.sub(r"[{}]", r"[\g<0>]", glob.escape(path))
 
 
 def filled(template: str, parts: Sequence[pl.Series]) -> pl.Series:
