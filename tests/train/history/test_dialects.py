@@ -92,6 +92,23 @@ def test_what_numbers_show(cells: list[str], separator: str, keys: list[str]) ->
     assert [finding.key for finding in number_findings(evidence, separator)] == keys
 
 
+def test_what_shows_it_may_be_in_another_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows are judged together: of numbers with a point and of those without, each in blocks of their own."""
+    (tmp_path / "samples.csv").write_text(
+        "time,device,rpm\n" + "".join(f"{1709251200 + i},p,1.00{i}\n" for i in range(9))
+    )
+    assert read(tmp_path).values[0, 0] == 1.0
+    with (tmp_path / "samples.csv").open("a") as file:
+        file.writelines(f"{1709251300 + i},p,98{i}\n" for i in range(9))
+    for size in (1, 60, 1 << 20):
+        monkeypatch.setattr("rarefault.train.history.parsing.lines.BLOCK_BYTES", size)
+        with pytest.raises(HistoryError, match=r"rpm holds '1.000' beside '980'"):
+            read(tmp_path)
+    with (tmp_path / "samples.csv").open("a") as file:
+        file.write("1709251400,p,1234\n")
+    assert read(tmp_path).values[-1, 0] == 1234
+
+
 def test_another_column_or_file_shows_the_mark(tmp_path: Path) -> None:
     """One decimal point anywhere settles what points are, whatever stands first."""
     write(tmp_path, ["985;1", "1.000;2"], "time;device;rpm;load")

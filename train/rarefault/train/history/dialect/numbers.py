@@ -7,7 +7,7 @@ none, shows neither, and nobody should guess.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -55,37 +55,36 @@ class NumberEvidence:
     marked: str = ""
     form: NumberForm = PLAIN
 
-    def take(self, other: "NumberEvidence") -> None:
-        """Add what other cells of the column show."""
-        for one in fields(other):
-            if one.name == "form" or getattr(self, one.name) or not getattr(other, one.name):
-                continue
-            setattr(self, one.name, getattr(other, one.name))
-            if one.name == "marked":
-                self.form = other.form
+    def take(self, text: pl.Series, other: pl.Series, *, points: bool = True) -> None:
+        """Add what more cells of the column show; what is known already is not looked for.
 
-
-def number_evidence(text: pl.Series, *, points: bool = True) -> NumberEvidence:
-    """What cells show.
-
-    Args:
-        text: of the cells, [m].
-        points: whether cells with a point are looked at; where another one has shown what it is, they need not be.
-    """
-    text = text.drop_nulls().str.strip_chars()
-    found = NumberEvidence()
-    if points and text.str.contains(".", literal=True).any():
-        found.point = _first(text, _POINT)
-        if not found.point:
-            found.grouped, found.long, found.short = (_first(text, one) for one in (_GROUPED, _LONG, _SHORT))
-    other = text.filter(text.cast(pl.Float64, strict=False).is_null())
-    if len(other):
-        found.comma_grouped = _first(other, _COMMA_GROUPED)
-        found.comma = _first(other.filter(~other.str.contains(_COMMA_GROUPED)), _COMMA)
-        for pattern, form in _MARKED:
+        Args:
+            text: of all cells, [m].
+            other: of those that are no number, [n].
+            points: whether it matters what a point is; where another column has shown it, it does not.
+        """
+        if points and not self.point:
+            unknown = {"grouped": _GROUPED, "long": _LONG, "short": _SHORT, "point": _POINT}
+            unknown = {name: pattern for name, pattern in unknown.items() if not getattr(self, name)}
+            text = text.str.strip_chars()
+            text = text.filter(text.str.contains("|".join(unknown.values())))  # few, once most is known
+            for name, pattern in unknown.items() if len(text) else ():
+                setattr(self, name, _first(text, pattern))
+        if not len(other):
+            return
+        other = other.str.strip_chars()
+        self.comma_grouped = self.comma_grouped or _first(other, _COMMA_GROUPED)
+        self.comma = self.comma or _first(other.filter(~other.str.contains(_COMMA_GROUPED)), _COMMA)
+        for pattern, form in () if self.marked else _MARKED:
             if marked := _first(other, pattern):
-                found.marked, found.form = marked, form
+                self.marked, self.form = marked, form
                 break
+
+
+def number_evidence(text: pl.Series) -> NumberEvidence:
+    """What the cells of a column show, [m]."""
+    found, text = NumberEvidence(), text.drop_nulls().str.strip_chars()
+    found.take(text, text.filter(text.cast(pl.Float64, strict=False).is_null()))
     return found
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from rarefault.runtime.arrays import Float64, Int32, Int64
+from rarefault.runtime.arrays import Bool, Float64, Int32, Int64
 from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.inference.manifest import NORMAL
 from rarefault.train.history.assemble import Piece, room
 from rarefault.train.history.data import UNLABELLED, History
 from rarefault.train.history.dialect.finding import Finding
-from rarefault.train.history.dialect.numbers import NumberEvidence, number_evidence, number_findings
+from rarefault.train.history.dialect.numbers import NumberEvidence, number_findings
 from rarefault.train.history.dialect.times import is_clock
 from rarefault.train.history.events.log import events_path, read_events
 from rarefault.train.history.formats.long_form import LongForm
@@ -173,7 +173,7 @@ class TableReader(NamedReader):
                 continue
             value, bad = parse_numbers(column, config.numbers)
             if bad.any() and np.isnan(value).all():
-                self._note_numbers(name, column)
+                self._note_numbers(name, column, bad)
                 self.notes.add(TEXT_COLUMNS, 1, f"{path.name}: {name!r}", problem=False)
             else:
                 chosen.append(name)
@@ -215,7 +215,7 @@ class TableReader(NamedReader):
         """
         column = column.gather(rows)
         value, bad = parse_numbers(column, self.config.numbers)
-        self._note_numbers(name, column)
+        self._note_numbers(name, column, bad)
         if not bad.any():
             return value
         words = [name] if channel is None else channel.filter(pl.Series(bad)).unique(maintain_order=True).to_list()
@@ -256,6 +256,8 @@ class TableReader(NamedReader):
         if len(self.time_names) > 1:
             return
         column = columns[self.time_names[0]]
+        if not is_day(column.gather(rows[:1]), self.clock.form).all():
+            return
         if not is_day(column.gather(rows), self.clock.form).all():
             return
         if len(np.unique(np.stack([stream.astype(np.int64), time_ms]), axis=1).T) == len(rows):
@@ -273,13 +275,14 @@ class TableReader(NamedReader):
 
     # -- numbers that can be read two ways
 
-    def _note_numbers(self, channel: str, column: pl.Series) -> None:
-        """Remember what the numbers of a channel show of how they are written."""
+    def _note_numbers(self, channel: str, column: pl.Series, bad: Bool) -> None:
+        """Remember what the numbers of a channel show of how they are written; ``bad`` are no numbers, [m] each."""
         config = self.config
         if column.dtype != pl.String or config.thousands or config.decimal == ".":
             return
         known = any(one.point for one in self.evidence.values())
-        self.evidence.setdefault(channel, NumberEvidence()).take(number_evidence(column, points=not known))
+        other = column.filter(pl.Series(bad)) if bad.any() else column.head(0)
+        self.evidence.setdefault(channel, NumberEvidence()).take(column, other, points=not known)
 
     def _check_numbers(self) -> None:
         """HistoryError where numbers are written in another way than the section says, or may be."""

@@ -27,6 +27,7 @@ _CLOCK = r"(?:(?:[Tt]|,? +-? ?)(\d{1,2}):(\d\d)(?::(\d\d)(?:[.,](\d+))?)?(?: *([
 _ZONE = r" *(Z|z|UTC|GMT|[+-]\d\d(?::?\d\d)?)?$"
 _REST = _CLOCK + _ZONE
 _ISO = r"^(\d{4})-(\d\d)-(\d\d)" + _REST
+_SECONDS = re.compile(r"\d{4}-\d\d-\d\d([T ])\d\d:\d\d:\d\d(Z?)")
 #: The same day in other ways, and which of the three groups are year, month and day.
 _OTHERS: tuple[tuple[str, tuple[int, int, int]], ...] = (
     (r"^(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})" + _REST, (0, 1, 2)),
@@ -195,6 +196,9 @@ def _numbers(number: pl.Series, form: TimeForm) -> _Moments:
 
 def _written(text: pl.Series, form: TimeForm) -> _Moments:
     """Text that is no number."""
+    usual = _plain_iso(text)
+    if usual is not None:
+        return usual
     us, naive = _from_groups(text, _ISO, (0, 1, 2))
     undecided = np.zeros(len(text), bool)
     for pattern, order in _OTHERS:
@@ -206,6 +210,18 @@ def _written(text: pl.Series, form: TimeForm) -> _Moments:
         else:
             _fill(text, us, naive, NUMERIC_DATE + _REST, _DAY_FIRST if form.day_first else _MONTH_FIRST)
     return _Moments(us, naive, undecided)
+
+
+def _plain_iso(text: pl.Series) -> _Moments | None:
+    """Text that is ISO 8601 to the second throughout, with a Z or without a zone; None where some is not."""
+    found = _SECONDS.fullmatch(text[0] or "") if len(text) else None
+    if found is None:
+        return None
+    moment = text.str.to_datetime(f"%Y-%m-%d{found[1]}%H:%M:%S{found[2]}", strict=False, time_unit="us")
+    if moment.null_count():
+        return None
+    unknown = np.zeros(len(text), bool)
+    return _Moments(_clipped(moment.dt.timestamp("us")), unknown | (not found[2]), unknown)
 
 
 def _fill(text: pl.Series, us: pl.Series, naive: Bool, pattern: str, order: tuple[int, int, int]) -> None:
