@@ -125,7 +125,14 @@ These keys are the same for each format. With `format = "{several}"` they stand 
     for tag, (struct, found) in by_format.items():
         own = [row for row in found if row not in common or tag == several]
         parts.append(f'### `format = "{tag}"`\n\n{class_text(struct)}\n\n{_table(f"data.{tag}", own)}')
+    events = sources.EventsConfig
+    parts.append(f"### `[data.events]`\n\n{capital(_own_text(events))}\n\n{_table('data.events', rows(events))}")
     return _joined(parts)
+
+
+def _own_text(struct: type[msgspec.Struct]) -> str:
+    """The text of a section without its name before it."""
+    return class_text(struct).partition(": ")[2]
 
 
 def _presets() -> str:

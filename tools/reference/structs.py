@@ -128,6 +128,8 @@ def _one(kind: types.Type, order: Order) -> str:
             words = "date and time with an offset"
         case types.TupleType(item_types=items):
             words = f"{len(items)} {_plural(type_words(items[0], order))}"
+        case types.VarTupleType(item_type=item, min_length=int(least), max_length=most) if least == most:
+            words = f"list of {least} {_plural(type_words(item, order))}"
         case types.VarTupleType(item_type=item) | types.ListType(item_type=item):
             words = f"list of {_plural(type_words(item, order))}" + (", at least one" if kind.min_length else "")
         case types.DictType(value_type=value):

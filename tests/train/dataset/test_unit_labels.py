@@ -8,7 +8,7 @@ import pytest
 from rarefault.runtime.inference.manifest import GridSpec
 from rarefault.train.dataset.unit_labels import NO_UNITS, label_units, unit_notes, unit_numbers
 from rarefault.train.history import Events, History, ReadNotes
-from rarefault.train.history.event_units import units_of, with_units
+from rarefault.train.history.events.units import units_of, with_units
 
 GRID = GridSpec(period_s=1)
 UNITS = np.array([[0, 1], [2, 3]])

@@ -132,7 +132,7 @@ WORDS = ["", "AUTO", "MAN", "on", "OFF", "true", "False", "1", "-2.5e3", ".5", "
 def test_a_cell_of_a_table_is_read_as_a_live_value(words: list[str], named: bool) -> None:
     """The same text gives the same number, or none, in a CSV file and in a message."""
     states = {"AUTO": 1.0, "OFF": 7.0} if named else None
-    values, bad = parse_numbers(pl.Series(words, dtype=pl.String), states)
+    values, bad = parse_numbers(pl.Series(words, dtype=pl.String), states=states)
     for word, value, wrong in zip(words, values.tolist(), bad.tolist(), strict=True):
         live = number_of(word, states)
         if isinstance(live, ValueReason):

@@ -53,3 +53,13 @@ def test_what_does_not_fit_the_encoding_is_refused(tmp_path: Path) -> None:
     for name in ("klingon", "base64", "\0"):
         with pytest.raises(ConfigError, match="encoding: no text encoding"):
             read(tmp_path, encoding=name)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
+def test_utf8_is_not_read_as_something_else(tmp_path: Path, encoding: str) -> None:
+    """In an encoding of single bytes UTF-8 would be other letters; plain ASCII is the same in both."""
+    (tmp_path / "samples.csv").write_text(ROWS, "utf-8")
+    with pytest.raises(HistoryError, match=r'is UTF-8 text, not .*; set data.encoding = "utf-8"'):
+        read(tmp_path, encoding=encoding)
+    (tmp_path / "samples.csv").write_text("device,time,temp\nK,1709251200,1\n")
+    assert read(tmp_path, encoding=encoding).devices == ("K",)

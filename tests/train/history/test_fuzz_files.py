@@ -25,7 +25,7 @@ fuzz = settings(
     suppress_health_check=list(HealthCheck),
 )
 
-KEYS = st.fixed_dictionaries(
+ALL_KEYS = st.fixed_dictionaries(
     {},
     optional={
         "label_column": st.sampled_from(["label", "temp", "time"]),
@@ -36,16 +36,35 @@ KEYS = st.fixed_dictionaries(
         "encoding": st.sampled_from(["latin-1", "utf-16", "cp1252", "utf-8"]),
         "open_events": st.sampled_from(["last", "unlabelled"]),
         "overlap": st.sampled_from(["file order", "rarest"]),
+        "decimal": st.sampled_from([",", "."]),
+        "thousands": st.sampled_from([" ", "'", ",", "."]),
+        "time_format": st.sampled_from(["%d/%m/%Y %H:%M", "%Y%m%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %I %p", "%d.%m.%y %z"]),
+        "time_unit": st.sampled_from(["s", "us", "ns", "excel", "excel1904"]),
+        "comment": st.sampled_from(["#", "p"]),
+        "device": st.sampled_from(["p1", "{device}", "a-{device}-{temp}"]),
+        "tag_column": st.sampled_from(["device", "label", "time"]),
+        "tag_pattern": st.sampled_from(["p{channel}", "{channel+}/{site}", "*{channel}"]),
+        "value_column": st.sampled_from(["temp", "label", "time"]),
+        "quality_column": st.sampled_from(["temp", "label"]),
+        "time_column": st.sampled_from(["temp", "time"]),
     },
+)
+#: Few of the optional keys at once, so that some files get as far as their rows.
+KEYS = st.builds(
+    lambda keys, kept: {key: value for i, (key, value) in enumerate(keys.items()) if i in kept},
+    ALL_KEYS,
+    st.sets(st.integers(0, 18), max_size=4),
 )
 TIMES = [
     *("2024-03-01T00:00:00Z", "2024-03-01 00:10", "2024-03-31 02:30", "2024-10-27 02:30", "9999-12-31", "0000-01-01"),
+    *("01/03/2024 00:00", "13.03.2024 5:06 PM", "03/14/2024", "1 Mar 2024 25:00", "20240301", "45352.5", "1.7E+12"),
     *("1709251200", "1709251200123", "-1", "1e300", "nan", "2024-03-01", "2024-03-02T00:00:00+23:59", "", "2024-13-45"),
 ]
 CELLS = st.sampled_from(
     [
         *TIMES,
         *("p1", "p2", "[/x]", "[red]p", ":smile:", "1", "1.5", "1e300", "-1.18e42", "3e38", "inf", "NaN", "true", "OK"),
+        *("1.000", "1.234,5", "1'000", "12:30", "Bad", "a/b", "#"),
         *("-9999", "65535", "9" * 400, "0x10", "1_000", "1,5", '"', '""', '"a,b"', '"a"b"', "'", "\x1b[31m", "\x1f"),
         *(
             "\x00",

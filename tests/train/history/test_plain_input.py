@@ -198,7 +198,7 @@ def test_parquet_columns_of_any_type(tmp_path: Path) -> None:
     ("content", "said"),
     [
         (b"PAR1....", "is Parquet: give it a name that ends in .parquet"),
-        (b"\x1f\x8b\x08\x00", "is compressed: unpack it first"),
+        (b"\x1f\x8b\x08\x00", "is packed and damaged"),
         (b"PK\x03\x04", "is a zip archive or a spreadsheet"),
         (b"", "the file is empty"),
         (b'"a\rb",c\n', "the header line cannot be read|no column 'device'"),

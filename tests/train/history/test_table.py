@@ -117,12 +117,12 @@ def test_files_with_different_channels(folder: Path) -> None:
 
 def test_other_names_and_separators(folder: Path) -> None:
     """Column names and the separator are settings; device_column = "" names the device after its file."""
-    (folder / "north.csv").write_text('ts;"t; in";ok\n2011-03-01 00:00;1,5;1\n2011-03-01 00:01;2;0\n')
+    (folder / "north.csv").write_text('ts;"t; in";ok\n2011-03-01 00:00;1?5;1\n2011-03-01 00:01;2;0\n')
     history = read(folder, samples=["north.csv"], device_column="", time_column="ts", separator=";", time_zone="UTC")
     assert history.devices == ("north",)
     assert history.channels == ("t; in", "ok")
     assert kinds(history) == {BAD_CELLS: 1}
-    assert "north.csv:2: '2011-03-01 00:00;1,5;1': t; in is '1,5'" in str(history.notes)
+    assert "north.csv:2: '2011-03-01 00:00;1?5;1': t; in is '1?5'" in str(history.notes)
 
 
 def test_chosen_channels(folder: Path) -> None:
@@ -260,7 +260,7 @@ def test_missing_files_and_columns_are_named(folder: Path) -> None:
     with pytest.raises(HistoryError, match=r"log.csv: no column 'end'; columns there: 'device', 'start', 'fault'"):
         read(folder, events="log.csv")
     (folder / "samples.csv").write_text(SAMPLES.replace(",", ";"))
-    with pytest.raises(HistoryError, match=r"no column 'device'; .*; if its fields are separated by ';', set data.sep"):
+    with pytest.raises(HistoryError, match=r"no column 'device'; .* are separated by ';'; set data.separator = \";\""):
         read(folder)
 
 

@@ -11,11 +11,15 @@ import numpy as np
 import pytest
 
 from rarefault.runtime.cli import main
+from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.inference.manifest import GridSpec
 from rarefault.runtime.journal.records import AlarmRecord, Feedback
 from rarefault.runtime.journal.writer import Journal
+from rarefault.runtime.settings import from_mapping
 from rarefault.runtime.times import parse_time_ms
 from rarefault.train.history import JournalConfig, label_bins, read_history
+from rarefault.train.history.named_reader import KeyNames
+from rarefault.train.labelling.files import read_fault_log
 from rarefault.train.labelling.labels import Labels, make_labels
 from rarefault.train.labelling.rows import FOREVER_MS, Row, Span
 
@@ -291,3 +295,16 @@ def test_the_log_may_say_unlabelled(tmp_path: Path) -> None:
     assert told(labels) == [(10, 20, "unlabelled"), (20, 30, "leak"), (30, 40, "unlabelled")]
     assert not labels.conflicts
     assert parse_time_ms("2109-05-15T07:35:11.103Z") == FOREVER_MS
+
+
+def test_the_format_of_the_logs_times(tmp_path: Path) -> None:
+    """Dates that can be read two ways are refused with the option that says which."""
+    keys: dict[str, Any] = {"format": "journal", "path": "x", "time_zone": "UTC", "events": {"path": "x"}}
+    (tmp_path / "log.csv").write_text("device,start,end,fault\na,01/03/2024 10:00,01/03/2024 12:00,seal\n")
+    spans = {"a": Span(2, parse_time_ms("2024-01-01T00:00:00Z"), parse_time_ms("2024-12-31T00:00:00Z"))}
+    names = KeyNames("--log", "--time-zone", "--open-events", "--")
+    with pytest.raises(HistoryError, match=r'set --time-format "%d/%m/%Y %H:%M", or --time-format "%m/%d/%Y %H:%M"'):
+        read_fault_log(tmp_path / "log.csv", from_mapping(keys, JournalConfig, "x"), spans, names)
+    keys["events"] = {"path": "x", "time_format": "%d/%m/%Y %H:%M"}
+    (row,), _ = read_fault_log(tmp_path / "log.csv", from_mapping(keys, JournalConfig, "x"), spans, names)
+    assert row.start_ms == parse_time_ms("2024-03-01T10:00:00Z")

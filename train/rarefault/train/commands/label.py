@@ -70,6 +70,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--time-zone", metavar="NAME", default="", help="zone of the log's times where they have none, as Europe/Zurich"
     )
     parser.add_argument(
+        "--time-format",
+        metavar="FORMAT",
+        default="",
+        help="how the log's times are written, as in '%%d.%%m.%%Y %%H:%%M' (default: what can be read one way only)",
+    )
+    parser.add_argument(
         "--separator", metavar="CHAR", default=",", help="what stands between the log's fields (default: a comma)"
     )
     parser.add_argument(
@@ -155,8 +161,9 @@ def _read_log(args: argparse.Namespace, spans: "dict[str, Span]") -> "tuple[list
     keys = {"format": "journal", "path": str(args.journal), "time_zone": args.time_zone, "separator": args.separator}
     keys |= {name: words for name in ("faults", "normal") if (words := getattr(args, name))}
     keys |= {"encoding": args.encoding, "open_events": args.open_events}
+    keys |= {"events": {"path": str(args.log), "time_format": args.time_format}}
     section = from_mapping(keys, JournalConfig, "the command line")
-    return read_fault_log(args.log, section, spans, KeyNames("--log", "--time-zone", "--open-events"))
+    return read_fault_log(args.log, section, spans, KeyNames("--log", "--time-zone", "--open-events", "--"))
 
 
 def _write(path: Path, rows: "list[Row]") -> None:

@@ -27,7 +27,7 @@ from rarefault.runtime.times import format_ms
 from rarefault.train.dataset.cuts import find_cuts
 from rarefault.train.dataset.folds import assign_folds
 from rarefault.train.history import History
-from rarefault.train.history.parsing.frames import listed
+from rarefault.train.history.parsing.files import listed
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")

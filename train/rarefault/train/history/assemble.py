@@ -1,5 +1,6 @@
 """From the pieces that readers cut out of files to one history: ordered in time, without duplicates."""
 
+import mmap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from rarefault.train.history.notes import CONFLICTS, DUPLICATES, NAMED_MISSING, 
 from rarefault.train.history.parsing.cells import beyond_float32
 from rarefault.train.history.parsing.lines import line_text, place
 
+#: Rows that are moved at a time.
+_ROWS = 1 << 16
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -39,7 +42,7 @@ class Piece:
     channels: Sequence[str]
     values: Float64
     path: Path
-    line: Int64
+    line: Int64 | Int32
     stream: str = ""
     journal: bool = False
     numbered: str = "batch"
@@ -90,37 +93,95 @@ def assemble(pieces: list[Piece], channels: Sequence[str], notes: ReadNotes) -> 
     device = np.concatenate([piece.device for piece in pieces]) if pieces else np.empty(0, np.int32)
     time_ms = np.concatenate([piece.time_ms for piece in pieces]) if pieces else np.empty(0, np.int64)
     origin = [(piece.path, piece.line, piece.numbered if piece.journal else "") for piece in pieces]
-    order = np.argsort(time_ms, kind="stable")
-    position = np.empty_like(order)
-    position[order] = np.arange(len(order))
-    column = {name: i for i, name in enumerate(channels)}
-    values = np.full((len(order), len(channels)), np.nan)
-    for i in range(len(pieces)):
-        piece, rows = pieces[i], position[offsets[i] : offsets[i + 1]]
-        values[rows[:, None], [column[name] for name in piece.channels]] = piece.values
-        piece.values = np.empty((0, 0))
-    pieces.clear()
-    device, time_ms = device[order], time_ms[order]
+    values = _joined(pieces, channels)
+    order = _order(time_ms)
+    if order is not None:
+        for i in range(len(channels)):
+            values[:, i] = values[order, i]  # in place: values are in memory once
+        device, time_ms = device[order], time_ms[order]
 
     def find(row: int) -> tuple[bool, str]:
         """Whether a row is a file's own fault, and where it is from."""
-        source = int(order[row])
+        source = row if order is None else int(order[row])
         i = int(np.searchsorted(offsets, source, "right")) - 1
         path, line, journal = origin[i]
         number = int(line[source - offsets[i]])
         return not journal, f"{path.name}: {journal} {number}" if journal else _place(path, number)
 
-    repeated, contradicting = find_repeats(device, time_ms, values)
+    repeated, contradicting = _find_all_repeats(device, time_ms, values)
     if len(contradicting):
         problem, example = find(int(contradicting[0]))
         notes.add(CONFLICTS, len(contradicting), example, problem=problem)
     if len(repeated):
         problem, example = find(int(repeated[0]))
         notes.add(DUPLICATES, len(repeated), example, problem=problem)
-        keep = np.ones(len(order), bool)
+        keep = np.ones(len(device), bool)
         keep[repeated] = False
-        device, time_ms, values = device[keep], time_ms[keep], values[keep]
+        device, time_ms, values = device[keep], time_ms[keep], _kept(values, keep)
     return device, time_ms, values
+
+
+def room(rows: int, columns: int) -> Float64:
+    """An array [rows, columns] of zeros, whose memory goes back to the system as soon as nobody holds it."""
+    memory = mmap.mmap(-1, max(8 * rows * columns, 1))
+    return np.frombuffer(memory, np.float64, rows * columns).reshape(rows, columns)
+
+
+def _joined(pieces: list[Piece], channels: Sequence[str]) -> Float64:
+    """The values of all pieces one below the other, [M, C]; ``pieces`` is emptied.
+
+    A piece's memory is given back as soon as it is copied, and that of the result is taken as it fills, so that values
+    are in memory once.
+    """
+    column = {name: i for i, name in enumerate(channels)}
+    values = np.empty((sum(map(len, pieces)), len(channels)))
+    at = 0
+    pieces.reverse()
+    while pieces:
+        piece = pieces.pop()
+        part = values[at : at + len(piece)]
+        own = [column[name] for name in piece.channels]
+        if own != list(range(len(channels))):
+            part[:] = np.nan
+        part[:, own] = piece.values
+        at += len(piece)
+    return values
+
+
+def _order(time_ms: Int64) -> Int64 | None:
+    """The order of the times (stable), [M]; None where they are in order."""
+    if (np.diff(time_ms) >= 0).all():
+        return None
+    order = np.argsort(time_ms, kind="stable")
+    return order.astype(np.uint32) if len(order) < 2**32 else order  # half of the memory
+
+
+def _kept(values: Float64, keep: Bool) -> Float64:
+    """The rows to keep, moved up in place."""
+    to = 0
+    for first in range(0, len(values), _ROWS):
+        rows = values[first : first + _ROWS][keep[first : first + _ROWS]]
+        values[to : to + len(rows)] = rows
+        to += len(rows)
+    return values[:to]
+
+
+def _find_all_repeats(device: Int32, time_ms: Int64, values: Float64) -> tuple[Int64, Int64]:
+    """As :func:`find_repeats`, of rows sorted by time, some at a time."""
+    found: list[tuple[Int64, Int64]] = []
+    first = 0
+    while first < len(time_ms):
+        last = min(first + _ROWS * 4, len(time_ms))
+        last = int(np.searchsorted(time_ms, time_ms[last - 1], "right"))  # rows of one time stay together
+        part = slice(first, last)
+        repeated, contradicting = find_repeats(device[part], time_ms[part], values[part])
+        found.append((repeated + first, contradicting + first))
+        first = last
+    none = np.empty(0, np.int64)
+    return (
+        np.concatenate([none, *(repeated for repeated, _ in found)]),
+        np.concatenate([none, *(contradicting for _, contradicting in found)]),
+    )
 
 
 def find_repeats(device: Int32, time_ms: Int64, values: Float64) -> tuple[Int64, Int64]:

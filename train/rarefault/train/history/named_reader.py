@@ -1,20 +1,19 @@
 """What all readers of named devices share: names, times, words for normal, and the order of it all at the end."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from rarefault.runtime.arrays import Bool, Int64
+from rarefault.runtime.arrays import Bool
 from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.inference.manifest import NORMAL
 from rarefault.train.history.data import UNLABELLED, History
 from rarefault.train.history.finish import Draft, finish
-from rarefault.train.history.notes import AMBIGUOUS_TIMES
-from rarefault.train.history.parsing.cells import Names, parse_times
-from rarefault.train.history.parsing.frames import listed
-from rarefault.train.history.parsing.lines import Block
+from rarefault.train.history.parsing.cells import Names
+from rarefault.train.history.parsing.files import listed
 from rarefault.train.history.parsing.natural import natural
 from rarefault.train.history.parsing.normal import is_empty, means_normal
 from rarefault.train.history.source import NamedSourceConfig
@@ -27,6 +26,7 @@ class KeyNames:
     events: str = "data.events"
     time_zone: str = "data.time_zone"
     open_events: str = "data.open_events"
+    prefix: str = "data."
 
 
 class NamedReader:
@@ -62,10 +62,6 @@ class NamedReader:
                 there = listed(list(self.columns) or known)
                 raise HistoryError(f"data.{key}: no channel {listed(lacking)} in {where}; channels: {there}")
 
-    def events_path(self) -> Path | None:
-        """The events file, None where there is none."""
-        return self.base / self.config.events if self.config.events else None
-
     def finish(self) -> History:
         """The history of what was read; devices and faults in their natural order."""
         config = self.config
@@ -89,36 +85,15 @@ class NamedReader:
             units=self.units.list(),
         )
 
-    def last_samples(self) -> dict[str, int]:
-        """The last sample of each device, milliseconds since the epoch; 0 for one without samples."""
-        last = np.zeros(len(self.devices), np.int64)
+    def spans_ms(self) -> Mapping[str, tuple[int, int]]:
+        """First and last sample of each device, milliseconds since the epoch; (0, 0) for one without samples."""
+        size = len(self.devices)
+        first, last = np.full(size, np.iinfo(np.int64).max), np.zeros(size, np.int64)
         for piece in self.draft.pieces:
+            np.minimum.at(first, piece.device, piece.time_ms)
             np.maximum.at(last, piece.device, piece.time_ms)
-        return dict(zip(self.devices.list(), last.tolist(), strict=True))
-
-    def times(self, block: Block, column: pl.Series, name: str, optional: Bool | None = None) -> Int64:
-        """A column of times as milliseconds, [m]; lines that hold none are refused.
-
-        Args:
-            block: the lines.
-            column: text, numbers or date-times, [m].
-            name: of the column, for messages.
-            optional: lines that need no time, [m]; none by default.
-
-        Raises:
-            HistoryError: times have no zone, and none is set.
-        """
-        times = parse_times(column, self.config.time_zone)
-        needed = np.ones(len(column), bool) if optional is None else ~optional
-        naive = times.naive & block.good & needed
-        if not self.config.time_zone and naive.any():
-            raise HistoryError(
-                f"{block.quote(int(np.flatnonzero(naive)[0]))}: column {name!r} holds times without a time zone; "
-                f'set {self.keys.time_zone} to the zone that they are in, such as "UTC" or "Europe/Zurich"'
-            )
-        block.refuse(~times.good & needed, f"{name} is no time between 1970 and 2109")
-        block.note(self.notes, AMBIGUOUS_TIMES, times.ambiguous & block.good)
-        return times.ms
+        spans = np.stack([np.minimum(first, last), last], axis=1).tolist()
+        return {name: (low, high) for name, (low, high) in zip(self.devices.list(), spans, strict=True)}
 
     def is_normal(self, fault: pl.Series) -> Bool:
         """Which names stand for no fault, [m]."""

@@ -1,12 +1,10 @@
 """A ``[data]`` section: the keys that formats share, and what each format answers for itself."""
 
-import codecs
-import zoneinfo
 from abc import abstractmethod
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Self
 
 import msgspec
 
@@ -14,17 +12,12 @@ from rarefault.runtime.inference.manifest import NORMAL, Finite
 from rarefault.runtime.settings import Section
 from rarefault.runtime.telemetry.channels import ChannelSpecs
 from rarefault.train.history.data import UNLABELLED, EventTimes, History, Overlap
+from rarefault.train.history.events.config import EventsConfig
+from rarefault.train.history.keys import Instant, Name, OpenEvents, check_encoding, check_zone
+from rarefault.train.history.parsing.text_form import UTF8, Separator, TextForm, TimeForm
 
 #: Of channels of which nothing is known.
 NO_SPECS: ChannelSpecs = {}
-
-#: What an event without an end does.
-OpenEvents = Literal["refuse", "last", "unlabelled"]
-
-#: An instant: ISO 8601 with a time zone, as a TOML date-time or as text.
-Instant = Annotated[datetime, msgspec.Meta(tz=True)]
-
-Name = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class HistoryConfig(Section, frozen=True, kw_only=True):
@@ -88,7 +81,7 @@ class SourceConfig(HistoryConfig, frozen=True, kw_only=True):
 
     missing: tuple[Finite, ...] = ()
     """Numbers that stand for no value in any channel, such as -9999; the model keeps them for live samples."""
-    encoding: str = "utf-8"
+    encoding: str = UTF8
     """Of the files' text, such as "cp1252"."""
     overlap: Overlap = "rarest"
     """Which of several active events gives the label."""
@@ -104,7 +97,7 @@ class SourceConfig(HistoryConfig, frozen=True, kw_only=True):
             raise ValueError(
                 f"end must be after start, got start {self.start.isoformat()} and end {self.end.isoformat()}"
             )
-        _check_encoding(self.encoding)
+        check_encoding(self.encoding)
 
     @classmethod
     @abstractmethod
@@ -120,11 +113,11 @@ class SourceConfig(HistoryConfig, frozen=True, kw_only=True):
 class NamedSourceConfig(SourceConfig, frozen=True, kw_only=True):
     """A source that names devices, channels and faults, and may have a file of events."""
 
-    events: str = ""
+    events: str | EventsConfig = ""
     """CSV or Parquet file with the columns device, start, end, fault (``rarefault label`` writes one), and perhaps
-    unit; none by default."""
-    separator: Literal[",", ";", "\t", "|"] = ","
-    """What stands between the fields of a CSV file."""
+    unit; none by default. A section ``[data.events]`` reads a file with other columns."""
+    separator: Separator | None = None
+    """What stands between the fields of a CSV file. Default: what a first line ``sep=;`` says, or else a comma."""
     time_zone: str = ""
     """IANA name of the zone that times without an offset are in; without it such times are refused."""
     channels: tuple[Name, ...] = ()
@@ -142,12 +135,50 @@ class NamedSourceConfig(SourceConfig, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_zone(self.time_zone)
+        check_zone(self.time_zone)
         _check_names(self.channels, self.faults, self.normal or ())
 
-    def absolute_events(self, base: Path) -> str:
-        """The path of the events file, made absolute; "" where there is none."""
+    def absolute_events(self, base: Path) -> str | EventsConfig:
+        """The file of events with its path made absolute; "" where there is none."""
+        if isinstance(self.events, EventsConfig):
+            return msgspec.structs.replace(self.events, path=str(base.resolve() / self.events.path))
         return str(base.resolve() / self.events) if self.events else ""
+
+    @property
+    def event_log(self) -> EventsConfig | None:
+        """The section of the log with what it takes over from this one; None where there is no log."""
+        if not self.events:
+            return None
+        log = self.events if isinstance(self.events, EventsConfig) else EventsConfig(path=self.events)
+        return msgspec.structs.replace(
+            log,
+            open=log.open or self.open_events,
+            separator=log.separator or self.separator,
+            encoding=log.encoding or self.encoding,
+            time_zone=log.time_zone or self.time_zone,
+        )
+
+
+def text_form(section: NamedSourceConfig | EventsConfig, prefix: str) -> TextForm:
+    """How the lines of a section's files are written.
+
+    Args:
+        section: its keys; those that it does not have are as by default.
+        prefix: of its keys in messages, such as ``"data."``.
+    """
+    names = ("separator", "encoding", "comment", "skip_rows", "skip_after_header", "header", "sheet")
+    own = {name: getattr(section, name) for name in names if hasattr(section, name)}
+    return TextForm(**own, records=isinstance(section, EventsConfig), prefix=prefix)
+
+
+def time_form(section: NamedSourceConfig | EventsConfig) -> TimeForm:
+    """How the times of a section's files are written."""
+    return TimeForm(
+        section.time_zone,
+        getattr(section, "time_format", ""),
+        getattr(section, "time_unit", ""),
+        decimal=section.numbers.decimal if hasattr(section, "numbers") else ".",
+    )
 
 
 def _ms(moment: datetime | None) -> int | None:
@@ -164,21 +195,3 @@ def _check_names(channels: tuple[str, ...], faults: tuple[str, ...], normal: tup
         raise ValueError(f"faults and normal both name {', '.join(both)}")
     if reserved := sorted({UNLABELLED} & {*faults, *normal}):
         raise ValueError(f"{reserved[0]!r} is reserved for time of which nobody knows the class; it is no fault's name")
-
-
-def _check_encoding(name: str) -> None:
-    try:
-        known = codecs.lookup(name)._is_text_encoding  # noqa: SLF001 - nothing public says
-    except (LookupError, ValueError):
-        known = False
-    if not known:
-        raise ValueError(f"encoding: no text encoding {name!r} is known; write it like 'utf-8', 'cp1252' or 'latin-1'")
-
-
-def _check_zone(name: str) -> None:
-    if name in {"", "UTC"}:
-        return
-    try:
-        zoneinfo.ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"time_zone: no time zone {name!r} is known; write it like 'Europe/Zurich' or 'UTC'") from None

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from rarefault.runtime.journal.reader import JournalReader
@@ -11,7 +12,7 @@ from rarefault.runtime.journal.records import SAMPLES
 from rarefault.runtime.times import format_ms
 from rarefault.train.history import JournalConfig, ReadNotes
 from rarefault.train.history.data import NO_UNIT
-from rarefault.train.history.event_log import read_events
+from rarefault.train.history.events.log import read_events
 from rarefault.train.history.named_reader import KeyNames, NamedReader
 from rarefault.train.history.parsing.natural import natural
 from rarefault.train.labelling.rows import LOG, Row, Span
@@ -49,10 +50,11 @@ def read_fault_log(
     Raises:
         HistoryError: it cannot be read.
     """
-    reader = NamedReader(section, Path(), keys)
+    log = str(path) if isinstance(section.events, str) else msgspec.structs.replace(section.events, path=str(path))
+    reader = NamedReader(msgspec.structs.replace(section, events=log), Path(), keys)
     for name in spans:
         reader.devices.code(name)
-    read_events(reader, path, {name: span.last_ms for name, span in spans.items()})
+    read_events(reader, {name: (span.first_ms, span.last_ms) for name, span in spans.items()})
     devices, faults, units = reader.devices.list(), reader.faults.list(), [*reader.units.list(), ""]
     rows = [
         Row(devices[device], start, end, faults[fault], LOG, units[unit])

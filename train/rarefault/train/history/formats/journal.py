@@ -20,11 +20,12 @@ from rarefault.runtime.journal.summary import is_journal
 from rarefault.runtime.telemetry.channels import ChannelSpecs
 from rarefault.train.history.assemble import Piece
 from rarefault.train.history.data import History
-from rarefault.train.history.event_log import read_events
+from rarefault.train.history.events.log import read_events
+from rarefault.train.history.keys import Name
 from rarefault.train.history.named_reader import NamedReader
 from rarefault.train.history.notes import NAMELESS_SAMPLES
-from rarefault.train.history.parsing.frames import listed
-from rarefault.train.history.source import NO_SPECS, Name, NamedSourceConfig
+from rarefault.train.history.parsing.files import listed
+from rarefault.train.history.source import NO_SPECS, NamedSourceConfig
 
 #: Samples in a piece, at least; a turn of the daemon has few.
 PIECE = 1 << 16
@@ -102,8 +103,7 @@ class _Reader(NamedReader):
                 except JournalError as error:
                     raise HistoryError(f"data.path: {error}") from error
         self.check_channels(listed(names))
-        if (events := self.events_path()) is not None:
-            read_events(self, events)
+        read_events(self)
         return self.finish()
 
     def _take(self, journal: JournalReader) -> None:

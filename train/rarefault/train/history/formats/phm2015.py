@@ -28,14 +28,17 @@ from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.telemetry.channels import ChannelSpecs
 from rarefault.train.history.assemble import Piece
 from rarefault.train.history.data import History
-from rarefault.train.history.event_units import with_units
+from rarefault.train.history.events.units import with_units
 from rarefault.train.history.finish import Draft, EventPiece, finish, refuse_reversed
+from rarefault.train.history.keys import Name
 from rarefault.train.history.notes import UNKNOWN_FAULTS
-from rarefault.train.history.parsing.cells import parse_numbers, parse_times
-from rarefault.train.history.parsing.frames import folder_contents
+from rarefault.train.history.parsing.cells import parse_numbers
+from rarefault.train.history.parsing.files import folder_contents
 from rarefault.train.history.parsing.lines import Block, read_blocks
 from rarefault.train.history.parsing.natural import natural
-from rarefault.train.history.source import NO_SPECS, Name, SourceConfig
+from rarefault.train.history.parsing.text_form import TextForm, TimeForm
+from rarefault.train.history.parsing.times import parse_times
+from rarefault.train.history.source import NO_SPECS, SourceConfig
 
 SENSORS = ("S1", "S2", "S3", "S4", "R1", "R2", "R3", "R4")
 METERS = ("E1", "E2")
@@ -152,7 +155,7 @@ def _choose(
 
 def _read_samples(path: Path, device: int, prefix: str, sensors: tuple[str, ...], draft: Draft, encoding: str) -> None:
     """Rows of (component or zone, time, values); one piece per component and block."""
-    for block in read_blocks(path, 2 + len(sensors), encoding=encoding):
+    for block in read_blocks(path, 2 + len(sensors), TextForm(encoding=encoding)):
         unit = _whole_number(block, 0, "component" if prefix == "c" else "zone")
         time_ms = _time(block, 1, "time")
         columns = []
@@ -179,7 +182,7 @@ def _read_samples(path: Path, device: int, prefix: str, sensors: tuple[str, ...]
 
 
 def _read_events(path: Path, device: int, shift_ms: int, draft: Draft, encoding: str) -> None:
-    for block in read_blocks(path, 3, encoding=encoding):
+    for block in read_blocks(path, 3, TextForm(encoding=encoding)):
         start_ms, end_ms = _time(block, 0, "start"), _time(block, 1, "end")
         block.report(draft.notes)
         left = refuse_reversed(block, start_ms, end_ms, draft.notes)
@@ -198,7 +201,7 @@ def _read_events(path: Path, device: int, shift_ms: int, draft: Draft, encoding:
 
 
 def _time(block: Block, column: int, name: str) -> Int64:
-    times = parse_times(block.fields[column], "UTC")
+    times = parse_times(block.fields[column], TimeForm("UTC"))
     block.refuse(~times.good, f"{name} is no time between 1970 and 2109")
     return times.ms
 

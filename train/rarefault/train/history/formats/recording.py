@@ -31,7 +31,8 @@ from rarefault.runtime.telemetry.values import number_of
 from rarefault.runtime.times import parse_time_ms
 from rarefault.train.history.assemble import Piece
 from rarefault.train.history.data import History
-from rarefault.train.history.event_log import read_events
+from rarefault.train.history.events.log import read_events
+from rarefault.train.history.keys import Name
 from rarefault.train.history.named_reader import NamedReader
 from rarefault.train.history.notes import (
     BAD_LINES,
@@ -42,8 +43,8 @@ from rarefault.train.history.notes import (
     NO_NUMBERS,
     TEXT_VALUES,
 )
-from rarefault.train.history.parsing.frames import find_files, listed
-from rarefault.train.history.source import NO_SPECS, Name, NamedSourceConfig
+from rarefault.train.history.parsing.files import find_files, listed
+from rarefault.train.history.source import NO_SPECS, NamedSourceConfig
 
 #: Samples in a piece.
 PIECE = 1 << 16
@@ -238,8 +239,7 @@ class _Reader(NamedReader):
             problems = f"; {self.notes}" if len(self.notes) else ""
             raise HistoryError(f"data.recordings: no usable message in {names}{problems}")
         self.check_channels(names)
-        if (events := self.events_path()) is not None:
-            read_events(self, events)
+        read_events(self)
         return self.finish()
 
     def _take_file(self, path: Path) -> None:

@@ -1,6 +1,6 @@
-"""Tables on disk, CSV or Parquet, as blocks of named columns."""
+"""Tables on disk, CSV, Parquet or workbooks, as blocks of named columns."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -8,15 +8,20 @@ import numpy as np
 import polars as pl
 
 from rarefault.runtime.errors import HistoryError
+from rarefault.train.history.dialect.lines import header_findings
+from rarefault.train.history.parsing.files import listed
 from rarefault.train.history.parsing.lines import Block, read_blocks, read_header
+from rarefault.train.history.parsing.sheets import WORKBOOKS, read_sheet
+from rarefault.train.history.parsing.text_form import SEPARATORS, TextForm
 
-SUFFIXES = (".csv", ".tsv", ".txt", ".parquet")
-SEPARATORS = (",", ";", "\t", "|")
+#: Rows of a Parquet file that are read at a time.
+PARQUET_ROWS = 1 << 19
+Columns = dict[str, pl.Series]
 
 
 def read_frames(
-    path: Path, needed: Mapping[str, str], separator: str, encoding: str
-) -> Iterator[tuple[Block, dict[str, pl.Series]]]:
+    path: Path, needed: Mapping[str, str], form: TextForm, wanted: Callable[[str], bool] = lambda _: True
+) -> Iterator[tuple[Block, Columns]]:
     """A table's rows a block at a time, with its columns by name, each [m]: text, numbers, times or Booleans.
 
     A column of another type has the type's name in every row, unless it is needed.
@@ -24,40 +29,77 @@ def read_frames(
     Args:
         path: the file.
         needed: the columns that must be there, and what to do where one is not; "" is none.
-        separator: between the fields of a CSV file.
-        encoding: of a CSV file.
+        form: how a CSV file's lines are written.
+        wanted: whether a column that is not needed is read.
 
     Raises:
         HistoryError: the file cannot be read, or a needed column is not in it or holds no such values.
     """
-    if path.suffix.lower() == ".parquet":
-        frame = _read_parquet(path)
-        _require(path, frame.columns, needed, separator)
-        columns = {}
-        for name in frame.columns:
-            column = plain(frame[name])
-            if column is None and name in needed:
-                raise HistoryError(
-                    f"{path}: column {name!r} is of type {frame[name].dtype}, which cannot be read; write it as text, "
-                    "numbers or times"
-                )
-            # As the name of its type, a column that cannot be read is one of text without any number.
-            kind = pl.Series([str(frame[name].dtype)])
-            columns[name] = kind.new_from_index(0, frame.height) if column is None else column
-        text = pl.Series([""]).new_from_index(0, frame.height)
-        yield Block(path, np.arange(1, frame.height + 1), text, [], np.ones(frame.height, bool)), columns
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        yield from _parquet(path, needed, form, wanted)
         return
-    names = read_header(path, separator, encoding)
-    _require(path, names, needed, separator)
-    for block in read_blocks(path, len(names), separator=separator, header=True, encoding=encoding):
-        yield block, dict(zip(names, block.fields, strict=True))
+    if suffix in WORKBOOKS:
+        line, frame = read_sheet(path, form)
+        _require(path, frame.columns, needed, form)
+        yield _block(path, line, frame, needed)
+        return
+    header = read_header(path, form)
+    _require(path, header.names, needed, form)
+    chosen = [i for i, name in enumerate(header.names) if name and (name in needed or wanted(name))]
+    for block in read_blocks(path, len(header.names), form, header):
+        yield block, {header.names[i]: block.fields[i] for i in chosen}
 
 
-def _read_parquet(path: Path) -> pl.DataFrame:
+def column_names(path: Path, form: TextForm) -> tuple[str, ...]:
+    """The names of a table's columns."""
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        return tuple(_parquet_schema(path))
+    return tuple(read_sheet(path, form)[1].columns) if suffix in WORKBOOKS else read_header(path, form).names
+
+
+def _parquet(
+    path: Path, needed: Mapping[str, str], form: TextForm, wanted: Callable[[str], bool]
+) -> Iterator[tuple[Block, Columns]]:
+    names = list(_parquet_schema(path))
+    _require(path, names, needed, form)
+    chosen = [name for name in names if name in needed or wanted(name)]
+    row, scan = 0, pl.scan_parquet(path, glob=False).select(chosen)
+    while True:
+        try:
+            frame = scan.slice(row, PARQUET_ROWS).collect()
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+            raise HistoryError(f"{path}: cannot be read as Parquet: {error}") from error
+        if frame.height or not row:
+            yield _block(path, np.arange(row + 1, row + frame.height + 1), frame, needed)
+        row += frame.height
+        if frame.height < PARQUET_ROWS:
+            return
+
+
+def _parquet_schema(path: Path) -> Mapping[str, pl.DataType]:
     try:
-        return pl.read_parquet(path, glob=False)
+        return pl.read_parquet_schema(path)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise HistoryError(f"{path}: cannot be read as Parquet: {error}") from error
+
+
+def _block(path: Path, line: np.ndarray, frame: pl.DataFrame, needed: Collection[str]) -> tuple[Block, Columns]:
+    """A frame as a block, with its columns as far as they can be read."""
+    columns = {}
+    for name in frame.columns:
+        column = plain(frame[name])
+        if column is None and name in needed:
+            raise HistoryError(
+                f"{path}: column {name!r} is of type {frame[name].dtype}, which cannot be read; write it as text, "
+                "numbers or times"
+            )
+        # As the name of its type, a column that cannot be read is one of text without any number.
+        kind = pl.Series([str(frame[name].dtype)])
+        columns[name] = kind.new_from_index(0, frame.height) if column is None else column
+    text = pl.Series([""]).new_from_index(0, frame.height)
+    return Block(path, line, text, [], np.ones(frame.height, bool)), columns
 
 
 def plain(column: pl.Series) -> pl.Series | None:
@@ -69,6 +111,8 @@ def plain(column: pl.Series) -> pl.Series | None:
         return column
     if kind == pl.Date or isinstance(kind, pl.Datetime):
         return _in_calendar(column)
+    if kind == pl.Time:
+        return column.dt.to_string("%H:%M:%S%.f")
     if kind in (pl.Categorical, pl.Enum, pl.Binary):
         try:
             return column.cast(pl.String)  # some writers do not mark text as such
@@ -87,54 +131,14 @@ def _in_calendar(column: pl.Series) -> pl.Series:
     return column.to_physical().clip(first, last).cast(column.dtype)
 
 
-def find_files(base: Path, pattern: str) -> list[Path]:
-    """The files that a name or glob pattern matches, by name.
-
-    Raises:
-        HistoryError: there is none.
-    """
-    if (base / pattern).is_file():
-        return [base / pattern]
-    if (base / pattern).is_dir():
-        raise HistoryError(
-            f"data.samples: {pattern!r} is a folder; name the files in it, as in {pattern.rstrip('/')}/*.csv"
-        )
-    given = Path(pattern)
-    root = Path(given.anchor) if given.is_absolute() else base
-    try:
-        found = sorted(root.glob(str(given.relative_to(root) if given.is_absolute() else given)))
-    except (ValueError, IndexError, NotImplementedError) as error:
-        raise HistoryError(f"data.samples: {pattern!r} is no pattern for files: {error}") from error
-    found = [path for path in found if path.is_file()]
-    for path in found:
-        if any("\ud800" <= letter <= "\udfff" for letter in path.name):
-            raise HistoryError(f"data.samples: the name of the file {path.name!r} is not UTF-8; rename it")
-    if not found:
-        folder = (base / pattern).parent
-        while not folder.is_dir() and folder != folder.parent:
-            folder = folder.parent
-        raise HistoryError(f"data.samples: no file matches {pattern!r}; {folder_contents(folder, SUFFIXES)}")
-    return found
-
-
-def folder_contents(folder: Path, suffixes: tuple[str, ...]) -> str:
-    """What a folder holds instead of the file that was looked for."""
-    if not folder.is_dir():
-        return f"the folder {folder} does not exist"
-    names = sorted(item.name for item in folder.iterdir() if item.suffix.lower() in suffixes)
-    return f"{folder} holds {listed(names)}" if names else f"{folder} holds no {' or '.join(suffixes)} file"
-
-
-def listed(names: Sequence[object], most: int = 12) -> str:
-    """Names for a message, cut short where there are many."""
-    short = (name if len(name) <= 120 else name[:117] + "..." for name in map(str, names[:most]))
-    shown = ", ".join(map(repr, short))
-    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _require(path: Path, there: Sequence[str], needed: Mapping[str, str], separator: str) -> None:
+def _require(path: Path, there: Sequence[str], needed: Mapping[str, str], form: TextForm) -> None:
     for name, remedy in needed.items():
         if name and name not in there:
-            other = next((mark for mark in SEPARATORS if mark != separator and any(mark in item for item in there)), "")
-            hint = f"if its fields are separated by {other!r}, set data.separator" if other else remedy
+            findings = [] if path.suffix.lower() in (".parquet", *WORKBOOKS) else header_findings(path, form, needed)
+            other = next((mark for mark in SEPARATORS if any(mark in item for item in there)), "")
+            hint = remedy
+            if findings:
+                hint = "; ".join(finding.sentence(form.prefix) for finding in findings)
+            elif other and other != form.separator:
+                hint = f"if its fields are separated by {other!r}, set {form.prefix}separator"
             raise HistoryError(f"{path}: no column {name!r}; columns there: {listed(there)}; {hint}")

@@ -6,9 +6,12 @@ numbered and, where it is wrong, set aside on its own. Memory stays that of one 
 
 import codecs
 import csv
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import polars as pl
@@ -16,18 +19,25 @@ import polars as pl
 from rarefault.runtime.arrays import Bool, Int64
 from rarefault.runtime.errors import HistoryError
 from rarefault.train.history.notes import BAD_LINES, ReadNotes
+from rarefault.train.history.parsing.packed import ZIP, opened
+from rarefault.train.history.parsing.records import whole_records
+from rarefault.train.history.parsing.text_form import COMMAS, SEPARATORS, UTF8, Separator, TextForm
 
-#: Bytes read at a time.
-BLOCK_BYTES = 1 << 24
+#: Bytes read at a time, of telemetry and of a log.
+BLOCK_BYTES, ALL_BYTES = 1 << 22, 1 << 30
 
 _FIELD = "\x1f"  # stands for the separator once quotes are resolved; lines that hold one are refused
 #: How files begin that are no text, and what to do about each.
 _FOREIGN = {
     b"PAR1": "is Parquet: give it a name that ends in .parquet",
-    b"\x1f\x8b": "is compressed: unpack it first",
-    b"PK\x03\x04": "is a zip archive or a spreadsheet: write it as CSV or Parquet first",
+    ZIP: "is a zip archive or a spreadsheet: give it a name that ends in .zip or .xlsx",
 }
-UTF8 = "utf-8"
+#: How the first line of a file of Campbell Scientific begins, whose second names the columns, and how many follow that.
+_TOA5, _TOA5_AFTER = '"TOA5"', 2
+#: A first line that names the separator, as spreadsheets take it.
+_SEP = re.compile(r'"?sep=(.)"?;*', re.IGNORECASE)
+#: Files of which a row has no text.
+ROWS = (".parquet", ".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 
 
 @dataclass(slots=True)
@@ -87,8 +97,8 @@ class Block:
 
 
 def place(path: Path, line: int, text: str) -> str:
-    """A line as messages quote it; of a Parquet file, which has no text, the number of the row."""
-    if path.suffix.lower() == ".parquet":
+    """A line as messages quote it; of Parquet or a workbook, which have no text, the number of the row."""
+    if path.suffix.lower() in ROWS:
         return f"{path.name}: row {line}"
     text = text.strip(" \t\r\n\0")
     if not text:
@@ -107,118 +117,198 @@ def line_text(path: Path, line: int) -> str:
     return ""
 
 
-def read_header(path: Path, separator: str, encoding: str = UTF8) -> list[str]:
-    """The column names in the first line that is not blank.
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What stands before the rows of a file.
+
+    Attributes:
+        names: of the columns, "" where one has none.
+        last: number of the last line before the rows.
+        separator: between the fields.
+    """
+
+    names: tuple[str, ...]
+    last: int
+    separator: Separator
+
+    @property
+    def nameless(self) -> int:
+        """How many columns at the end have no name, as where lines end in a separator."""
+        return len(self.names) - max((i + 1 for i, name in enumerate(self.names) if name), default=0)
+
+
+def read_header(path: Path, form: TextForm = COMMAS) -> Header:
+    """Names of the columns: of the section, or of the first line that is neither blank nor a comment.
+
+    A first line ``sep=;`` names the separator, and in a file that begins with "TOA5" the second line the columns.
 
     Raises:
-        HistoryError: there is none, it cannot be read, or a name occurs twice.
+        HistoryError: the file is empty or cannot be read, or the header cannot be.
     """
-    for _, block in _chunks(path, 1 << 16, encoding):
-        for text in block.split("\n"):
-            if text.strip():
-                if "\0" in text:
-                    raise HistoryError(
-                        f"{path}: the header line holds NUL characters: the file is damaged or, where every other "
-                        'character is one, UTF-16; set data.encoding = "utf-16-le" or "utf-16-be" then'
-                    )
-                try:
-                    rows = list(csv.reader([text.strip("\r"), ""], delimiter=separator))
-                except csv.Error as error:
-                    raise HistoryError(f"{path}: the header line cannot be read: {error}") from error
-                if len(rows) < 2:
-                    raise HistoryError(
-                        f"{path}: the header line has a quote that is not closed: write each column's name on one line"
-                    )
-                names = [name.strip() for name in rows[0]]
-                if twice := sorted({name for name in names if name and names.count(name) > 1}):
-                    raise HistoryError(f"{path}: the header names {', '.join(map(repr, twice))} more than once")
-                return names
+    separator = form.separator or ","
+    if form.header:
+        return Header(form.header, form.skip_rows + form.skip_after_header, separator)
+    toa5 = False
+    for number, text in first_lines(path, form):
+        if (named := _SEP.fullmatch(text.strip(" "))) and named[1] in SEPARATORS:
+            separator = form.separator or cast(Separator, named[1])
+            continue
+        if not toa5 and text.startswith(_TOA5) and not form.skip_rows:
+            toa5 = True
+            continue
+        after = _TOA5_AFTER if toa5 and not form.skip_after_header else form.skip_after_header
+        return Header(_names(path, text, separator), number + after, separator)
     raise HistoryError(f"{path}: the file is empty; a header line was expected")
 
 
-def read_blocks(
-    path: Path, n_fields: int, *, separator: str = ",", header: bool = False, encoding: str = UTF8
-) -> Iterator[Block]:
-    """The file's lines that are not blank, split into ``n_fields`` fields, a block at a time.
+def first_lines(path: Path, form: TextForm) -> Iterator[tuple[int, str]]:
+    """The lines from the header on, with their numbers; blank ones and comments are left out."""
+    for first, text in _chunks(path, 1 << 16, form.encoding, form.prefix):
+        for number, line in enumerate(text.split("\n"), first):
+            stripped = line.strip("\r")
+            if number > form.skip_rows and stripped.strip() and not is_comment(stripped, form):
+                yield number, stripped
+
+
+def is_comment(line: str, form: TextForm) -> bool:
+    """Whether a line is left out because of how it begins."""
+    return bool(form.comment) and line.lstrip().startswith(form.comment)
+
+
+def _names(path: Path, text: str, separator: str) -> tuple[str, ...]:
+    """The names in a header line."""
+    if "\0" in text:
+        raise HistoryError(
+            f"{path}: the header line holds NUL characters: the file is damaged or, where every other "
+            'character is one, UTF-16; set data.encoding = "utf-16-le" or "utf-16-be" then'
+        )
+    try:
+        rows = list(csv.reader([text, ""], delimiter=separator))
+    except csv.Error as error:
+        raise HistoryError(f"{path}: the header line cannot be read: {error}") from error
+    if len(rows) < 2:
+        raise HistoryError(
+            f"{path}: the header line has a quote that is not closed: write each column's name on one line"
+        )
+    names = tuple(name.strip() for name in rows[0])
+    if twice := sorted({name for name in names if name and names.count(name) > 1}):
+        raise HistoryError(f"{path}: the header names {', '.join(map(repr, twice))} more than once")
+    return names
+
+
+def read_blocks(path: Path, n_fields: int, form: TextForm = COMMAS, header: Header | None = None) -> Iterator[Block]:
+    """The file's lines that are neither blank nor comments, split into ``n_fields`` fields, a block at a time.
+
+    Fields without a name at the end of a line may be left out, and separators at its end are none of its fields.
+
+    Args:
+        path: the file.
+        n_fields: of a line.
+        form: encoding, comments and, without a header, separator.
+        header: what stands before the rows; by default nothing.
 
     Raises:
         HistoryError: the file cannot be read, or is not in that encoding.
     """
-    skip = header
-    for first, decoded in _chunks(path, BLOCK_BYTES, encoding):
+    last = 0 if header is None else header.last
+    separator: str = (form.separator or ",") if header is None else header.separator
+    fewest = n_fields - (0 if header is None else header.nameless)
+    for first, decoded in _chunks(path, ALL_BYTES if form.records else BLOCK_BYTES, form.encoding, form.prefix):
         text = pl.Series([decoded]).str.split("\n").explode().str.strip_chars_end("\r")
+        number = first + np.arange(len(text))
+        if form.records and text.str.contains('"', literal=True).any():
+            at, records = whole_records(text.to_list(), separator, fewest, n_fields)
+            number, text = number[at], pl.Series(records)
         filled = (text.str.strip_chars() != "").to_numpy()
-        if skip and filled.any():
-            filled[np.flatnonzero(filled)[0]] = False
-            skip = False
+        filled &= number > last
+        if form.comment:
+            filled &= ~text.str.strip_chars_start().str.starts_with(form.comment).to_numpy()
         if filled.any():
-            line = first + np.flatnonzero(filled)
-            yield _split(path, line, text.filter(pl.Series(filled)), n_fields, separator)
+            yield _split(path, number[filled], text.filter(pl.Series(filled)), (fewest, n_fields), separator)
 
 
-def _chunks(path: Path, size: int, encoding: str) -> Iterator[tuple[int, str]]:
+def _chunks(path: Path, size: int, encoding: str, prefix: str = "data.") -> Iterator[tuple[int, str]]:
     """Whole lines, about ``size`` bytes at a time, each with the number of its first line."""
     number, rest = 1, b""
-    for chunk in _bytes(path, size, encoding):
+    for chunk in _bytes(path, size, encoding, prefix):
         cut = chunk.rfind(b"\n") + 1
         if not cut:
             rest += chunk
             continue
-        yield number, _text(path, number, rest + chunk[: cut - 1])
+        yield number, _text(path, number, rest + chunk[: cut - 1], prefix)
         number += rest.count(b"\n") + chunk.count(b"\n")
         rest = chunk[cut:]
     if rest:
-        yield number, _text(path, number, rest)
+        yield number, _text(path, number, rest, prefix)
 
 
-def _bytes(path: Path, size: int, encoding: str) -> Iterator[bytes]:
+def _bytes(path: Path, size: int, encoding: str, prefix: str) -> Iterator[bytes]:
     """The file in UTF-8, without a byte order mark, its lines ended by line feeds, about ``size`` bytes at a time."""
-    other = codecs.lookup(encoding).name != UTF8
-    decoder = codecs.getincrementaldecoder(encoding)()
     old_ends = False
-    try:
-        with path.open("rb") as file:
-            start = True
-            while chunk := file.read(size):
-                if start:
-                    if found := next((what for magic, what in _FOREIGN.items() if chunk.startswith(magic)), None):
-                        raise HistoryError(f"{path}: {found}")
-                    if not other and chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-                        raise HistoryError(f'{path}: is UTF-16 text; set data.encoding = "utf-16"')
-                if other:
-                    chunk = _recoded(path, decoder, chunk, encoding)
-                if start:
-                    chunk = chunk.removeprefix(codecs.BOM_UTF8)
-                    old_ends = b"\r" in chunk and b"\n" not in chunk
-                    start = False
-                yield chunk.replace(b"\r", b"\n") if old_ends else chunk
-            if other:
-                yield _recoded(path, decoder, b"", encoding, final=True)
-    except OSError as error:
-        raise HistoryError(f"{path}: cannot be read: {error.strerror}") from error
+    with opened(path) as file:
+        for number, chunk in enumerate(_in_utf8(path, iter(partial(file.read, size), b""), encoding, prefix)):
+            if not number:
+                old_ends = b"\r" in chunk and b"\n" not in chunk
+            text = chunk if number else chunk.removeprefix(codecs.BOM_UTF8)
+            yield text.replace(b"\r", b"\n") if old_ends else text
+
+
+def _in_utf8(path: Path, chunks: Iterator[bytes], encoding: str, prefix: str) -> Iterator[bytes]:
+    """A file's bytes in UTF-8; what is UTF-8 already is not checked here.
+
+    Raises:
+        HistoryError: it is no text, or not in that encoding.
+    """
+    name = codecs.lookup(encoding).name
+    decoder = None if name == UTF8 else codecs.getincrementaldecoder(encoding)()
+    # Text in UTF-8 can be read in any encoding of single bytes, to other letters; the other way hardly ever.
+    check = codecs.getincrementaldecoder(UTF8)() if decoder and not name.startswith("utf") else None
+    foreign = False
+    for number, chunk in enumerate(chunks):
+        if not number:
+            if found := next((what for magic, what in _FOREIGN.items() if chunk.startswith(magic)), None):
+                raise HistoryError(f"{path}: {found}")
+            if decoder is None and chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                raise HistoryError(f'{path}: is UTF-16 text; set {prefix}encoding = "utf-16"')
+        if check is not None:
+            foreign |= not chunk.isascii()
+            try:
+                check.decode(chunk)
+            except UnicodeDecodeError:
+                check = None
+        yield chunk if decoder is None else _recoded(path, decoder, chunk, encoding, prefix)
+    if decoder is not None:
+        yield _recoded(path, decoder, b"", encoding, prefix, final=True)
+    if check is not None and foreign:
+        raise HistoryError(
+            f'{path}: is UTF-8 text, not {encoding}; set {prefix}encoding = "utf-8", and read files that are not as a '
+            "source of their own"
+        )
 
 
 def _recoded(
-    path: Path, decoder: codecs.IncrementalDecoder, chunk: bytes, encoding: str, *, final: bool = False
+    path: Path, decoder: codecs.IncrementalDecoder, chunk: bytes, encoding: str, prefix: str, *, final: bool = False
 ) -> bytes:
     try:
         return decoder.decode(chunk, final).encode(errors="replace")
     except UnicodeError as error:
-        raise HistoryError(f"{path}: is not text in data.encoding = {encoding!r}: {error}") from error
+        raise HistoryError(f"{path}: is not text in {prefix}encoding = {encoding!r}: {error}") from error
 
 
-def _text(path: Path, first: int, raw: bytes) -> str:
+def _text(path: Path, first: int, raw: bytes, prefix: str) -> str:
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
         line = first + raw[: error.start].count(b"\n")
         raise HistoryError(
-            f"{path}: line {line}: byte 0x{raw[error.start]:02x} is not UTF-8; set data.encoding to what the file is "
-            'written in, such as "cp1252" or "latin-1"'
+            f"{path}: line {line}: byte 0x{raw[error.start]:02x} is not UTF-8; set {prefix}encoding to what the file "
+            'is written in, such as "cp1252" or "latin-1"'
         ) from error
 
 
-def _split(path: Path, line: Int64, text: pl.Series, n_fields: int, separator: str) -> Block:
+def _split(path: Path, line: Int64, text: pl.Series, n_fields: tuple[int, int], separator: str) -> Block:
+    """Lines as a block; they have at least the first and at most the second number of fields."""
+    fewest, most = n_fields
     quotes = text.str.count_matches('"', literal=True).to_numpy()
     foreign = text.str.contains(_FIELD, literal=True).to_numpy()
     damaged = text.str.contains("\0", literal=True).to_numpy()
@@ -229,14 +319,21 @@ def _split(path: Path, line: Int64, text: pl.Series, n_fields: int, separator: s
         resolved = _resolve(text[quoted].to_list(), separator)
         broken[quoted] = [row is None for row in resolved]
         plain = plain.scatter(quoted, [row or "" for row in resolved])
-    count = plain.str.count_matches(_FIELD, literal=True).to_numpy() + 1
-    fields = plain.str.split_exact(_FIELD, n_fields - 1).struct.unnest().get_columns() if n_fields > 1 else [plain]
+    count = plain.str.count_matches(_FIELD, literal=True).to_numpy().astype(np.int64) + 1
+    fields = plain.str.split_exact(_FIELD, most - 1).struct.unnest().get_columns() if most > 1 else [plain]
     block = Block(path, line, text, fields, np.ones(len(line), bool))
     block.refuse(broken, "a quote that is not closed")
     block.refuse(foreign, "a control character that separates fields")
     block.refuse(damaged, "a NUL character, as damaged files have them")
-    for n in np.unique(count[count != n_fields]).tolist():
-        block.refuse(count == n, f"{n} field{'s' if n > 1 else ''} instead of {n_fields}")
+    if (long := count > most).any():
+        # Separators at the end of a line, as spreadsheets write them, are no fields.
+        filled = plain.filter(pl.Series(long)).str.strip_chars_end(f"{_FIELD} \t")
+        there = filled.str.count_matches(_FIELD, literal=True).to_numpy() + 1
+        count[long] = np.where(there <= most, most, count[long])
+        if most == 1:
+            fields[0] = plain.str.split(_FIELD).list.first()
+    for n in np.unique(count[(count < fewest) | (count > most)]).tolist():
+        block.refuse(count == n, f"{n} field{'s' if n > 1 else ''} instead of {most}")
     return block
 
 

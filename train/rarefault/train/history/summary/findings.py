@@ -6,7 +6,8 @@ import numpy as np
 
 from rarefault.runtime.inference.manifest import GridSpec
 from rarefault.train.history.data import History
-from rarefault.train.history.parsing.frames import listed
+from rarefault.train.history.dialect.tags import devices_are_tags
+from rarefault.train.history.parsing.files import listed
 from rarefault.train.history.summary.missing_codes import codes_of
 from rarefault.train.history.summary.structs import ChannelSummary, ClassSummary
 
@@ -39,7 +40,8 @@ def findings(
         block_s: the split's blocks of time, into which longer events are cut; None where it is by device.
     """
     found = [] if len(history) else ["there are no samples: a fault log alone can be described, not learnt from"]
-    found += [finding for finding in (border_finding(history, grid), code_finding(history)) if finding]
+    tags = devices_are_tags(history.devices, history.channels)
+    found += [finding for finding in (tags, border_finding(history, grid), code_finding(history)) if finding]
     found += [
         majority_finding(item.name, item.proportion)
         for item in classes[1:]
