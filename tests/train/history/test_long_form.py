@@ -12,6 +12,7 @@ import pytest
 from rarefault.runtime.cli import main
 from rarefault.runtime.errors import ConfigError, HistoryError
 from rarefault.runtime.settings import from_mapping
+from rarefault.runtime.telemetry.channels import ChannelSpec
 from rarefault.train.history import History, TableConfig, read_history
 from rarefault.train.history.dialect.tags import devices_are_tags
 from rarefault.train.history.notes import BAD_CELLS, BAD_QUALITY, CONFLICTS, DUPLICATES, FOREIGN_TAGS, TOO_LARGE
@@ -210,6 +211,20 @@ def test_braces_and_brackets_in_the_folders_name(tmp_path: Path) -> None:
         section = from_mapping({"samples": samples, **keys}, TableConfig, "[data]")
         assert read_history(section, folder).devices == ("P1",)
         assert read_history(section.absolute(folder), Path("/")).devices == ("P1",)
+
+
+def test_words_of_a_channel(tmp_path: Path) -> None:
+    """What a channel's words are holds for its tag alone, in long form as in wide."""
+    write(
+        tmp_path,
+        [*historian(), *(f"PLANT.P1.MODE,2024-03-01T0{i}:00:00Z,{w},Good" for i, w in enumerate(("AUTO", "MAN")))],
+    )
+    config = from_mapping({"samples": "samples.csv", **TAGS}, TableConfig, "[data]")
+    specs = {"MODE": ChannelSpec(states={"AUTO": 2.0, "MAN": 5.0})}
+    history = read_history(config, tmp_path, channels=specs)
+    mode = history.values[:, history.channels.index("MODE")]
+    assert mode[~np.isnan(mode)].tolist() == [2.0, 5.0]
+    assert history.notes.count(BAD_CELLS) == 0
 
 
 def test_names_put_together(tmp_path: Path) -> None:

@@ -35,7 +35,6 @@ OUTSIDE_EVENTS = "events before the first or after the last sample of their devi
 ONLY_DEVICE = "events of a log without a column for devices, taken as those of the only device"
 FOREIGN_EVENTS = "events of devices without samples, dropped"
 REPEATED_EVENTS = "events that repeat another one, kept"
-BAD_QUALITY = "values whose quality is not good, taken as missing"
 FOREIGN_TAGS = "rows whose tag does not fit data.tag_pattern, left out"
 TEXT_COLUMNS = "columns without any number, left out"
 NAMELESS_SAMPLES = "samples of devices that the journal does not name any more, dropped"

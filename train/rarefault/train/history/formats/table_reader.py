@@ -173,7 +173,7 @@ class TableReader(NamedReader):
         for name, column in columns.items():
             if name in own:
                 continue
-            value, bad = parse_numbers(column, config.numbers, self.states(name))
+            value, bad = parse_numbers(column, self._states(name), config.numbers)
             if bad.any() and np.isnan(value).all():
                 self._note_numbers(name, column, bad)
                 self.notes.add(TEXT_COLUMNS, 1, f"{path.name}: {name!r}", problem=False)
@@ -205,11 +205,6 @@ class TableReader(NamedReader):
             return name
         return pl.Series([_stem(block.path)]).new_from_index(0, len(block.line))
 
-    def states(self, channel: str) -> Mapping[str, float] | None:
-        """The words of a channel."""
-        spec = self.specs.get(channel)
-        return (spec.states or None) if spec is not None else None
-
     def numbers(self, block: Block, rows: Int64, name: str, column: pl.Series, channel: pl.Series | None) -> Float64:
         """A column's values in some rows ([n]) of a block, [n]; cells that hold no number are noted.
 
@@ -221,13 +216,7 @@ class TableReader(NamedReader):
             channel: the channel of each of the rows, [n]; None is the column.
         """
         column = column.gather(rows)
-        value, bad = parse_numbers(column, self.config.numbers, None if channel is not None else self.states(name))
-        for word in self.specs:
-            if channel is None:
-                break
-            own = channel.eq(word).to_numpy()
-            if own.any():
-                value[own], bad[own] = parse_numbers(column.filter(own), self.config.numbers, self.states(word))
+        value, bad = self._parse(name, column, channel)
         self._note_numbers(name, column, bad)
         if not bad.any():
             return value
@@ -238,6 +227,23 @@ class TableReader(NamedReader):
             example = f"{block.quote(int(rows[at]))}: {word} is {column[at]!r}"
             self.notes.add(BAD_CELLS, int(own.sum()), example, at=word)
         return value
+
+    def _parse(self, name: str, column: pl.Series, channel: pl.Series | None) -> tuple[Float64, Bool]:
+        """As :func:`parse_numbers`, with the words of the channel of each row ([n]), or of the column."""
+        form = self.config.numbers
+        if channel is None:
+            return parse_numbers(column, self._states(name), form)
+        value, bad = parse_numbers(column, None, form)
+        for word, spec in self.specs.items():
+            if spec.states and (rows := channel.eq_missing(word).arg_true()).len():
+                at = rows.to_numpy()
+                value[at], bad[at] = parse_numbers(column.gather(at), spec.states, form)
+        return value, bad
+
+    def _states(self, channel: str) -> Mapping[str, float] | None:
+        """The words of a channel."""
+        spec = self.specs.get(channel)
+        return (spec.states or None) if spec is not None else None
 
     def _take(self, block: Block, columns: Columns, channels: list[str]) -> None:
         config = self.config

@@ -24,18 +24,17 @@ def beyond_float32(value: Float64) -> Bool:
 
 
 def parse_numbers(
-    values: pl.Series, form: NumberForm = PLAIN, states: Mapping[str, float] | None = None
+    values: pl.Series, states: Mapping[str, float] | None = None, form: NumberForm = PLAIN
 ) -> tuple[Float64, Bool]:
     """Values (NaN where there is none), [m], and the cells that hold something else than a finite number, [m].
 
-    Booleans, and the words true, false, on and off, are 1 and 0. Where marks part thousands, they must part all of
-    them.
+    Booleans, and the words true, false, on and off, are 1 and 0. Where marks part thousands, all of them are parted.
 
     Args:
         values: text, numbers or Booleans, [m].
-        form: of numbers as text.
         states: number of each word that the channel may have, in place of these words; see
             :func:`rarefault.runtime.telemetry.values.number_of`, which reads live values by the same rule.
+        form: of numbers as text.
     """
     if states is not None and values.dtype == pl.Boolean:
         values = values.cast(pl.String)
