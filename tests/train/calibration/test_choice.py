@@ -9,7 +9,7 @@ from tests.train.evaluation.test_alarms import GRID, PERIOD_MS, history
 from rarefault.runtime.arrays import Float32, Int64
 from rarefault.runtime.inference.decision.pool import Pool
 from rarefault.runtime.inference.manifest import UnitsSpec
-from rarefault.train.calibration.choice import LEAST_BLOCKS, Choice, block_of, choose_parts, interval, with_parts
+from rarefault.train.calibration.choice import LEAST_BLOCKS, Choice, block_of, choose_parts, interval, spare, with_parts
 from rarefault.train.calibration.cross_fit import HeldOut
 from rarefault.train.calibration.held_out_windows import HeldOutWindows
 from rarefault.train.dataset.split import Block, Split
@@ -273,3 +273,29 @@ def test_the_interval_is_that_of_the_mean_over_groups() -> None:
     assert high - low == pytest.approx(2 * 1.645 * total.std() / 30**0.5, rel=0.15)
     covered = [low <= 0 <= high for low, high in (interval(rng.normal(size=40), np.ones(40)) for _ in range(200))]
     assert 0.83 <= np.mean(covered) <= 0.95
+
+
+@pytest.mark.parametrize("heard", [False, True])
+def test_cross_fitting_spares_a_network_of_devices_that_nobody_hears(heard: bool) -> None:
+    """By its factor in the pool; where it is needed, or there are no units, it is not asked."""
+    label = np.where(labels(BLOCKS) == 1, 0, labels(BLOCKS))
+    windows, split = windows_of(label)
+    logits = np.broadcast_to(Pool(PRIOR, UNITS).unit_logit, (len(label), 2)).astype(np.float32)
+    rng = np.random.default_rng(5)
+    deaf = normalised(np.log(PRIOR) + rng.normal(size=(len(label), len(CLASSES))) * 4)
+    network = np.concatenate((known(label, 1) if heard else deaf, logits), axis=1)
+    trees = np.concatenate((known(label, 2), logits), axis=1)
+    held = HeldOut(windows, np.stack((network, trees), axis=1), ("network", "trees"))
+    present: tuple[ModelPart, ...] = ("network_device", "network_units", "trees_device", "trees_units")
+    found = spare(held, present, PRIOR, UNITS)
+    assert (found is None) == heard
+    assert spare(held, ("network_device", "trees_device"), PRIOR, UNITS) is None
+    assert spare(held, ("network_device", "network_units", "trees_units"), PRIOR, UNITS) is None
+    if found is None:
+        return
+    assert found.dropped
+    assert found.beside == present[1:]
+    left = with_parts(held, found.beside, PRIOR, UNITS)
+    choice = choose_parts(left, found.beside, split, PRIOR, UNITS, filtered=False, spared=found)
+    assert "network_device" in choice.parts.dropped
+    assert "on the validation blocks" in choice.parts.text

@@ -46,6 +46,8 @@ BY_COST: tuple[ModelPart, ...] = (
 TOLERANCE = 0.01
 #: A difference that means nothing: the probability of what is true, lower by 0.02 %.
 NEGLIGIBLE = 2e-4
+#: A network of devices that has less of a say than this on the validation blocks is not trained for cross-fitting.
+LEAST_SAY = 0.1
 #: With fewer held-out blocks, nothing is said.
 LEAST_BLOCKS = 8
 #: Draws of the bootstrap, their seed, and the ends of the interval.
@@ -81,7 +83,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     blocks: int
     """Held-out blocks that this rests on."""
     all_log_loss: float
-    """Held-out log loss with all parts."""
+    """Held-out log loss with all parts, but for a network of devices that cross-fitting did without."""
     log_loss: float
     """Held-out log loss with those that are kept."""
     tried: dict[ModelPart, PartTrial]
@@ -127,6 +129,7 @@ def choose_parts(
     *,
     filtered: bool,
     free: bool = True,
+    spared: PartTrial | None = None,
 ) -> Choice:
     """The fewest parts that are as good as all of them.
 
@@ -138,15 +141,16 @@ def choose_parts(
         units: what is looked for at units.
         filtered: whether a filter may be fitted.
         free: whether parts may be left out.
+        spared: why there is no network of devices any more, see :func:`spare`; None where that is not so.
     """
+    tried: dict[ModelPart, PartTrial] = {} if spared is None else {"network_device": spared}
     spec = held.weighed(prior, units, filtered=filtered)
     whole = _Whole(held, held.losses(spec), split)
     so_far = _SoFar(held, spec, (*present, *(("filter",) if spec.filter is not None else ())), whole.losses.mean())
     if not free or whole.blocks < LEAST_BLOCKS:
         few = f"too little to tell ({whole.blocks} held-out blocks, {LEAST_BLOCKS} are needed)"
         why = few if free else "training.parts names them"
-        return Choice(held, spec, _described(so_far, whole, {}, why))
-    tried: dict[ModelPart, PartTrial] = {}
+        return Choice(held, spec, _described(so_far, whole, tried, why))
     # Those that were tried beside others that have gone since are tried again: what one of them spoilt may be made up
     # for by a part that is not needed now.
     while (part := _next(so_far, tried)) is not None:
@@ -165,6 +169,34 @@ def choose_parts(
             kept = tuple(p for p in left if p != "filter")
             so_far = _SoFar(fewer, spec, (*kept, *(("filter",) if spec.filter is not None else ())), losses.mean())
     return Choice(so_far.held, so_far.spec, _described(so_far, whole, tried, ""))
+
+
+def spare(
+    held: HeldOut, present: Sequence[ModelPart], prior: tuple[float, ...], units: UnitsSpec | None
+) -> PartTrial | None:
+    """Whether cross-fitting can do without the network of devices, the part that takes longest to train for nothing.
+
+    Where the trees judge devices and the network looks at units, the pool hardly hears its network of devices. The
+    validation blocks show that before further ones are trained: by the factor that the pool gives it.
+
+    Args:
+        held: the validation windows and the opinions on them.
+        present: parts of the model that gave them.
+        prior: class shares, [K].
+        units: what is looked for at units.
+
+    Returns:
+        None where it is heard, or is needed.
+    """
+    if not {"network_device", "network_units", "trees_device"} <= set(present):
+        return None
+    weighed = held.weighed(prior, units, filtered=False).experts
+    weight = next(expert.weight for expert in weighed if expert.name == "network")
+    if weight >= LEAST_SAY:
+        return None
+    left = tuple(part for part in present if part != "network_device")
+    text = f"its weight in the pool was {weight:.2f} on the validation blocks, so cross-fitting did without it"
+    return PartTrial(dropped=True, beside=left, text=text)
 
 
 def with_parts(held: HeldOut, parts: Sequence[ModelPart], prior: tuple[float, ...], units: UnitsSpec | None) -> HeldOut:

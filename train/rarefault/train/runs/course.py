@@ -9,7 +9,7 @@ from typing import Any
 
 from rarefault.runtime.arrays import Int64
 from rarefault.runtime.inference.manifest import DecisionSpec, Manifest, UnitsSpec
-from rarefault.train.calibration.choice import Parts
+from rarefault.train.calibration.choice import Parts, PartTrial
 from rarefault.train.calibration.cross_fit import HeldOut
 from rarefault.train.config import TrainConfig
 from rarefault.train.dataset.split import Part, Split
@@ -80,6 +80,7 @@ class Course:
         refit_estimate: of the time that the chosen parts take.
         served: the configuration that trains the chosen parts alone.
         choice: which parts these are, and why.
+        spared: why cross-fitting did without the network of devices; None where it did not.
         digest: of configuration, data and origin.
         fit: of the networks.
         kept: whether the weights of an earlier run are better than those that went on from them.
@@ -123,6 +124,7 @@ class Course:
     refit_estimate: Estimate = field(init=False)
     served: TrainConfig = field(init=False)
     choice: Parts = field(init=False)
+    spared: PartTrial | None = None
     digest: str = field(init=False)
     fit: Fit = field(init=False)
     kept: bool = False

@@ -9,7 +9,7 @@ import torch
 from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.inference.manifest import Manifest
 from rarefault.runtime.telemetry.channels import ChannelSpec
-from rarefault.train.calibration.choice import choose_parts
+from rarefault.train.calibration.choice import choose_parts, spare
 from rarefault.train.calibration.cross_fit import HeldOut, Rotation
 from rarefault.train.calibration.decision_fit import fit_decision
 from rarefault.train.config import TrainConfig, to_toml
@@ -28,6 +28,7 @@ from rarefault.train.history import absolute, read_history
 from rarefault.train.history.summary.findings import border_finding, code_finding
 from rarefault.train.model.experts import Experts
 from rarefault.train.model.network_expert import NetworkExpert
+from rarefault.train.model.parts import NETWORK_OF
 from rarefault.train.model.step import TorchStep
 from rarefault.train.runs.checks import check_judges, check_majority, check_parts
 from rarefault.train.runs.course import Course
@@ -228,7 +229,7 @@ def cross_fit(course: Course) -> None:
     rotation = Rotation(
         course.history,
         course.split,
-        course.config,
+        _spared(course, Experts(course.network, course.trees)),
         course.prior,
         course.units,
         course.at_units,
@@ -237,6 +238,19 @@ def cross_fit(course: Course) -> None:
         on_trees=trees,
     )
     course.cross_fitted = rotation.run(Experts(course.network, course.trees))
+
+
+def _spared(course: Course, model: Experts) -> TrainConfig:
+    """The configuration that cross-fitting goes on with: without a network of devices that nobody hears."""
+    config = course.config
+    if config.training.parts != "auto":
+        return config
+    held = HeldOut.of(model, course.parts["validation"], course.history, config)
+    course.spared = spare(held, model.parts, course.prior, course.at_units)
+    if course.spared is None or course.network is None:
+        return config
+    course.network = course.network.only((NETWORK_OF["network_units"],), course.prior)
+    return config.with_parts(course.spared.beside + (("filter",) if config.decision.filter else ()))
 
 
 def pool(course: Course) -> None:
@@ -252,6 +266,7 @@ def pool(course: Course) -> None:
         course.at_units,
         filtered=config.decision.filter,
         free=config.training.parts == "auto",
+        spared=course.spared,
     )
     course.held, course.decision, course.choice = choice.held, choice.spec, choice.parts
     course.model = model.only(choice.parts.kept, course.prior, course.at_units)
