@@ -83,7 +83,7 @@ def test_own_channels_classes_and_period(
     channels = write_csv(data_dir / "tep", tmp_path / "reactors.csv")
     config, run, file = tmp_path / "reactors.toml", tmp_path / "run", tmp_path / "reactors.onnx"
     config.write_text(CONFIG, encoding="utf-8")
-    assert main(["train", str(config), "--out", str(run)]) == 0, capsys.readouterr().err
+    assert main(["train", str(config), "--out", str(run), "--set", "training.parts=all"]) == 0, capsys.readouterr().err
     assert main(["export", str(run), "-o", str(file), "--int8"]) == 0, capsys.readouterr().err
     manifest = load_model(file).manifest
     assert list(manifest.channels) == channels

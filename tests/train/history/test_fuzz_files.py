@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from rarefault.runtime.cli import main
@@ -202,6 +202,7 @@ def test_csv(tmp_path: Path, describe: Callable[[dict[str, str]], str]) -> None:
 
     @fuzz
     @given(csv_bytes(), csv_bytes(), KEYS)
+    @example(b"device,time,temp\np,2024-03-01T00:00:00Z,1\n", b"", {})
     def check(samples: bytes, events: bytes, keys: dict[str, str]) -> None:
         (tmp_path / "samples.csv").write_bytes(samples)
         (tmp_path / "events.csv").write_bytes(events.replace(b"temp", b"end").replace(b"time", b"start"))

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 #: What the program and one block of a file take, MB, and how many bytes of memory a byte of the file may take.
-FIXED, SHARE = 190, 1.4
+FIXED, SHARE = 220, 1.4
 
 READ = """
 import sys

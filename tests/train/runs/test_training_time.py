@@ -41,10 +41,11 @@ def test_more_work_is_foreseen_to_take_longer(plant: Path, cross_fit: bool) -> N
     weights = {name: value.clone() for name, value in model.state_dict().items()}
     before = torch.random.get_rng_state()
 
+    measured = measure(config, model, parts, history, NO_UNITS, None)
+
     def foreseen(**changes: int) -> dict[str, float]:
         keys = {key.replace("__", "."): value for key, value in changes.items()}
         asked = load_train_config(plant, {"training.epochs": 10, **keys})
-        measured = measure(asked, model, parts, history, NO_UNITS, None)
         return measured.estimate(asked, cross_fit=cross_fit).seconds()
 
     found = foreseen()
