@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", metavar="DIR", type=Path, help="where everything goes (default: demo, demo-2, ...)")
     parser.add_argument("--plants", type=int, help="simulated plants")
-    parser.add_argument("--days", type=int, help="simulated days (default: 80)")
+    parser.add_argument("--days", type=int, help="simulated days")
     parser.add_argument("--epochs", type=int, help="most epochs of training")
     parser.add_argument("--rounds", type=int, help="boosted trees for each class")
     parser.add_argument("--seed", type=int, default=0, help="of simulation and training (default: 0)")
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     import msgspec
 
     from rarefault.export.demo.result import print_result
-    from rarefault.export.demo.run import DAYS, QUICK, DemoOptions, run_demo
+    from rarefault.export.demo.run import QUICK, DemoOptions, run_demo
     from rarefault.train.commands.console import PlainConsole
     from rarefault.train.config import TrainingConfig, TreesConfig
     from rarefault.train.simulate import SimulationConfig
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--data {args.data}: there is no such folder")
     sizes = {name: getattr(args, name) for name in ("plants", "days") if getattr(args, name) is not None}
     try:
-        simulation = msgspec.convert({"seed": args.seed, "days": DAYS, **sizes}, SimulationConfig)
+        simulation = msgspec.convert({"seed": args.seed, **sizes}, SimulationConfig)
         training = msgspec.convert(
             QUICK | {"seed": args.seed} | ({"epochs": args.epochs} if args.epochs is not None else {}), TrainingConfig
         )

@@ -35,11 +35,13 @@ IDLE_S = 20.0
 TOPIC = "telemetry/{device}"
 #: Messages per second, and how many the broker may have unconfirmed: well below what the embedded broker, which is pure
 #: Python, takes, so that the latency is the daemon's and not that of a queue in front of it.
-PER_S, WINDOW = 400.0, 4
-#: Days that plants are simulated, unless another number is asked for: enough for every fault to be held out.
-DAYS = 80
-#: Of the training: who looks at a demo does not wait for models that only make its decision steadier.
-QUICK: dict[str, Any] = {"cross_fit": False}
+PER_S, WINDOW = 700.0, 4
+#: Of the training: who looks at a demo does not wait for models that only make its decision steadier, nor for a network
+#: of whole devices that trees and units do without.
+QUICK: dict[str, Any] = {
+    "cross_fit": False,
+    "parts": ("network_units", "trees_device", "extra_trees", "trees_units", "filter"),
+}
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class DemoOptions:
 
     out: Path
     data: Path | None = None
-    simulation: SimulationConfig = field(default_factory=lambda: SimulationConfig(days=DAYS))
+    simulation: SimulationConfig = field(default_factory=SimulationConfig)
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(**QUICK))
     trees: TreesConfig = field(default_factory=TreesConfig)
 
