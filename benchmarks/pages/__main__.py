@@ -43,6 +43,7 @@ TABLES: dict[str, tuple[str, Callable[..., str]]] = {
     "robustness.durability": ("durability", robustness.durability),
     "robustness.babble": ("babble", robustness.babble),
     "robustness.served": ("served", robustness.served),
+    "training.minutes": ("training", training.minutes),
     "training.memory": ("training_memory", training.memory),
     "training.stages": ("training_memory", training.stages),
     "training.novelty": ("novelty", training.novelty),

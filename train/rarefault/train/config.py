@@ -126,7 +126,7 @@ class TrainingConfig(Section, frozen=True):
     """Gradients are clipped to this norm."""
     cross_fit: bool | Literal["auto"] = "auto"
     """Fit the decision on the training blocks as well: further models are trained, each without some of the blocks, and
-    judge those. With five folds this takes three to four times the processor time. ``auto`` does it if some fault has
+    judge those. With five folds this takes about twice the processor time. ``auto`` does it if some fault has
     fewer than 50 events in the validation blocks. Has no effect with ``--from``."""
     refit: bool = True
     """Train network and trees once more, on training and validation blocks together, after the decision was fitted. The

@@ -107,7 +107,13 @@ def _lines(text: str) -> list[str]:
     """The lines of a text; a string in quotes may hold line breaks."""
     if '"' not in text:
         return [line.strip("\r ") for line in text.split("\n")]
-    lines, begin, quoted, escaped = [], 0, False, False
+    lines, _ = _cut(text, "\n")
+    return [line.strip("\r ") for line in lines]
+
+
+def _cut(text: str, at: str) -> tuple[list[str], bool]:
+    """What lies between a character where it is neither escaped nor in quotes, and whether a quote does not end."""
+    parts, begin, quoted, escaped = [], 0, False, False
     for i, letter in enumerate(text):
         if escaped:
             escaped = False
@@ -115,11 +121,11 @@ def _lines(text: str) -> list[str]:
             escaped = True
         elif letter == '"':
             quoted = not quoted
-        elif letter == "\n" and not quoted:
-            lines.append(text[begin:i].strip("\r "))
+        elif letter == at and not quoted:
+            parts.append(text[begin:i])
             begin = i + 1
-    lines.append(text[begin:].strip("\r "))
-    return lines
+    parts.append(text[begin:])
+    return parts, quoted
 
 
 def _parse(line: str) -> Line:
@@ -169,20 +175,9 @@ def _split(text: str, at: str) -> list[str]:
     """Split at a character that is neither escaped nor in quotes."""
     if "\\" not in text and '"' not in text:
         return text.split(at)
-    parts, begin, quoted, escaped = [], 0, False, False
-    for i, letter in enumerate(text):
-        if escaped:
-            escaped = False
-        elif letter == "\\":
-            escaped = True
-        elif letter == '"':
-            quoted = not quoted
-        elif letter == at and not quoted:
-            parts.append(text[begin:i])
-            begin = i + 1
-    if quoted:
+    parts, unended = _cut(text, at)
+    if unended:
         raise ValueError("a quote that does not end")
-    parts.append(text[begin:])
     return parts
 
 
