@@ -29,6 +29,7 @@ from rarefault.train.history.parsing.lines import ROWS, Block, read_header
 from rarefault.train.history.parsing.normal import is_empty
 from rarefault.train.history.parsing.pattern import filled, names_in
 from rarefault.train.history.parsing.times import is_day
+from rarefault.train.history.parsing.text_form import PLAIN
 from rarefault.train.history.source import text_form, time_form
 from rarefault.train.history.time_columns import DoubledHours, TimeColumns, joined
 
@@ -133,9 +134,8 @@ class TableReader(NamedReader):
         """The blocks of a file, with the parts of its path as columns; of other columns all, or the wanted ones."""
         parts = self.paths[path]
         needed = self._needed(path)
-        for block, columns in read_frames(
-            path, needed, self.form, (lambda _: True) if wanted is None else wanted.__contains__
-        ):
+        every = (lambda _: True) if wanted is None else wanted.__contains__
+        for block, columns in read_frames(path, needed, self.form, every, self._is_number):
             if both := sorted(set(columns) & self._parts(path)):
                 raise HistoryError(
                     f"{path}: has a column {both[0]!r}, and data.samples or data.tag_pattern have it in braces: give "
@@ -215,7 +215,7 @@ class TableReader(NamedReader):
             column: all of it, [m].
             channel: the channel of each of the rows, [n]; None is the column.
         """
-        column = column.gather(rows)
+        column = column if len(rows) == len(column) else column.gather(rows)
         value, bad = self._parse(name, column, channel)
         self._note_numbers(name, column, bad)
         if not bad.any():
@@ -240,6 +240,13 @@ class TableReader(NamedReader):
                 value[at], bad[at] = parse_numbers(column.gather(at), spec.states, form)
         return value, bad
 
+    def _is_number(self, name: str) -> bool:
+        """Whether a column is one of numbers that are written in the usual way: nothing needs their text any more."""
+        config = self.config
+        if self.long is not None or name not in self.channels or self._states(name) or config.numbers != PLAIN:
+            return False
+        return config.decimal == "." or any(one.point for one in self.evidence.values())
+
     def _states(self, channel: str) -> Mapping[str, float] | None:
         """The words of a channel."""
         spec = self.specs.get(channel)
@@ -253,9 +260,11 @@ class TableReader(NamedReader):
         rows = np.flatnonzero(block.good)
         if not len(rows):
             return
-        device, time_ms = self.devices.codes(name.gather(rows)), time_ms[rows]
+        if len(rows) < len(name):
+            name, time_ms, later_ms = name.gather(rows), time_ms[rows], later_ms[rows]
+        device = self.devices.codes(name)
         self.check_days(block, columns, rows, device, time_ms)
-        self.doubled.add(block, rows, device, time_ms, later_ms[rows])
+        self.doubled.add(block, rows, device, time_ms, later_ms)
         values = room(len(rows), len(channels))
         for i, channel in enumerate(channels):
             values[:, i] = self.numbers(block, rows, channel, columns[channel], None)

@@ -41,6 +41,9 @@ def parse_numbers(
     if values.dtype.is_numeric() or values.dtype == pl.Boolean:
         number = values.cast(pl.Float64).fill_null(np.nan).to_numpy().copy()
         bad = np.isinf(number)
+    elif states is None and form == PLAIN and not (parsed := values.cast(pl.Float64, strict=False)).null_count():
+        number = parsed.to_numpy().copy()
+        bad = np.isinf(number)
     else:
         text = values.cast(pl.String).str.strip_chars()
         parsed = plain_text(text, form).cast(pl.Float64, strict=False)

@@ -20,7 +20,11 @@ Columns = dict[str, pl.Series]
 
 
 def read_frames(
-    path: Path, needed: Mapping[str, str], form: TextForm, wanted: Callable[[str], bool] = lambda _: True
+    path: Path,
+    needed: Mapping[str, str],
+    form: TextForm,
+    wanted: Callable[[str], bool] = lambda _: True,
+    is_number: Callable[[str], bool] = lambda _: False,
 ) -> Iterator[tuple[Block, Columns]]:
     """A table's rows a block at a time, with its columns by name, each [m]: text, numbers, times or Booleans.
 
@@ -31,6 +35,7 @@ def read_frames(
         needed: the columns that must be there, and what to do where one is not; "" is none.
         form: how a CSV file's lines are written.
         wanted: whether a column that is not needed is read.
+        is_number: whether a column of a CSV file may be read as numbers from now on, which is faster.
 
     Raises:
         HistoryError: the file cannot be read, or a needed column is not in it or holds no such values.
@@ -47,7 +52,11 @@ def read_frames(
     header = read_header(path, form)
     _require(path, header.names, needed, form)
     chosen = [i for i, name in enumerate(header.names) if name and (name in needed or wanted(name))]
-    for block in read_blocks(path, len(header.names), form, header):
+
+    def numbers() -> set[int]:
+        return {i for i in chosen if is_number(header.names[i])}
+
+    for block in read_blocks(path, len(header.names), form, header, numbers):
         yield block, {header.names[i]: block.fields[i] for i in chosen}
 
 

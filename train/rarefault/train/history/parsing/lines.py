@@ -7,7 +7,7 @@ numbered and, where it is wrong, set aside on its own. Memory stays that of one 
 import codecs
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,12 +21,12 @@ from rarefault.runtime.errors import HistoryError
 from rarefault.train.history.notes import BAD_LINES, ReadNotes
 from rarefault.train.history.parsing.packed import ZIP, opened
 from rarefault.train.history.parsing.records import whole_records
+from rarefault.train.history.parsing.regular import FIELD, RawLines, occurrences, regular_fields
 from rarefault.train.history.parsing.text_form import COMMAS, SEPARATORS, UTF8, Separator, TextForm
 
 #: Bytes read at a time, of telemetry and of a log.
 BLOCK_BYTES, ALL_BYTES = 1 << 22, 1 << 30
 
-_FIELD = "\x1f"  # stands for the separator once quotes are resolved; lines that hold one are refused
 #: How files begin that are no text, and what to do about each.
 _FOREIGN = {
     b"PAR1": "is Parquet: give it a name that ends in .parquet",
@@ -47,14 +47,14 @@ class Block:
     Attributes:
         path: the file.
         line: number of each line in the file, from 1, [m].
-        text: the lines.
-        fields: the columns as text, each [m]; null where a line has too few.
+        text: the lines, by row.
+        fields: the columns, each [m]: text, null where a line has too few, or numbers where they were asked for.
         good: the lines that nothing was found wrong with yet, [m].
     """
 
     path: Path
     line: Int64
-    text: pl.Series
+    text: "pl.Series | RawLines"
     fields: list[pl.Series]
     good: Bool
     _why: list[tuple[Bool, str]] = field(default_factory=list)
@@ -109,7 +109,8 @@ def place(path: Path, line: int, text: str) -> str:
 def line_text(path: Path, line: int) -> str:
     """The text of one line of a file, for an example; "" where it is not at hand in UTF-8."""
     try:
-        for first, text in _chunks(path, 1 << 20, UTF8):
+        for first, raw in _chunks(path, 1 << 20, UTF8):
+            text = _text(path, first, raw, "data.")
             if line < first + text.count("\n") + 1:
                 return text.split("\n")[line - first].rstrip("\r")
     except HistoryError:
@@ -163,8 +164,8 @@ def read_header(path: Path, form: TextForm = COMMAS) -> Header:
 
 def first_lines(path: Path, form: TextForm) -> Iterator[tuple[int, str]]:
     """The lines from the header on, with their numbers; blank ones and comments are left out."""
-    for first, text in _chunks(path, 1 << 16, form.encoding, form.prefix):
-        for number, line in enumerate(text.split("\n"), first):
+    for first, raw in _chunks(path, 1 << 16, form.encoding, form.prefix):
+        for number, line in enumerate(_text(path, first, raw, form.prefix).split("\n"), first):
             stripped = line.strip("\r")
             if number > form.skip_rows and stripped.strip() and not is_comment(stripped, form):
                 yield number, stripped
@@ -196,7 +197,13 @@ def _names(path: Path, text: str, separator: str) -> tuple[str, ...]:
     return names
 
 
-def read_blocks(path: Path, n_fields: int, form: TextForm = COMMAS, header: Header | None = None) -> Iterator[Block]:
+def read_blocks(
+    path: Path,
+    n_fields: int,
+    form: TextForm = COMMAS,
+    header: Header | None = None,
+    numbers: Callable[[], Collection[int]] = tuple,
+) -> Iterator[Block]:
     """The file's lines that are neither blank nor comments, split into ``n_fields`` fields, a block at a time.
 
     Fields without a name at the end of a line may be left out, and separators at its end are none of its fields.
@@ -206,6 +213,7 @@ def read_blocks(path: Path, n_fields: int, form: TextForm = COMMAS, header: Head
         n_fields: of a line.
         form: encoding, comments and, without a header, separator.
         header: what stands before the rows; by default nothing.
+        numbers: says before each block which fields may be read as numbers, if all of the block's are some.
 
     Raises:
         HistoryError: the file cannot be read, or is not in that encoding.
@@ -213,8 +221,13 @@ def read_blocks(path: Path, n_fields: int, form: TextForm = COMMAS, header: Head
     last = 0 if header is None else header.last
     separator: str = (form.separator or ",") if header is None else header.separator
     fewest = n_fields - (0 if header is None else header.nameless)
-    for first, decoded in _chunks(path, ALL_BYTES if form.records else BLOCK_BYTES, form.encoding, form.prefix):
-        text = pl.Series([decoded]).str.split("\n").explode().str.strip_chars_end("\r")
+    plain = not (form.records or form.comment)
+    for first, raw in _chunks(path, ALL_BYTES if form.records else BLOCK_BYTES, form.encoding, form.prefix):
+        if plain and first > last and (fields := regular_fields(raw, n_fields, separator, numbers())) is not None:
+            line = first + np.arange(len(fields[0]))
+            yield Block(path, line, RawLines(raw), fields, np.ones(len(line), bool))
+            continue
+        text = pl.Series([_text(path, first, raw, form.prefix)]).str.split("\n").explode().str.strip_chars_end("\r")
         number = first + np.arange(len(text))
         if form.records and text.str.contains('"', literal=True).any():
             at, records = whole_records(text.to_list(), separator, fewest, n_fields)
@@ -227,7 +240,7 @@ def read_blocks(path: Path, n_fields: int, form: TextForm = COMMAS, header: Head
             yield _split(path, number[filled], text.filter(pl.Series(filled)), (fewest, n_fields), separator)
 
 
-def _chunks(path: Path, size: int, encoding: str, prefix: str = "data.") -> Iterator[tuple[int, str]]:
+def _chunks(path: Path, size: int, encoding: str, prefix: str = "data.") -> Iterator[tuple[int, bytes]]:
     """Whole lines, about ``size`` bytes at a time, each with the number of its first line."""
     number, rest = 1, b""
     for chunk in _bytes(path, size, encoding, prefix):
@@ -235,11 +248,11 @@ def _chunks(path: Path, size: int, encoding: str, prefix: str = "data.") -> Iter
         if not cut:
             rest += chunk
             continue
-        yield number, _text(path, number, rest + chunk[: cut - 1], prefix)
-        number += rest.count(b"\n") + chunk.count(b"\n")
+        yield number, rest + chunk[: cut - 1]
+        number += occurrences(rest, b"\n") + occurrences(chunk, b"\n")
         rest = chunk[cut:]
     if rest:
-        yield number, _text(path, number, rest, prefix)
+        yield number, rest
 
 
 def _bytes(path: Path, size: int, encoding: str, prefix: str) -> Iterator[bytes]:
@@ -310,42 +323,42 @@ def _split(path: Path, line: Int64, text: pl.Series, n_fields: tuple[int, int], 
     """Lines as a block; they have at least the first and at most the second number of fields."""
     fewest, most = n_fields
     quotes = text.str.count_matches('"', literal=True).to_numpy()
-    foreign = text.str.contains(_FIELD, literal=True).to_numpy()
+    foreign = text.str.contains(FIELD, literal=True).to_numpy()
     damaged = text.str.contains("\0", literal=True).to_numpy()
-    plain = text.str.replace_all(separator, _FIELD, literal=True)
+    plain = text.str.replace_all(separator, FIELD, literal=True)
     broken = quotes % 2 == 1
     if quotes.any():
         quoted = np.flatnonzero((quotes > 0) & ~broken)
         resolved = _resolve(text[quoted].to_list(), separator)
         broken[quoted] = [row is None for row in resolved]
         plain = plain.scatter(quoted, [row or "" for row in resolved])
-    count = plain.str.count_matches(_FIELD, literal=True).to_numpy().astype(np.int64) + 1
-    fields = plain.str.split_exact(_FIELD, most - 1).struct.unnest().get_columns() if most > 1 else [plain]
+    count = plain.str.count_matches(FIELD, literal=True).to_numpy().astype(np.int64) + 1
+    fields = plain.str.split_exact(FIELD, most - 1).struct.unnest().get_columns() if most > 1 else [plain]
     block = Block(path, line, text, fields, np.ones(len(line), bool))
     block.refuse(broken, "a quote that is not closed")
     block.refuse(foreign, "a control character that separates fields")
     block.refuse(damaged, "a NUL character, as damaged files have them")
     if (long := count > most).any():
         # Separators at the end of a line, as spreadsheets write them, are no fields.
-        filled = plain.filter(pl.Series(long)).str.strip_chars_end(f"{_FIELD} \t")
-        there = filled.str.count_matches(_FIELD, literal=True).to_numpy() + 1
+        filled = plain.filter(pl.Series(long)).str.strip_chars_end(f"{FIELD} \t")
+        there = filled.str.count_matches(FIELD, literal=True).to_numpy() + 1
         count[long] = np.where(there <= most, most, count[long])
         if most == 1:
-            fields[0] = plain.str.split(_FIELD).list.first()
+            fields[0] = plain.str.split(FIELD).list.first()
     for n in np.unique(count[(count < fewest) | (count > most)]).tolist():
         block.refuse(count == n, f"{n} field{'s' if n > 1 else ''} instead of {most}")
     return block
 
 
 def _resolve(lines: list[str], separator: str) -> list[str | None]:
-    """Lines with quotes, their fields parted by ``_FIELD``; None for a line whose quotes cannot be resolved."""
+    """Lines with quotes, their fields parted by ``FIELD``; None for a line whose quotes cannot be resolved."""
     try:
         rows = list(csv.reader(lines, delimiter=separator))
     except csv.Error:
         rows = []
     # A quote that is still open at the end of a line would take the next one with it.
     if len(rows) == len(lines):
-        return [_FIELD.join(row) for row in rows]
+        return [FIELD.join(row) for row in rows]
     return [_resolve_one(line, separator) for line in lines]
 
 
@@ -354,4 +367,4 @@ def _resolve_one(line: str, separator: str) -> str | None:
         rows = list(csv.reader([line, ""], delimiter=separator))
     except csv.Error:
         return None
-    return _FIELD.join(rows[0]) if len(rows) == 2 else None
+    return FIELD.join(rows[0]) if len(rows) == 2 else None
