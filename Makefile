@@ -11,7 +11,7 @@ FAKETIME := $(wildcard /usr/lib/*/faketime/libfaketimeMT.so.1 /usr/lib*/faketime
 SYSTEM := $(if $(MOSQUITTO),,mosquitto) $(if $(MOSQUITTO_SUB),,mosquitto-clients) $(if $(FAKETIME),,faketime) $(if $(STRACE),,strace)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system check unit test docs tutorial demo bench bench-faults bench-quality bench-curve bench-novelty bench-front bench-speed bench-shapes bench-training bench-training-memory pages clean
+.PHONY: help setup system check unit test docs tutorial demo bench bench-faults bench-quality bench-curve bench-novelty bench-front bench-speed bench-shapes bench-training bench-training-memory bench-files pages clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -90,6 +90,9 @@ bench-training: $(BENCH_VENV)/.ready ## time and quality of a training on a mill
 
 bench-shapes: setup system ## what messages of each shape cost, and whether a recording agrees (--before FOLDER: SHAPES_ARGS)
 	$(BIN)/python -m benchmarks.shapes $(SHAPES_ARGS)
+
+bench-files: setup ## what reading a CSV file of 1 GB costs, beside polars' own reading (FILES_ARGS)
+	$(BIN)/python -m benchmarks.files $(FILES_ARGS)
 
 bench-training-memory: setup ## memory of a training on a history, and on one ten times as long
 	$(BIN)/python -m benchmarks.training_memory

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-
 from benchmarks.harness.machine import RESULTS, origin, write
 
 DEVICES, CHANNELS = 4, 12
@@ -38,15 +37,14 @@ began = time.monotonic()
 wall_s = time.monotonic() - began
 after = resource.getrusage(resource.RUSAGE_SELF)
 cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-print(json.dumps({{"wall_s": wall_s, "cpu_s": cpu_s, "peak_mb": after.ru_maxrss / 1000}}))
+print(json.dumps({{"wall_s": wall_s, "cpu_s": cpu_s, "peak_mb": after.ru_maxrss * 1024 / 1e6}}))
 """
 WAYS = {
     "polars": ("import polars as pl", 'pl.read_csv("plant.csv")'),
     "polars, times parsed": ("import polars as pl", 'pl.read_csv("plant.csv", try_parse_dates=True)'),
     "rarefault": (
-        "from rarefault.train.config import load_train_config\nfrom rarefault.train.history import read_history\n"
-        "import rarefault.train.history.formats.table_reader",
-        'read_history(load_train_config(Path("plant.toml")).data, Path("."))',
+        "from rarefault.train import history; from rarefault.train.config import load_train_config as load",
+        'history.read_history(load(Path("plant.toml")).data, Path("."))',
     ),
 }
 

@@ -42,8 +42,8 @@ from rarefault.train.dataset.units import channels_of_units
 from rarefault.train.fitting.imbalance import class_frequencies
 from rarefault.train.fitting.trees import grow_trees
 from rarefault.train.model.experts import Experts
-from rarefault.train.model.network import PRESETS
 from rarefault.train.model.network_expert import NetworkExpert
+from rarefault.train.model.sizes import PRESETS
 
 PROBLEM = PROBLEMS["plant31-day"]
 TREES = "trees"

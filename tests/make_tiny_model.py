@@ -17,8 +17,8 @@ from rarefault.runtime.inference.manifest import DecisionSpec, DistanceSpec, Exp
 from rarefault.runtime.inference.window_buffer import WindowBuffer
 from rarefault.train.dataset.windows import LabelledWindows
 from rarefault.train.model.experts import Experts
-from rarefault.train.model.network import ModelSpec
 from rarefault.train.model.network_expert import NetworkExpert
+from rarefault.train.model.sizes import ModelSpec
 from rarefault.train.runs.run_directory import RunDirectory, reference_outputs
 
 CHANNELS = ("c1.S1", "c1.S2", "c1.R1", "z1.E1")

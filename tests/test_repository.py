@@ -121,6 +121,13 @@ def test_importing_the_whole_runtime_loads_nothing_heavy() -> None:
     assert result.stdout.strip() == "[]"
 
 
+def test_a_configuration_is_read_without_the_heavy_libraries() -> None:
+    """``rarefault describe`` and others need neither torch nor scikit-learn, which take 250 MB and a second."""
+    code = "import sys, rarefault.train.config\nprint([m for m in ('torch', 'sklearn', 'scipy') if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("entry", COMMANDS, ids=lambda entry: entry.name)
 def test_each_command_has_help_and_examples(entry: object) -> None:
     """``rarefault COMMAND --help`` says what the command does and shows how it is called."""

@@ -86,7 +86,8 @@ def torch_engine(path: str) -> Callable[[np.ndarray], np.ndarray]:
     import torch
     from benchmarks.speed.model import CHANNELS, WholeSequence
 
-    from rarefault.train.model.network import LRConvLSTM, ModelSpec
+    from rarefault.train.model.network import LRConvLSTM
+    from rarefault.train.model.sizes import ModelSpec
 
     torch.set_num_threads(1)
     kept = torch.load(path, weights_only=True)

@@ -13,8 +13,9 @@ from rarefault.export.graph import step_graph, with_manifest
 from rarefault.export.quantize import quantise
 from rarefault.runtime.inference.manifest import DecisionSpec, ExpertSpec, GridSpec, Manifest, WindowSpec
 from rarefault.train.model.experts import Experts
-from rarefault.train.model.network import PRESETS, LRConvLSTM
+from rarefault.train.model.network import LRConvLSTM
 from rarefault.train.model.network_expert import NetworkExpert
+from rarefault.train.model.sizes import PRESETS
 
 CHANNELS = ("c1.S1", "c1.S2", "c1.R1", "c2.S1", "c2.S2", "c2.R1", "z1.E1", "z1.S1", "z1.S2")
 CLASSES = ("normal", *(f"fault_{i}" for i in range(1, 7)))

@@ -30,9 +30,9 @@ from rarefault.train.dataset.unit_labels import NO_UNITS, UnitLabels, units_spec
 from rarefault.train.dataset.windows import LabelledWindows
 from rarefault.train.fitting.trees import grow_trees
 from rarefault.train.model.experts import Experts
-from rarefault.train.model.network import PRESETS, ModelSpec
 from rarefault.train.model.network_expert import NetworkExpert
 from rarefault.train.model.parts import ModelPart, NetworkName
+from rarefault.train.model.sizes import PRESETS, ModelSpec
 from rarefault.train.model.step import TorchStep
 from rarefault.train.runs.run_directory import Reference, RunDirectory
 

@@ -20,8 +20,8 @@ from rarefault.export.quantize import METHOD, count_operators, quantise
 from rarefault.runtime.errors import ParityError, RarefaultError
 from rarefault.runtime.inference.model_file import LoadedModel, load_model
 from rarefault.train.model.experts import Experts
-from rarefault.train.model.network import PRESETS
 from rarefault.train.model.network_expert import NetworkExpert
+from rarefault.train.model.sizes import PRESETS
 from rarefault.train.runs.run_directory import RunDirectory
 
 ANYTHING = Int8Limits(changed=1.0, macro_f1_loss=1.0, alarms_changed=1.0)

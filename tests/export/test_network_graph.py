@@ -19,8 +19,8 @@ from rarefault.runtime.inference.manifest import (
 )
 from rarefault.runtime.inference.model_file import load_model
 from rarefault.train.model.experts import Experts
-from rarefault.train.model.network import ModelSpec
 from rarefault.train.model.network_expert import NetworkExpert
+from rarefault.train.model.sizes import ModelSpec
 from rarefault.train.model.step import TorchStep
 
 COLUMNS, LENGTH = 6, 7

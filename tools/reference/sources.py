@@ -27,7 +27,7 @@ from rarefault.train.evaluation.coverage import Coverage
 from rarefault.train.evaluation.metrics import AlarmTally, ClassScores, EventScore, ReliabilityBin, Scores
 from rarefault.train.evaluation.phm2015_score import Phm2015Score
 from rarefault.train.history.events.config import EventsConfig
-from rarefault.train.model.network import PRESETS, ModelSpec
+from rarefault.train.model.sizes import PRESETS, ModelSpec
 from rarefault.train.simulate.config import SimulationConfig
 
 __all__ = [

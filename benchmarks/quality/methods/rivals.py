@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from rarefault.train.dataset.windows import LabelledWindows, channel_statistics
 from rarefault.train.fitting.new_model import set_threads
-from rarefault.train.model.network import Carried, ModelSpec
+from rarefault.train.model.network import Carried
 from rarefault.train.model.network_expert import NetworkExpert
+from rarefault.train.model.sizes import ModelSpec
 
 #: Planes that a network sees of each value: itself, and whether it is missing.
 PLANES = 2

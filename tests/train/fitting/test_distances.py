@@ -11,8 +11,8 @@ from rarefault.train.dataset.unit_labels import UnitLabels
 from rarefault.train.dataset.windows import LabelledWindows
 from rarefault.train.fitting.distances import drawn_evenly, fit_distances
 from rarefault.train.fitting.network import serve
-from rarefault.train.model.network import ModelSpec
 from rarefault.train.model.network_expert import NetworkExpert
+from rarefault.train.model.sizes import ModelSpec
 
 SPEC = ModelSpec(edges=5, planes=2, filters=2, kernel=2, inner=(4, 3), outer=(5, 4), recent=2, hidden=8, dropout=0.0)
 UNITS = UnitsSpec(

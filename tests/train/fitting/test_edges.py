@@ -11,7 +11,8 @@ from rarefault.runtime.arrays import Float64
 from rarefault.runtime.inference.manifest import UnitsSpec, WindowSpec
 from rarefault.train.fitting.edges import HUGE, _edges, fit_edges
 from rarefault.train.fitting.examples import Examples
-from rarefault.train.model.network import LRConvLSTM, ModelSpec
+from rarefault.train.model.network import LRConvLSTM
+from rarefault.train.model.sizes import ModelSpec
 
 WINDOW = WindowSpec(length=6, stride=1)
 SPEC = ModelSpec(edges=9, planes=2, filters=2, kernel=2, inner=(3, 3), outer=(3, 3), recent=2, hidden=4, dropout=0.0)

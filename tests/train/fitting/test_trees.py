@@ -28,8 +28,8 @@ from rarefault.train.fitting.tree_library import Boosted
 from rarefault.train.fitting.trees import grow_trees, judge
 from rarefault.train.history import Phm2015Config
 from rarefault.train.model.experts import Experts
-from rarefault.train.model.network import PRESETS
 from rarefault.train.model.network_expert import NetworkExpert
+from rarefault.train.model.sizes import PRESETS
 from rarefault.train.model.trees import extra_features, statistics, window_features
 
 WINDOW = WindowSpec(length=12, stride=2)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from rarefault.train.model.network import PRESETS, Encoding, LRConvLSTM, ModelSpec
+from rarefault.train.model.network import Encoding, LRConvLSTM
+from rarefault.train.model.sizes import PRESETS, ModelSpec
 
 SPEC = ModelSpec(edges=5, planes=3, filters=3, kernel=3, inner=(6, 4), outer=(7, 5), recent=2, hidden=6, dropout=0.3)
 EDGES = torch.tensor([[0.0, 1.0, 3.0, 3.5, 10.0], [-9.0, -8.0, -1.0, 0.0, 1e30], [5.0, 6.0, 7.0, 8.0, 9.0]])

@@ -11,8 +11,8 @@ from rarefault.runtime.inference.decision.pool import UNSEEN, Pool
 from rarefault.runtime.inference.explain import Judged, explain
 from rarefault.runtime.inference.manifest import DecisionSpec, ExpertSpec, UnitsSpec
 from rarefault.train.model.experts import Experts
-from rarefault.train.model.network import ModelSpec
 from rarefault.train.model.network_expert import NetworkExpert
+from rarefault.train.model.sizes import ModelSpec
 from rarefault.train.model.step import TorchStep
 
 SPEC = ModelSpec(edges=4, planes=3, filters=3, kernel=2, inner=(6, 4), outer=(7, 5), recent=2, hidden=6, dropout=0.3)

@@ -13,8 +13,8 @@ from rarefault.runtime.telemetry.channels import ChannelSpec
 from rarefault.train.dataset.derived import GridConfig
 from rarefault.train.dataset.split import SplitConfig, check_blocks
 from rarefault.train.history.config import DataConfig
-from rarefault.train.model.network import PRESETS, ModelSpec
 from rarefault.train.model.parts import AT_DEVICE, AT_UNITS, MODEL_PARTS, NETWORK_OF, ModelPart
+from rarefault.train.model.sizes import PRESETS, ModelSpec
 
 LayerSizes = tuple[Annotated[int, msgspec.Meta(ge=1, le=4096)], Annotated[int, msgspec.Meta(ge=1, le=4096)]]
 

@@ -3,7 +3,6 @@
 import warnings
 
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold
 
 from rarefault.runtime.arrays import Int64
 from rarefault.runtime.inference.manifest import GridSpec
@@ -44,6 +43,8 @@ def assign_folds(
     fold = np.zeros(len(intervals), np.int64)
     if folds < 2:
         return fold
+    from sklearn.model_selection import StratifiedGroupKFold  # takes half a second, which reading a history need not
+
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         # The split's notes name the classes that some folds lack.

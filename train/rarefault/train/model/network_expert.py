@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from rarefault.runtime.inference.decision.pool import UNSEEN
 from rarefault.runtime.inference.manifest import UnitsSpec
 from rarefault.train.model.distance import ClassDistance
-from rarefault.train.model.network import LRConvLSTM, ModelSpec
+from rarefault.train.model.network import LRConvLSTM
 from rarefault.train.model.parts import NETWORKS, NetworkName
+from rarefault.train.model.sizes import ModelSpec
 
 #: The attribute that holds the distance of each network.
 DISTANCE_OF: dict[NetworkName, str] = {"device": "device_distance", "at_units": "unit_distance"}

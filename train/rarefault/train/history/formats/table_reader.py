@@ -28,8 +28,8 @@ from rarefault.train.history.parsing.frames import column_names, read_frames
 from rarefault.train.history.parsing.lines import ROWS, Block, read_header
 from rarefault.train.history.parsing.normal import is_empty
 from rarefault.train.history.parsing.pattern import filled, names_in
-from rarefault.train.history.parsing.times import is_day
 from rarefault.train.history.parsing.text_form import PLAIN
+from rarefault.train.history.parsing.times import is_day
 from rarefault.train.history.source import text_form, time_form
 from rarefault.train.history.time_columns import DoubledHours, TimeColumns, joined
 
@@ -55,6 +55,8 @@ class TableReader(NamedReader):
         self.doubled = DoubledHours()
         self.long = LongForm(config, self) if config.tag_column else None
         self.evidence: dict[str, NumberEvidence] = {}
+        # How numbers are written, wherever they stand; whether some cell shows it.
+        self.settled = False
         self.label_names = Names()
         self.labels: list[LabelPiece] = []
         self.empty_is_normal = False
@@ -162,6 +164,8 @@ class TableReader(NamedReader):
                 chosen = self._choose_channels(path, columns)
                 self.channels.update(dict.fromkeys(chosen))
             self._take(block, columns, chosen)
+            shown = config.decimal == "." or any(one.point for one in self.evidence.values())
+            self.settled = shown and config.numbers == PLAIN
 
     def _choose_channels(self, path: Path, columns: Columns) -> list[str]:
         config = self.config
@@ -242,10 +246,7 @@ class TableReader(NamedReader):
 
     def _is_number(self, name: str) -> bool:
         """Whether a column is one of numbers that are written in the usual way: nothing needs their text any more."""
-        config = self.config
-        if self.long is not None or name not in self.channels or self._states(name) or config.numbers != PLAIN:
-            return False
-        return config.decimal == "." or any(one.point for one in self.evidence.values())
+        return self.settled and name in self.channels and not self._states(name)
 
     def _states(self, channel: str) -> Mapping[str, float] | None:
         """The words of a channel."""

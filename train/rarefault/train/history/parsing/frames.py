@@ -1,6 +1,7 @@
 """Tables on disk, CSV, Parquet or workbooks, as blocks of named columns."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 
@@ -35,7 +36,8 @@ def read_frames(
         needed: the columns that must be there, and what to do where one is not; "" is none.
         form: how a CSV file's lines are written.
         wanted: whether a column that is not needed is read.
-        is_number: whether a column of a CSV file may be read as numbers from now on, which is faster.
+        is_number: whether a column of a CSV file may be read as numbers from now on, which is faster; asked in another
+            thread.
 
     Raises:
         HistoryError: the file cannot be read, or a needed column is not in it or holds no such values.
@@ -56,8 +58,17 @@ def read_frames(
     def numbers() -> set[int]:
         return {i for i in chosen if is_number(header.names[i])}
 
-    for block in read_blocks(path, len(header.names), form, header, numbers):
+    for block in ahead(read_blocks(path, len(header.names), form, header, numbers)):
         yield block, {header.names[i]: block.fields[i] for i in chosen}
+
+
+def ahead(items: Iterator[Block]) -> Iterator[Block]:
+    """Blocks, of which the next is read in a thread while one is used: polars and files need no lock."""
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(next, items, None)
+        while (item := following.result()) is not None:
+            following = pool.submit(next, items, None)
+            yield item
 
 
 def column_names(path: Path, form: TextForm) -> tuple[str, ...]:
