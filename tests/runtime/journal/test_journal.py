@@ -133,9 +133,9 @@ def test_retention_keeps_what_a_restart_needs(tmp_path: Path) -> None:
         journal.append(*samples(100, turn), received_ms=1000 * turn)
         if turn == 7:
             journal.save_snapshot("m", [b"state"])
-    assert journal.clean_up(before_ms=3000, most_bytes=1 << 30, most_rejected_bytes=0) == 3
+    assert journal.clean_up(before_ms=3000, most_bytes=1 << 30, most_rejected_bytes=0, most_verdict_bytes=0) == 3
     assert [b.seq for b in journal.batches()] == [4, 5, 6, 7, 8, 9, 10]
-    journal.clean_up(before_ms=0, most_bytes=1, most_rejected_bytes=0)
+    journal.clean_up(before_ms=0, most_bytes=1, most_rejected_bytes=0, most_verdict_bytes=0)
     assert [b.seq for b in journal.batches()] == [9, 10]
     journal.close()
 

@@ -233,8 +233,8 @@ class JournalConfig(Section, frozen=True):
     """Shortest time between two snapshots of the devices' state, seconds. A restart processes again the samples that
     came after the last snapshot."""
     keep_days: Seconds = 30.0
-    """Samples, alarms, answers and rejected telemetry older than this are deleted, days. Age counts from the newest
-    samples in the journal, so a clock that is ahead deletes nothing."""
+    """Samples, verdicts, alarms, answers and rejected telemetry older than this are deleted, days. Age counts from the
+    newest samples in the journal, so a clock that is ahead deletes nothing."""
     max_bytes: Annotated[int, msgspec.Meta(ge=1 << 20)] = 1 << 30
     """Most bytes of samples. Beyond it the oldest samples are deleted."""
     on_damage: Literal["salvage", "stop"] = "salvage"
@@ -242,6 +242,9 @@ class JournalConfig(Section, frozen=True):
     ``stop`` ends the daemon."""
     max_rejected_bytes: Annotated[int, msgspec.Meta(ge=0)] = 16 << 20
     """Most bytes of rejected telemetry that the journal keeps. Beyond it the oldest is deleted; 0 keeps none."""
+    max_verdict_bytes: Annotated[int, msgspec.Meta(ge=0)] = 256 << 20
+    """Most bytes of verdicts that the journal keeps, 14 and two for each class a verdict. Beyond it the oldest are
+    deleted; 0 keeps none."""
     commit_ms: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 10.0
     """How long a message may wait for others, so that they are committed together, milliseconds."""
     commit_messages: Count = 16

@@ -9,6 +9,7 @@ _WORDS = {
     "device": "devices", "alarm": "alarms", "feedback": "answers", "rejected": "rejected messages",
     "outbox": "owed messages", "snapshot": "snapshots",
     "snapshot_part": "further parts of a snapshot", "batch": "batches of samples",
+    "verdict": "batches of verdicts",
 }  # fmt: skip
 
 

@@ -11,7 +11,8 @@ import numpy as np
 from rarefault.runtime.errors import DamagedJournalError, JournalError
 from rarefault.runtime.inference.pipeline import DeviceClock, device_clocks
 from rarefault.runtime.journal.records import SILENCE, AlarmRecord, Batch, Feedback, SetAside, unpack
-from rarefault.runtime.journal.schema import SCHEMA
+from rarefault.runtime.journal.schema import ALARM_COLUMNS, SCHEMA
+from rarefault.runtime.journal.verdicts import VerdictBatch, unpack_verdicts
 
 T = TypeVar("T")
 #: Error codes of SQLite where the content of a file is damaged, or cannot be read from the disk.
@@ -99,8 +100,31 @@ class JournalTables:
 
     def alarms(self) -> Iterator[AlarmRecord]:
         """The alarms that were published, in order."""
-        for row in self._rows("SELECT said_ms, id, device, state, since_ms, end_ms, model FROM alarm ORDER BY key"):
+        there = {row[1] for row in self._rows("PRAGMA table_info(alarm)")}
+        columns = ALARM_COLUMNS if "detail" in there else ALARM_COLUMNS.replace(", detail", "")  # of an earlier release
+        for row in self._rows(f"SELECT {columns} FROM alarm ORDER BY key"):  # noqa: S608 - our own names
             yield AlarmRecord(*row)
+
+    def verdicts(self, from_ms: int = 0, after_key: int = 0) -> Iterator[VerdictBatch]:
+        """Verdicts that were made from a time on and after a batch of them, in order; none in an older journal.
+
+        Raises:
+            DamagedJournalError: one of the batches is damaged.
+        """
+        if not self._has_table("verdict"):
+            return
+        for key, made_ms, model, verdicts, data in self._rows(
+            "SELECT key, made_ms, model, verdicts, data FROM verdict WHERE key > ? AND made_ms >= ? ORDER BY key",
+            (after_key, from_ms),
+        ):
+            try:
+                yield VerdictBatch(key, made_ms, model, *unpack_verdicts(data, verdicts))
+            except (ValueError, TypeError) as error:
+                raise DamagedJournalError(f"{self.path}: verdicts {key} are damaged: {error}") from error
+
+    def classes(self, model: str) -> tuple[str, ...]:
+        """Names of the classes of a model that made verdicts, [K]; empty where it made none."""
+        return self.fact(f"classes of {model}", tuple[str, ...]) or ()
 
     def feedback(self) -> Iterator[Feedback]:
         """The answers of people, in order."""
@@ -134,7 +158,7 @@ class JournalTables:
         """The state of all devices in the last snapshot, in its parts; none where there is none."""
         keys = [("snapshot", "only", 1)]
         # Earlier releases have one part, and no table for more.
-        if self._number("SELECT count(*) FROM sqlite_master WHERE name = 'snapshot_part'"):
+        if self._has_table("snapshot_part"):
             keys += [("snapshot_part", "part", part) for (part,) in self._rows("SELECT part FROM snapshot_part")]
         for table, key, part in keys:
             statement = f"SELECT state FROM {table} WHERE {key} = ?"  # noqa: S608 - our own names
@@ -143,6 +167,9 @@ class JournalTables:
     def close(self) -> None:
         """Give the file back."""
         self._db.close()
+
+    def _has_table(self, name: str) -> bool:
+        return next(self._rows("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)), None) is not None
 
     def _execute(self, statement: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
         try:

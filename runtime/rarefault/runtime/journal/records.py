@@ -85,6 +85,7 @@ class AlarmRecord:
         state: a class of the model, ``unknown`` or ``no data``.
         since_ms, end_ms: see :class:`~rarefault.runtime.inference.decision.AlarmChange`.
         model: that it follows from.
+        detail: the rest of what was published, as JSON: probability, score, channels, unit; "" from earlier releases.
     """
 
     published_ms: int
@@ -94,6 +95,7 @@ class AlarmRecord:
     since_ms: int
     end_ms: int
     model: str
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

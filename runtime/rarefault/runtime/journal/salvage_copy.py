@@ -20,6 +20,7 @@ from rarefault.runtime.inference.manifest import NO_DATA
 from rarefault.runtime.journal.damage import Damage, Loss, Salvaged
 from rarefault.runtime.journal.records import BROKER, SAMPLES, SILENCE, pack, unpack
 from rarefault.runtime.journal.schema import SCHEMA
+from rarefault.runtime.journal.verdicts import unpack_verdicts
 from rarefault.runtime.journal.writer import Journal
 from rarefault.runtime.times import parse_time_ms
 
@@ -37,7 +38,7 @@ TABLES: dict[str, dict[str, tuple[type, ...]]] = {
     "device": {"id": _NUMBER, "name": _TEXT, "newest_ms": _OPTIONAL, "forgotten_ms": _OPTIONAL},
     "alarm": {
         "key": _NUMBER, "said_ms": _NUMBER, "id": _TEXT, "device": _TEXT, "state": _TEXT, "since_ms": _NUMBER,
-        "end_ms": _NUMBER, "model": _TEXT,
+        "end_ms": _NUMBER, "model": _TEXT, "detail": _TEXT,
     },
     "feedback": {
         "key": _NUMBER, "received_ms": _NUMBER, "device": _TEXT, "alarm": _TEXT, "answer": _TEXT, "fault": _TEXT,
@@ -49,10 +50,13 @@ TABLES: dict[str, dict[str, tuple[type, ...]]] = {
     "outbox": {"key": _NUMBER, "topic": _TEXT, "payload": _BYTES, "retain": _NUMBER, "sink": _TEXT},
     "snapshot": {"only": _NUMBER, "seq": _NUMBER, "model": _TEXT, "state": _BYTES},
     "snapshot_part": {"part": _NUMBER, "state": _BYTES},
+    "verdict": {"key": _NUMBER, "made_ms": _NUMBER, "model": _TEXT, "verdicts": _NUMBER, "data": _BYTES},
     "batch": {"seq": _NUMBER, "received_ms": _NUMBER, "kind": _NUMBER, "samples": _NUMBER, "data": _BYTES},
 }  # fmt: skip
 #: Tables in which every key is there from the first to the last.
-_DENSE = frozenset({"batch", "feedback", "rejected"})
+_DENSE = frozenset({"batch", "feedback", "rejected", "verdict"})
+#: Columns that an older journal does not have, with what stands for them.
+_DEFAULTS = {"sink": f"'{BROKER}'", "detail": "''"}
 #: Facts of the new journal, whatever the damaged one has.
 _OWN = frozenset({"schema", "channels", "clean", "damage", "damaged_ms"})
 
@@ -91,7 +95,7 @@ class _Table:
             there = {row[1] for row in self._db.execute(f"PRAGMA table_info({name})")}
         except sqlite3.Error:
             there = set()
-        return [f"'{BROKER}'" if column == "sink" and column not in there else column for column in TABLES[name]]
+        return [_DEFAULTS.get(column, column) if column not in there else column for column in TABLES[name]]
 
     def rows(self) -> Iterator[Row]:
         """Rows in no order; some may come twice."""
@@ -183,6 +187,8 @@ class Copy:
         self._table("snapshot", self._snapshot)
         if self._has("snapshot_part"):  # which earlier releases do not
             self._table("snapshot_part", lambda row: row if _is_whole(row[1]) else None)
+        if self._has("verdict"):
+            self._table("verdict", lambda row: row if _are_verdicts(row) else None)
         self._table("batch", self._batch)
 
     def _meta(self) -> bool:
@@ -256,7 +262,7 @@ class Copy:
         self._new.commit()
 
     def _alarm(self, row: Row) -> Row:
-        _, _, _, device, state, _, end_ms, model = row
+        _, _, _, device, state, _, end_ms, model, _ = row
         self.published.judged(device, end_ms, silent=state == NO_DATA)
         self._ours = self._ours or model == self._target.model_id
         return row
@@ -296,6 +302,15 @@ class Copy:
         if not named.any():
             return None
         return seq, received_ms, kind, int(named.sum()), pack(device[named], time_ms[named], values[named])
+
+
+def _are_verdicts(row: Row) -> bool:
+    """Whether a row of verdicts is as it was written."""
+    try:
+        unpack_verdicts(row[4], row[3])
+    except ValueError:
+        return False
+    return True
 
 
 def _is_whole(state: bytes) -> bool:

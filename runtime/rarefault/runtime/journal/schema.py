@@ -37,9 +37,18 @@ ADDED = """
 CREATE TABLE IF NOT EXISTS origin (device INTEGER PRIMARY KEY, topic TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS alarm_id ON alarm (id);
 CREATE TABLE IF NOT EXISTS snapshot_part (part INTEGER PRIMARY KEY, state BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS verdict (
+    key INTEGER PRIMARY KEY, made_ms INTEGER NOT NULL, model TEXT NOT NULL, verdicts INTEGER NOT NULL,
+    data BLOB NOT NULL
+);
 """
 #: ... and these columns of a table, by its name, where they are not there.
-ADDED_COLUMNS = {"outbox": {"sink": "TEXT NOT NULL DEFAULT 'broker'"}}
+ADDED_COLUMNS = {
+    "outbox": {"sink": "TEXT NOT NULL DEFAULT 'broker'"},
+    "alarm": {"detail": "TEXT NOT NULL DEFAULT ''"},
+}
+#: Columns of an alarm, in the order of :class:`~rarefault.runtime.journal.records.AlarmRecord`.
+ALARM_COLUMNS = "said_ms, id, device, state, since_ms, end_ms, model, detail"
 
 
 def statements(script: str) -> list[str]:

@@ -7,8 +7,8 @@ restored and the batches after it are pushed once more, only to bring the memory
 from them is in the outbox already, or was confirmed.
 
 Tables: ``batch`` (samples of one turn), ``device``, ``snapshot`` and ``snapshot_part``, ``outbox``, ``alarm`` (those
-published), ``feedback`` (answers of people), ``rejected`` (what was set aside), ``origin`` (on which topic each device
-came first, where two devices could share a name), ``meta``.
+published), ``verdict`` (those of a turn in each row), ``feedback`` (answers of people), ``rejected`` (what was set
+aside), ``origin`` (on which topic each device came first, where two devices could share a name), ``meta``.
 
 Others may read the file while the daemon runs (:class:`~rarefault.runtime.journal.reader.JournalReader`); a
 second daemon is kept out by a lock on the file ``PATH.lock``.
@@ -17,7 +17,7 @@ second daemon is kept out by a lock on the file ``PATH.lock``.
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ from rarefault.runtime.errors import DamagedJournalError, JournalError
 from rarefault.runtime.journal.files import has_turns_after, lock
 from rarefault.runtime.journal.reader import JournalTables, reason_of
 from rarefault.runtime.journal.records import SAMPLES, SILENCE, AlarmRecord, Entry, Feedback, SetAside, pack
-from rarefault.runtime.journal.schema import ADDED, ADDED_COLUMNS, SCHEMA, TABLES, statements
+from rarefault.runtime.journal.schema import ADDED, ADDED_COLUMNS, ALARM_COLUMNS, SCHEMA, TABLES, statements
+from rarefault.runtime.journal.verdicts import pack_verdicts
 
 #: Batches that one clean-up deletes at most, so that it does not hold up a turn.
 CLEAN_UP = 20_000
@@ -52,6 +53,7 @@ class Journal(JournalTables):
         last_seq: number of the last batch.
         bytes: that the samples take.
         rejected_bytes: that the payloads take which were set aside.
+        verdict_bytes: that the verdicts take.
 
     Raises:
         DamagedJournalError: what is in the file is damaged.
@@ -68,7 +70,8 @@ class Journal(JournalTables):
         except (OSError, sqlite3.Error) as error:
             raise JournalError(f"{path}: the journal cannot be used: {_words(error)}") from error
         super().__init__(path, db)
-        self.last_seq = self.bytes = self.rejected_bytes = 0
+        self.last_seq = self.bytes = self.rejected_bytes = self.verdict_bytes = 0
+        self._model_named = ""  # the model whose classes are noted
         try:
             self._execute("PRAGMA journal_mode = WAL")
             self._execute(f"PRAGMA synchronous = {'FULL' if sync == 'full' else 'NORMAL'}")
@@ -145,6 +148,7 @@ class Journal(JournalTables):
         kept = self._number("SELECT coalesce(max(seq), 0) FROM snapshot")
         self.last_seq = max(self.newest_seq(), kept)
         _, self.bytes = self.samples()
+        self.verdict_bytes = self._number("SELECT coalesce(sum(length(data)), 0) FROM verdict")
         self._measure_rejected()
 
     def _measure_rejected(self) -> None:
@@ -173,6 +177,7 @@ class Journal(JournalTables):
         """Forget the turn."""
         if self._db.in_transaction:
             self._execute("ROLLBACK")
+        self._model_named = ""
         self._measure()
 
     def close(self) -> None:
@@ -219,7 +224,7 @@ class Journal(JournalTables):
         """The alarm of an id."""
         row = next(
             self._rows(
-                "SELECT said_ms, id, device, state, since_ms, end_ms, model FROM alarm WHERE id = ? ORDER BY key DESC",
+                f"SELECT {ALARM_COLUMNS} FROM alarm WHERE id = ? ORDER BY key DESC",  # noqa: S608 - our own names
                 (id_,),
             ),
             None,
@@ -307,13 +312,14 @@ class Journal(JournalTables):
             return seq, model
         return None
 
-    def clean_up(self, before_ms: int, most_bytes: int, most_rejected_bytes: int) -> int:
+    def clean_up(self, before_ms: int, most_bytes: int, most_rejected_bytes: int, most_verdict_bytes: int) -> int:
         """Delete what is old or too much, oldest first, a bounded number at a time.
 
         Args:
             before_ms: what came before goes.
             most_bytes: samples beyond go; those which the snapshot does not cover stay in any case.
             most_rejected_bytes: what was set aside goes beyond.
+            most_verdict_bytes: verdicts beyond go.
 
         Returns:
             Number of batches deleted.
@@ -340,6 +346,15 @@ class Journal(JournalTables):
             self.rejected_bytes -= size
             last = key
         self._execute("DELETE FROM rejected WHERE key <= ?", (last,))
+        last = 0
+        for key, made_ms, size in self._rows(
+            "SELECT key, made_ms, length(data) FROM verdict ORDER BY key LIMIT ?", (CLEAN_UP,)
+        ):
+            if made_ms >= before_ms and self.verdict_bytes <= most_verdict_bytes:
+                break
+            self.verdict_bytes -= size
+            last = key
+        self._execute("DELETE FROM verdict WHERE key <= ?", (last,))
         self._execute("DELETE FROM device WHERE forgotten_ms < ?", (before_ms,))
         # The last word on a device stays as long as the device.
         last_words = "SELECT max(key) FROM alarm JOIN device ON device.name = alarm.device GROUP BY device"
@@ -378,9 +393,40 @@ class Journal(JournalTables):
     def note_alarms(self, alarms: Iterable[AlarmRecord]) -> None:
         """Keep alarms that were published."""
         self._executemany(
-            "INSERT INTO alarm (said_ms, id, device, state, since_ms, end_ms, model) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            ((a.published_ms, a.id, a.device, a.state, a.since_ms, a.end_ms, a.model) for a in alarms),
+            f"INSERT INTO alarm ({ALARM_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - our own names
+            ((a.published_ms, a.id, a.device, a.state, a.since_ms, a.end_ms, a.model, a.detail) for a in alarms),
         )
+
+    def append_verdicts(
+        self,
+        device: Int32,
+        end_ms: Int64,
+        fault: Int64,
+        posterior: Float64,
+        made_ms: int,
+        model: str,
+        classes: Sequence[str],
+    ) -> None:
+        """Keep the verdicts of a turn.
+
+        Args:
+            device: numbers of the devices in the journal, [W].
+            end_ms: ends of the windows, [W].
+            fault: index of each verdict's class, [W].
+            posterior: calibrated probabilities, [W, K].
+            made_ms: when they were made.
+            model: id of the model.
+            classes: its classes, [K].
+        """
+        if model != self._model_named:
+            self.note(f"classes of {model}", msgspec.json.encode(classes).decode())
+            self._model_named = model
+        data = pack_verdicts(device, end_ms, fault, posterior)
+        self._execute(
+            "INSERT INTO verdict (made_ms, model, verdicts, data) VALUES (?, ?, ?, ?)",
+            (made_ms, model, len(end_ms), data),
+        )
+        self.verdict_bytes += len(data)
 
     def note_feedback(self, feedback: Iterable[Feedback]) -> None:
         """Keep the answers of people."""

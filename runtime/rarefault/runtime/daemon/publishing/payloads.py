@@ -172,4 +172,9 @@ def alarm_payload(change: AlarmChange, pipeline: Pipeline, overridden: Sequence[
 
 def alarm_record(change: AlarmChange, alarm: AlarmPayload, published_ms: int) -> AlarmRecord:
     """The same for the journal."""
-    return AlarmRecord(published_ms, alarm.id, alarm.device, alarm.state, change.since_ms, change.end_ms, alarm.model)
+    rest = {key: getattr(alarm, key) for key in ("probability", "score", "channels", "unit")}
+    detail = {key: value for key, value in rest.items() if value is not msgspec.UNSET and value != {}}
+    text = msgspec.json.encode(detail).decode() if detail else ""
+    return AlarmRecord(
+        published_ms, alarm.id, alarm.device, alarm.state, change.since_ms, change.end_ms, alarm.model, text
+    )

@@ -16,7 +16,7 @@ from rarefault.runtime.daemon.turns.memory import NewPipeline, TurnStore
 from rarefault.runtime.daemon.turns.recovery import bring_up_to_date, go_on_after, recover
 from rarefault.runtime.daemon.turns.work import Outcome, Work
 from rarefault.runtime.errors import DamagedJournalError, JournalError
-from rarefault.runtime.inference.pipeline import Pipeline
+from rarefault.runtime.inference.pipeline import Pipeline, Verdicts
 from rarefault.runtime.journal.damage import Salvaged
 from rarefault.runtime.journal.records import BROKER
 from rarefault.runtime.journal.salvage import finish, salvage
@@ -108,6 +108,8 @@ class JournalledTurnStore(TurnStore):
         self._bytes_since += self._journal.bytes - before
         outcome = self._process(work)
         self._journal.note_alarms(outcome.records)
+        if outcome.made is not None and self.config.max_verdict_bytes:
+            self._keep_verdicts(outcome.made, now_ms)
         self._journal.note_rejected(work.rejected)
         self._journal.note_feedback(work.feedback)
         self._forget_devices(work, now_ms)
@@ -116,6 +118,12 @@ class JournalledTurnStore(TurnStore):
         if len(work.forgotten) or self._snapshot_due():
             self._snapshot()
         return outcome
+
+    def _keep_verdicts(self, made: Verdicts, now_ms: int) -> None:
+        numbers, pipeline = self.devices.number[made.device], self.pipeline
+        self._journal.append_verdicts(
+            numbers, made.end_ms, made.fault, made.posterior, now_ms, pipeline.model_id, pipeline.manifest.classes
+        )
 
     def succeed(self, new_pipeline: NewPipeline, announcer: Announcer, config: JournalConfig) -> None:
         """Go on with other settings and, where it is another one, with another model from the next window on."""
@@ -213,7 +221,8 @@ class JournalledTurnStore(TurnStore):
         size = self._journal.save_snapshot(self.pipeline.model_id, self.pipeline.snapshot_parts())
         passed_ms = round((time.monotonic() - self._started[0]) * 1000)
         before_ms = self._started[1] + passed_ms - round(self.config.keep_days * 86_400_000)
-        self._journal.clean_up(before_ms, self.config.max_bytes, self.config.max_rejected_bytes)
+        config = self.config
+        self._journal.clean_up(before_ms, config.max_bytes, config.max_rejected_bytes, config.max_verdict_bytes)
         self._snapshot_at = time.monotonic()
         self._snapshot_bytes, self._bytes_since = size, 0
 

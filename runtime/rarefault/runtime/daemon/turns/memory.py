@@ -127,6 +127,7 @@ class TurnStore:
             samples, late, distrusted = work.samples, grid.late, grid.distrusted
             verdicts = pipeline.push(samples.device, samples.time_ms, samples.values, explained=True)
             self._announcer.announce(verdicts, verdicts.alarms, pipeline, self.outboxes, outcome)
+            outcome.made = verdicts if len(verdicts) else None
             outcome.heard, outcome.restarts = grid.heard, grid.restarted
             outcome.late, outcome.distrusted = grid.late - late, grid.distrusted - distrusted
         broker = self.outboxes[BROKER]

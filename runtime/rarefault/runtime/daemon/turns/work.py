@@ -9,6 +9,7 @@ from rarefault.runtime.daemon.mqtt.inbox import Message
 from rarefault.runtime.daemon.publishing.payloads import AlarmPayload, VerdictPayload
 from rarefault.runtime.daemon.telemetry.sample_buffer import SampleBuffer
 from rarefault.runtime.inference.grid import Restart
+from rarefault.runtime.inference.pipeline import Verdicts
 from rarefault.runtime.journal.records import AlarmRecord, Feedback, SetAside
 
 
@@ -50,6 +51,7 @@ class Outcome:
     Attributes:
         verdicts, alarms: as they are published.
         records: the alarms for the journal.
+        made: the verdicts as arrays; None where there are none.
         heard: slots of the devices of which samples were taken, one for each sample.
         late: samples dropped because their bin had closed.
         distrusted: samples dropped because their time was far ahead of the others of their device.
@@ -59,6 +61,7 @@ class Outcome:
     verdicts: list[VerdictPayload] = field(default_factory=list)
     alarms: list[AlarmPayload] = field(default_factory=list)
     records: list[AlarmRecord] = field(default_factory=list)
+    made: Verdicts | None = None
     heard: Int64 = field(default_factory=_no_slots)
     late: int = 0
     distrusted: int = 0
