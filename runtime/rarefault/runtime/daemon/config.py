@@ -201,6 +201,21 @@ class PublishConfig(Section, frozen=True):
         return self.runtime or re.sub(r"[^A-Za-z0-9._-]", "_", socket.gethostname()) or "runtime"
 
 
+class HomeAssistantConfig(Section, frozen=True):
+    """``[home_assistant]``: discovery by Home Assistant, openHAB and Domoticz."""
+
+    enabled: bool = False
+    """Publish discovery messages, so that each device and the daemon appear there by themselves. If it is switched off
+    again, a daemon with a journal clears them."""
+    prefix: str = "homeassistant"
+    """Start of the discovery topics. Home Assistant's own setting must be the same."""
+
+    def __post_init__(self) -> None:
+        for level in self.prefix.split("/"):
+            if problem := topic_level_problem(level):
+                raise ValueError(f"prefix {self.prefix!r}: {problem}")
+
+
 class LimitsConfig(Section, frozen=True):
     """``[limits]``: how much the daemon keeps in memory. Nothing grows beyond these limits."""
 
@@ -333,6 +348,7 @@ class DaemonConfig(Section, frozen=True):
     decision: DecisionConfig = DecisionConfig()
     sink: tuple[FileSinkConfig, ...] = ()
     """Places besides the broker that verdicts and alarms go to."""
+    home_assistant: HomeAssistantConfig = HomeAssistantConfig()
     log: LogConfig = LogConfig()
 
     def __post_init__(self) -> None:

@@ -24,6 +24,7 @@ from rarefault.runtime.daemon.mqtt.session import BrokerSession
 from rarefault.runtime.daemon.parts import Parts, Totals
 from rarefault.runtime.daemon.publishing.broker_sink import BrokerSink
 from rarefault.runtime.daemon.publishing.delivery import BrokerDelivery, Delivery
+from rarefault.runtime.daemon.publishing.home_assistant import Discovery, Topics
 from rarefault.runtime.daemon.publishing.sinks import open_sinks
 from rarefault.runtime.daemon.setup import Setup, reload_setup
 from rarefault.runtime.daemon.telemetry.feedback_desk import FeedbackDesk
@@ -34,7 +35,7 @@ from rarefault.runtime.daemon.turns.changes import Changes
 from rarefault.runtime.daemon.turns.memory import TurnStore
 from rarefault.runtime.daemon.turns.opening import new_announcer, new_pipeline
 from rarefault.runtime.daemon.turns.work import Outcome, Work
-from rarefault.runtime.errors import RarefaultError
+from rarefault.runtime.errors import JournalError, RarefaultError
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +79,8 @@ class Service(Parts):
         rejections = Rejections(keep=bool(config.journal.path and config.journal.max_rejected_bytes))
         topic = config.feedback_topic
         desk = FeedbackDesk(topic, store, self.identity, rejections) if topic else None
-        self.intake = Intake(setup, store, self.session, self.clock, rejections, desk)
+        self.discovery = Discovery(self._discovery_topics(), store.discovery(), setup.model.manifest.classes)
+        self.intake = Intake(setup, store, self.session, self.clock, rejections, desk, self.discovery)
         self.totals = Totals()
         self.looked_at = time.monotonic()
         self.health = Health(self, self.notifier)
@@ -178,6 +180,7 @@ class Service(Parts):
         if self._connection != self.session.connections:
             self._connection = self.session.connections
             self.presence.listen(time.monotonic())
+            self.discovery.begin()
 
     def _take(self) -> list[Message]:
         """Bring messages to verdicts and return them; by then, all that must not be lost is kept."""
@@ -240,6 +243,29 @@ class Service(Parts):
             self.requests.reloading = True
         self.intake.look(now)
         self.health.publish()
+        self._discover()
+
+    def _discovery_topics(self) -> Topics | None:
+        """What discovery is published with; None where it is off."""
+        config = self.setup.config
+        if not config.home_assistant.enabled:
+            return None
+        names = self.identity.names
+        return Topics(
+            config.home_assistant.prefix, config.publish.prefix, names.runtime, feedback=bool(config.feedback_topic)
+        )
+
+    def _discover(self) -> None:
+        """Tell Home Assistant what it has not been told, as far as the broker takes it now."""
+        for topic, payload in self.discovery.messages(self.store.devices.by_name):
+            if self.session.window <= 1:
+                return
+            self.session.publish(topic, payload, retain=True)
+        try:
+            if self.session.connected and self.store.discovery() != self.discovery.topics:
+                self.store.keep_discovery(self.discovery.topics)
+        except JournalError as error:
+            log.warning("what discovery was published with could not be kept, trying again: %s", error)
 
     def _look_at_devices(self, now: float) -> None:
         """Publish which devices have fallen silent, and forget those that have been for long."""
@@ -249,8 +275,10 @@ class Service(Parts):
             work.silent = self.presence.fallen_silent(now)
         if self.store.may_forget:
             work.forgotten = self.presence.gone(now)
+        forgotten = [self.store.devices.names[slot] for slot in work.forgotten.tolist()]
         if work and self._do(work):
             self.presence.note_silent(work.silent)
+            self.discovery.forget(forgotten)
 
     def _reload(self) -> None:
         """Go on with what is in the files now; where that cannot be used, with what there was."""

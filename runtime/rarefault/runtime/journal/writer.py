@@ -191,6 +191,10 @@ class Journal(JournalTables):
         """Keep something that the daemon knows of itself."""
         self.note(name, msgspec.json.encode(value).decode())
 
+    def forget_fact(self, name: str) -> None:
+        """Keep it no longer."""
+        self._execute("DELETE FROM meta WHERE name = ?", (name,))
+
     def add_device(self, name: str) -> tuple[int, int | None]:
         """Number of a device, and the time of its last sample where it was forgotten once."""
         self._execute(
@@ -226,6 +230,17 @@ class Journal(JournalTables):
             self._rows(
                 f"SELECT {ALARM_COLUMNS} FROM alarm WHERE id = ? ORDER BY key DESC",  # noqa: S608 - our own names
                 (id_,),
+            ),
+            None,
+        )
+        return None if row is None else AlarmRecord(*row)
+
+    def latest_alarm(self, device: str) -> AlarmRecord | None:
+        """The state of a device that was published last."""
+        row = next(
+            self._rows(
+                f"SELECT {ALARM_COLUMNS} FROM alarm WHERE device = ? ORDER BY key DESC LIMIT 1",  # noqa: S608 - ours
+                (device,),
             ),
             None,
         )

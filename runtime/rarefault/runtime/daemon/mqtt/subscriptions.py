@@ -36,6 +36,8 @@ class Subscriptions:
         self._of_telemetry = len(self.filters)
         if config.feedback_topic:
             self.filters.append((Template(config.feedback_topic).subscription, 1))
+        if config.home_assistant.enabled:
+            self.filters.append((f"{config.home_assistant.prefix}/status", 0))
         self.granted = self.ever_granted = False
         self.kept: Session | None = None
         self.sessions_lost = 0
@@ -66,7 +68,7 @@ class Subscriptions:
     def take_answer(self, connection: Connection) -> str:
         """Take the broker's answer, once it is there; why the subscription to telemetry is refused, if so."""
         if connection.subscribed is not None:
-            granted, feedback = connection.subscribed[: self._of_telemetry], connection.subscribed[self._of_telemetry :]
+            granted, others = connection.subscribed[: self._of_telemetry], connection.subscribed[self._of_telemetry :]
             connection.subscribed = None
             for (topic_filter, _), answer in zip(self.filters, granted, strict=False):
                 if isinstance(answer, str):
@@ -75,7 +77,7 @@ class Subscriptions:
                         f"allow {self._who} to read it, or change telemetry.topic"
                     )
                 self._warn(topic_filter, answer)
-            self._warn_of_feedback(feedback)
+            self._warn_of_others(others)
             self.ever_granted = self.granted = True
             self._remember(self._stale)
         if self._stale and connection.unsubscribed:
@@ -93,17 +95,16 @@ class Subscriptions:
                 topic_filter,
             )
 
-    def _warn_of_feedback(self, feedback: list[int | str]) -> None:
-        """Warn where nobody can answer."""
-        if feedback and isinstance(feedback[0], str):
-            log.warning(
-                "broker %s refuses the subscription to %s (%s); nobody can answer alarms until %s may read it, or "
-                "publish.feedback = false",
-                self._config.broker.url,
-                self.filters[-1][0],
-                feedback[0],
-                self._who,
-            )
+    def _warn_of_others(self, answers: list[int | str]) -> None:
+        """Warn where nobody can answer, or Home Assistant is not heard."""
+        for (topic_filter, _), answer in zip(self.filters[self._of_telemetry :], answers, strict=False):
+            if isinstance(answer, str):
+                text = "broker %s refuses the subscription to %s (%s); "
+                if topic_filter.endswith("/feedback"):
+                    text += "nobody can answer alarms until %s may read it, or publish.feedback = false"
+                else:
+                    text += "restarts of Home Assistant are not noticed until %s may read it"
+                log.warning(text, self._config.broker.url, topic_filter, answer, self._who)
 
     def _remember(self, stale: tuple[str, ...]) -> None:
         filters = tuple(filter_ for filter_, _ in self.filters)

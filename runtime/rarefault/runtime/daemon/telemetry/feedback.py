@@ -17,6 +17,8 @@ from rarefault.runtime.times import parse_time_ms
 #: Longest feedback, bytes.
 MAX_BYTES = 10_000
 MAX_NAME, MAX_NOTE = 200, 2000
+#: Stands for the alarm that a device is in.
+CURRENT = "current"
 #: Faults that an answer lists.
 LISTED = 50
 
@@ -28,7 +30,8 @@ class FeedbackPayload(msgspec.Struct, frozen=True):
     """``confirmed``: the fault was there. ``refuted``: it was not. ``retracted``: takes back an earlier answer to the
     same alarm or stretch of time."""
     alarm: str = ""
-    """Id of the alarm. If absent, ``start`` and ``end`` are required."""
+    """Id of the alarm, or ``current`` for the one that the device is in. If absent, ``start`` and ``end`` are
+    required."""
     fault: str = ""
     """Which fault it was, if it was another one than the alarm's, or if there was no alarm."""
     new: bool = False
@@ -94,6 +97,16 @@ class Known:
     def has_fault(self, name: str) -> bool:
         """Whether a fault is one of these."""
         return name in self._classes or name in self.faults()
+
+    def current_alarm(self, device: str) -> str:
+        """Id of the alarm that a device is in; RejectionError where it is in none."""
+        latest = self._journal.latest_alarm(device)
+        if latest is None or latest.state in {NORMAL, NO_DATA}:
+            state = "it has had none" if latest is None else f"its state is {latest.state!r}"
+            raise RejectionError(
+                Reason.BAD_FEEDBACK, f"device {quote(device)} is in no alarm ({state}); name the alarm by its id"
+            )
+        return latest.id
 
     def problem(self, feedback: Feedback) -> str:
         """Why there is nothing that the feedback can refer to; empty where there is."""
@@ -168,7 +181,8 @@ class FeedbackReader:
             raise RejectionError(Reason.TOO_LARGE, "'alarm', 'fault' or 'note' is too long")
         if problem := _problem(found, start_ms, end_ms):
             raise RejectionError(Reason.BAD_FEEDBACK, problem)
-        feedback = Feedback(arrived_ms, device, found.alarm, found.answer, found.fault, start_ms, end_ms, found.note)
+        alarm = known.current_alarm(device) if found.alarm == CURRENT else found.alarm
+        feedback = Feedback(arrived_ms, device, alarm, found.answer, found.fault, start_ms, end_ms, found.note)
         if problem := known.problem(feedback):
             raise RejectionError(Reason.BAD_FEEDBACK, problem)
         if found.fault and not found.new and not known.has_fault(found.fault):

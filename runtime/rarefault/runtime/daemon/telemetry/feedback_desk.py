@@ -49,16 +49,19 @@ class FeedbackDesk:
         assert journal is not None  # without one there is no feedback topic
         known = Known(journal, self._store.devices.by_name, self.classes, work.feedback)
         device, refusal = "", None
+        alarm = alarm_of(message.payload)
         try:
             device = self._reader.device(message.topic)
-            work.feedback.append(self._reader.read(device, message.payload, message.arrived_ms, known))
+            feedback = self._reader.read(device, message.payload, message.arrived_ms, known)
+            alarm = feedback.alarm
+            work.feedback.append(feedback)
         except RejectionError as error:
             refusal = error
             self._rejections.add(message.topic, error, message.arrived_ms, message.payload)
         if not device:
             return
         result = ResultPayload(
-            alarm=alarm_of(message.payload),
+            alarm=alarm,
             accepted=refusal is None,
             reason=refusal.detail if refusal else "",
             runtime=self._identity.names.runtime,

@@ -7,6 +7,7 @@ from rarefault.runtime.daemon.config import DaemonConfig
 from rarefault.runtime.daemon.host.clock_watch import ClockWatch
 from rarefault.runtime.daemon.host.sampled_log import SampledLog
 from rarefault.runtime.daemon.mqtt.session import BrokerSession
+from rarefault.runtime.daemon.publishing.home_assistant import Discovery
 from rarefault.runtime.daemon.setup import Setup
 from rarefault.runtime.daemon.telemetry.acceptance import Acceptance
 from rarefault.runtime.daemon.telemetry.decoder import TelemetryDecoder
@@ -32,6 +33,7 @@ class Intake:
         clock: decides whether they can be trusted.
         rejections: counts what can be used and what cannot.
         desk: reads feedback; None where the daemon does not listen to it.
+        discovery: what Home Assistant is told.
 
     Attributes:
         samples: the buffer that the samples of a turn are read into.
@@ -49,6 +51,7 @@ class Intake:
         clock: ClockWatch,
         rejections: Rejections,
         desk: FeedbackDesk | None,
+        discovery: Discovery,
     ) -> None:
         self.messages = self.feedback = 0
         self.rejections = rejections
@@ -56,6 +59,7 @@ class Intake:
         self._session = session
         self._clock = clock
         self._desk = desk
+        self._discovery = discovery
         self._log = SampledLog(log)
         self._mark = rejections.mark()
         self._waiting_since: float | None = None  # when the first message came that has not been taken
@@ -79,6 +83,7 @@ class Intake:
         self.acceptance = Acceptance(manifest.grid.period_s, *self._counts())
         if self._desk is not None:
             self._desk.classes = manifest.classes
+        self._discovery.use(manifest.classes)
 
     def linger_s(self) -> float:
         """How long to wait for more telemetry, to be kept together with what is there."""
@@ -107,7 +112,10 @@ class Intake:
             if message is None:
                 break
             work.messages.append(message)
-            if self._desk is not None and self._desk.matches(message.topic):
+            if self._discovery.topics is not None and message.topic == self._discovery.topics.birth:
+                if message.payload == b"online":
+                    self._discovery.begin()
+            elif self._desk is not None and self._desk.matches(message.topic):
                 try:
                     self._desk.read(message, work)
                 except JournalError as error:

@@ -11,6 +11,7 @@ import numpy as np
 from rarefault.runtime.daemon.config import JournalConfig
 from rarefault.runtime.daemon.mqtt.names import Names, Session
 from rarefault.runtime.daemon.publishing.announcer import Announcer
+from rarefault.runtime.daemon.publishing.home_assistant import Topics
 from rarefault.runtime.daemon.turns.durable_outbox import load_outboxes
 from rarefault.runtime.daemon.turns.memory import NewPipeline, TurnStore
 from rarefault.runtime.daemon.turns.recovery import bring_up_to_date, go_on_after, recover
@@ -158,6 +159,18 @@ class JournalledTurnStore(TurnStore):
         """Keep what the broker keeps."""
         with self._turn_of_its_own():
             self._journal.keep_fact("session", session)
+
+    def discovery(self) -> Topics | None:
+        """What discovery was published with at the start before."""
+        return self._journal.fact("discovery", Topics)
+
+    def keep_discovery(self, topics: Topics | None) -> None:
+        """Keep what discovery is published with."""
+        with self._turn_of_its_own():
+            if topics is None:
+                self._journal.forget_fact("discovery")
+            else:
+                self._journal.keep_fact("discovery", topics)
 
     @contextmanager
     def _turn_of_its_own(self) -> Iterator[None]:

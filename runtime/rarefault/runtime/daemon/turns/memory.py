@@ -8,6 +8,7 @@ from rarefault.runtime.daemon.config import JournalConfig
 from rarefault.runtime.daemon.devices import DeviceTable
 from rarefault.runtime.daemon.mqtt.names import Names, Session
 from rarefault.runtime.daemon.publishing.announcer import Announcer
+from rarefault.runtime.daemon.publishing.home_assistant import Topics
 from rarefault.runtime.daemon.publishing.outbox import MemoryOutbox, Outbox
 from rarefault.runtime.daemon.turns.work import Outcome, Work
 from rarefault.runtime.errors import JournalError
@@ -110,6 +111,13 @@ class TurnStore:
 
     def keep_session(self, session: Session) -> None:
         """Keep what the broker keeps; JournalError where it could not be kept."""
+
+    def discovery(self) -> Topics | None:
+        """What discovery was published with at earlier starts, as far as that is kept."""
+        return None
+
+    def keep_discovery(self, topics: Topics | None) -> None:
+        """Keep what discovery is published with, None where it is off; JournalError where it could not be kept."""
 
     def bytes(self) -> int:
         """Size of what is kept on disk."""
