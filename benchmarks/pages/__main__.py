@@ -28,7 +28,7 @@ _MARKED = re.compile(r"(<!-- table: ([\w.]+)((?: [\w-]+)*) -->\n).*?(<!-- end of
 TABLES: dict[str, tuple[str, Callable[..., str]]] = {
     **{f"quality.{make.__name__}": ("quality", make) for make in (
         quality.windows, quality.scores, quality.f1, quality.recall, quality.budget, quality.alarms, quality.coverage,
-        quality.assignments, quality.recipe, quality.headline, quality.commits,
+        quality.assignments, quality.gain, quality.recipe, quality.headline, quality.commits,
     )},
     **{f"speed.{make.__name__}": ("speed", make) for make in (
         speed.targets, speed.programs, speed.ingest, speed.strides, speed.fleets, speed.latency, speed.verdict,

@@ -136,6 +136,19 @@ def recipe(summary: Summary) -> str:
     return table(["data", "macro-F1", *RECIPES], rows, words=2)
 
 
+def gain(summary: Summary) -> str:
+    """How far the log loss of a method is below that of another one on the same blocks."""
+    rows = []
+    for key, about in summary.items():
+        for name, entry in about["methods"].items():
+            if of := entry.get("gain"):
+                low, high = of["interval"]
+                cells = [f"{of['log_loss'][0]:.1%}", f"{low:.1%} to {high:.1%}", str(of["blocks"]), str(entry["seeds"])]
+                rows.append([TITLES[key], f"{name}, over {of['over']}", *cells])
+    heads = ["data", "method", "log loss lower by", "90 % interval over blocks", "blocks", "seeds"]
+    return table(heads, rows, words=2) if rows else ""
+
+
 def headline(summary: Summary) -> str:
     """Macro-F1 of every method on all data, for a front page."""
     methods = _methods(summary)

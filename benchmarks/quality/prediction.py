@@ -14,6 +14,7 @@ from rarefault.runtime.inference.decision import Decision
 from rarefault.runtime.inference.decision.belief import ForwardFilter
 from rarefault.runtime.inference.engine import rounds
 from rarefault.runtime.inference.manifest import DecisionSpec, ExpertSpec
+from rarefault.train.calibration.choice import block_of, interval
 from rarefault.train.calibration.decision_fit import fit_decision
 from rarefault.train.calibration.filter_fit import fit_filter
 from rarefault.train.dataset.label_runs import event_of
@@ -55,6 +56,7 @@ class Judged:
         verdict: of the decision that was fitted on the validation windows, [W].
         posterior: calibrated, [W, K].
         event: number of the run of windows with one label, [W].
+        block: number of the tested block, or run, that each window lies in, [W].
         covered: whether the label was plausible, [W].
         levelled: whether a coverage is stated of the label, which needs events enough to validate on, [W].
         false_alarms, alarm_changes: of the decision's alarms, ``unknown`` included.
@@ -69,6 +71,7 @@ class Judged:
     verdict: Int64
     posterior: np.ndarray[Any, np.dtype[np.float64]]
     event: Int64
+    block: Int64
     covered: Bool
     levelled: Bool
     false_alarms: int
@@ -100,6 +103,7 @@ def judge(fold: Fold, prediction: Prediction) -> Judged:
         verdict=decision.verdict(decision.score(posterior)),
         posterior=posterior,
         event=event_of(test.device, test.fresh, test.label),
+        block=block_of(test, fold.split),
         covered=decision.prediction_set(posterior)[row, test.label],
         levelled=level > 0,
         false_alarms=alarms.false,
@@ -155,6 +159,34 @@ def filtered(fold: Fold, prediction: Prediction) -> Prediction:
         validation=weighed(prediction.validation, held["fresh"]),
         test=weighed(prediction.test, fold.parts["test"].windows.fresh),
     )
+
+
+def log_loss_gain(judged: list[Judged], over: list[Judged]) -> dict[str, Any]:
+    """How far the log loss of the tested windows is below that of another method on the same windows.
+
+    Args:
+        judged: of each fold.
+        over: the other method's.
+
+    Returns:
+        ``log_loss``, the difference as a share of the other's; ``interval``, 90 % of it by a bootstrap over blocks, as
+        windows of a block err together; and the number of ``blocks``.
+    """
+    gains, losses, blocks = [], [], []
+    for fold, (mine, other) in enumerate(zip(judged, over, strict=True)):
+        known = mine.label >= 0
+        loss, before = (-np.log(np.maximum(one.posterior[known, mine.label[known]], 1e-15)) for one in (mine, other))
+        gains.append(before - loss)
+        losses.append(before)
+        blocks.append(mine.block[known] + (fold << 32))
+    _, block = np.unique(np.concatenate(blocks), return_inverse=True)
+    gain, whole = np.concatenate(gains), float(np.concatenate(losses).mean())
+    low, high = interval(np.bincount(block, gain).astype(np.float64), np.bincount(block).astype(np.float64))
+    return {
+        "log_loss": float(gain.mean()) / whole,
+        "interval": [low / whole, high / whole],
+        "blocks": int(block.max()) + 1,
+    }
 
 
 def _coverage(judged: list[Judged], classes: tuple[str, ...]) -> dict[str, dict[str, float | int]]:

@@ -2,10 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 from benchmarks.quality.cache import Cache, Result, Task
-from benchmarks.quality.prediction import score
+from benchmarks.quality.prediction import log_loss_gain, score
 from benchmarks.quality.summary import Row
+
+#: Methods whose log loss is compared with that of another one, block by block.
+OVER = {"rarefault": "rarefault without network"}
 
 
 def make_rows(cache: Cache, tasks: Iterable[Task]) -> tuple[list[Row], list[Task]]:
@@ -20,7 +24,18 @@ def make_rows(cache: Cache, tasks: Iterable[Task]) -> tuple[list[Row], list[Task
         missing += [task for task, result in zip(members, results, strict=True) if result is None]
         if len(there) == len(members):
             rows.append(_row(first, there))
+            if OVER.get(first.method) and (gain := _gain(cache, members, there)):
+                rows[-1]["gain"] = gain
     return rows, missing
+
+
+def _gain(cache: Cache, tasks: list[Task], results: list[Result]) -> dict[str, Any] | None:
+    """How far the log loss is below that of the method that it is compared with; None where that has not been run."""
+    over = OVER[tasks[0].method]
+    others = [cache.current(replace(task, method=over)) for task in tasks]
+    mine = [result.judged for result in results if result.judged is not None]
+    theirs = [other.judged for other in others if other is not None and other.judged is not None]
+    return {"over": over} | log_loss_gain(mine, theirs) if len(mine) == len(theirs) == len(tasks) else None
 
 
 def _row(task: Task, results: list[Result]) -> Row:

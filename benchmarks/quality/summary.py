@@ -117,6 +117,13 @@ def _entry(rows: list[Row]) -> Entry:
             "events": alarms[0]["events"],
             "events_alarmed": _spread([a["events_alarmed"] for a in alarms]),
         }
+    if gains := [row["gain"] for row in rows if "gain" in row]:
+        entry["gain"] = {
+            "over": gains[0]["over"],
+            "log_loss": _spread([gain["log_loss"] for gain in gains]),
+            "interval": [_rounded(mean(gain["interval"][end] for gain in gains)) for end in (0, 1)],
+            "blocks": gains[0]["blocks"],
+        }
     entry["coverage"] = _coverage(rows)
     entry["commits"] = list(dict.fromkeys(commit for row in rows for commit in row["commit"].split(", ")))
     entry["machines"] = list(dict.fromkeys(row["machine"] for row in rows))
