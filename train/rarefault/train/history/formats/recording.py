@@ -158,8 +158,8 @@ class _Reader(NamedReader):
                 self._take_file(path)
         except TooManyChannelsError as error:
             raise HistoryError(
-                f"data.recordings: more than {MOST_CHANNELS} channels, such as {quote(error.name)}: these are no names; "
-                "see data.telemetry.records and data.telemetry.values"
+                f"data.recordings: more than {MOST_CHANNELS} channels, such as {quote(error.name)}: these are no "
+                "names; see data.telemetry.records and data.telemetry.values"
             ) from None
         for name, count in self._unknown.items():
             kind = NO_NUMBERS if name in self.channels else TEXT_VALUES
