@@ -103,10 +103,10 @@ def proposal_of(found: Recognised, broker: BrokerConfig, model: Path | None, sec
     sections = [_model_section(model), _broker_section(broker)]
     questions: list[str] = []
     for source in found.sources:
-        findings, asked = _mapped(source, channels)
+        findings, open_points = _mapped(source, channels)
         about = _about(source, seconds)
         sections.append(Section("telemetry", findings, about, one_of_several=several))
-        questions += asked
+        questions += open_points
     if channels and (lacking := [name for name in channels if name not in _names(found, sections)]):
         questions.append(f"No telemetry has {_some(lacking)} of the model: map them in fields, or listen longer.")
     if found.unread:

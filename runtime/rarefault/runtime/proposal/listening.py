@@ -90,7 +90,7 @@ def _take(
 ) -> list[Heard]:
     kept: list[Heard] = []
     per_topic: dict[str, int] = {}
-    size, told = 0, 0.0
+    size, shown_at = 0, 0.0
     began = time.monotonic()
     while connection.ended is None and (left := began + seconds - time.monotonic()) > 0:
         connection.serve(min(left, 0.2), wake, hold=False)
@@ -104,7 +104,7 @@ def _take(
             per_topic[message.topic] = n + 1
             size += len(message.payload)
             kept.append(Heard(message.topic, bytes(message.payload), message.arrived_ms, message.retained))
-        if time.monotonic() - told > 1:
-            told = time.monotonic()
+        if time.monotonic() - shown_at > 1:
+            shown_at = time.monotonic()
             tell(f"{len(kept)} messages on {len(per_topic)} topics, {left:.0f} s left")
     return kept
