@@ -131,16 +131,20 @@ def test_two_machines_of_one_name_are_told(mosquitto: "Mosquitto", peer: "Peer",
 FOREIGN = {
     "a list of names and values": (
         {"timestamp": NOW, "values": [{"id": "c1.S1", "v": 1, "q": True, "t": NOW}]},
-        "have the shape of the preset 'kepware'",
+        "would be read with telemetry.preset = \"kepware\" ('rarefault presets kepware' prints its keys)",
     ),
     "samples under a key": (
         {"metrics": [{"fields": {"c1.S1": 1}, "tags": {"host": "a"}, "timestamp": NOW}]},
-        "have the shape of the preset 'telegraf'",
+        "would be read with telemetry.preset = \"telegraf\" ('rarefault presets telegraf' prints its keys)",
     ),
-    "a bare value": ("41.2", 'telemetry.format = "scalar", and write {channel} into telemetry.topic'),
+    "a bare value": ("41.2", 'telemetry.topic = "{device}/{channel}", telemetry.format = "scalar"'),
     "another key for the time": (
         {"ts": NOW, "values": {"c1.S1": 1}},
-        "there is no 'time'; its keys are 'ts', 'values'",
+        'would be read with telemetry.time = "ts"',
+    ),
+    "values that are not in an object of their own": (
+        {"time": NOW, "c1.S1": 1},
+        'would be read with telemetry.values = ""',
     ),
 }
 

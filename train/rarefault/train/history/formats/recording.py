@@ -11,7 +11,7 @@ import gzip
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -22,12 +22,12 @@ from rarefault.runtime.daemon.config import TelemetryConfig
 from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.settings import from_mapping, read_toml
 from rarefault.runtime.telemetry.channels import ChannelSpecs
-from rarefault.runtime.telemetry.columns import Cell, Cells, Columns, Dropped, column_tree
+from rarefault.runtime.telemetry.columns import Cell, column_tree
 from rarefault.runtime.telemetry.config import MappingConfig, key_of
+from rarefault.runtime.telemetry.growing import MOST_CHANNELS, GrowingCells, GrowingChannels, TooManyChannelsError
 from rarefault.runtime.telemetry.reader import MessageReader, SourceReader, other_paths
 from rarefault.runtime.telemetry.reasons import Ignored, Reason, RejectionError, ValueReason, quote
 from rarefault.runtime.telemetry.topics import topic_level_problem
-from rarefault.runtime.telemetry.values import number_of
 from rarefault.runtime.times import parse_time_ms
 from rarefault.train.history.assemble import Piece
 from rarefault.train.history.data import History
@@ -48,10 +48,6 @@ from rarefault.train.history.source import NO_SPECS, NamedSourceConfig
 
 #: Samples in a piece.
 PIECE = 1 << 16
-#: Channels that a recording may have; more are values in the place of names.
-MOST_CHANNELS = 10_000
-#: How deep objects are looked into for channels.
-LEVELS = 8
 
 _SUFFIXES = (".jsonl", ".ndjson")
 #: Mosquitto writes a Z before the offset, which is that of its local time.
@@ -124,79 +120,6 @@ class _Telemetry(msgspec.Struct, frozen=True):
     telemetry: tuple[TelemetryConfig, ...] = (TelemetryConfig(),)
 
 
-class _Channels:
-    """The channels that were met, in the order of their first appearance.
-
-    Attributes:
-        names: of all columns; those of ``fields`` from the start.
-        states: of each.
-        met: the columns that hold a number somewhere.
-    """
-
-    def __init__(self, specs: ChannelSpecs, names: Sequence[str], *, fixed: bool) -> None:
-        self.names: list[str] = []
-        self.states: list[Mapping[str, float] | None] = []
-        self.met: dict[int, None] = {}
-        self.fixed = fixed
-        self._specs = specs
-        self._column: dict[str, int] = {}
-        for name in names:
-            self.column(name)
-
-    def column(self, name: str) -> int:
-        """The column of a channel, new or known."""
-        if name not in self._column:
-            if len(self.names) >= MOST_CHANNELS:
-                raise HistoryError(
-                    f"data.recordings: more than {MOST_CHANNELS} channels, such as {quote(name)}: these are no names; "
-                    "see data.telemetry.records and data.telemetry.values"
-                )
-            self._column[name] = len(self.names)
-            self.names.append(name)
-            self.states.append(self.states_of(name))
-        return self._column[name]
-
-    def states_of(self, name: str) -> Mapping[str, float] | None:
-        """The words of a channel."""
-        spec = self._specs.get(name)
-        return (spec.states or None) if spec is not None else None
-
-
-class _GrowingCells(Cells):
-    """Takes every name that holds a number for a channel."""
-
-    def __init__(self, columns: Columns, channels: _Channels, others: frozenset[str]) -> None:
-        super().__init__(columns, channels.names, channels.states, others)
-        self._channels = channels
-
-    def _take_unknown(
-        self,
-        value: Any,
-        columns: Columns,
-        name: str,
-        path: str,
-        cells: list[Cell],
-        unknown: list[str],
-        dropped: list[Dropped],
-        skipped: int,
-    ) -> None:
-        whole = path + name
-        if whole[skipped:] in self.others or value is None:
-            return
-        if type(value) is dict and path.count(".") < LEVELS:
-            inner: Columns = {}
-            columns[name] = inner
-            self.walk(value, inner, cells, unknown, dropped, f"{whole}.", skipped)
-            return
-        number = number_of(value, self._channels.states_of(whole))
-        if isinstance(number, ValueReason) or self._channels.fixed:
-            unknown.append(whole)
-            return
-        columns[name] = column = self._channels.column(whole)
-        self.columns.setdefault(whole, column)
-        cells.append((column, number))
-
-
 class _Reader(NamedReader):
     """One reading, which is also the report of what could not be used."""
 
@@ -207,12 +130,13 @@ class _Reader(NamedReader):
         mappings = config.mappings(base)
         wanted = [*config.channels, *(name for mapping in mappings for name in mapping.fields.values())]
         names = list(dict.fromkeys(config.channels or wanted))
-        self._columns = _Channels(specs, names, fixed=bool(config.channels))
+        self._columns = GrowingChannels(specs, names, fixed=bool(config.channels))
+        self._met: set[int] = set()  # the columns that hold a number somewhere
         self._sources: list[SourceReader] = []
         for i, mapping in enumerate(mappings):
             fields = {field: name for field, name in mapping.fields.items() if name in names}
             tree = column_tree(names, fields, config.describe(), f"data.{key_of(mappings, i)}")
-            cells = _GrowingCells(tree, self._columns, frozenset(other_paths(mapping)))
+            cells = GrowingCells(tree, self._columns, frozenset(other_paths(mapping)))
             self._sources.append(SourceReader(mapping, cells, self))
         self._reader = MessageReader(self._sources, self)
         self._topics: dict[tuple[int, str], str] = {}
@@ -229,8 +153,14 @@ class _Reader(NamedReader):
 
     def read(self) -> History:
         paths = list(dict.fromkeys(path for name in self.config.recordings for path in find_files(self.base, name)))
-        for path in paths:
-            self._take_file(path)
+        try:
+            for path in paths:
+                self._take_file(path)
+        except TooManyChannelsError as error:
+            raise HistoryError(
+                f"data.recordings: more than {MOST_CHANNELS} channels, such as {quote(error.name)}: these are no "
+                "names; see data.telemetry.records and data.telemetry.values"
+            ) from None
         for name, count in self._unknown.items():
             kind = NO_NUMBERS if name in self.channels else TEXT_VALUES
             self.notes.add(kind, count, self._unknown_at[name], problem=False, at=name)
@@ -288,8 +218,8 @@ class _Reader(NamedReader):
         self._time.append(time_ms)
         self._line.append(line)
         for column, value in cells:
-            if column not in self._columns.met:
-                self._columns.met[column] = None
+            if column not in self._met:
+                self._met.add(column)
                 self.channels[self._columns.names[column]] = None
             self._row.append(row)
             self._column.append(column)
