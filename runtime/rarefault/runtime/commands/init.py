@@ -46,6 +46,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="logs of faults among the files (default: found by their columns)",
     )
+    files.add_argument(
+        "--time-zone", default="", metavar="ZONE", help="of times without an offset, such as Europe/Zurich"
+    )
     broker = parser.add_argument_group("broker")
     broker.add_argument("--seconds", type=float, default=30.0, help="how long to listen (default: %(default)g)")
     broker.add_argument(

@@ -1,0 +1,272 @@
+"""Period, hold, gap and windows from the distances of samples and the durations of events: a few to choose from."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from rarefault.runtime.arrays import Bool, Float64
+from rarefault.runtime.inference.manifest import GridSpec
+from rarefault.train.evaluation.wording import duration
+from rarefault.train.history import History
+from rarefault.train.history.parsing.files import listed
+from rarefault.train.history.summary.findings import border_offset
+from rarefault.train.proposal.draft import Draft
+
+#: Widths that people use, seconds.
+NICE = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 14400,
+        21600, 28800, 43200, 86400)  # fmt: skip
+#: Bins that the shortest usual event covers, where the period follows from events.
+SEEN = 4
+#: Windows of a history without events.
+WINDOWS = 20_000
+#: A window may cost so many bins, and needs so many for the network's convolutions.
+LONG, SHORT = 16, 10
+#: Blocks of time that a split should have to deal out.
+BLOCKS = 20
+DAY_S = 86_400.0
+
+
+@dataclass(frozen=True)
+class Distances:
+    """How far samples and events are apart, seconds.
+
+    Attributes:
+        sample: median distance of a device's samples.
+        channels: median and 90th percentile of the distances of each channel's values, by name.
+        gaps: distances of a device's samples that are far longer than usual, ascending.
+        hours: sum of the devices' time with samples.
+        span: of the device that has the longest.
+        short, usual: 10th percentile and median of the durations of events; None without events.
+        shortest: the shortest class's median duration.
+    """
+
+    sample: float
+    channels: dict[str, tuple[float, float]]
+    gaps: Float64
+    hours: float
+    span: float
+    short: float | None
+    usual: float | None
+    shortest: tuple[str, float] | None
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A grid and its windows.
+
+    Attributes:
+        period_s, length, stride: as in the configuration.
+        why: for people.
+        windows: about how many the whole history has.
+        minutes: about how long it trains; "" where it is not known.
+    """
+
+    period_s: float
+    length: int
+    stride: int
+    why: str
+    windows: int
+    minutes: str = ""
+
+    def describe(self, distances: Distances) -> str:
+        """What it sees, in one line."""
+        sees = f"period_s = {self.period_s:g}, length = {self.length}, stride = {self.stride}: a window of "
+        sees += f"{duration(self.period_s * self.length)}, a verdict every {duration(self.period_s * self.stride)}"
+        if distances.short is not None:
+            sees += (
+                f", {max(distances.short / self.period_s, 0):.3g} bins of a short event ({duration(distances.short)})"
+            )
+        text = f"{sees}; about {self.windows:,} windows"
+        return f"{text}, {self.minutes} of training" if self.minutes else text
+
+
+def distances_of(history: History, cuts: int) -> Distances:
+    """Measure a history.
+
+    Args:
+        history: with samples.
+        cuts: places where rows were left out; so many of the longest distances are none.
+    """
+    steps, hours, span = [], 0.0, 0.0
+    channels: dict[str, list[Float64]] = {name: [] for name in history.channels}
+    for slot in range(len(history.devices)):
+        rows = np.flatnonzero(history.device == slot)
+        time_s = history.time_ms[rows] / 1000
+        step = np.diff(time_s)
+        steps.append(step[step > 0])
+        if len(rows) > 1:
+            span = max(span, float(time_s[-1] - time_s[0]))
+        known: Bool = ~np.isnan(history.values[rows])
+        for i, name in enumerate(history.channels):
+            apart = np.diff(time_s[known[:, i]])
+            channels[name].append(apart[apart > 0])
+    step = np.sort(np.concatenate(steps)) if steps else np.empty(0)
+    sample = float(np.median(step)) if len(step) else 900.0
+    step = step[: len(step) - min(cuts, int((step > 10 * sample).sum()))] if cuts else step
+    gaps = step[step > 10 * sample]
+    hours = float(step.sum() - gaps[gaps > DAY_S].sum())
+    by_channel = {}
+    for name, parts in channels.items():
+        apart = np.concatenate(parts)
+        if len(apart):
+            by_channel[name] = (float(np.median(apart)), float(np.percentile(apart, 90)))
+    duration_s = (history.events.end_ms - history.events.start_ms) / 1000
+    inside = duration_s[duration_s > 0]
+    medians = {
+        name: float(np.median(own))
+        for number, name in enumerate(history.classes)
+        if len(own := duration_s[(history.events.fault == number) & (duration_s > 0)])
+    }
+    shortest = min(medians.items(), key=lambda item: item[1]) if medians else None
+    return Distances(
+        sample,
+        by_channel,
+        gaps,
+        hours,
+        span,
+        float(np.percentile(inside, 10)) if len(inside) else None,
+        float(np.median(inside)) if len(inside) else None,
+        shortest,
+    )
+
+
+def suggestions(distances: Distances, share: float) -> list[Suggestion]:
+    """Grids to choose from, the chosen one first.
+
+    Args:
+        distances: of the history.
+        share: of the history that was looked at.
+    """
+    usual = [median for median, _ in distances.channels.values()]
+    # A bin should hold a value of most channels.
+    least = nice(float(np.median(usual)) if usual else distances.sample)
+    seconds = distances.hours / max(share, 1e-9)
+    made = []
+    if distances.short is None:
+        wanted = nice(max(least, seconds / WINDOWS / 2), down=True)
+        made.append(
+            _suggestion(max(wanted, least), seconds, "no events say how fine it must be: some samples a bin", 0.0)
+        )
+    else:
+        wanted = max(least, nice(distances.short / SEEN, down=True))
+        why = (
+            f"the shortest usual event lasts {duration(distances.short)}, so that it covers "
+            f"{max(distances.short / wanted, 0):.3g} bins"
+        )
+        if wanted == least and distances.short < SEEN * least:
+            why += f"; values come every {duration(least)}, so finer bins would hold none"
+        made.append(_suggestion(wanted, seconds, why, distances.usual or 0.0))
+    chosen = made[0].period_s
+    finer, coarser = nice(max(least, chosen / 5)), nice(chosen * 4)
+    if finer < chosen:
+        why = "finer: tells more of how a fault begins, for several times the time"
+        made.append(_suggestion(finer, seconds, why, distances.usual or 0.0))
+    if distances.usual is None or coarser <= distances.usual or finer >= chosen:
+        why = "coarser: quick, and each bin is the mean of more samples; short events are lost"
+        made.append(_suggestion(coarser, seconds, why, distances.usual or 0.0))
+    return made
+
+
+def _suggestion(period_s: float, seconds: float, why: str, usual_s: float) -> Suggestion:
+    # As long as a usual event, within what a window may cost.
+    length = LONG if usual_s > LONG / 2 * period_s or not usual_s else SHORT
+    stride = 1 if length == SHORT else 2
+    return Suggestion(period_s, length, stride, why, round(seconds / period_s / stride))
+
+
+def nice(seconds: float, *, down: bool = False) -> float:
+    """A width that people use, at least as long, or with ``down`` at most as long; a channel's jitter is let pass."""
+    if down:
+        return float(max((one for one in NICE if one <= seconds * 1.05), default=NICE[0]))
+    whole_days = float(np.ceil(seconds / DAY_S) * DAY_S)
+    return float(min((one for one in NICE if one >= seconds * 0.95), default=whole_days))
+
+
+def grid_sections(
+    history: History, distances: Distances, made: list[Suggestion], slow: dict[str, tuple[float, float]] | None = None
+) -> list[Draft]:
+    """The sections ``[grid]``, ``[window]`` and ``[split]`` of the first suggestion, with the others as comments."""
+    chosen = made[0]
+    channels = slow or distances.channels
+    grid = Draft("grid", about=_about(distances, made))
+    grid.add("period_s", _plain(chosen.period_s), f"chosen: {chosen.why}")
+    spec = _add_times(grid, distances, chosen, channels)
+    offset = border_offset(history, spec)
+    if offset is not None:
+        grid.add("offset_s", _plain(offset[0]), offset[1])
+    window = Draft("window")
+    long = duration(chosen.period_s * chosen.length)
+    usual = "" if distances.usual is None else f"; an event lasts {duration(distances.usual)} at the median"
+    window.add("length", chosen.length, f"a verdict looks at {long}{usual}")
+    window.add("stride", chosen.stride, f"a verdict every {duration(chosen.period_s * chosen.stride)}")
+    split = _split(distances, chosen, spec)
+    return [grid, window, split] if split.findings else [grid, window]
+
+
+def _about(distances: Distances, made: list[Suggestion]) -> str:
+    text = f"A device reports every {duration(distances.sample)} at the median."
+    if distances.shortest is not None:
+        name, seconds = distances.shortest
+        text += f" Shortest are the events of {name}, {duration(seconds)} at the median."
+    return "\n".join(
+        [
+            text,
+            "Grids to choose from, with what each sees; the first is chosen:",
+            *(f"  {one.describe(distances)}: {one.why}" for one in made),
+        ]
+    )
+
+
+def _add_times(
+    grid: Draft, distances: Distances, chosen: Suggestion, channels: dict[str, tuple[float, float]]
+) -> GridSpec:
+    """Hold and gap; and the grid that this makes."""
+    period = chosen.period_s
+    name, (median, p90) = max(channels.items(), key=lambda item: item[1][1], default=("", (period, period)))
+    hold = nice(min(max(3 * period, 1.5 * p90), 100 * max(period, distances.sample)))
+    slow = [one for one, (_, apart) in channels.items() if apart > hold]
+    evidence = f"the slowest channel is {name}, every {duration(median)} at the median, {duration(p90)} at most times"
+    if slow:
+        evidence += f"; {listed(slow, 4)} come(s) more rarely, and is missing in between"
+    grid.add("max_hold_s", _plain(hold), evidence)
+    usual = distances.gaps[distances.gaps <= DAY_S]
+    gap = nice(max(2 * hold, 8 * period))
+    longer = int((distances.gaps > gap).sum())
+    evidence = f"{longer} stretch(es) without a sample are longer"
+    if len(distances.gaps):
+        evidence += (
+            f"; of {len(distances.gaps)} that are ten times as long as usual, half last "
+            f"{duration(float(np.median(distances.gaps)))}"
+            f" or more, the longest {duration(float(distances.gaps[-1]))}"
+        )
+    if len(usual):
+        grid.add("max_gap_s", _plain(gap), f"{evidence}; a device starts anew after them")
+    else:
+        grid.add("max_gap_s", _plain(gap), evidence)
+    return GridSpec(period_s=period, max_hold_s=hold, max_gap_s=gap)
+
+
+def _split(distances: Distances, chosen: Suggestion, spec: GridSpec) -> Draft:
+    """Blocks of time, where a day is too long or too short for them."""
+    split = Draft("split")
+    least = max(2 * chosen.length * chosen.period_s, spec.max_gap_s * 1.01)
+    if least > DAY_S:
+        split.add("block_s", _plain(nice(least / 0.95)), "a block must hold two windows, and be longer than max_gap_s")
+    elif distances.span and distances.span < BLOCKS * DAY_S:
+        wanted = max(nice(max(distances.span / BLOCKS, 2 * (distances.usual or 0.0)), down=True), nice(least / 0.95))
+        if wanted < DAY_S:
+            evidence = (
+                f"there are {duration(distances.span)} of a device: whole days would be too few blocks to deal out"
+            )
+            split.add("block_s", _plain(wanted), evidence)
+    return split
+
+
+def _plain(value: float) -> Any:
+    return int(value) if value == int(value) else value
+
+
+def with_minutes(made: list[Suggestion], minutes: dict[int, str]) -> list[Suggestion]:
+    """The suggestions with how long they train, by their place."""
+    return [replace(one, minutes=minutes.get(i, one.minutes)) for i, one in enumerate(made)]
