@@ -80,9 +80,16 @@ class Proposal:
         """The keys that may as well be something else."""
         return [(section, finding) for section in self.sections for finding in section.findings if finding.other]
 
-    def answered(self, section: Section, finding: Finding, value: object) -> Self:
-        """The proposal with a person's answer in the place of a doubt."""
-        known = Finding(finding.key, value, f"{finding.evidence}; answered by hand")
+    def answered(self, section: Section, finding: Finding, value: object, key: str = "") -> Self:
+        """The proposal with a person's answer in the place of a doubt.
+
+        Args:
+            section: of the finding.
+            finding: the doubt.
+            value: the answer; None leaves the key out.
+            key: that is set in its place; by default itself.
+        """
+        known = Finding(key or finding.key, value, f"{finding.evidence}; answered by hand")
         findings = tuple(known if one is finding else one for one in section.findings)
         changed = replace(section, findings=findings)
         return replace(self, sections=tuple(changed if one is section else one for one in self.sections))

@@ -10,12 +10,13 @@ import polars as pl
 from rarefault.runtime.arrays import Int64
 from rarefault.train.history.named_reader import as_text
 from rarefault.train.history.parsing.files import listed
+from rarefault.train.history.parsing.normal import means_normal
 from rarefault.train.history.parsing.text_form import TimeForm
 from rarefault.train.history.parsing.times import parse_times
 from rarefault.train.history.time_columns import joined
 from rarefault.train.proposal.draft import Draft
 from rarefault.train.proposal.looking.groups import FEW_WORDS, Group, is_numeric
-from rarefault.train.proposal.looking.words import DEVICE, SITE, best, filled, rank
+from rarefault.train.proposal.looking.words import DEVICE, LABEL, SITE, WEAK_LABEL, best, filled, rank
 from rarefault.train.proposal.paths import PathDevices, device_paths
 
 #: Most devices, and least rows of one on average, where a column names them.
@@ -82,7 +83,7 @@ def parsed_times(group: Group, draft: Draft) -> Int64:
 
 
 def _by_column(draft: Draft, columns: dict[str, pl.Series], time_ms: Int64) -> Named | None:
-    names = [name for name, one in columns.items() if _names_devices(one)]
+    names = [name for name, one in columns.items() if _names_devices(name, one)]
     device = best([name for name in names if rank(name, DEVICE) is not None], DEVICE)
     repeated = _repeated([pl.Series(time_ms)])
     if device is None and repeated > TWICE:
@@ -149,14 +150,18 @@ def _overlapping(group: Group, time_ms: Int64) -> bool:
     return len(spans) > 1 and shared >= (len(spans) - 1) / 2
 
 
-def _names_devices(column: pl.Series) -> bool:
-    """Whether cells may be names: there in every row, text or whole numbers, of few different words."""
+def _names_devices(name: str, column: pl.Series) -> bool:
+    """Whether cells may be names: there in every row, text or whole numbers, of few different words, none "normal"."""
+    if rank(name, (*LABEL, *WEAK_LABEL)) is not None:
+        return False
     there = filled(column)
     if len(there) < len(column) or not len(there) or there.dtype == pl.Boolean or there.dtype.is_temporal():
         return False
     if there.dtype.is_float() and (there != there.round()).any():
         return False
     if there.dtype == pl.String and is_numeric(there) and not there.str.contains(r"^\s*\d+\s*$").all():
+        return False
+    if there.dtype == pl.String and any(map(means_normal, there.unique().to_list()[:MOST_DEVICES])):
         return False
     different = there.n_unique()
     return different <= MOST_DEVICES and (
@@ -176,7 +181,9 @@ def _words(column: pl.Series) -> tuple[str, ...]:
 
 def _only_name(group: Group) -> str:
     """A name for the only machine: that of the file, or of the folder of several."""
-    first = group.paths[0]
+    first = next((folder for folder in group.paths[0].parents if folder.is_file()), group.paths[0])
+    if first != group.paths[0]:  # in an archive
+        return first.stem
     name = first.stem if len(set(group.paths)) == 1 else first.resolve().parent.name
     return name or "machine"
 

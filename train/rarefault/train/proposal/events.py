@@ -10,7 +10,6 @@ from rarefault.runtime.proposal.finding import Finding
 from rarefault.train.history.dialect.head import time_findings
 from rarefault.train.history.named_reader import as_text
 from rarefault.train.history.parsing.files import listed
-from rarefault.train.history.parsing.normal import is_empty, means_normal
 from rarefault.train.history.parsing.text_form import TimeForm
 from rarefault.train.history.parsing.times import has_no_end, is_day, parse_times
 from rarefault.train.history.time_columns import joined
@@ -25,8 +24,6 @@ from rarefault.train.proposal.samples import add_zone, is_naive
 #: How words begin that are no faults, in small letters.
 NO_FAULTS = ("insp", "maint", "wartung", "service", "test", "calib", "kalib", "clean", "reinig", "planned", "geplant",
              "revision", "audit", "check", "prüf", "info", "umbau", "pm", "preventive")  # fmt: skip
-#: A fault with fewer events is hardly learnt.
-FEW_EVENTS = 5
 #: Share of times within the samples that shows the order of day and month, and share that the other order may have.
 INSIDE, OUTSIDE = 0.9, 0.5
 #: Keys that the log takes from the section of the samples where it has none of its own.
@@ -143,14 +140,6 @@ def _add_fault(draft: Draft, look: Look, times: EventTimes) -> None:
     if ignore:
         evidence = f"{_counted({word: counts[word] for word in ignore})} look like work that is no fault"
         draft.add("ignore", ignore, evidence, "ignore = [], if these are faults")
-    left = {
-        word: n for word, n in counts.items() if word not in ignore and not means_normal(word) and not is_empty(word)
-    }
-    if rare := {word: n for word, n in left.items() if n < FEW_EVENTS}:
-        draft.questions.append(
-            f"{_counted(rare)}: a fault with fewer than {FEW_EVENTS} events is hardly learnt, and hardly tested. Are "
-            f"there more events elsewhere, or do some of these belong together?"
-        )
 
 
 def _add_times(
@@ -236,8 +225,8 @@ def _add_open(draft: Draft, look: Look, times: EventTimes) -> None:
     days = is_day(filled(start), form)
     if len(days) and days.all():
         draft.questions.append(
-            f"{look.name}: {_text(times.start)} holds days without a time of the day, so an event begins at midnight, "
-            "and one that ends on a day ends with it. Are the hours kept elsewhere? Whole days teach much that is no fault"
+            f"{look.name}: {_text(times.start)} holds days without a time of the day, so events begin at midnight, "
+            "and one that ends on a day ends with it. Are the hours kept elsewhere? A whole day is mostly no fault"
         )
 
 

@@ -16,6 +16,8 @@ from rarefault.train.proposal.draft import Draft
 #: Widths that people use, seconds.
 NICE = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 14400,
         21600, 28800, 43200, 86400)  # fmt: skip
+#: A distance of samples that is so many times the usual one is a gap.
+LONGER = 10
 #: Bins that the shortest usual event covers, where the period follows from events.
 SEEN = 4
 #: Windows of a history without events.
@@ -86,15 +88,19 @@ def distances_of(history: History, cuts: int) -> Distances:
 
     Args:
         history: with samples.
-        cuts: places where rows were left out; so many of the longest distances are none.
+        cuts: places where rows of a device were left out; so many of its longest distances are none.
     """
-    steps, hours, span = [], 0.0, 0.0
+    steps, span = [], 0.0
     channels: dict[str, list[Float64]] = {name: [] for name in history.channels}
     for slot in range(len(history.devices)):
         rows = np.flatnonzero(history.device == slot)
         time_s = history.time_ms[rows] / 1000
         step = np.diff(time_s)
-        steps.append(step[step > 0])
+        step = step[step > 0]
+        # Where rows were left out is no gap of the device.
+        usual = np.median(step) if len(step) else 0.0
+        cut = np.argsort(step)[len(step) - min(cuts, int((step > LONGER * usual).sum())) :]
+        steps.append(np.delete(step, cut))
         if len(rows) > 1:
             span = max(span, float(time_s[-1] - time_s[0]))
         known: Bool = ~np.isnan(history.values[rows])
@@ -103,14 +109,15 @@ def distances_of(history: History, cuts: int) -> Distances:
             channels[name].append(apart[apart > 0])
     step = np.sort(np.concatenate(steps)) if steps else np.empty(0)
     sample = float(np.median(step)) if len(step) else 900.0
-    step = step[: len(step) - min(cuts, int((step > 10 * sample).sum()))] if cuts else step
-    gaps = step[step > 10 * sample]
-    hours = float(step.sum() - gaps[gaps > DAY_S].sum())
     by_channel = {}
     for name, parts in channels.items():
         apart = np.concatenate(parts)
         if len(apart):
             by_channel[name] = (float(np.median(apart)), float(np.percentile(apart, 90)))
+    # A device whose channels come one after the other has many samples close together.
+    usual = max([sample, float(np.median([median for median, _ in by_channel.values()])) if by_channel else 0.0])
+    gaps = step[step > LONGER * usual]
+    hours = float(step.sum() - gaps[gaps > DAY_S].sum())
     duration_s = (history.events.end_ms - history.events.start_ms) / 1000
     inside = duration_s[duration_s > 0]
     medians = {
@@ -226,7 +233,10 @@ def _add_times(
     name, (median, p90) = max(channels.items(), key=lambda item: item[1][1], default=("", (period, period)))
     hold = nice(min(max(3 * period, 1.5 * p90), 100 * max(period, distances.sample)))
     slow = [one for one, (_, apart) in channels.items() if apart > hold]
-    evidence = f"the slowest channel is {name}, every {duration(median)} at the median, {duration(p90)} at most times"
+    evidence = (
+        f"the slowest channel is {name}, every {duration(median)} at the median, at most {duration(p90)} in nine of ten "
+        "cases"
+    )
     if slow:
         evidence += f"; {listed(slow, 4)} come(s) more rarely, and is missing in between"
     grid.add("max_hold_s", _plain(hold), evidence)

@@ -13,6 +13,7 @@ from rarefault.train.config import TrainConfig
 from rarefault.train.history import History
 from rarefault.train.history.keys import check_zone
 from rarefault.train.history.parsing.files import listed
+from rarefault.train.history.parsing.natural import natural
 from rarefault.train.history.summary.findings import border_finding, code_finding
 from rarefault.train.history.summary.summarise import summarise
 from rarefault.train.proposal.channels import describe_channels
@@ -20,7 +21,7 @@ from rarefault.train.proposal.devices import parsed_times
 from rarefault.train.proposal.draft import Draft
 from rarefault.train.proposal.events import device_overlap, events_section, leave_zone_open, say_others
 from rarefault.train.proposal.grid import distances_of, grid_sections, suggestions
-from rarefault.train.proposal.looking.collect import Found, collect
+from rarefault.train.proposal.looking.collect import RECORDING, Found, collect
 from rarefault.train.proposal.looking.excerpt import Excerpt, excerpt
 from rarefault.train.proposal.looking.groups import Group, Sorted, sort_tables
 from rarefault.train.proposal.looking.look import Look, look_at
@@ -71,6 +72,7 @@ def propose(args: argparse.Namespace) -> Proposal:
     found = collect([*args.sources, *args.events], output)
     with tempfile.TemporaryDirectory(prefix="rarefault-init-") as folder:
         work = _Work(output.parent, args.time_zone, excerpt(found.tables, Path(folder).resolve()))
+        work.questions += [f"{path} {RECORDING}. It is left out" for path in found.recordings]
         if found.others:
             work.questions.append(f"{listed(found.others, 5)} are no tables, and are left out")
         sources = [*_tables(work, found, args.events), *_folders(work, found)]
@@ -89,7 +91,7 @@ def _tables(work: _Work, found: Found, events: Sequence[str]) -> list[Source]:
                 why.append(work.made.plain(str(error)))
     wanted = {Path(name).resolve() for name in events}
     tables = sort_tables(looks, wanted)
-    why += [f"{look.path}: {text}" for look, text in tables.rest]
+    why += _reasons(tables)
     if not tables.groups:
         if found.challenges or found.journals or not found.tables:
             return []
@@ -98,6 +100,17 @@ def _tables(work: _Work, found: Found, events: Sequence[str]) -> list[Source]:
     work.questions += [f"{text}. It is left out" for text in why]
     _add_unseen(work, tables.groups, found)
     return _with_logs(work, tables)
+
+
+def _reasons(tables: Sorted) -> list[str]:
+    """Why tables are left out; one sentence for all of one reason."""
+    kinds: dict[str, list[tuple[Look, str]]] = {}
+    for look, text in tables.rest:
+        kinds.setdefault(text.partition("(")[0], []).append((look, text))
+    return [
+        f"{rest[0][0].path}{f' and {len(rest) - 1} more' if len(rest) > 1 else ''}: {rest[0][1]}"
+        for rest in kinds.values()
+    ]
 
 
 def _add_unseen(work: _Work, groups: Sequence[Group], found: Found) -> None:
@@ -142,7 +155,8 @@ def _folders(work: _Work, found: Found) -> list[Source]:
             "format", "phm2015", "files are named plant_Na.csv (sensors), plant_Nb.csv (energy), plant_Nc.csv (faults)"
         )
         draft.add("path", relative(folder, work.base))
-        plants = sorted({path.name[:-5] for path in folder.glob("plant_*[abc].csv")}, key=lambda name: int(name[6:]))
+        names = [path.name[:-5] for path in folder.glob("plant_*[abc].csv")]
+        plants = sorted({name for name in names if names.count(name) == len("abc")}, key=natural)
         for path in folder.glob("plant_*[abc].csv"):
             looked = path.name[:-5] in plants[:PLANTS]
             if looked:
@@ -187,7 +201,10 @@ def _proposal(work: _Work, sources: list[Source], names: Sequence[str]) -> Propo
         work.questions += why
         if reading.history is not None and reading.config is not None:
             shown = _previews(work, sources, reading.history, reading.config)
-            work.questions += _findings(reading.history, reading.config)
+            # Of a part of the files nobody knows what the whole lacks.
+            work.questions += _findings(reading.history, reading.config) if work.made.share >= 1 else []
+    elif not reading.questions:
+        work.questions.append("no sample can be read with this, so nothing is known of its channels and times")
     work.questions += reading.questions
     return _written(work, sources, drafts, names, shown)
 
@@ -212,7 +229,7 @@ def _grid(work: _Work, reading: Reading, history: History) -> tuple[list[Draft],
     values = {draft.name: {one.key: one.value for one in draft.findings} for draft in drafts}
     config = _with_sections(reading.config, values)
     made, why = timed(made, config, history, share)
-    questions = [f"a training on what was looked at would stop: {why}"] if why else []
+    questions = [f"a training on this would stop: {why}"] if why and share >= 1 else []
     return grid_sections(history, distances, made), questions
 
 

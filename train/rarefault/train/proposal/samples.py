@@ -151,13 +151,14 @@ def _label_evidence(name: str, column: pl.Series) -> tuple[str, str] | None:
     there = filled(column)
     text = as_text(there)
     words = text.unique(maintain_order=True).to_list()
-    if not 1 < len(words) <= FEW_WORDS or len(there) < len(words) * RUN:
+    usual = [word for word in words if means_normal(word) and not (is_numeric(there) and word == "0")]
+    alone = len(words) == 1 and usual and rank(name, (*LABEL, *WEAK_LABEL)) is not None
+    if not (1 < len(words) <= FEW_WORDS or alone) or len(there) < len(words) * RUN:
         return None
     whole = not is_numeric(there) or there.dtype == pl.Boolean or text.str.contains(r"^\d+$").all()
     if not whole or any(len(word) > 60 for word in words):
         return None
     runs = len(there) / (1 + int((text != text.shift(1)).sum()))
-    usual = [word for word in words if means_normal(word) and not (is_numeric(there) and word == "0")]
     evidence = f"{name} holds {listed(words, 5)}, {runs:.0f} rows in a row on average"
     if rank(name, LABEL) is not None:
         return evidence, "" if usual or runs >= RUN else "leave it out, if it is no label"

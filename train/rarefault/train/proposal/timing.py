@@ -34,7 +34,8 @@ def timed(made: list[Suggestion], config: TrainConfig, history: History, share: 
     if history.values.size > MOST_VALUES:
         return made, "the history is too large to measure how long a training takes before it begins"
     started, minutes, why = time.perf_counter(), {}, ""
-    for i, one in enumerate(made):
+    # What is set up at the first is no part of it, so that one is measured twice.
+    for i, one in enumerate([made[0], *made], -1):
         if time.perf_counter() - started > MOST_S:
             break
         try:
@@ -43,7 +44,7 @@ def timed(made: list[Suggestion], config: TrainConfig, history: History, share: 
         except (RarefaultError, ValueError) as error:
             why = why or str(error)  # what stands in the way of training is said, and the others may have none of it
             continue
-        minutes[i] = f"about {duration(seconds)}"
+        minutes[max(i, 0)] = f"about {duration(seconds)}"
     return with_minutes(made, minutes), "" if 0 in minutes else why
 
 

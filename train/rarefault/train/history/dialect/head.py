@@ -109,10 +109,15 @@ def _sheet_findings(path: Path, sheet: str) -> tuple[list[Finding], TextForm]:
     form = TextForm(sheet=sheet)
     named = [Finding("sheet", sheet, f"{path.name} has several sheets")] if sheet else []
     lines = [
-        (number, ";".join(_field(cell) for cell in cells)) for number, cells in first_rows(path, sheet, MOST_LINES)
+        (number, ";".join(map(_field, _without_end(cells)))) for number, cells in first_rows(path, sheet, MOST_LINES)
     ]
     found, form = _with_header(named, replace(form, separator=";"), lines)
     return found, replace(form, separator=None)
+
+
+def _without_end(cells: list[str]) -> list[str]:
+    """The cells up to the last that holds something: a title stands in the first alone."""
+    return cells[: max(i + 1 for i, cell in enumerate(cells) if cell)]
 
 
 def _field(cell: str) -> str:

@@ -15,6 +15,11 @@ from rarefault.train.history.parsing.sheets import WORKBOOKS
 #: A file of the data challenge, whose folder is read as a whole.
 _PHM = re.compile(r"plant_\d+[abc]\.csv")
 _RECORDINGS = (".jsonl", ".ndjson")
+#: What is said of a recording.
+RECORDING = (
+    "is a recording of messages, whose mapping is proposed from live messages: run 'rarefault init mqtt://HOST' with "
+    'the broker that they came from, and name the file as recordings in a [data] section with format = "recording"'
+)
 #: Endings of tables.
 TABLES = frozenset({*SUFFIXES, *WORKBOOKS})
 
@@ -27,12 +32,14 @@ class Found:
         tables: files that may be tables, of samples or of events.
         challenges: folders of the PHM 2015 data challenge.
         journals: of daemons.
+        recordings: of messages, whose mapping no file shows.
         others: files that no format reads.
     """
 
     tables: list[Path] = field(default_factory=list)
     challenges: list[Path] = field(default_factory=list)
     journals: list[Path] = field(default_factory=list)
+    recordings: list[Path] = field(default_factory=list)
     others: list[Path] = field(default_factory=list)
 
 
@@ -44,7 +51,7 @@ def collect(sources: Sequence[str], output: Path) -> Found:
         output: the file that will be written; it is none of them.
 
     Raises:
-        HistoryError: one is not there, is a recording of messages, or there is nothing to read.
+        HistoryError: one is not there, or there is nothing to read.
     """
     found = Found()
     for source in sources:
@@ -59,6 +66,8 @@ def collect(sources: Sequence[str], output: Path) -> Found:
     taken = output.resolve()
     found.others = [path for path in found.others if path.resolve() != taken]
     if not (found.tables or found.challenges or found.journals):
+        if found.recordings:
+            raise HistoryError(f"{found.recordings[0]}: {RECORDING}")
         there = f"; there are {listed([path.name for path in found.others])}" if found.others else ""
         raise HistoryError(
             f"{', '.join(sources)}: no file there can be read{there}; name tables (CSV, Parquet, workbooks), a folder "
@@ -79,12 +88,8 @@ def _inside(folder: Path) -> list[Path]:
 def _sort(path: Path, found: Found, *, named: bool) -> None:
     """Put a file where it belongs; one that is named itself is a table whatever its ending."""
     if path.name.removesuffix(".gz").endswith(_RECORDINGS):
-        raise HistoryError(
-            f"{path}: is a recording of messages, whose mapping is proposed from live messages: run "
-            "'rarefault init mqtt://HOST' with the broker that they came from, and name the file as recordings in a "
-            '[data] section with format = "recording"'
-        )
-    if _PHM.fullmatch(path.name):
+        found.recordings.append(path)
+    elif _PHM.fullmatch(path.name):
         if path.parent not in found.challenges:
             found.challenges.append(path.parent)
     elif is_journal(path):

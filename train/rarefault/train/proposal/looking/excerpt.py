@@ -49,7 +49,7 @@ class Excerpt:
 
     def cuts(self) -> int:
         """Places where rows are missing between two that stand together."""
-        return CUTS * sum(looked < there for looked, there in self.looked.values())
+        return CUTS * sum(0 < looked < there for looked, there in self.looked.values())
 
     def describe(self) -> str:
         """What part was looked at; "" where it was all."""

@@ -11,6 +11,7 @@ from rarefault.train.history.dialect.numbers import number_evidence
 from rarefault.train.history.dialect.tags import VALUE_WORDS
 from rarefault.train.history.dialect.times import is_clock
 from rarefault.train.history.parsing.cells import parse_numbers
+from rarefault.train.history.parsing.files import listed
 from rarefault.train.history.parsing.frames import Columns
 from rarefault.train.history.parsing.text_form import NumberForm
 from rarefault.train.history.parsing.times import is_day
@@ -21,6 +22,10 @@ from rarefault.train.proposal.looking.words import END, FAULT, START, TIME, best
 NUMERIC = 0.5
 #: A column with at most so many different words names a kind of something.
 FEW_WORDS = 40
+_NO_TIMES = (
+    "no column holds times that can be read ({}); write them like 2024-03-01T12:00:00Z, or write a [data] section with "
+    "time_column and time_format by hand"
+)
 
 TimeColumn = str | tuple[str, str]
 
@@ -101,9 +106,9 @@ def sort_tables(looks: Sequence[Look], events: Collection[Path]) -> Sorted:
         elif look.path.resolve() in events:
             found.rest.append((look, "no two of its columns hold the times of start and end"))
         elif not names:
-            found.rest.append((look, "no column holds times"))
+            found.rest.append((look, _NO_TIMES.format(listed(list(look.columns), 6))))
         elif not _has_values(look.columns, names):
-            found.rest.append((look, f"besides times ({', '.join(names)}) no column holds numbers or states"))
+            found.rest.append((look, _why_not(look.columns, names)))
         else:
             time = best(names, TIME) or names[0]
             form = replace(look.form, separator=None if look.form.separator == "," else look.form.separator)
@@ -166,6 +171,16 @@ def _fractional(column: pl.Series) -> bool:
         return False
     found = number_evidence(there)
     return is_numeric(there) and bool(found.point or found.comma or found.marked)
+
+
+def _why_not(columns: Columns, times: Sequence[str]) -> str:
+    """Why a table with times is neither samples nor events, and what to do about it."""
+    if len(times) == 1 and best([name for name in columns if name not in times], FAULT) is not None:
+        return (
+            f"looks like a log of events, but only {times[0]} holds times: add a column with the end of each event, "
+            "which may be empty"
+        )
+    return f"besides times ({', '.join(times)}) no column holds numbers or states"
 
 
 def _has_values(columns: Columns, times: Sequence[str]) -> bool:

@@ -18,6 +18,8 @@ from rarefault.train.proposal.looking.excerpt import Excerpt
 
 _NAMELESS = "the first line holds no names but numbers and times: these, {!r} and so on, are made up"
 
+_RIGHT = "header = [...] with the right names"
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -74,7 +76,7 @@ def look_at(path: Path, made: Excerpt) -> list[Look]:
 def _look(path: Path, seen: Path, sheet: str) -> Look:
     findings, form = form_findings(seen, sheet)
     if path.suffix.lower() not in ROWS and (names := _made_up_names(seen, form)) is not None:
-        finding = Finding("header", list(names), _NAMELESS.format(names[0]), "header = [...] with the right names")
+        finding = Finding("header", list(names), _NAMELESS.format(names[0]), "" if names[1:] == ("end",) else _RIGHT)
         findings, form = [*findings, finding], replace(form, header=names)
     blocks, columns = [], {}
     form = replace(form, records=True)
