@@ -172,7 +172,7 @@ def _add_times(
         return
     if is_naive(samples):
         return  # the log takes the zone of the samples over
-    if zone:
+    if zone or is_day(both).all():  # days are not known to the hour in any case
         add_zone(draft, zone_finding, zone)
     else:
         draft.leave_open(

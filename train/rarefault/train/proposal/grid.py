@@ -234,8 +234,8 @@ def _add_times(
     hold = nice(min(max(3 * period, 1.5 * p90), 100 * max(period, distances.sample)))
     slow = [one for one, (_, apart) in channels.items() if apart > hold]
     evidence = (
-        f"the slowest channel is {name}, every {duration(median)} at the median, at most {duration(p90)} in nine of ten "
-        "cases"
+        f"the slowest channel is {name}, every {duration(median)} at the median, at most {duration(p90)} in nine "
+        "of ten cases"
     )
     if slow:
         evidence += f"; {listed(slow, 4)} come(s) more rarely, and is missing in between"
