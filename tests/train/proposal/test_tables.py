@@ -129,6 +129,15 @@ def test_files_of_two_kinds(init: Init, put: Put) -> None:
     assert (set(history.channels), len(history.events)) == ({"temp", "Druck"}, 1)
 
 
+def test_files_of_one_kind_with_and_without_special_letters(init: Init, put: Put) -> None:
+    """Text that is the same in both encodings is of the kind of the others."""
+    put("d/a.csv", *telemetry(device="Kuehler"))
+    put("d/b.csv", *telemetry(device="Kühler"), encoding="cp1252")
+    made = init("d")
+    assert (made.data["samples"], made.data["encoding"]) == (["d/*.csv"], "cp1252")
+    assert made.read().devices == ("Kuehler", "Kühler")
+
+
 def test_a_log_with_one_time_is_said(init: Init, put: Put) -> None:
     """So is a table without times; the samples are proposed all the same."""
     put("telemetry.csv", *telemetry())

@@ -10,7 +10,7 @@ from rarefault.runtime.proposal.finding import Finding
 from rarefault.train.history.dialect.head import time_findings
 from rarefault.train.history.named_reader import as_text
 from rarefault.train.history.parsing.files import listed
-from rarefault.train.history.parsing.text_form import TimeForm
+from rarefault.train.history.parsing.text_form import UTF8, TimeForm
 from rarefault.train.history.parsing.times import has_no_end, is_day, parse_times
 from rarefault.train.history.time_columns import joined
 from rarefault.train.proposal.devices import Named
@@ -71,7 +71,8 @@ def _add_lines(draft: Draft, look: Look, samples: Draft) -> None:
         if finding.key not in _INHERITED or samples.value(finding.key) != finding.value:
             draft.findings.append(finding)
     if look.form.separator is not None:  # text
-        for key, usual in (("separator", ","), ("encoding", "utf-8")):
+        usual_keys = [("separator", ",")] if look.ascii else [("separator", ","), ("encoding", UTF8)]
+        for key, usual in usual_keys:
             if key not in own and samples.value(key) not in {None, usual}:
                 draft.add(key, usual, "unlike the samples")
 

@@ -13,7 +13,7 @@ from rarefault.train.history.dialect.times import is_clock
 from rarefault.train.history.parsing.cells import parse_numbers
 from rarefault.train.history.parsing.files import listed
 from rarefault.train.history.parsing.frames import Columns
-from rarefault.train.history.parsing.text_form import NumberForm
+from rarefault.train.history.parsing.text_form import UTF8, NumberForm, TextForm
 from rarefault.train.history.parsing.times import is_day
 from rarefault.train.proposal.looking.look import Look
 from rarefault.train.proposal.looking.words import END, FAULT, START, TIME, best, filled, rank, time_names
@@ -96,8 +96,7 @@ def sort_tables(looks: Sequence[Look], events: Collection[Path]) -> Sorted:
         events: files that are logs whatever they look like.
     """
     found = Sorted()
-    kinds: dict[object, list[Look]] = {}
-    times: dict[object, str] = {}
+    kinds: dict[tuple[TextForm, str], list[Look]] = {}
     for look in looks:
         names = time_names(look.columns)
         own = event_times(look.columns, names, forced=look.path.resolve() in events)
@@ -113,9 +112,21 @@ def sort_tables(looks: Sequence[Look], events: Collection[Path]) -> Sorted:
             time = best(names, TIME) or names[0]
             form = replace(look.form, separator=None if look.form.separator == "," else look.form.separator)
             kinds.setdefault((form, time), []).append(look)
-            times[form, time] = time
-    found.groups = [_group(looks, times[key]) for key, looks in kinds.items()]
+    _join_plain(kinds)
+    found.groups = [_group(looks, time) for (_, time), looks in kinds.items()]
     return found
+
+
+def _join_plain(kinds: dict[tuple[TextForm, str], list[Look]]) -> None:
+    """Put tables without any special letter to those of the same kind that have some, in their encoding."""
+    for (form, time), looks in list(kinds.items()):
+        if form.encoding != UTF8 or not all(look.ascii for look in looks):
+            continue
+        for other, others in kinds.items():
+            like = replace(other[0], encoding=UTF8) == form and other[1] == time
+            if like and not other[0].encoding.startswith("utf"):
+                others.extend(kinds.pop((form, time)))
+                break
 
 
 def event_times(columns: Columns, times: Sequence[str], *, forced: bool = False) -> EventTimes | None:

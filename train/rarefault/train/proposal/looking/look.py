@@ -12,6 +12,7 @@ from rarefault.train.history.dialect.head import are_times, form_findings
 from rarefault.train.history.dialect.lines import fields, head
 from rarefault.train.history.parsing.frames import Columns, read_frames
 from rarefault.train.history.parsing.lines import ROWS
+from rarefault.train.history.parsing.packed import opened
 from rarefault.train.history.parsing.sheets import WORKBOOKS, sheet_names
 from rarefault.train.history.parsing.text_form import TextForm
 from rarefault.train.proposal.looking.excerpt import Excerpt
@@ -33,6 +34,7 @@ class Look:
         columns: that have a name, each [m]; of a large file its parts, one after the other.
         rows: m.
         units: the line of units after the header, by column; empty where there is none.
+        ascii: whether what was looked at is text that is the same in all encodings of single bytes.
     """
 
     path: Path
@@ -42,6 +44,7 @@ class Look:
     columns: Columns
     rows: int
     units: dict[str, str]
+    ascii: bool
 
     @property
     def name(self) -> str:
@@ -87,7 +90,13 @@ def _look(path: Path, seen: Path, sheet: str) -> Look:
         columns = {name: pl.concat([block[name] for block in blocks]) for name in blocks[0]}
     rows = max((len(column) for column in columns.values()), default=0)
     form = replace(form, records=False)
-    return Look(path, sheet, form, tuple(findings), columns, rows, _units(seen, form, list(columns)))
+    plain = path.suffix.lower() not in ROWS and _is_ascii(seen)
+    return Look(path, sheet, form, tuple(findings), columns, rows, _units(seen, form, list(columns)), plain)
+
+
+def _is_ascii(seen: Path) -> bool:
+    with opened(seen) as file:
+        return file.read().isascii()
 
 
 def _made_up_names(seen: Path, form: TextForm) -> tuple[str, ...] | None:
