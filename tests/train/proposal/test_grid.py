@@ -33,11 +33,11 @@ def plant(put: Put, step_s: int, event_s: int, days: int = 30, slow: int = 1) ->
 
 
 @pytest.mark.training
-@pytest.mark.parametrize(("step_s", "event_s", "period_s"), [(60, 7200, 1800), (60, 1500, 300), (900, 3600, 900)])
+@pytest.mark.parametrize(("step_s", "event_s", "period_s"), [(60, 7200, 120), (60, 28800, 900), (900, 3600, 900)])
 def test_the_period_follows_the_shortest_events(
     init: Callable[..., Made], put: Put, step_s: int, event_s: int, period_s: int
 ) -> None:
-    """A bin holds a sample, and a short event covers four bins where samples come often enough."""
+    """A bin holds a sample, and a window half of a short event where samples come often enough."""
     plant(put, step_s, event_s)
     made = init("data.csv", "log.csv")
     grid, window = made.keys["grid"], made.keys["window"]

@@ -88,9 +88,9 @@ def _by_column(draft: Draft, columns: dict[str, pl.Series], time_ms: Int64) -> N
     repeated = _repeated([pl.Series(time_ms)])
     if device is None and repeated > TWICE:
         # Rows at one time are of different machines, and a column tells them apart.
-        told = {name: _repeated([pl.Series(time_ms), as_text(columns[name])]) for name in names}
-        device = min(told, key=told.__getitem__, default=None)
-        if device is not None and told[device] > repeated / 2:
+        shares = {name: _repeated([pl.Series(time_ms), as_text(columns[name])]) for name in names}
+        device = min(shares, key=shares.__getitem__, default=None)
+        if device is not None and shares[device] > repeated / 2:
             device = None
         if device is not None:
             evidence = f"several rows have one time, and {device} tells them apart"
@@ -115,8 +115,8 @@ def _by_column(draft: Draft, columns: dict[str, pl.Series], time_ms: Int64) -> N
             draft.add("device", template, evidence, f'device_column = "{device}", if these are the same machines')
             return Named(tuple(shown), (site, device))
     evidence = f"{device} has {len(words)} name(s): {listed(words, 4)}"
-    doubtful = [name for name in others if rank(name, DEVICE) is not None and columns[name].n_unique() > 1]
-    other = f'device_column = "{doubtful[0]}"' if doubtful and rank(device, DEVICE) == rank(doubtful[0], DEVICE) else ""
+    similar = [name for name in others if rank(name, DEVICE) is not None and columns[name].n_unique() > 1]
+    other = f'device_column = "{similar[0]}"' if similar and rank(device, DEVICE) == rank(similar[0], DEVICE) else ""
     draft.add("device_column", device, evidence, other)
     return Named(words, (device,))
 

@@ -18,11 +18,11 @@ NICE = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 36
         21600, 28800, 43200, 86400)  # fmt: skip
 #: A distance of samples that is so many times the usual one is a gap.
 LONGER = 10
-#: Bins that the shortest usual event covers, where the period follows from events.
-SEEN = 4
-#: Windows of a history without events.
-WINDOWS = 20_000
-#: A window may cost so many bins, and needs so many for the network's convolutions.
+#: Bins that a short event covers, and the fewest where more would make too many windows.
+FINE, SEEN = 32, 4
+#: Windows that are trained on in minutes.
+MOST_WINDOWS = 50_000
+#: Bins of a window, and the fewest that the network's convolutions leave something of.
 LONG, SHORT = 16, 10
 #: Blocks of time that a split should have to deal out.
 BLOCKS = 20
@@ -37,7 +37,7 @@ class Distances:
         sample: median distance of a device's samples.
         channels: median and 90th percentile of the distances of each channel's values, by name.
         gaps: distances of a device's samples that are far longer than usual, ascending.
-        hours: sum of the devices' time with samples.
+        covered: sum of the devices' time with samples.
         span: of the device that has the longest.
         short, usual: 10th percentile and median of the durations of events; None without events.
         shortest: the shortest class's median duration.
@@ -46,7 +46,7 @@ class Distances:
     sample: float
     channels: dict[str, tuple[float, float]]
     gaps: Float64
-    hours: float
+    covered: float
     span: float
     short: float | None
     usual: float | None
@@ -76,9 +76,7 @@ class Suggestion:
         sees = f"period_s = {self.period_s:g}, length = {self.length}, stride = {self.stride}: a window of "
         sees += f"{duration(self.period_s * self.length)}, a verdict every {duration(self.period_s * self.stride)}"
         if distances.short is not None:
-            sees += (
-                f", {max(distances.short / self.period_s, 0):.3g} bins of a short event ({duration(distances.short)})"
-            )
+            sees += f", {_bins(distances.short / self.period_s)} of a short event ({duration(distances.short)})"
         text = f"{sees}; about {self.windows:,} windows"
         return f"{text}, {self.minutes} of training" if self.minutes else text
 
@@ -117,7 +115,7 @@ def distances_of(history: History, cuts: int) -> Distances:
     # A device whose channels come one after the other has many samples close together.
     usual = max([sample, float(np.median([median for median, _ in by_channel.values()])) if by_channel else 0.0])
     gaps = step[step > LONGER * usual]
-    hours = float(step.sum() - gaps[gaps > DAY_S].sum())
+    covered = float(step.sum() - gaps[gaps > DAY_S].sum())
     duration_s = (history.events.end_ms - history.events.start_ms) / 1000
     inside = duration_s[duration_s > 0]
     medians = {
@@ -130,7 +128,7 @@ def distances_of(history: History, cuts: int) -> Distances:
         sample,
         by_channel,
         gaps,
-        hours,
+        covered,
         span,
         float(np.percentile(inside, 10)) if len(inside) else None,
         float(np.median(inside)) if len(inside) else None,
@@ -148,38 +146,47 @@ def suggestions(distances: Distances, share: float) -> list[Suggestion]:
     usual = [median for median, _ in distances.channels.values()]
     # A bin should hold a value of most channels.
     least = nice(float(np.median(usual)) if usual else distances.sample)
-    seconds = distances.hours / max(share, 1e-9)
-    made = []
-    if distances.short is None:
-        wanted = nice(max(least, seconds / WINDOWS / 2), down=True)
-        made.append(
-            _suggestion(max(wanted, least), seconds, "no events say how fine it must be: some samples a bin", 0.0)
-        )
-    else:
-        wanted = max(least, nice(distances.short / SEEN, down=True))
-        why = (
-            f"the shortest usual event lasts {duration(distances.short)}, so that it covers "
-            f"{max(distances.short / wanted, 0):.3g} bins"
-        )
-        if wanted == least and distances.short < SEEN * least:
-            why += f"; values come every {duration(least)}, so finer bins would hold none"
-        made.append(_suggestion(wanted, seconds, why, distances.usual or 0.0))
-    chosen = made[0].period_s
-    finer, coarser = nice(max(least, chosen / 5)), nice(chosen * 4)
-    if finer < chosen:
+    seconds = distances.covered / max(share, 1e-9)
+    wanted, why = _chosen_period(distances, least, seconds)
+    made = [_suggestion(wanted, seconds, distances.usual, why)]
+    finer, coarser = nice(max(least, wanted / 4)), nice(wanted * 4)
+    if finer < wanted:
         why = "finer: tells more of how a fault begins, for several times the time"
-        made.append(_suggestion(finer, seconds, why, distances.usual or 0.0))
-    if distances.usual is None or coarser <= distances.usual or finer >= chosen:
+        made.append(_suggestion(finer, seconds, distances.usual, why))
+    if distances.usual is None or coarser <= distances.usual or len(made) == 1:
         why = "coarser: quick, and each bin is the mean of more samples; short events are lost"
-        made.append(_suggestion(coarser, seconds, why, distances.usual or 0.0))
+        made.append(_suggestion(coarser, seconds, distances.usual, why))
     return made
 
 
-def _suggestion(period_s: float, seconds: float, why: str, usual_s: float) -> Suggestion:
-    # As long as a usual event, within what a window may cost.
-    length = LONG if usual_s > LONG / 2 * period_s or not usual_s else SHORT
-    stride = 1 if length == SHORT else 2
+def _chosen_period(distances: Distances, least: float, seconds: float) -> tuple[float, str]:
+    """The width of a bin, and why."""
+    short = distances.short
+    if short is None:
+        wanted = max(least, nice(seconds / MOST_WINDOWS / 2))
+        return wanted, "no event says how fine it must be: a few samples a bin"
+    fine = wanted = max(least, nice(short / FINE, down=True))
+    while seconds / wanted / 2 > MOST_WINDOWS and nice(wanted * 1.1) <= short / SEEN:
+        wanted = nice(wanted * 1.1)
+    why = f"a short event lasts {duration(short)}, which is {_bins(short / wanted)}"
+    if wanted > fine:
+        return wanted, f"{why}; narrower ones would make more than {MOST_WINDOWS:,} windows to train on"
+    if fine == least:
+        return wanted, f"{why}; values come every {duration(least)}, so that narrower ones would mostly be empty"
+    return wanted, f"{why}, so that about half of it is in a window"
+
+
+def _suggestion(period_s: float, seconds: float, usual: float | None, why: str) -> Suggestion:
+    length = LONG
+    if length * period_s > DAY_S / 2:  # days are dealt out to training and test, and hold two windows
+        length = max(SHORT, min(LONG, int(DAY_S / 2 / period_s)))
+    stride = 2 if usual is None or 4 * period_s <= usual else 1
     return Suggestion(period_s, length, stride, why, round(seconds / period_s / stride))
+
+
+def _bins(count: float) -> str:
+    rounded = round(count) if count >= 10 else round(count, 1)
+    return f"{rounded:g} bin{'' if rounded == 1 else 's'}"
 
 
 def nice(seconds: float, *, down: bool = False) -> float:

@@ -160,12 +160,12 @@ def _folders(work: _Work, found: Found) -> list[Source]:
         for path in folder.glob("plant_*[abc].csv"):
             looked = path.name[:-5] in plants[:PLANTS]
             if looked:
-                _link(work.made, path)
+                _show_whole(work.made, path)
             work.made.looked[path] = (path.stat().st_size if looked else 0, path.stat().st_size)
         sources.append(Source(draft))
     if found.journals:
         for path in found.journals:
-            _link(work.made, path)
+            _show_whole(work.made, path)
         draft = Draft("data", about="What daemons have received.")
         draft.add("format", "journal", "these are files of SQLite that a daemon writes")
         draft.add("path", [relative(path, work.base) for path in found.journals])
@@ -173,7 +173,7 @@ def _folders(work: _Work, found: Found) -> list[Source]:
     return sources
 
 
-def _link(made: Excerpt, path: Path) -> None:
+def _show_whole(made: Excerpt, path: Path) -> None:
     place = made.place(path)
     place.parent.mkdir(parents=True, exist_ok=True)
     place.symlink_to(path.resolve())

@@ -122,14 +122,14 @@ def _add_label(draft: Draft, group: Group, named: Named, *, has_log: bool) -> No
         found = _label_evidence(name, column)
         if not found:
             continue
-        evidence, doubt = found
+        evidence, other = found
         if has_log:
             draft.questions.append(
                 f"{name} looks like a label ({evidence}), but there is a log of events: set data.label_column = "
                 f"{name!r} if it tells faults as well, or leave it"
             )
             return
-        draft.add("label_column", name, evidence, doubt)
+        draft.add("label_column", name, evidence, other)
         words = _label_words(column)
         if not any(means_normal(word) or is_empty(word) for word in words):
             usual = as_text(column).value_counts(sort=True).to_series(0)[0]

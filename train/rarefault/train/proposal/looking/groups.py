@@ -150,7 +150,7 @@ def event_times(columns: Columns, times: Sequence[str], *, forced: bool = False)
     start = best(list(times), START) or times[0]
     others = [name for name in times if name != start]
     named = best(others, END)
-    said = named is not None and rank(start, START) is not None
+    by_name = named is not None and rank(start, START) is not None
     end = named or others[0]
     if forced:
         return EventTimes(start, end)
@@ -161,7 +161,7 @@ def event_times(columns: Columns, times: Sequence[str], *, forced: bool = False)
     measured = [name for name, one in rest.items() if _fractional(one)]
     if measured and words is None:
         return None
-    return EventTimes(start, end) if said or len(measured) <= 1 else None
+    return EventTimes(start, end) if by_name or len(measured) <= 1 else None
 
 
 def is_numeric(column: pl.Series) -> bool:
