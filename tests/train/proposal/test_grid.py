@@ -8,7 +8,8 @@ import pytest
 from tests.train.proposal.conftest import Made
 
 from rarefault.train.history import Events, History, ReadNotes
-from rarefault.train.proposal.grid import distances_of, grid_sections, nice, suggestions
+from rarefault.train.proposal.distances import distances_of
+from rarefault.train.proposal.grid import grid_sections, nice, suggestions
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
 Put = Callable[..., None]

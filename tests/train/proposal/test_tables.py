@@ -138,6 +138,46 @@ def test_files_of_one_kind_with_and_without_special_letters(init: Init, put: Put
     assert made.read().devices == ("Kuehler", "Kühler")
 
 
+def test_days_of_a_spreadsheet_with_a_comma(init: Init, put: Put) -> None:
+    """They may be seconds as well, so the unit stays open; the column is found all the same."""
+    put("x.csv", "Date;device;temp", *(f"{45352 + i / 144:.6f};p1;{i % 9},5".replace(".", ",") for i in range(200)))
+    made = init("x.csv")
+    assert made.data["time_column"] == "Date"
+    assert "# time_unit = ..." in made.text
+    assert 'time_unit = "excel"' in made.questions
+
+
+def test_tags_without_a_machine(init: Init, put: Put) -> None:
+    """They are channels of the only machine, not machines."""
+    rows = [
+        f"{name};{time};{i % 7},5"
+        for i, time in enumerate(line.partition(",")[0] for line in telemetry(60)[1:])
+        for name in ("TEMP_01", "FLOW_01", "PRESS")
+    ]
+    put("x.csv", "Tag;Zeitstempel;Wert", *rows)
+    made = init("x.csv")
+    assert (made.data["tag_column"], made.data["value_column"]) == ("Tag", "Wert")
+    assert "if these are machines and not what is measured" in made.questions
+    assert set(made.read().channels) == {"TEMP_01", "FLOW_01", "PRESS"}
+    assert made.read().devices == ("x",)
+
+
+def test_truth_values_are_labels_by_their_name(init: Init, put: Put) -> None:
+    """What is on and off is a channel, an anomaly of 0.0 and 1.0 a label."""
+    rows = [f"{line},{str(i % 40 < 20).lower()},{float(100 < i < 130)}" for i, line in enumerate(telemetry()[1:])]
+    put("x.csv", telemetry()[0] + ",pump_on,anomaly", *rows)
+    made = init("x.csv")
+    assert made.data["label_column"] == "anomaly"
+    assert made.read().channels == ("temp", "pump_on")
+
+
+def test_like_parts_are_said(init: Init, put: Put) -> None:
+    """Channels that differ in a prefix alone."""
+    rows = [f"{line.split(',')[0]},{i % 5}.5,{i % 7}.5,{i % 3}.5,{i % 4}.5" for i, line in enumerate(telemetry(60)[1:])]
+    put("x.csv", "Timestamp,P1_TEMP,P1_FLOW,P2_TEMP,P2_FLOW", *rows)
+    assert 'units = ["P1_", "P2_"]' in init("x.csv").questions
+
+
 def test_a_log_with_one_time_is_said(init: Init, put: Put) -> None:
     """So is a table without times; the samples are proposed all the same."""
     put("telemetry.csv", *telemetry())

@@ -1,5 +1,6 @@
 """What channels are, from the history as it was read and from the columns that it was read from."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -7,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from rarefault.runtime.arrays import Bool, Float64
-from rarefault.runtime.proposal.finding import toml_key
+from rarefault.runtime.proposal.finding import toml_key, toml_value
 from rarefault.train.history import History
 from rarefault.train.history.named_reader import as_text
 from rarefault.train.history.parsing.files import listed
@@ -96,8 +97,25 @@ def describe_channels(samples: Draft, group: Group, history: History) -> Channel
         other = "counters = [], if these are levels" if not all(map(_sounds_like_counter, counters)) else ""
         samples.add("counters", counters, evidence, other)
     _describe_each(found, history.channels, states, group)
+    _say_like_parts(found, history.channels)
     _say_text(found, columns, states, samples, history)
     return found
+
+
+def _say_like_parts(found: Channels, channels: Sequence[str]) -> None:
+    """Name the like parts of a machine whose channels have the same names but for a prefix."""
+    parts: dict[str, set[str]] = {}
+    for name in channels:
+        split = re.fullmatch(r"(\w*?\d+[_. -])(.+)", name)
+        if split:
+            parts.setdefault(split[1], set()).add(split[2])
+    alike = len({frozenset(names) for names in parts.values()}) == 1
+    if alike and len(parts) > 1 and len(next(iter(parts.values()))) > 1:
+        found.questions.append(
+            f"channels begin with {listed(list(parts), 4)} and go on alike: if these are like parts of one machine, set "
+            f"units = {toml_value(list(parts))} in a section [trees], so that a fault of one teaches the others, too; if "
+            "they are machines, export a table for each"
+        )
 
 
 def _describe_each(found: Channels, channels: Sequence[str], states: dict[str, list[str]], group: Group) -> None:

@@ -18,9 +18,10 @@ from rarefault.train.history.summary.findings import border_finding, code_findin
 from rarefault.train.history.summary.summarise import summarise
 from rarefault.train.proposal.channels import describe_channels
 from rarefault.train.proposal.devices import parsed_times
+from rarefault.train.proposal.distances import distances_of
 from rarefault.train.proposal.draft import Draft
 from rarefault.train.proposal.events import device_overlap, events_section, leave_zone_open, say_others
-from rarefault.train.proposal.grid import distances_of, grid_sections, suggestions
+from rarefault.train.proposal.grid import grid_sections, suggestions
 from rarefault.train.proposal.looking.collect import RECORDING, Found, collect
 from rarefault.train.proposal.looking.excerpt import Excerpt, excerpt
 from rarefault.train.proposal.looking.groups import Group, Sorted, sort_tables

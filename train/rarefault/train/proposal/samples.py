@@ -7,25 +7,23 @@ import polars as pl
 
 from rarefault.runtime.proposal.finding import Finding
 from rarefault.train.history.dialect.head import column_findings
-from rarefault.train.history.named_reader import as_text
+from rarefault.train.history.dialect.tags import QUALITY_WORDS, VALUE_WORDS
 from rarefault.train.history.parsing.files import listed
 from rarefault.train.history.parsing.frames import Columns
 from rarefault.train.history.parsing.lines import read_header
-from rarefault.train.history.parsing.normal import is_empty, means_normal
 from rarefault.train.history.parsing.text_form import TimeForm
 from rarefault.train.history.parsing.times import parse_times
 from rarefault.train.history.time_columns import joined
 from rarefault.train.proposal.devices import Named, add_devices, parsed_times
 from rarefault.train.proposal.draft import Draft
+from rarefault.train.proposal.labels import add_label
 from rarefault.train.proposal.looking.excerpt import Excerpt
-from rarefault.train.proposal.looking.groups import FEW_WORDS, Group, is_numeric
-from rarefault.train.proposal.looking.words import LABEL, TIME, WEAK_LABEL, filled, rank, time_names
+from rarefault.train.proposal.looking.groups import Group, is_numeric
+from rarefault.train.proposal.looking.words import TAG, TIME, best, filled, rank, time_names
 from rarefault.train.proposal.paths import file_patterns
 
 #: Keys whose wrong value would give other numbers or times without a word.
 CORRUPTING = frozenset({"time_format", "time_unit", "thousands", "decimal"})
-#: Rows that a label lasts on average.
-RUN = 3.0
 
 
 def samples_section(
@@ -53,7 +51,7 @@ def samples_section(
         *draft.findings,
     ]
     if not draft.value("tag_column"):
-        _add_label(draft, group, named, has_log=has_log)
+        add_label(draft, group, named, has_log=has_log)
     return draft, named
 
 
@@ -89,6 +87,35 @@ def _add_dialect(draft: Draft, group: Group, made: Excerpt, zone: str) -> None:
             draft.findings.append(Finding(finding.key, finding.value, finding.evidence, other))
         else:
             draft.findings.append(finding)
+    if not draft.value("tag_column"):
+        _add_tags(draft, group)
+
+
+def _add_tags(draft: Draft, group: Group) -> None:
+    """Long form whose tags name no device: a column of values, and few words that tell rows of one time apart."""
+    value = next((name for name in group.columns if name.lower() in VALUE_WORDS), None)
+    time = draft.value("time_column")
+    if value is None or time is None:
+        return
+    used = {value, *([time] if isinstance(time, str) else time)}
+    texts = {name: one for name, one in group.columns.items() if name not in used and one.dtype == pl.String}
+    named = [name for name, one in texts.items() if rank(name, TAG) is not None and one.n_unique() > 1]
+    tag = best([name for name in named if rank(name, tuple(QUALITY_WORDS)) is None], TAG)
+    moments = joined(group.columns, tuple(time) if isinstance(time, list) else time).alias("time")
+    if tag is None or moments.n_unique() > len(moments) // 2 or not is_numeric(group.columns[value]):
+        return
+    words = texts[tag].drop_nulls().unique(maintain_order=True).to_list()
+    draft.add(
+        "tag_column",
+        tag,
+        f"{tag} holds {listed(words, 4)}, {value} the values, and several rows have one time",
+        f'device_column = "{tag}", if these are machines and not what is measured',
+    )
+    if value != "value":
+        draft.add("value_column", value, "its name says so")
+    quality = next((name for name in group.columns if name.lower() in QUALITY_WORDS), None)
+    if quality is not None:
+        draft.add("quality_column", quality, "its name says so")
 
 
 def _is_text(group: Group) -> bool:
@@ -111,65 +138,3 @@ def _all_in_format(columns: Columns, draft: Draft, wanted: str) -> bool:
     name = draft.value("time_column")
     column = filled(joined(columns, tuple(name) if isinstance(name, list) else name))
     return bool(parse_times(column, TimeForm("UTC", wanted)).good.all())
-
-
-def _add_label(draft: Draft, group: Group, named: Named, *, has_log: bool) -> None:
-    """The column of labels, where there is one."""
-    own = {*named.columns, *_time_names(draft)}
-    for name, column in group.columns.items():
-        if name in own or column.dtype.is_temporal():
-            continue
-        found = _label_evidence(name, column)
-        if not found:
-            continue
-        evidence, other = found
-        if has_log:
-            draft.questions.append(
-                f"{name} looks like a label ({evidence}), but there is a log of events: set data.label_column = "
-                f"{name!r} if it tells faults as well, or leave it"
-            )
-            return
-        draft.add("label_column", name, evidence, other)
-        words = _label_words(column)
-        if not any(means_normal(word) or is_empty(word) for word in words):
-            usual = as_text(column).value_counts(sort=True).to_series(0)[0]
-            draft.add(
-                "normal",
-                [usual],
-                f"none of the usual words for normal is among {listed(words, 6)}; {usual!r} is the commonest",
-                f"normal = [...] with all of {listed(words, 6)} that mean no fault",
-            )
-        return
-
-
-def _label_words(column: pl.Series) -> list[str]:
-    return [str(word) for word in as_text(column).unique(maintain_order=True).to_list()]
-
-
-def _label_evidence(name: str, column: pl.Series) -> tuple[str, str] | None:
-    """Why a column is one of labels, and what else it may be; None where it is none."""
-    there = filled(column)
-    text = as_text(there)
-    words = text.unique(maintain_order=True).to_list()
-    usual = [word for word in words if means_normal(word) and not (is_numeric(there) and word == "0")]
-    alone = len(words) == 1 and usual and rank(name, (*LABEL, *WEAK_LABEL)) is not None
-    if not (1 < len(words) <= FEW_WORDS or alone) or len(there) < len(words) * RUN:
-        return None
-    whole = not is_numeric(there) or there.dtype == pl.Boolean or text.str.contains(r"^\d+$").all()
-    if not whole or any(len(word) > 60 for word in words):
-        return None
-    runs = len(there) / (1 + int((text != text.shift(1)).sum()))
-    evidence = f"{name} holds {listed(words, 5)}, {runs:.0f} rows in a row on average"
-    if rank(name, LABEL) is not None:
-        return evidence, "" if usual or runs >= RUN else "leave it out, if it is no label"
-    if runs < RUN or is_numeric(there):
-        return None
-    if usual:
-        weak = rank(name, WEAK_LABEL) is not None
-        return f"{evidence}, and {usual[0]!r} means no fault", "" if weak else "leave it out, if it is a state"
-    return None
-
-
-def _time_names(draft: Draft) -> tuple[str, ...]:
-    time = draft.value("time_column")
-    return (time,) if isinstance(time, str) else tuple(time or ())

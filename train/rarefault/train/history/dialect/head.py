@@ -237,9 +237,13 @@ def time_findings(columns: Columns) -> tuple[list[Finding], tuple[str, ...]]:
 
 
 def _is_number(column: pl.Series) -> bool:
-    return column.dtype.is_numeric() or bool(
-        column.dtype == pl.String and column.cast(pl.Float64, strict=False).count()
-    )
+    return column.dtype.is_numeric() or bool(column.dtype == pl.String and _as_numbers(column).count())
+
+
+def _as_numbers(column: pl.Series) -> pl.Series:
+    """Cells as numbers, with a point or a comma before the fraction; null where they are none."""
+    text = column.str.replace(",", ".", literal=True) if column.dtype == pl.String else column
+    return text.cast(pl.Float64, strict=False)
 
 
 def are_times(column: pl.Series) -> bool:
@@ -249,7 +253,7 @@ def are_times(column: pl.Series) -> bool:
     if column.dtype.is_temporal():
         return column.dtype != pl.Duration
     if _is_number(column):
-        number = column.cast(pl.Float64, strict=False).drop_nulls()
+        number = _as_numbers(column).drop_nulls()
         seconds = number.is_between(6e8, 4.2e9) | number.is_between(6e11, 4.2e12) | number.is_between(6e14, 4.2e18)
         share = float(seconds.to_numpy().mean()) if len(number) else 0.0
         days = number_finding(column) is not None and (number.diff().drop_nulls() >= 0).all()

@@ -35,9 +35,13 @@ LABEL = (
     "stoerung",
     "fehler",
     "condition",
+    "alarm",
 )
 WEAK_LABEL = ("status", "zustand", "state", "health", "machine_status")
 REMARK = ("comment", "remark", "description", "note", "bemerkung", "kommentar", "beschreibung", "freitext", "text")
+#: Columns of tags, in long form.
+TAG = ("tag", "channel", "kanal", "sensor", "signal", "messstelle", "variable", "parameter", "metric", "point", "field",
+       "measurement", "item", "property", "name", "id")  # fmt: skip
 TIME = ("time", "date", "zeit", "datum", "timestamp", "ts", "epoch", "datetime", "unix", *START, *END)
 #: Such parts of a compound are looked for within a word as well.
 _INSIDE = frozenset(
@@ -91,7 +95,7 @@ def time_names(columns: Columns) -> list[str]:
         there = filled(column)
         if not len(there):
             continue
-        numbers = there.dtype.is_numeric() or there.cast(pl.String).cast(pl.Float64, strict=False).count() > 0
+        numbers = there.dtype.is_numeric() or there.cast(pl.String).str.contains(r"^\s*[\d.,]+\s*$").any()
         if numbers and rank(name, TIME) is None:
             continue
         if there.dtype == pl.String and not numbers:
