@@ -171,6 +171,15 @@ def test_truth_values_are_labels_by_their_name(init: Init, put: Put) -> None:
     assert made.read().channels == ("temp", "pump_on")
 
 
+def test_names_of_channels_may_have_words_of_labels(init: Init, put: Put) -> None:
+    """Values decide."""
+    rows = [f"{line.rpartition(',')[0]},{i % 7}.5,{i % 5}" for i, line in enumerate(telemetry(60)[1:])]
+    put("x.csv", "time,device,Label Printer Temp,class_room_temp", *rows)
+    made = init("x.csv")
+    assert "label_column" not in made.data
+    assert made.read().channels == ("Label Printer Temp", "class_room_temp")
+
+
 def test_like_parts_are_said(init: Init, put: Put) -> None:
     """Channels that differ in a prefix alone."""
     rows = [f"{line.split(',')[0]},{i % 5}.5,{i % 7}.5,{i % 3}.5,{i % 4}.5" for i, line in enumerate(telemetry(60)[1:])]
@@ -202,6 +211,7 @@ def test_a_label_without_a_word_for_normal(init: Init, put: Put) -> None:
     ("name", "lines", "message"),
     [
         ("notes.csv", ("hello", "world"), r"notes.csv: no column holds times"),
+        ("rows.csv", ("time,device,temp",), "rows.csv: holds no row below"),
         ("log.csv", ("device,start,end,fault", "p1,2024-03-01T04:00Z,2024-03-01T05:00Z,leak"), "is a log of events"),
         ("empty.csv", ("",), r"empty.csv: the file is empty"),
     ],

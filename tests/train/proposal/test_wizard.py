@@ -96,6 +96,17 @@ def test_keys_can_be_left_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("doubtful")
+def test_answers_that_cannot_be_used_are_said(tmp_path: Path) -> None:
+    """In the terminal and in the file."""
+    terminal = Terminal(tmp_path, "init", "line4", "--output", "plant.toml")
+    for line in ("Europe/Zürich", "press 4", ""):
+        terminal.answer(line)
+    assert terminal.end() == 0
+    assert "no time zone 'Europe/Zürich' is known" in " ".join(terminal.text.split())
+    assert "no time zone 'Europe/Zürich' is known" in (tmp_path / "plant.toml").read_text("utf-8").replace("\n# ", " ")
+
+
+@pytest.mark.usefixtures("doubtful")
 def test_yes_asks_nothing(tmp_path: Path) -> None:
     """Not even in a terminal; the doubts stand in the file."""
     terminal = Terminal(tmp_path, "init", "line4", "--yes")

@@ -79,7 +79,10 @@ def run(args: argparse.Namespace) -> int:
     shown = screen()
     show(proposal, shown)
     if proposal.doubts and not args.yes and sys.stdin.isatty():
-        proposal = ask(proposal, shown)
+        answered = ask(proposal, shown).checked()
+        for question in answered.questions[len(proposal.questions) :]:
+            shown.line(f"? {question}", "doubt")
+        proposal = answered
     output.write_text(proposal.as_toml(), "utf-8")
     shown.line("")
     if open_ones := len(proposal.doubts) + len(proposal.questions):

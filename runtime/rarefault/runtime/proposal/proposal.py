@@ -10,7 +10,7 @@ decimal = ","
 """
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -59,6 +59,11 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
+def nothing_wrong(_text: str) -> tuple[str, ...]:
+    """No problem, whatever the file."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """A configuration with the evidence for each of its keys.
@@ -68,12 +73,19 @@ class Proposal:
         sections: in the order of the file.
         questions: what no key of the sections settles, each a sentence or two.
         previews: what it would read.
+        check: what is wrong with the text of a file, a sentence each; for that with a person's answers.
     """
 
     title: str
     sections: tuple[Section, ...]
     questions: tuple[str, ...] = ()
     previews: tuple[Table, ...] = ()
+    check: Callable[[str], tuple[str, ...]] = nothing_wrong
+
+    def checked(self) -> Self:
+        """The proposal with what is wrong with it as questions."""
+        wrong = tuple(text for text in self.check(self.as_toml()) if text not in self.questions)
+        return replace(self, questions=(*self.questions, *wrong))
 
     @property
     def doubts(self) -> list[tuple[Section, Finding]]:

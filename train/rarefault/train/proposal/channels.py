@@ -112,9 +112,9 @@ def _say_like_parts(found: Channels, channels: Sequence[str]) -> None:
     alike = len({frozenset(names) for names in parts.values()}) == 1
     if alike and len(parts) > 1 and len(next(iter(parts.values()))) > 1:
         found.questions.append(
-            f"channels begin with {listed(list(parts), 4)} and go on alike: if these are like parts of one machine, set "
-            f"units = {toml_value(list(parts))} in a section [trees], so that a fault of one teaches the others, too; if "
-            "they are machines, export a table for each"
+            f"channels begin with {listed(list(parts), 4)} and go on alike: if these are parts of one machine, set "
+            f"units = {toml_value(list(parts))} in a section [trees], so that a fault of one teaches all; if they are "
+            "machines, export a table for each"
         )
 
 

@@ -13,6 +13,8 @@ from rarefault.train.proposal.looking.words import LABEL, WEAK_LABEL, filled, ra
 
 #: Rows that a label lasts on average.
 RUN = 3.0
+#: Letters of a word that is none any more.
+LONG_WORD = 60
 
 
 def add_label(draft: Draft, group: Group, named: Named, *, has_log: bool) -> None:
@@ -64,14 +66,15 @@ def _label_evidence(name: str, column: pl.Series) -> tuple[str, str] | None:
     alone = len(words) == 1 and usual and rank(name, (*LABEL, *WEAK_LABEL)) is not None
     if not (1 < len(words) <= FEW_WORDS or alone) or len(there) < len(words) * RUN:
         return None
-    whole = not is_numeric(there) or there.dtype == pl.Boolean or text.str.contains(r"^\d+(\.0*)?$").all()
-    if not whole or any(len(word) > 60 for word in words):
-        return None
+    number = is_numeric(there)
     runs = len(there) / (1 + int((text != text.shift(1)).sum()))
     evidence = f"{name} holds {listed(words, 5)}, {runs:.0f} rows in a row on average"
+    measured = number and (runs < RUN or not text.str.contains(r"^\d+(\.0*)?$").all())
+    if measured or any(len(word) > LONG_WORD for word in words):
+        return None  # whatever its name
     if rank(name, LABEL) is not None:
         return evidence, "" if usual or runs >= RUN else "leave it out, if it is no label"
-    if runs < RUN or is_numeric(there):
+    if runs < RUN or number:
         return None
     if usual and not all(word.lower() in WORDS for word in words):  # what is on and off is a state
         weak = rank(name, WEAK_LABEL) is not None

@@ -4,6 +4,7 @@ import argparse
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from rarefault.runtime.errors import HistoryError, UsageError
@@ -28,7 +29,7 @@ from rarefault.train.proposal.looking.groups import Group, Sorted, sort_tables
 from rarefault.train.proposal.looking.look import Look, look_at
 from rarefault.train.proposal.paths import relative
 from rarefault.train.proposal.preview import previews
-from rarefault.train.proposal.reading import Reading, Source, contradictions, read
+from rarefault.train.proposal.reading import Reading, Source, contradictions, problems_of, read
 from rarefault.train.proposal.samples import is_naive, samples_section
 from rarefault.train.proposal.timing import timed
 
@@ -274,4 +275,5 @@ def _written(
     title += f" It {looked}." if looked else ""
     title += "\nEach key has its evidence above it. What stands at a QUESTION is to be confirmed or changed."
     sections = tuple(draft.section() for draft in [*own, *drafts])
-    return Proposal(title, sections, tuple(dict.fromkeys(questions)), shown)
+    check = partial(problems_of, base=work.base, whole=work.made.share >= 1)
+    return Proposal(title, sections, tuple(dict.fromkeys(questions)), shown, check)

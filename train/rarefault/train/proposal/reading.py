@@ -1,5 +1,6 @@
 """Reading a history with what is proposed, by the reader itself; what it refuses becomes a question."""
 
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,6 +95,23 @@ def read(sources: Sequence[Source], others: Sequence[Draft], base: Path, made: E
 def contradictions(history: History) -> int:
     """Rows that hold other values than an earlier row of the same device and time."""
     return history.notes.count(CONFLICTS)
+
+
+def problems_of(text: str, *, base: Path, whole: bool) -> tuple[str, ...]:
+    """What is wrong with a configuration, a sentence each.
+
+    Args:
+        text: TOML.
+        base: its folder.
+        whole: whether its files are small enough to be read.
+    """
+    try:
+        config = from_mapping(tomllib.loads(text), TrainConfig, "the answers")
+        if whole:
+            read_history(config.data, base, allow_incomplete=True, channels=config.channels)
+    except (ConfigError, HistoryError) as error:
+        return (f"this cannot be read like this: {error}",)
+    return ()
 
 
 def _mapping(sources: Sequence[Source], others: Sequence[Draft], *, events: bool) -> dict[str, Any]:

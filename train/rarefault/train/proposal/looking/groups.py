@@ -20,6 +20,8 @@ from rarefault.train.proposal.looking.words import END, FAULT, START, TIME, best
 
 #: Least share of a column's cells that are numbers, where it is one of numbers.
 NUMERIC = 0.5
+#: A table with more columns than this is no list of codes.
+FEW_COLUMNS = 4
 #: A column with at most so many different words names a kind of something.
 FEW_WORDS = 40
 _NO_TIMES = (
@@ -104,6 +106,8 @@ def sort_tables(looks: Sequence[Look], events: Collection[Path]) -> Sorted:
             found.logs.append((look, own))
         elif look.path.resolve() in events:
             found.rest.append((look, "no two of its columns hold the times of start and end"))
+        elif not look.rows:
+            found.rest.append((look, "holds no row below the names of its columns"))
         elif not names:
             found.rest.append((look, _NO_TIMES.format(listed(list(look.columns), 6))))
         elif not _has_values(look.columns, names):
@@ -201,7 +205,8 @@ def _has_values(columns: Columns, times: Sequence[str]) -> bool:
         if name in times or not len(there):
             continue
         measured = one.dtype == pl.Boolean or (is_numeric(one) and there.n_unique() > 1)
-        if measured and (rank(name, ("id", "code", "number", "nummer", "nr", *FAULT)) is None or len(columns) > 4):
+        name_of_something = rank(name, ("id", "code", "number", "nummer", "nr", *FAULT)) is not None
+        if measured and (_fractional(one) or not name_of_something or len(columns) > FEW_COLUMNS):
             return True
         if rank(name, ("value", "wert", "status", "state")) is not None:
             return True
