@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 import xlsxwriter
 from tests.train.proposal.conftest import Made
@@ -178,6 +179,16 @@ def test_names_of_channels_may_have_words_of_labels(init: Init, put: Put) -> Non
     made = init("x.csv")
     assert "label_column" not in made.data
     assert made.read().channels == ("Label Printer Temp", "class_room_temp")
+
+
+def test_truth_values_of_parquet(init: Init, tmp_path: Path) -> None:
+    """A Boolean column is a label by its name alone."""
+    times = [START + timedelta(minutes=10 * i) for i in range(100)]
+    frame = {"ts": times, "temp": [i % 7 + 0.5 for i in range(100)], "on": [i % 20 < 10 for i in range(100)]}
+    pl.DataFrame({**frame, "anomaly": [40 < i < 60 for i in range(100)]}).write_parquet(tmp_path / "x.parquet")
+    made = init("x.parquet")
+    assert made.data["label_column"] == "anomaly"
+    assert made.read().channels == ("temp", "on")
 
 
 def test_like_parts_are_said(init: Init, put: Put) -> None:

@@ -196,8 +196,7 @@ def _is_row_number(known: Float64, group: Group, name: str) -> bool:
 
 def _states(columns: Columns, samples: Draft, channels: Sequence[str]) -> dict[str, list[str]]:
     """The words of the columns that are states, by name."""
-    time = samples.value("time_column")
-    used = {*channels, *([time] if isinstance(time, str) else time or [])}
+    used = {*channels, *samples.times}
     used |= set() if samples.value("device") is None else {n for n in columns if f"{{{n}}}" in samples.value("device")}
     found = {}
     for name, column in columns.items():
@@ -215,8 +214,7 @@ def _say_text(
     found: Channels, columns: Columns, states: dict[str, list[str]], samples: Draft, history: History
 ) -> None:
     """Name the columns of text that are left out."""
-    time = samples.value("time_column")
-    used = {*history.channels, *states, *([time] if isinstance(time, str) else time or [])}
+    used = {*history.channels, *states, *samples.times}
     used |= {"value"} if samples.value("tag_column") else set()
     used |= {samples.value("quality_column")}
     left = [name for name, one in columns.items() if name not in used and one.dtype == pl.String and len(filled(one))]

@@ -13,7 +13,6 @@ from rarefault.train.history.parsing.files import listed
 from rarefault.train.history.parsing.normal import means_normal
 from rarefault.train.history.parsing.text_form import TimeForm
 from rarefault.train.history.parsing.times import parse_times
-from rarefault.train.history.time_columns import joined
 from rarefault.train.proposal.draft import Draft
 from rarefault.train.proposal.looking.groups import FEW_WORDS, Group, is_numeric
 from rarefault.train.proposal.looking.words import DEVICE, LABEL, SITE, WEAK_LABEL, best, filled, rank
@@ -50,7 +49,7 @@ def add_devices(draft: Draft, group: Group, base: Path, time_ms: Int64) -> Named
     """
     if "{device}" in (draft.value("tag_pattern") or ""):
         return Named(())
-    taken = {*_names(draft.value("time_column")), draft.value("tag_column"), draft.value("value_column")}
+    taken = {*draft.times, draft.value("tag_column"), draft.value("value_column")}
     taken |= {draft.value("quality_column"), "value" if draft.value("tag_column") else None}
     columns = {name: column for name, column in group.columns.items() if name not in taken}
     found = _by_column(draft, columns, time_ms)
@@ -71,14 +70,13 @@ def add_devices(draft: Draft, group: Group, base: Path, time_ms: Int64) -> Named
 
 def parsed_times(group: Group, draft: Draft) -> Int64:
     """The times of a group's rows as the section reads them, -1 where it reads none, [m]."""
-    name = draft.value("time_column")
     form = TimeForm(
         draft.value("time_zone") or "UTC",
         draft.value("time_format") or "",
         draft.value("time_unit") or "",
         day_first=True,
     )
-    times = parse_times(joined(group.columns, tuple(name) if isinstance(name, list) else name), form)
+    times = parse_times(draft.moments(group.columns), form)
     return np.where(times.good, times.ms, -1)
 
 
@@ -186,7 +184,3 @@ def _only_name(group: Group) -> str:
         return first.stem
     name = first.stem if len(set(group.paths)) == 1 else first.resolve().parent.name
     return name or "machine"
-
-
-def _names(time: object) -> tuple[str, ...]:
-    return (time,) if isinstance(time, str) else tuple(time) if isinstance(time, list | tuple) else ()

@@ -3,8 +3,12 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import polars as pl
+
 from rarefault.runtime.proposal.finding import Finding, toml_value
 from rarefault.runtime.proposal.proposal import Section
+from rarefault.train.history.parsing.frames import Columns
+from rarefault.train.history.time_columns import joined
 
 
 @dataclass(slots=True)
@@ -44,6 +48,17 @@ class Draft:
         """What a key is, or is taken for; None where it is not there."""
         found = next((one.value for one in self.findings if one.key == key and one.value is not None), None)
         return self.assumed.get(key) if found is None else found
+
+    @property
+    def times(self) -> tuple[str, ...]:
+        """The column of times, or those of the day and of the time of the day; empty where there is none."""
+        time = self.value("time_column")
+        return (time,) if isinstance(time, str) else tuple(time or ())
+
+    def moments(self, columns: Columns) -> pl.Series:
+        """The times of rows as they are written, [m]."""
+        names = self.times
+        return joined(columns, names[0] if len(names) == 1 else names)
 
     def drop(self, key: str) -> None:
         """Take a key out."""

@@ -26,7 +26,7 @@ def add_label(draft: Draft, group: Group, named: Named, *, has_log: bool) -> Non
         named: their devices.
         has_log: whether there is a log of events, so that a column of labels is one more.
     """
-    own = {*named.columns, *_time_names(draft)}
+    own = {*named.columns, *draft.times}
     for name, column in group.columns.items():
         if name in own or column.dtype.is_temporal():
             continue
@@ -66,7 +66,7 @@ def _label_evidence(name: str, column: pl.Series) -> tuple[str, str] | None:
     alone = len(words) == 1 and usual and rank(name, (*LABEL, *WEAK_LABEL)) is not None
     if not (1 < len(words) <= FEW_WORDS or alone) or len(there) < len(words) * RUN:
         return None
-    number = is_numeric(there)
+    number = is_numeric(there) and there.dtype != pl.Boolean
     runs = len(there) / (1 + int((text != text.shift(1)).sum()))
     evidence = f"{name} holds {listed(words, 5)}, {runs:.0f} rows in a row on average"
     measured = number and (runs < RUN or not text.str.contains(r"^\d+(\.0*)?$").all())
@@ -80,8 +80,3 @@ def _label_evidence(name: str, column: pl.Series) -> tuple[str, str] | None:
         weak = rank(name, WEAK_LABEL) is not None
         return f"{evidence}, and {usual[0]!r} means no fault", "" if weak else "leave it out, if it is a state"
     return None
-
-
-def _time_names(draft: Draft) -> tuple[str, ...]:
-    time = draft.value("time_column")
-    return (time,) if isinstance(time, str) else tuple(time or ())

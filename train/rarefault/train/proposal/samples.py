@@ -13,7 +13,6 @@ from rarefault.train.history.parsing.frames import Columns
 from rarefault.train.history.parsing.lines import read_header
 from rarefault.train.history.parsing.text_form import TimeForm
 from rarefault.train.history.parsing.times import parse_times
-from rarefault.train.history.time_columns import joined
 from rarefault.train.proposal.devices import Named, add_devices, parsed_times
 from rarefault.train.proposal.draft import Draft
 from rarefault.train.proposal.labels import add_label
@@ -94,14 +93,13 @@ def _add_dialect(draft: Draft, group: Group, made: Excerpt, zone: str) -> None:
 def _add_tags(draft: Draft, group: Group) -> None:
     """Long form whose tags name no device: a column of values, and few words that tell rows of one time apart."""
     value = next((name for name in group.columns if name.lower() in VALUE_WORDS), None)
-    time = draft.value("time_column")
-    if value is None or time is None:
+    if value is None or not draft.times:
         return
-    used = {value, *([time] if isinstance(time, str) else time)}
+    used = {value, *draft.times}
     texts = {name: one for name, one in group.columns.items() if name not in used and one.dtype == pl.String}
     named = [name for name, one in texts.items() if rank(name, TAG) is not None and one.n_unique() > 1]
     tag = best([name for name in named if rank(name, tuple(QUALITY_WORDS)) is None], TAG)
-    moments = joined(group.columns, tuple(time) if isinstance(time, list) else time).alias("time")
+    moments = draft.moments(group.columns)
     if tag is None or moments.n_unique() > len(moments) // 2 or not is_numeric(group.columns[value]):
         return
     words = texts[tag].drop_nulls().unique(maintain_order=True).to_list()
@@ -135,6 +133,5 @@ def add_zone(draft: Draft, finding: Finding, zone: str) -> None:
 
 
 def _all_in_format(columns: Columns, draft: Draft, wanted: str) -> bool:
-    name = draft.value("time_column")
-    column = filled(joined(columns, tuple(name) if isinstance(name, list) else name))
+    column = filled(draft.moments(columns))
     return bool(parse_times(column, TimeForm("UTC", wanted)).good.all())
