@@ -82,6 +82,27 @@ def test_a_file_a_machine(init: Init, put: Put, names: tuple[str, ...], pattern:
     assert made.read().devices == ("pump_1", "pump_2")
 
 
+def test_a_file_a_machine_beside_a_log(init: Init, put: Put) -> None:
+    """The pattern matches the log as well, which the reader leaves out."""
+    for name in ("press1.csv", "press2.csv"):
+        put(f"data/{name}", *day(0))
+    put("data/log.csv", "machine,start,end,fault", "press1,2024-03-01T04:00:00Z,2024-03-01T06:00:00Z,leak")
+    made = init("data")
+    assert made.data["samples"] == ["data/{device}.csv"]
+    assert (made.read().devices, len(made.read().events)) == (("press1", "press2"), 1)
+
+
+def test_a_file_a_machine_beside_other_tables(init: Init, put: Put) -> None:
+    """No pattern leaves these out, so that each file is a source of its own."""
+    for name in ("press1.csv", "press2.csv"):
+        put(f"data/{name}", *day(0))
+    put("data/machines.csv", "machine,model,age", "press1,x,18", "press2,y,7")
+    put("data/log.csv", "machine,start,end,fault", "press2,2024-03-01T04:00:00Z,2024-03-01T06:00:00Z,leak")
+    made = init("data")
+    assert [source["device"] for source in made.data["sources"]] == ["press1", "press2"]
+    assert (made.read().devices, len(made.read().events)) == (("press1", "press2"), 1)
+
+
 def test_partitions(init: Init, tmp_path: Path) -> None:
     """Folders such as ``machine=a`` name the machine without that word."""
     for name in ("a", "b"):

@@ -142,7 +142,7 @@ def test_work_orders(init: Init, put: Put) -> None:
     events = made.data["events"]
     assert (events["device_column"], events["fault_column"], events["open"]) == ("Asset", "Code", "unlabelled")
     assert "2 event(s) have no end" in made.questions
-    assert "of 'P9' there are no samples" in made.questions
+    assert "of 'P9' no sample was met" in made.questions
     assert "days without a time of the day" in made.questions
     history = made.read()
     assert history.events.start_ms.tolist() == [START + 24 * HOUR_MS]

@@ -123,4 +123,22 @@ def test_of_many_files_some(init: Init, tmp_path: Path, monkeypatch: pytest.Monk
     made = init("days")
     assert made.data["samples"] == ["days/*.csv"]
     assert "15 of 20 files were not looked at" in made.questions
+    assert "0 stretch(es) without a sample are longer" in made.text
     assert len(made.read()) == 20 * 24
+
+
+def test_machines_of_files_that_were_not_looked_at_are_known(
+    init: Init, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their names are in the paths, so that a log is compared with all of them."""
+    monkeypatch.setattr(excerpts, "MOST_FILES", 4)
+    body = "time,temp\n" + "".join(f"{START + timedelta(hours=h):%Y-%m-%dT%H:%M:%SZ},{h % 7}.5\n" for h in range(48))
+    for number in range(12):
+        (tmp_path / f"fleet/m{number:02}").mkdir(parents=True)
+        (tmp_path / f"fleet/m{number:02}/data.csv").write_text(body)
+    rows = [f"m{number:02},2020-01-01T05:00:00Z,2020-01-01T08:00:00Z,leak" for number in range(12)]
+    (tmp_path / "log.csv").write_text("\n".join(["machine,start,end,fault", *rows]))
+    made = init("log.csv", "fleet")
+    assert made.data["samples"] == ["fleet/{device}/data.csv"]
+    assert "no sample was met" not in made.questions
+    assert len(made.read().events) == 12

@@ -100,7 +100,7 @@ def test_three_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: 
 
     text = (tmp_path / "plant.toml").read_text("utf-8").replace("\n# ", " ")
     assert f'samples = ["ordner/Pumpe*.{ending}"]' in text
-    assert "'Pumpe 9' there are no samples" in text
+    assert "'Pumpe 9' no sample was met" in text
     assert "QUESTION: 'INSP' (3)" in text
     assert "QUESTION: 1 event(s) have no end" in text
     channels = load_train_config(tmp_path / "plant.toml").channels

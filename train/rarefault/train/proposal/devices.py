@@ -1,5 +1,6 @@
 """What names the device of a row: a column, two of them, a part of a tag, the path of its file, or nothing."""
 
+from collections.abc import Collection
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from rarefault.train.history.parsing.times import parse_times
 from rarefault.train.proposal.draft import Draft
 from rarefault.train.proposal.looking.groups import FEW_WORDS, Group, is_numeric
 from rarefault.train.proposal.looking.words import DEVICE, LABEL, SITE, WEAK_LABEL, best, filled, rank
-from rarefault.train.proposal.paths import PathDevices, device_paths
+from rarefault.train.proposal.paths import PathDevices, device_paths, names_of_all
 
 #: Most devices, and least rows of one on average, where a column names them.
 MOST_DEVICES, ROWS_OF_ONE = 2000, 2
@@ -31,14 +32,16 @@ class Named(NamedTuple):
         names: "" where nothing is known.
         columns: that name them.
         patterns: of the files, where these name them.
+        apart: whether the files are of different machines, and no pattern names these.
     """
 
     names: tuple[str, ...]
     columns: tuple[str, ...] = ()
     patterns: tuple[str, ...] = ()
+    apart: bool = False
 
 
-def add_devices(draft: Draft, group: Group, base: Path, time_ms: Int64) -> Named:
+def add_devices(draft: Draft, group: Group, base: Path, time_ms: Int64, besides: Collection[Path]) -> Named:
     """Add the keys that name devices.
 
     Args:
@@ -46,6 +49,7 @@ def add_devices(draft: Draft, group: Group, base: Path, time_ms: Int64) -> Named
         group: the tables.
         base: folder of the configuration.
         time_ms: times of the group's rows, [m]; -1 where there is none.
+        besides: files that a pattern may match as well.
     """
     if "{device}" in (draft.value("tag_pattern") or ""):
         return Named(())
@@ -55,9 +59,13 @@ def add_devices(draft: Draft, group: Group, base: Path, time_ms: Int64) -> Named
     found = _by_column(draft, columns, time_ms)
     if found is not None:
         return found
-    own = _by_path(draft, group, base, time_ms)
+    overlapping = _overlapping(group, time_ms)
+    own = device_paths(group.paths, base, overlapping, [*besides, *group.unseen])
     if own is not None:
-        return Named(tuple(dict.fromkeys(own.device.values())), patterns=own.patterns)
+        _add_path_devices(draft, own)
+        return Named(names_of_all(own, base, besides), patterns=own.patterns)
+    if overlapping:
+        return Named((), apart=True)
     name = _only_name(group)
     evidence = (
         f"no column and no part of a path tells machines apart, so all rows are of one machine, named {name!r} here"
@@ -119,21 +127,11 @@ def _by_column(draft: Draft, columns: dict[str, pl.Series], time_ms: Int64) -> N
     return Named(words, (device,))
 
 
-def _by_path(draft: Draft, group: Group, base: Path, time_ms: Int64) -> PathDevices | None:
-    overlapping = _overlapping(group, time_ms)
-    found = device_paths(group.paths, base, overlapping)
-    if found is None:
-        if overlapping and len(set(group.paths)) > 1:
-            draft.questions.append(
-                f"{group.name}: files hold the same times, and neither a column nor their names tell machines apart: "
-                "put each machine's files into a folder of its name"
-            )
-        return None
+def _add_path_devices(draft: Draft, found: PathDevices) -> None:
     if "device" in found.keys:
         draft.add("device", found.keys["device"], found.evidence, 'device = "{device}", if these are the same machines')
     else:
         draft.add("device_column", "device", f"{found.evidence}: the part of the path in braces names the device")
-    return found
 
 
 def _overlapping(group: Group, time_ms: Int64) -> bool:

@@ -105,7 +105,7 @@ def _add_device(draft: Draft, look: Look, times: EventTimes, named: Named) -> No
             "is the same. Events of machines without samples are left out: write the names alike"
         )
     elif known and foreign:
-        evidence += f"; of {listed(foreign, 4)} there are no samples, so these events are left out"
+        evidence += f"; of {listed(foreign, 4)} no sample was met: events of machines without samples are left out"
     draft.add("device_column", device, evidence)
 
 

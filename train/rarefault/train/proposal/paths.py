@@ -65,13 +65,16 @@ def file_patterns(paths: Sequence[Path], base: Path, besides: Collection[Path] =
     return tuple(single)
 
 
-def device_paths(paths: Sequence[Path], base: Path, overlapping: bool) -> PathDevices | None:
+def device_paths(
+    paths: Sequence[Path], base: Path, overlapping: bool, besides: Collection[Path] = ()
+) -> PathDevices | None:
     """Devices that folders or names of files name; None where these do not tell files apart.
 
     Args:
         paths: the files.
         base: folder of the configuration.
         overlapping: whether some of the files hold the same times: so these are not parts of one device's history.
+        besides: files that a pattern may match as well.
     """
     names = [relative(path, base).split("/") for path in paths]
     if len(paths) < 2 or len({len(one) for one in names}) > 1 or any(path.parent.is_file() for path in paths):
@@ -79,13 +82,13 @@ def device_paths(paths: Sequence[Path], base: Path, overlapping: bool) -> PathDe
     columns = list(zip(*names, strict=True))
     folders = [i for i, values in enumerate(columns[:-1]) if len(set(values)) > 1 and not _all_days(values)]
     if folders:
-        return _by_folder(paths, base, columns, folders)
-    return _by_name(paths, base, columns) if overlapping or _named_with_days(columns[-1]) else None
+        found = _by_folder(paths, columns, folders)
+        return found if found is not None and _matches(found, base, besides) else None
+    found = _by_name(paths, columns) if overlapping or _named_with_days(columns[-1]) else None
+    return found if found is not None and _matches(found, base, besides) else None
 
 
-def _by_folder(
-    paths: Sequence[Path], base: Path, columns: Sequence[tuple[str, ...]], folders: Sequence[int]
-) -> PathDevices | None:
+def _by_folder(paths: Sequence[Path], columns: Sequence[tuple[str, ...]], folders: Sequence[int]) -> PathDevices | None:
     """The innermost folder that differs is the device; where it has the same name in several, these are its site."""
     at = folders[-1]
     site = folders[-2] if len(folders) > 1 else None
@@ -99,10 +102,10 @@ def _by_folder(
         keys["device"] = "{site}-{device}"
         device = [f"{one}-{other}" for one, other in zip(sites, device, strict=True)]
         evidence = f"several folders have a folder of one name, so devices are named like {_some(device)}"
-    return _checked(paths, base, "/".join(parts), device, keys, evidence)
+    return PathDevices(("/".join(parts),), dict(zip(paths, device, strict=True)), keys, evidence)
 
 
-def _by_name(paths: Sequence[Path], base: Path, columns: Sequence[tuple[str, ...]]) -> PathDevices | None:
+def _by_name(paths: Sequence[Path], columns: Sequence[tuple[str, ...]]) -> PathDevices | None:
     """The name of the file, without a day, is the device."""
     stems = [_stem(name) for name in columns[-1]]
     ending = columns[-1][0].removeprefix(stems[0])
@@ -121,24 +124,27 @@ def _by_name(paths: Sequence[Path], base: Path, columns: Sequence[tuple[str, ...
     else:
         device, name = stems, f"{{device}}{ending}"
         evidence = f"the files are named {_some(device)}, and hold the same times"
-    return _checked(paths, base, "/".join([*parts, name]), device, {}, evidence)
+    return PathDevices(("/".join([*parts, name]),), dict(zip(paths, device, strict=True)), {}, evidence)
 
 
-def _checked(
-    paths: Sequence[Path], base: Path, pattern: str, device: Sequence[str], keys: dict[str, str], evidence: str
-) -> PathDevices | None:
-    """The devices, if the pattern finds them."""
+def names_of_all(found: PathDevices, base: Path, besides: Collection[Path]) -> tuple[str, ...]:
+    """The devices of all files that the pattern finds, but for those that it only may match."""
+    left = {path.resolve() for path in besides}
+    parts = find_files(base, found.patterns[0])
+    template = found.keys.get("device", "{device}")
+    return tuple(dict.fromkeys(template.format(**own) for path, own in parts.items() if path.resolve() not in left))
+
+
+def _matches(found: PathDevices, base: Path, besides: Collection[Path]) -> bool:
+    """Whether the pattern finds the files with their devices, and no others than it may."""
     try:
-        found = find_files(base, pattern)
+        parts = {path.resolve(): values for path, values in find_files(base, found.patterns[0]).items()}
     except (HistoryError, ValueError):
-        return None
-    parts = {path.resolve(): values for path, values in found.items()}
-    wanted = {path.resolve(): name for path, name in zip(paths, device, strict=True)}
-    template = keys.get("device", "{device}")
+        return False
+    template = found.keys.get("device", "{device}")
+    wanted = {path.resolve(): name for path, name in found.device.items()}
     named = {path: template.format(**values) for path, values in parts.items() if path in wanted}
-    if named != wanted or set(parts) != set(wanted):
-        return None
-    return PathDevices((pattern,), {path: wanted[path.resolve()] for path in paths}, keys, evidence)
+    return named == wanted and set(parts) <= {*wanted, *(path.resolve() for path in besides)}
 
 
 def _braced(values: Sequence[str], name: str) -> tuple[list[str], str]:

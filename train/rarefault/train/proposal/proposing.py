@@ -25,7 +25,7 @@ from rarefault.train.proposal.events import device_overlap, events_section, leav
 from rarefault.train.proposal.grid import grid_sections, suggestions
 from rarefault.train.proposal.looking.collect import RECORDING, Found, collect
 from rarefault.train.proposal.looking.excerpt import Excerpt, excerpt
-from rarefault.train.proposal.looking.groups import Group, Sorted, sort_tables
+from rarefault.train.proposal.looking.groups import Group, Sorted, group_of, sort_tables
 from rarefault.train.proposal.looking.look import Look, look_at
 from rarefault.train.proposal.paths import relative
 from rarefault.train.proposal.preview import previews
@@ -35,6 +35,8 @@ from rarefault.train.proposal.timing import timed
 
 #: Plants of the data challenge that are looked at.
 PLANTS = 3
+#: Files that are a source each, where no pattern tells them from others in their folder.
+MOST_APART = 30
 #: Samples from which on a training is worth to be measured.
 MEASURED = 500
 
@@ -123,7 +125,9 @@ def _add_unseen(work: _Work, groups: Sequence[Group], found: Found) -> None:
     for group in groups:
         folders = {path.parent for path in group.paths}
         endings = {path.suffix for path in group.paths}
-        group.unseen = [path for path in unseen if path.parent in folders and path.suffix in endings]
+        alone = not any(endings & {path.suffix for path in other.paths} for other in groups if other is not group)
+        like = [path for path in unseen if path.suffix in endings]
+        group.unseen = like if alone else [path for path in like if path.parent in folders]
     work.questions.append(
         f"{len(unseen)} of {len(found.tables)} files were not looked at, and are taken for what those beside them are"
     )
@@ -131,10 +135,22 @@ def _add_unseen(work: _Work, groups: Sequence[Group], found: Found) -> None:
 
 def _with_logs(work: _Work, tables: Sorted) -> list[Source]:
     """Each group of samples with the log that names its devices best."""
-    besides = [look.path for look, _ in tables.logs]
+    # A pattern may match the log that is read: no others.
+    besides = [look.path for look, _ in tables.logs] if len(tables.logs) == 1 else []
     sources = []
-    for group in tables.groups:
+    groups = list(tables.groups)
+    while groups:
+        group = groups.pop(0)
         samples, named = samples_section(group, work.base, work.made, besides, work.zone, has_log=bool(tables.logs))
+        if named.apart and len(group.looks) > MOST_APART:
+            raise HistoryError(
+                f"{group.name}: files hold the same times, and neither a column nor their names tell machines apart: "
+                "put each machine's files into a folder of its name"
+            )
+        if named.apart:
+            # No pattern tells these from other files in the folder, so each is a source of its own.
+            groups = [*(group_of([look], group.time) for look in group.looks), *groups]
+            continue
         source = Source(samples, group=group)
         ranked = sorted(tables.logs, key=lambda log: -device_overlap(log[0], named))
         if ranked:

@@ -42,7 +42,7 @@ def samples_section(
     draft.findings += group.looks[0].findings
     _add_dialect(draft, group, made, zone)
     time_ms = parsed_times(group, draft)
-    named = add_devices(draft, group, base, time_ms)
+    named = add_devices(draft, group, base, time_ms, besides)
     files = named.patterns or file_patterns(list(dict.fromkeys([*group.paths, *group.unseen])), base, besides)
     draft.findings = [
         Finding("format", "table", ""),

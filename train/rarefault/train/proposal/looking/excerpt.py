@@ -48,8 +48,10 @@ class Excerpt:
         return min(1.0, looked / max(there, 1))
 
     def cuts(self) -> int:
-        """Places where rows are missing between two that stand together."""
-        return CUTS * sum(0 < looked < there for looked, there in self.looked.values())
+        """Places where rows may be missing between two that stand together."""
+        parts = CUTS * sum(0 < looked < there for looked, there in self.looked.values())
+        between = sum(looked > 0 for looked, _ in self.looked.values())
+        return parts + (between if any(not looked for looked, _ in self.looked.values()) else 0)
 
     def describe(self) -> str:
         """What part was looked at; "" where it was all."""

@@ -117,7 +117,7 @@ def sort_tables(looks: Sequence[Look], events: Collection[Path]) -> Sorted:
             form = replace(look.form, separator=None if look.form.separator == "," else look.form.separator)
             kinds.setdefault((form, time), []).append(look)
     _join_plain(kinds)
-    found.groups = [_group(looks, time) for (_, time), looks in kinds.items()]
+    found.groups = [group_of(looks, time) for (_, time), looks in kinds.items()]
     return found
 
 
@@ -213,7 +213,7 @@ def _has_values(columns: Columns, times: Sequence[str]) -> bool:
     return False
 
 
-def _group(looks: list[Look], time: str) -> Group:
+def group_of(looks: list[Look], time: str) -> Group:
     """Tables of one kind, with their columns one after the other."""
     types: dict[str, set[object]] = {}
     for look in looks:
