@@ -11,7 +11,7 @@ from rarefault.train.history import History
 from rarefault.train.history.parsing.files import listed
 from rarefault.train.history.summary.findings import border_offset
 from rarefault.train.proposal.distances import DAY_S, Distances
-from rarefault.train.proposal.draft import Draft
+from rarefault.train.proposal.sections.draft import Draft
 
 #: Widths that people use, seconds.
 NICE = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 14400,

@@ -11,9 +11,9 @@ from rarefault.runtime.settings import from_mapping
 from rarefault.train.config import TrainConfig
 from rarefault.train.history import History, read_history
 from rarefault.train.history.notes import CONFLICTS
-from rarefault.train.proposal.draft import Draft
 from rarefault.train.proposal.looking.excerpt import Excerpt
 from rarefault.train.proposal.looking.groups import Group
+from rarefault.train.proposal.sections.draft import Draft
 
 
 @dataclass(slots=True)

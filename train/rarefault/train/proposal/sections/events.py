@@ -13,13 +13,13 @@ from rarefault.train.history.parsing.files import listed
 from rarefault.train.history.parsing.text_form import UTF8, TimeForm
 from rarefault.train.history.parsing.times import has_no_end, is_day, parse_times
 from rarefault.train.history.time_columns import joined
-from rarefault.train.proposal.devices import Named
-from rarefault.train.proposal.draft import Draft
 from rarefault.train.proposal.looking.groups import EventTimes, TimeColumn
 from rarefault.train.proposal.looking.look import Look
 from rarefault.train.proposal.looking.words import DEVICE, FAULT, REMARK, best, filled, rank
-from rarefault.train.proposal.paths import relative
-from rarefault.train.proposal.samples import add_zone, is_naive
+from rarefault.train.proposal.sections.devices import Named
+from rarefault.train.proposal.sections.draft import Draft
+from rarefault.train.proposal.sections.paths import relative
+from rarefault.train.proposal.sections.samples import add_zone, is_naive
 
 #: How words begin that are no faults, in small letters.
 NO_FAULTS = ("insp", "maint", "wartung", "service", "test", "calib", "kalib", "clean", "reinig", "planned", "geplant",

@@ -13,13 +13,13 @@ from rarefault.train.history.parsing.frames import Columns
 from rarefault.train.history.parsing.lines import read_header
 from rarefault.train.history.parsing.text_form import TimeForm
 from rarefault.train.history.parsing.times import parse_times
-from rarefault.train.proposal.devices import Named, add_devices, parsed_times
-from rarefault.train.proposal.draft import Draft
-from rarefault.train.proposal.labels import add_label
 from rarefault.train.proposal.looking.excerpt import Excerpt
 from rarefault.train.proposal.looking.groups import Group, is_numeric
 from rarefault.train.proposal.looking.words import TAG, TIME, best, filled, rank, time_names
-from rarefault.train.proposal.paths import file_patterns
+from rarefault.train.proposal.sections.devices import Named, add_devices, parsed_times
+from rarefault.train.proposal.sections.draft import Draft
+from rarefault.train.proposal.sections.labels import add_label
+from rarefault.train.proposal.sections.paths import file_patterns
 
 #: Keys whose wrong value would give other numbers or times without a word.
 CORRUPTING = frozenset({"time_format", "time_unit", "thousands", "decimal"})

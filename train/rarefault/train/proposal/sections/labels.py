@@ -6,10 +6,10 @@ from rarefault.runtime.telemetry.values import WORDS
 from rarefault.train.history.named_reader import as_text
 from rarefault.train.history.parsing.files import listed
 from rarefault.train.history.parsing.normal import is_empty, means_normal
-from rarefault.train.proposal.devices import Named
-from rarefault.train.proposal.draft import Draft
 from rarefault.train.proposal.looking.groups import FEW_WORDS, Group, is_numeric
 from rarefault.train.proposal.looking.words import LABEL, WEAK_LABEL, filled, rank
+from rarefault.train.proposal.sections.devices import Named
+from rarefault.train.proposal.sections.draft import Draft
 
 #: Rows that a label lasts on average.
 RUN = 3.0

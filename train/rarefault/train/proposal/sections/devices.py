@@ -14,10 +14,10 @@ from rarefault.train.history.parsing.files import listed
 from rarefault.train.history.parsing.normal import means_normal
 from rarefault.train.history.parsing.text_form import TimeForm
 from rarefault.train.history.parsing.times import parse_times
-from rarefault.train.proposal.draft import Draft
 from rarefault.train.proposal.looking.groups import FEW_WORDS, Group, is_numeric
 from rarefault.train.proposal.looking.words import DEVICE, LABEL, SITE, WEAK_LABEL, best, filled, rank
-from rarefault.train.proposal.paths import PathDevices, device_paths, names_of_all
+from rarefault.train.proposal.sections.draft import Draft
+from rarefault.train.proposal.sections.paths import PathDevices, device_paths, names_of_all
 
 #: Most devices, and least rows of one on average, where a column names them.
 MOST_DEVICES, ROWS_OF_ONE = 2000, 2

@@ -14,9 +14,9 @@ from rarefault.train.history.named_reader import as_text
 from rarefault.train.history.parsing.files import listed
 from rarefault.train.history.parsing.frames import Columns
 from rarefault.train.history.summary.missing_codes import codes_of
-from rarefault.train.proposal.draft import Draft
 from rarefault.train.proposal.looking.groups import FEW_WORDS, Group, is_numeric
 from rarefault.train.proposal.looking.words import filled, rank, unit_of
+from rarefault.train.proposal.sections.draft import Draft
 
 #: A counter increases at least so often, and falls back at most for this share of its steps.
 STEPS, RESETS = 100, 0.002
