@@ -46,6 +46,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="logs of faults among the files (default: found by their columns)",
     )
+    files.add_argument(
+        "--time-zone", default="", metavar="ZONE", help="of times without an offset, such as Europe/Zurich"
+    )
     broker = parser.add_argument_group("broker")
     broker.add_argument("--seconds", type=float, default=30.0, help="how long to listen (default: %(default)g)")
     broker.add_argument(
@@ -76,7 +79,10 @@ def run(args: argparse.Namespace) -> int:
     shown = screen()
     show(proposal, shown)
     if proposal.doubts and not args.yes and sys.stdin.isatty():
-        proposal = ask(proposal, shown)
+        answered = ask(proposal, shown).checked()
+        for question in answered.questions[len(proposal.questions) :]:
+            shown.line(f"? {question}", "doubt")
+        proposal = answered
     output.write_text(proposal.as_toml(), "utf-8")
     shown.line("")
     if open_ones := len(proposal.doubts) + len(proposal.questions):

@@ -75,16 +75,24 @@ def ask(proposal: Proposal, screen: Screen, answer: Callable[[str], str] = input
         screen.line(f"  {finding.evidence}")
         screen.line(f"  It may as well be: {finding.other}")
         kept = "leaves it open" if finding.value is None else f"takes {toml_value(finding.value)}"
-        text = answer(f"  Value (Enter {kept}): ").strip()
-        value = _value_of(text.removeprefix(f"{finding.key} = ")) if text else finding.value
-        if value is not None:
-            proposal = proposal.answered(section, finding, value)
+        text = answer(f"  Value (Enter {kept}, - leaves the key out): ").strip()
+        if text == "-":
+            proposal = proposal.answered(section, finding, None)
+        elif text or finding.value is not None:
+            key, value = _setting_of(text, finding.key) if text else (finding.key, finding.value)
+            proposal = proposal.answered(section, finding, value, key)
     return proposal
 
 
-def _value_of(text: str) -> object:
-    """What a person typed, as TOML where it is some, else as text."""
+def _setting_of(text: str, key: str) -> tuple[str, object]:
+    """What a person typed: a setting, of another key as well, or a value, as TOML where it is some, else as text."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        settings = tomllib.loads(text)
     except tomllib.TOMLDecodeError:
-        return text
+        settings = {}
+    if len(settings) == 1:
+        return next(iter(settings.items()))
+    try:
+        return key, tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key, text

@@ -10,7 +10,7 @@ decimal = ","
 """
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -59,6 +59,11 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
+def nothing_wrong(_text: str) -> tuple[str, ...]:
+    """No problem, whatever the file."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """A configuration with the evidence for each of its keys.
@@ -68,21 +73,35 @@ class Proposal:
         sections: in the order of the file.
         questions: what no key of the sections settles, each a sentence or two.
         previews: what it would read.
+        check: what is wrong with the text of a file, a sentence each; for that with a person's answers.
     """
 
     title: str
     sections: tuple[Section, ...]
     questions: tuple[str, ...] = ()
     previews: tuple[Table, ...] = ()
+    check: Callable[[str], tuple[str, ...]] = nothing_wrong
+
+    def checked(self) -> Self:
+        """The proposal with what is wrong with it as questions."""
+        wrong = tuple(text for text in self.check(self.as_toml()) if text not in self.questions)
+        return replace(self, questions=(*self.questions, *wrong))
 
     @property
     def doubts(self) -> list[tuple[Section, Finding]]:
         """The keys that may as well be something else."""
         return [(section, finding) for section in self.sections for finding in section.findings if finding.other]
 
-    def answered(self, section: Section, finding: Finding, value: object) -> Self:
-        """The proposal with a person's answer in the place of a doubt."""
-        known = Finding(finding.key, value, f"{finding.evidence}; answered by hand")
+    def answered(self, section: Section, finding: Finding, value: object, key: str = "") -> Self:
+        """The proposal with a person's answer in the place of a doubt.
+
+        Args:
+            section: of the finding.
+            finding: the doubt.
+            value: the answer; None leaves the key out.
+            key: that is set in its place; by default itself.
+        """
+        known = Finding(key or finding.key, value, f"{finding.evidence}; answered by hand")
         findings = tuple(known if one is finding else one for one in section.findings)
         changed = replace(section, findings=findings)
         return replace(self, sections=tuple(changed if one is section else one for one in self.sections))

@@ -15,6 +15,7 @@ time_zone UTC
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,13 +23,14 @@ import polars as pl
 
 from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.proposal.finding import Finding
-from rarefault.train.history.dialect.lines import fields, head, header_line, separator_finding
+from rarefault.train.history.dialect.lines import MOST_LINES, fields, head, header_line, separator_finding
 from rarefault.train.history.dialect.numbers import number_evidence, number_findings
 from rarefault.train.history.dialect.tags import long_form_findings
 from rarefault.train.history.dialect.times import is_clock, number_finding, order_evidence, order_finding
 from rarefault.train.history.parsing.frames import Columns, column_names, read_frames
-from rarefault.train.history.parsing.lines import ROWS, read_header
+from rarefault.train.history.parsing.lines import ROWS, names_itself, read_header
 from rarefault.train.history.parsing.packed import opened
+from rarefault.train.history.parsing.sheets import WORKBOOKS, first_rows
 from rarefault.train.history.parsing.text_form import SEPARATORS, UTF8, Separator, TextForm, TimeForm
 from rarefault.train.history.parsing.times import is_day, parse_times
 
@@ -49,8 +51,25 @@ def dialect_findings(path: Path) -> list[Finding]:
     Raises:
         HistoryError: it cannot be read at all.
     """
-    if path.suffix.lower() in ROWS:
-        return content_findings(path, TextForm())
+    found, form = form_findings(path)
+    return [*found, *content_findings(path, form)]
+
+
+def form_findings(path: Path, sheet: str = "") -> tuple[list[Finding], TextForm]:
+    """What a table's file shows of encoding and lines, and the form that this makes.
+
+    Args:
+        path: CSV, Parquet or a workbook.
+        sheet: of a workbook; "" is its only one.
+
+    Raises:
+        HistoryError: it cannot be read at all.
+    """
+    suffix = path.suffix.lower()
+    if suffix in WORKBOOKS:
+        return _sheet_findings(path, sheet)
+    if suffix in ROWS:
+        return [], TextForm()
     found = []
     encoding = encoding_finding(path)
     if encoding is not None:
@@ -58,25 +77,52 @@ def dialect_findings(path: Path) -> list[Finding]:
     form = TextForm(encoding=str(encoding.value) if encoding else UTF8)
     lines = head(path, form)
     texts = [text for _, text in lines]
-    named = read_header(path, form)  # a first line may name the separator, or the maker of the file
-    if texts and (named.separator != "," or texts[0].startswith('"TOA5"')):
-        return [*found, *content_findings(path, form)]
+    if not texts or names_itself(texts[0]):
+        read_header(path, form)  # an empty file is refused
+        return found, form
     separator = separator_finding(texts)
     mark: Separator = next((one for one in SEPARATORS if separator and separator.value == one), ",")
     if separator is not None and mark != ",":
         found.append(separator)
-    at = header_line(texts, mark) or 0
+    return _with_header(found, TextForm(mark, form.encoding), lines)
+
+
+def _with_header(
+    found: list[Finding], form: TextForm, lines: Sequence[tuple[int, str]]
+) -> tuple[list[Finding], TextForm]:
+    """The findings with those of the lines around the one with the names, and the form with them."""
+    mark = form.separator or ","
+    at = header_line([text for _, text in lines], mark) or 0
     before, after = header_findings_of(lines, at, mark)
-    found += before + after
     keys = {one.key: one.value for one in before + after}
-    form = TextForm(
-        mark,
-        form.encoding,
-        str(keys.get("comment", "")),
-        int(str(keys.get("skip_rows", 0))),
-        int(str(keys.get("skip_after_header", 0))),
+    form = replace(
+        form,
+        comment=str(keys.get("comment", "")),
+        skip_rows=int(str(keys.get("skip_rows", 0))),
+        skip_after_header=int(str(keys.get("skip_after_header", 0))),
     )
-    return [*found, *content_findings(path, form)]
+    return [*found, *before, *after], form
+
+
+def _sheet_findings(path: Path, sheet: str) -> tuple[list[Finding], TextForm]:
+    """As :func:`form_findings`, of a workbook: its rows have the place of lines."""
+    form = TextForm(sheet=sheet)
+    named = [Finding("sheet", sheet, f"{path.name} has several sheets")] if sheet else []
+    lines = [
+        (number, ";".join(map(_field, _without_end(cells)))) for number, cells in first_rows(path, sheet, MOST_LINES)
+    ]
+    found, form = _with_header(named, replace(form, separator=";"), lines)
+    return found, replace(form, separator=None)
+
+
+def _without_end(cells: list[str]) -> list[str]:
+    """The cells up to the last that holds something: a title stands in the first alone."""
+    return cells[: max(i + 1 for i, cell in enumerate(cells) if cell)]
+
+
+def _field(cell: str) -> str:
+    quoted = cell.replace('"', '""')
+    return f'"{quoted}"' if ";" in cell or '"' in cell else cell
 
 
 def encoding_finding(path: Path) -> Finding | None:
@@ -137,14 +183,24 @@ def content_findings(path: Path, form: TextForm) -> list[Finding]:
         columns = _first_rows(path, form)
     except HistoryError:
         return []  # what stands in the way is said when the file is read
+    return column_findings(columns, form.separator or ",")
+
+
+def column_findings(columns: Columns, separator: str) -> list[Finding]:
+    """Numbers and times of the columns of a file, or of several of one kind.
+
+    Args:
+        columns: by name, each [m].
+        separator: between the fields.
+    """
     times, known = time_findings(columns)
-    tags = long_form_findings(columns)
+    tags = long_form_findings({name: column for name, column in columns.items() if name not in known})
     evidence = {
         name: number_evidence(column)
         for name, column in columns.items()
         if name not in known and column.dtype == pl.String
     }
-    return [*number_findings(evidence, form.separator or ","), *times, *tags]
+    return [*number_findings(evidence, separator), *times, *tags]
 
 
 def _first_rows(path: Path, form: TextForm) -> Columns:
@@ -159,8 +215,9 @@ def _first_rows(path: Path, form: TextForm) -> Columns:
 
 def time_findings(columns: Columns) -> tuple[list[Finding], tuple[str, ...]]:
     """Which column holds the times, or which two, and how they are written; and their names."""
-    for name, column in columns.items():
-        if column.dtype == pl.Boolean or not len(column) or not _are_times(column):
+    # A counter may look like a time; what is written as one does not look like anything else.
+    for name, column in sorted(columns.items(), key=lambda item: _is_number(item[1])):
+        if not len(column) or not are_times(column):
             continue
         found = [Finding("time_column", name, f"{name} holds times such as {str(column[0])!r}")]
         days = column.dtype in (pl.String, pl.Date) and bool(is_day(column).all())
@@ -179,12 +236,24 @@ def time_findings(columns: Columns) -> tuple[list[Finding], tuple[str, ...]]:
     return [], ()
 
 
-def _are_times(column: pl.Series) -> bool:
+def _is_number(column: pl.Series) -> bool:
+    return column.dtype.is_numeric() or bool(column.dtype == pl.String and _as_numbers(column).count())
+
+
+def _as_numbers(column: pl.Series) -> pl.Series:
+    """Cells as numbers, with a point or a comma before the fraction; null where they are none."""
+    text = column.str.replace(",", ".", literal=True) if column.dtype == pl.String else column
+    return text.cast(pl.Float64, strict=False)
+
+
+def are_times(column: pl.Series) -> bool:
     """Whether nearly all cells are times of these years; numbers must be so for most of what they may count."""
+    if column.dtype in (pl.Boolean, pl.Null):
+        return False
     if column.dtype.is_temporal():
         return column.dtype != pl.Duration
-    if column.dtype.is_numeric() or column.cast(pl.Float64, strict=False).count():
-        number = column.cast(pl.Float64, strict=False).drop_nulls()
+    if _is_number(column):
+        number = _as_numbers(column).drop_nulls()
         seconds = number.is_between(6e8, 4.2e9) | number.is_between(6e11, 4.2e12) | number.is_between(6e14, 4.2e18)
         share = float(seconds.to_numpy().mean()) if len(number) else 0.0
         days = number_finding(column) is not None and (number.diff().drop_nulls() >= 0).all()

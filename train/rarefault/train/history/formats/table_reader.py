@@ -65,6 +65,8 @@ class TableReader(NamedReader):
     def read(self) -> History:
         """Read all files, then the log."""
         log = events_path(self)
+        if self.config.event_log is not None and self.config.event_log.sheet != self.config.sheet:
+            log = None  # another sheet of what may be the same workbook
         for pattern in self.config.samples:
             for path, parts in find_files(self.base, pattern).items():
                 if path != log:  # a pattern such as *.csv may match the events, too

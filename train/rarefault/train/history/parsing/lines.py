@@ -162,6 +162,11 @@ def read_header(path: Path, form: TextForm = COMMAS) -> Header:
     raise HistoryError(f"{path}: the file is empty; a header line was expected")
 
 
+def names_itself(line: str) -> bool:
+    """Whether a first line names the separator, or a maker whose files have a form of their own."""
+    return line.startswith(_TOA5) or _SEP.fullmatch(line.strip(" ")) is not None
+
+
 def first_lines(path: Path, form: TextForm) -> Iterator[tuple[int, str]]:
     """The lines from the header on, with their numbers; blank ones and comments are left out."""
     for first, raw in _chunks(path, 1 << 16, form.encoding, form.prefix):

@@ -24,10 +24,7 @@ def read_sheet(path: Path, form: TextForm) -> tuple[Int64, pl.DataFrame]:
     Raises:
         HistoryError: it cannot be read, or has several sheets of which none is named.
     """
-    if importlib.util.find_spec("fastexcel") is None:
-        raise HistoryError(f"{path}: workbooks need a library more: pip install fastexcel, or save the sheet as CSV")
-    import fastexcel
-
+    fastexcel = _library(path)
     header = None if form.header else form.skip_rows
     first = (form.skip_rows if form.header else form.skip_rows + 1) + form.skip_after_header
     try:
@@ -48,6 +45,44 @@ def read_sheet(path: Path, form: TextForm) -> tuple[Int64, pl.DataFrame]:
     line = np.arange(first + 1, first + frame.height + 1)
     filled = frame.select(pl.any_horizontal(pl.all().is_not_null())).to_series()
     return line[filled.to_numpy()], frame.filter(filled)
+
+
+def sheet_names(path: Path) -> list[str]:
+    """The names of a workbook's sheets.
+
+    Raises:
+        HistoryError: it cannot be read.
+    """
+    fastexcel = _library(path)
+    try:
+        return [str(name) for name in fastexcel.read_excel(path).sheet_names]
+    except (fastexcel.FastExcelError, OSError) as error:
+        raise HistoryError(f"{path}: cannot be read as a workbook: {error}") from error
+
+
+def first_rows(path: Path, sheet: str, most: int) -> list[tuple[int, list[str]]]:
+    """The first rows of a sheet that are not empty, as text, with their numbers from 1; "" is an empty cell.
+
+    Raises:
+        HistoryError: it cannot be read, or has several sheets of which none is named.
+    """
+    fastexcel = _library(path)
+    try:
+        book = fastexcel.read_excel(path)
+        name = _sheet(path, book.sheet_names, TextForm(sheet=sheet))
+        frame = book.load_sheet(name, header_row=None, n_rows=most, dtypes="string").to_polars()
+    except (fastexcel.FastExcelError, OSError, pl.exceptions.PolarsError) as error:
+        raise HistoryError(f"{path}: cannot be read as a workbook: {error}") from error
+    rows = [["" if cell is None else str(cell).strip() for cell in row] for row in frame.rows()]
+    return [(number, row) for number, row in enumerate(rows, 1) if any(row)]
+
+
+def _library(path: Path) -> Any:
+    if importlib.util.find_spec("fastexcel") is None:
+        raise HistoryError(f"{path}: workbooks need a library more: pip install fastexcel, or save the sheet as CSV")
+    import fastexcel
+
+    return fastexcel
 
 
 def _sheet(path: Path, names: list[Any], form: TextForm) -> str:

@@ -126,6 +126,12 @@ def _empty_channels(channels: list[ChannelSummary]) -> list[str]:
 
 def border_finding(history: History, grid: GridSpec) -> str | None:
     """A sentence where most samples come at a border, some before it and some after; with the offset that avoids it."""
+    found = border_offset(history, grid)
+    return None if found is None else f"{found[1]}; set grid.offset_s = {found[0]:g}"
+
+
+def border_offset(history: History, grid: GridSpec) -> tuple[float, str] | None:
+    """Where most samples come at a border, some before it and some after, the offset that avoids it, and a sentence."""
     if not len(history):
         return None
     period_ms = grid.period_ms
@@ -136,10 +142,9 @@ def border_finding(history: History, grid: GridSpec) -> str | None:
         return None
     # Half a period away from where they come, in whole seconds where the period has some.
     away = np.round((grid.offset_s + grid.period_s / 2) % grid.period_s, 0 if grid.period_s >= 10 else 3)
-    return (
+    return float(away), (
         f"{near:.0%} of the samples come within {NEAR * grid.period_s:g} s of a border of the grid's bins, "
-        f"{before.mean():.0%} before and {after.mean():.0%} after it: chance decides which bin each falls into; set "
-        f"grid.offset_s = {away:g}"
+        f"{before.mean():.0%} before and {after.mean():.0%} after it: chance decides which bin each falls into"
     )
 
 

@@ -1,0 +1,1 @@
+"""What is there: files, parts of large ones, tables, and which of them belong together."""
