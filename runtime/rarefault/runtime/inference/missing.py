@@ -20,5 +20,5 @@ def stands_for_none(values: Float64, missing: Sequence[float]) -> Bool:
 
 
 def without_named(values: Float64, missing: Sequence[float]) -> Float64:
-    """The values, NaN where one of the named numbers stands; themselves where none is named."""
-    return np.where(stands_for_none(values, missing), np.nan, values) if missing else values
+    """The values, infinite (the value ends) where one of the named numbers stands; themselves where none is named."""
+    return np.where(stands_for_none(values, missing), np.inf, values) if missing else values

@@ -155,7 +155,8 @@ class Pipeline:
         Args:
             device: slots as given by :meth:`slot`, [M].
             time_ms: milliseconds since the epoch, [M].
-            values: as they are received, in the order of the manifest's channels, NaN = not reported, [M, C]; the
+            values: as they are received, in the order of the manifest's channels, NaN = not reported, infinite = the
+                value ends, [M, C]; the
                 manifest's ``missing`` are not, either, and its ``channel_specs`` are applied.
             explained: whether alarms of faults are to name the channels that moved them.
         """
@@ -163,7 +164,7 @@ class Pipeline:
         if self.manifest.missing:
             named = stands_for_none(values, self.manifest.missing)
             self.named_missing += int(named.sum())
-            values = np.where(named, np.nan, values)
+            values = np.where(named, np.inf, values)  # the value ends
         if self._meaning:
             values, dropped = self._meaning.apply(values)
             for column, why, which in dropped:

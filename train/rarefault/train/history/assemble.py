@@ -74,13 +74,14 @@ def drop_values(pieces: Iterable[Piece], missing: Sequence[float], notes: ReadNo
             (TOO_LARGE, beyond_float32(piece.values), True),
             (NAMED_MISSING, stands_for_none(piece.values, missing), False),
         ):
+            which &= ~np.isinf(piece.values)  # the end of a value
             if not which.any():
                 continue
             for i in np.flatnonzero(which.any(axis=0)).tolist():
                 rows = np.flatnonzero(which[:, i])
                 where = f"{piece.path.name}:{piece.line[rows[0]]}: {piece.values[rows[0], i]:g}"
                 notes.add(kind, len(rows), where, problem=problem, at=piece.channels[i])
-            piece.values[which] = np.nan
+            piece.values[which] = np.inf if piece.journal else np.nan  # the value has ended
 
 
 def assemble(pieces: list[Piece], channels: Sequence[str], notes: ReadNotes) -> tuple[Int32, Int64, Float64]:

@@ -93,7 +93,7 @@ class History:
         counters: the channels that only increase.
         device: slot of each sample's device, [M].
         time_ms: milliseconds since the epoch, [M].
-        values: channel values in physical units, NaN = not in this sample, [M, C].
+        values: channel values in physical units, NaN = not in this sample, infinite = the value ends here, [M, C].
         events: the fault log.
         overlap: which of several active events gives the label.
         notes: what was wrong in the files.

@@ -1,0 +1,331 @@
+"""Sparkplug B: births that name metrics, data that only number them, and deaths.
+
+The time of a value is that of its metric, else that of the payload. A birth says what is true at its own time, however
+long ago a value has changed. From a birth on, a value holds until it changes, is bad, or its device dies.
+"""
+
+from typing import Any
+
+from rarefault.runtime.telemetry.config import ARRIVAL, MappingConfig
+from rarefault.runtime.telemetry.formats.message import (
+    ALIVE,
+    ENDED,
+    Birth,
+    Groups,
+    IgnoredMessage,
+    Message,
+    Unusable,
+    distinct,
+    good_qualities,
+)
+from rarefault.runtime.telemetry.paths import Found
+from rarefault.runtime.telemetry.reasons import Ignored, Reason, RejectionError, quote
+from rarefault.runtime.telemetry.sparkplug import Metric, Node, Nodes, Payload, SparkplugTopic, read_payload
+from rarefault.runtime.telemetry.sparkplug.nodes import Entry, Key, Table
+from rarefault.runtime.telemetry.sparkplug.payload import SIGNED, signed
+from rarefault.runtime.telemetry.values import NO_VALUE, BadQuality
+from rarefault.runtime.times import TIME_LIMIT_MS
+
+#: Name of the metric that numbers the sessions of an edge node.
+BD_SEQ = "bdSeq"
+#: A value's time may be so far ahead of its payload's and count as the time of its node.
+AHEAD_MS = 60_000
+#: A node that has been further ahead than this had a wrong clock.
+WRONG_MS = 3_600_000
+#: Names of devices that are remembered.
+MAX_NAMES = 100_000
+
+
+class Sparkplug:
+    """Messages of edge nodes, see :class:`rarefault.runtime.telemetry.formats.GroupedFormat`.
+
+    Attributes:
+        nodes: what is remembered of edge nodes.
+    """
+
+    def __init__(self, config: MappingConfig) -> None:
+        self.nodes = Nodes()
+        self._naming, self._node_naming = config.naming, config.node_naming
+        self._most = config.max_batch
+        self._good = good_qualities(config.good) | {None}
+        self._by_arrival = ARRIVAL in config.times
+        self._tick_ms = round(config.alive_s * 1000)
+        self._names: dict[tuple[str, str, str], str] = {}
+        self._keys: dict[str, tuple[str, str, str]] = {}
+
+    def groups(self, payload: bytes, message: Message) -> tuple[Groups, list[Unusable]]:
+        """See :class:`rarefault.runtime.telemetry.formats.GroupedFormat`."""
+        topic = SparkplugTopic.parse(message.topic)
+        if topic is None:
+            return {}, [IgnoredMessage(Ignored.TOPIC)]
+        if message.retained:
+            raise RejectionError(Reason.BAD_TIME, "a retained message may be of any age; Sparkplug retains none")
+        try:
+            found = read_payload(payload, self._most)
+        except OverflowError as error:
+            raise RejectionError(Reason.TOO_LARGE, f"{error}, the limit of telemetry.max_batch") from None
+        except ValueError as error:
+            raise RejectionError(Reason.NOT_JSON, f"no payload of Sparkplug B: {error}") from None
+        return _Reading(self, topic, found, message).groups()
+
+    def name(self, group: str, edge: str, device: str) -> str:
+        """What a device is called; RejectionError where another one has that name."""
+        key = (group, edge, device)
+        name = self._names.get(key)
+        if name is None:
+            naming = self._naming if device else self._node_naming
+            parts = {"group": group, "edge": edge, "device": device}
+            name = naming.name(parts, Found((parts,), None))
+            if len(self._names) >= MAX_NAMES:
+                self._names.clear()
+                self._keys.clear()
+            if (other := self._keys.setdefault(name, key)) != key:
+                raise RejectionError(
+                    Reason.TWO_TOPICS,
+                    f"{quote('/'.join(other).rstrip('/'))} and {quote('/'.join(key).rstrip('/'))} both are {quote(name)}: "
+                    "telemetry.device must tell them apart",
+                )
+            self._names[key] = name
+        return name
+
+    def time_of(self, value: int | None, message: Message) -> int:
+        """A time that can be one; RejectionError where there is none."""
+        if value is None:
+            if self._by_arrival:
+                return message.arrival_ms
+            raise RejectionError(Reason.BAD_TIME, "neither the metric nor the payload has a timestamp")
+        if not 0 < value < TIME_LIMIT_MS:
+            raise RejectionError(Reason.BAD_TIME, f"the timestamp {value} is outside of 1970 to 2109")
+        return value
+
+    def value_of(self, metric: Metric, datatype: int) -> Any:
+        """The value of a metric, as values of other formats are."""
+        value = metric.value
+        if metric.quality is not None and distinct(metric.quality) not in self._good:
+            return BadQuality(metric.quality)
+        if metric.null:
+            return NO_VALUE
+        if type(value) is int and datatype in SIGNED:
+            return signed(value, datatype)
+        return value
+
+    @property
+    def tick_ms(self) -> int:
+        """Time after which a device of which nothing came is shown to be alive."""
+        return self._tick_ms
+
+
+class _Reading:
+    """The reading of one message.
+
+    Args:
+        format_: whose it is.
+        topic: of the message.
+        payload: of the message.
+        message: what else is known of it.
+    """
+
+    def __init__(self, format_: Sparkplug, topic: SparkplugTopic, payload: Payload, message: Message) -> None:
+        self.format, self.topic, self.payload, self.message = format_, topic, payload, message
+        self.nodes = format_.nodes
+        self.key: Key = (topic.group, topic.edge)
+        self.found: Groups = {}
+        self.bad: list[Unusable] = []
+        self.newest_ms = 0
+        self.latest_ms = TIME_LIMIT_MS
+
+    def groups(self) -> tuple[Groups, list[Unusable]]:
+        """The values of the message by device and time, and what is wrong with the others."""
+        type_ = self.topic.type
+        if type_ == "NBIRTH":
+            self._node_birth()
+            return self.found, self.bad
+        node = self.nodes.node(self.key)
+        if type_ == "NDEATH":
+            self._node_death(node)
+            return self.found, self.bad
+        if node is None or not node.state.alive:
+            self.nodes.want(self.key, "nothing is known of it")
+            raise RejectionError(Reason.NO_BIRTH, f"edge node {quote(self._where)} has not been born here")
+        self._follow(node)
+        if type_ == "DBIRTH":
+            self._birth(node)
+        elif type_ == "DDEATH":
+            self._device_death(node)
+        else:
+            self._data(node)
+        node.state.newest_ms = max(node.state.newest_ms, self.newest_ms)
+        return self.found, self.bad
+
+    @property
+    def _where(self) -> str:
+        return "/".join((*self.key, self.topic.device)).rstrip("/")
+
+    def _name(self, device: str) -> str:
+        return self.format.name(*self.key, device)
+
+    def _follow(self, node: Node) -> None:
+        """Compare the number of the message with the last one."""
+        state, seq = node.state, self.payload.seq
+        if seq is None:
+            return
+        if state.seq is not None and seq != (state.seq + 1) % 256:
+            self.nodes.counts["gaps"] += 1
+            self.nodes.want(self.key, "some of its messages are missing")
+        state.seq = seq % 256
+
+    def _now(self, node: Node) -> int:
+        """Time of the message by the clock of its node."""
+        state, stamp, arrived_ms = node.state, self.payload.timestamp, self.message.arrived_ms
+        if stamp is not None and 0 < stamp < TIME_LIMIT_MS:
+            state.offset_ms = stamp - arrived_ms
+        now_ms = min(max(arrived_ms + state.offset_ms, 1), TIME_LIMIT_MS - 1)
+        state.newest_ms = max(state.newest_ms, now_ms)
+        self.latest_ms = now_ms + AHEAD_MS
+        return now_ms
+
+    def _node_birth(self) -> None:
+        bd_seq = next((m.value for m in self.payload.metrics if m.name == BD_SEQ and type(m.value) is int), None)
+        node = self.nodes.born(self.key)
+        if node is None:
+            raise RejectionError(Reason.TOO_MANY_DEVICES, "too many edge nodes are alive")
+        table = self._table()
+        if not self.nodes.learn(self.key, "", table):
+            raise RejectionError(Reason.TOO_LARGE, f"edge node {quote(self._where)} has too many metrics")
+        state = node.state
+        now_ms = self._now(node)
+        before = (state.born | state.expected.keys()) - {""}
+        if state.alive and bd_seq != state.bd_seq:
+            # It died, and that was not received.
+            for device in sorted(before):
+                self.found[self._name(device), now_ms] = ENDED
+            before = set()
+        since = {device: state.expected.get(device, now_ms) for device in before if state.alive}
+        state.alive, state.bd_seq, state.newest_ms = True, bd_seq, now_ms
+        state.seq = None if self.payload.seq is None else self.payload.seq % 256
+        state.born, state.expected = {""}, since
+        self.nodes.wanted.pop(self.key, None)
+        self._take_birth(node, "", now_ms, table)
+
+    def _birth(self, node: Node) -> None:
+        device, state = self.topic.device, node.state
+        table = self._table()
+        if not self.nodes.learn(self.key, device, table):
+            raise RejectionError(Reason.TOO_LARGE, f"edge node {quote('/'.join(self.key))} has too many metrics")
+        now_ms = self._now(node)
+        since = state.expected.pop(device, now_ms)
+        if now_ms - since > self.format.tick_ms:
+            self.found[self._name(device), since] = ENDED  # nobody knows how long it was away
+        state.born.add(device)
+        self._take_birth(node, device, now_ms, table)
+
+    def _table(self) -> Table:
+        """The metrics of a birth; RejectionError where they contradict each other."""
+        entries = []
+        for metric in self.payload.metrics:
+            if metric.name is None:
+                raise RejectionError(Reason.WRONG_SHAPE, "a metric of a birth has no name")
+            entries.append(Entry(metric.name, metric.alias, metric.datatype))
+        table = Table(entries)
+        aliases = sum(entry.alias is not None for entry in entries)
+        if len(table.by_name) != len(entries) or len(table.by_alias) != aliases:
+            raise RejectionError(Reason.WRONG_SHAPE, "two metrics of a birth have one name or one alias")
+        return table
+
+    def _take_birth(self, node: Node, device: str, now_ms: int, table: Table) -> None:
+        """The values of a birth, whose metrics stand in the order of its table."""
+        self.nodes.counts["births"] += 1
+        name = self._name(device)
+        at_birth = Birth()
+        for metric, entry in zip(self.payload.metrics, table.entries, strict=True):
+            value = self.format.value_of(metric, entry.datatype)
+            if metric.historical:
+                self._put(name, metric, entry.name, value)
+            elif value is not None:
+                at_birth[entry.name] = value
+        self.found[name, now_ms] = at_birth
+        self.nodes.events.append((name, True))
+        self._show_others(node, device, now_ms)
+
+    def _data(self, node: Node) -> None:
+        device, state = self.topic.device, node.state
+        table = node.tables.get(device)
+        if table is None or device not in state.born:
+            self.nodes.want(self.key, "data came before a birth")
+            raise RejectionError(Reason.NO_BIRTH, f"{quote(self._where)} has not been born here")
+        now_ms = self._now(node)
+        name = self._name(device)
+        by_alias, by_name = table.by_alias, table.by_name
+        value_of, put = self.format.value_of, self._put
+        unknown = 0
+        for metric in self.payload.metrics:
+            entry = by_alias.get(metric.alias) if metric.name is None else by_name.get(metric.name)
+            if entry is None:
+                unknown += 1
+                what = f"alias {metric.alias}" if metric.name is None else quote(metric.name)
+                self.bad.append(RejectionError(Reason.UNKNOWN_METRIC, f"the birth of {self._where} has no {what}"))
+                continue
+            value = value_of(metric, metric.datatype or entry.datatype)
+            if value is not None:
+                put(name, metric, entry.name, value)
+        if unknown:
+            self.nodes.want(self.key, "it sends metrics that its birth does not have")
+        self._show_others(node, device, now_ms)
+
+    def _put(self, name: str, metric: Metric, channel: str, value: Any) -> None:
+        stamp = metric.timestamp if metric.timestamp is not None else self.payload.timestamp
+        try:
+            time_ms = self.format.time_of(stamp, self.message)
+        except RejectionError as error:
+            self.bad.append(error)
+            return
+        if self.newest_ms < time_ms <= self.latest_ms:
+            self.newest_ms = time_ms
+        self.found.setdefault((name, time_ms), {})[channel] = value
+
+    def _node_death(self, node: Node | None) -> None:
+        if node is None or not node.state.alive:
+            return
+        state = node.state
+        bd_seq = next((m.value for m in self.payload.metrics if m.name == BD_SEQ and type(m.value) is int), None)
+        if state.bd_seq is not None and bd_seq != state.bd_seq:
+            self.nodes.counts["old_deaths"] += 1
+            return
+        # The payload was made when the node connected; it has no time of the death.
+        now_ms = self.message.arrived_ms + state.offset_ms
+        for device in sorted(state.born | state.expected.keys()):
+            self._dies(node, device, now_ms)
+        state.alive, state.seq, state.born, state.expected = False, None, set(), {}
+        self.nodes.wanted.pop(self.key, None)
+
+    def _device_death(self, node: Node) -> None:
+        device, state = self.topic.device, node.state
+        now_ms = self._now(node)
+        if device in state.born or device in state.expected:
+            self._dies(node, device, now_ms)
+        state.born.discard(device)
+        state.expected.pop(device, None)
+        node.shown_ms.pop(device, None)
+        self._show_others(node, device, now_ms)
+
+    def _dies(self, node: Node, device: str, now_ms: int) -> None:
+        self.nodes.counts["deaths"] += 1
+        name, newest_ms = self._name(device), node.state.newest_ms
+        # Not before its last value; but a clock that was wrong before does not count.
+        died_ms = newest_ms if now_ms < newest_ms <= now_ms + WRONG_MS else now_ms
+        self.found[name, min(max(died_ms, 1), TIME_LIMIT_MS - 1)] = ENDED
+        self.nodes.events.append((name, False))
+
+    def _show_others(self, node: Node, device: str, now_ms: int) -> None:
+        """A message of a node shows that its other devices are alive, too, with the values that they had."""
+        self.message.quiet = not self.topic.device
+        tick_ms, shown = self.format.tick_ms, node.shown_ms
+        shown[device] = now_ms
+        if node.look_ms - tick_ms <= now_ms < node.look_ms:
+            return
+        node.look_ms = now_ms + tick_ms
+        for other in node.state.born:
+            last = shown.get(other)
+            if other != device and (last is None or last + tick_ms <= now_ms):
+                shown[other] = now_ms
+                self.found.setdefault((self._name(other), now_ms), ALIVE)
