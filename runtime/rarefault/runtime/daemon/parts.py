@@ -12,6 +12,7 @@ from rarefault.runtime.daemon.publishing.sink import ConfiguredSink
 from rarefault.runtime.daemon.setup import Setup
 from rarefault.runtime.daemon.telemetry.intake import Intake
 from rarefault.runtime.daemon.telemetry.presence import Presence
+from rarefault.runtime.daemon.telemetry.rebirths import Rebirths
 from rarefault.runtime.daemon.turns.memory import TurnStore
 from rarefault.runtime.daemon.turns.work import Outcome
 
@@ -47,6 +48,7 @@ class Parts:
         clock: whether telemetry can be believed.
         intake: messages to samples.
         presence: which devices are silent.
+        rebirths: asks edge nodes of Sparkplug to be born again.
         broker: the broker as a sink, and its delivery.
         sinks: the other sinks, and their deliveries.
         looked_at: when the main loop was last seen to go on; monotonic clock, seconds.
@@ -59,6 +61,7 @@ class Parts:
     clock: ClockWatch
     intake: Intake
     presence: Presence
+    rebirths: Rebirths
     broker: BrokerSink
     broker_delivery: BrokerDelivery
     sinks: list[ConfiguredSink]

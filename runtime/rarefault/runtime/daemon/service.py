@@ -29,6 +29,7 @@ from rarefault.runtime.daemon.setup import Setup, reload_setup
 from rarefault.runtime.daemon.telemetry.feedback_desk import FeedbackDesk
 from rarefault.runtime.daemon.telemetry.intake import Intake
 from rarefault.runtime.daemon.telemetry.presence import Presence
+from rarefault.runtime.daemon.telemetry.rebirths import Rebirths
 from rarefault.runtime.daemon.telemetry.rejections import Rejections
 from rarefault.runtime.daemon.turns.changes import Changes
 from rarefault.runtime.daemon.turns.memory import TurnStore
@@ -79,6 +80,7 @@ class Service(Parts):
         topic = config.feedback_topic
         desk = FeedbackDesk(topic, store, self.identity, rejections) if topic else None
         self.intake = Intake(setup, store, self.session, self.clock, rejections, desk)
+        self.rebirths = Rebirths(store.nodes, self.session)
         self.totals = Totals()
         self.looked_at = time.monotonic()
         self.health = Health(self, self.notifier)
@@ -165,6 +167,7 @@ class Service(Parts):
             self.metrics.observe_turn(len(messages), now - begin, now - oldest)
             self.intake.pace.observe(now - begin, len(messages))
             self._catch_up(now + (now - begin))
+        self.rebirths.run(time.monotonic())
         self._deliver_to_others()
 
     def _hold(self) -> bool:
@@ -178,6 +181,8 @@ class Service(Parts):
         if self._connection != self.session.connections:
             self._connection = self.session.connections
             self.presence.listen(time.monotonic())
+            if not self.session.resumed:
+                self.intake.decoder.doubt_births()
 
     def _take(self) -> list[Message]:
         """Bring messages to verdicts and return them; by then, all that must not be lost is kept."""
@@ -196,6 +201,7 @@ class Service(Parts):
             return False
         # What is late is no sign of life: nothing follows from it.
         self.presence.heard(outcome.heard, time.monotonic())
+        self.presence.note_silent(work.died)
         self.intake.kept(work, outcome)
         self._count(outcome)
         return True

@@ -36,6 +36,13 @@ CREATE TABLE rejected (
 ADDED = """
 CREATE TABLE IF NOT EXISTS origin (device INTEGER PRIMARY KEY, topic TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS alarm_id ON alarm (id);
+CREATE TABLE IF NOT EXISTS edge_node (
+    group_id TEXT NOT NULL, edge TEXT NOT NULL, state BLOB NOT NULL, PRIMARY KEY (group_id, edge)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS birth (
+    group_id TEXT NOT NULL, edge TEXT NOT NULL, device TEXT NOT NULL, state BLOB NOT NULL,
+    PRIMARY KEY (group_id, edge, device)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS snapshot_part (part INTEGER PRIMARY KEY, state BLOB NOT NULL);
 """
 #: ... and these columns of a table, by its name, where they are not there.

@@ -16,7 +16,7 @@ from rarefault.runtime.telemetry.formats.message import ALIVE, ENDED, Birth, Gro
 from rarefault.runtime.telemetry.formats.sparkplug import Sparkplug
 from rarefault.runtime.telemetry.payload import BEGINS_OF_JSON, unpack
 from rarefault.runtime.telemetry.reasons import Ignored, Reason, RejectionError, Report, ValueReason, quote
-from rarefault.runtime.telemetry.sparkplug import Nodes
+from rarefault.runtime.telemetry.sparkplug import Node, Nodes
 from rarefault.runtime.telemetry.topics import CHANNEL, MAX_REMEMBERED, MAX_TOPICS, Place, topic_filter
 from rarefault.runtime.telemetry.values import ENDS_HERE
 
@@ -50,6 +50,7 @@ class SourceReader:
         if isinstance(found, LineProtocol):
             found.measurements = frozenset(n for n, place in cells.columns.items() if type(place) is dict)
         self.nodes: Nodes | None = None
+        self._sparkplug = found if isinstance(found, Sparkplug) else None
         if isinstance(found, Sparkplug):
             found.nodes = self.nodes = Nodes() if nodes is None else nodes
             cells.ends = True
@@ -71,6 +72,12 @@ class SourceReader:
     def ignores(self, topic: str) -> bool:
         """Whether a message of the topic is known to be no telemetry."""
         return any(pattern.fullmatch(topic) for pattern in self._ignored)
+
+    def born_of(self, node: Node) -> list[str]:
+        """Names of the devices of an edge node of Sparkplug that are born."""
+        if self._sparkplug is None:
+            return []
+        return [self._sparkplug.name(node.state.group, node.state.edge, device) for device in node.state.born]
 
     def read(self, topic: str, payload: bytes, arrived_ms: int, *, retained: bool = False) -> list[Sample]:
         """The samples of a message whose topic fits.

@@ -117,7 +117,9 @@ class Ignored(StrEnum):
     CONTENT = "content"
     """``telemetry.ignore`` names what it holds."""
     TOPIC = "topic"
-    """``telemetry.ignore_topics`` names its topic."""
+    """``telemetry.ignore_topics`` names its topic, or it is none of telemetry, such as a command of Sparkplug."""
+    REPEATED = "repeated"
+    """It is a birth or death of Sparkplug that has been received before."""
 
 
 class Report(Protocol):

@@ -21,7 +21,7 @@ from rarefault.runtime.telemetry.channels import ChannelSpecs, states_of
 from rarefault.runtime.telemetry.columns import Cell, says_something
 from rarefault.runtime.telemetry.reader import readers
 from rarefault.runtime.telemetry.reasons import Reason, RejectionError, quote
-from rarefault.runtime.telemetry.sparkplug import Nodes
+from rarefault.runtime.telemetry.sparkplug import NAMESPACE, Nodes
 from rarefault.runtime.telemetry.topics import topic_level_problem
 from rarefault.runtime.times import format_ms
 
@@ -125,9 +125,29 @@ class TelemetryDecoder:
             slot = self._slots.get(device)
             if slot is None:
                 continue  # the model has none of its channels
-            self._devices.born[slot] = alive
-            if not alive:
+            self._devices.born[slot] = alive is True
+            if alive is False:
                 self.died.append(slot)
+
+    def mark_born(self) -> None:
+        """Devices that were born in an earlier turn, or an earlier process, need not be heard of."""
+        for node in self.nodes:
+            topic = f"{NAMESPACE}/{node.state.group}/NBIRTH/{node.state.edge}"
+            for source in self._reader.sources:
+                if source.fits(topic) and not source.ignores(topic):
+                    for name in source.born_of(node):
+                        if (slot := self._slots.get(name)) is not None:
+                            self._devices.born[slot] = True
+                    break
+
+    def doubt_births(self) -> None:
+        """The broker has kept no messages: who died meanwhile is not known, and has to be asked."""
+        self._devices.born[:] = False
+        for node in self.nodes:
+            topic = f"{NAMESPACE}/{node.state.group}/NBIRTH/{node.state.edge}"
+            asks = any(source.config.rebirth and source.fits(topic) for source in self._reader.sources)
+            if node.state.alive and asks:
+                self.nodes.want((node.state.group, node.state.edge), "it may have died while nobody listened")
 
     def take_died(self) -> Int64:
         """Slots of devices that have died since the last call, each once."""

@@ -73,7 +73,9 @@ class Intake:
             config.limits,
             self.rejections,
             str(setup.source),
+            self._store.nodes,
         )
+        self.decoder.mark_born()
         self.samples = SampleBuffer(2 * max(config.max_batch, config.limits.pending_messages), len(manifest.channels))
         self.pace = Pace(config.limits.pending_messages)
         self.acceptance = Acceptance(manifest.grid.period_s, *self._counts())
@@ -123,6 +125,9 @@ class Intake:
                     retained=message.retained,
                     sender=message.sender,
                 )
+                if self.decoder.died:
+                    work.died = self.decoder.take_died()
+                    break  # what comes of the others after it is another turn's, so that the last word is the last
         if not work.messages and not self._store.restless:
             return None
         accepted = self.rejections.samples - self._mark.samples
@@ -137,6 +142,8 @@ class Intake:
         """The messages of a turn that was not kept are to be taken again: be as before them."""
         self.rejections.take_aside()
         self.rejections.go_back(self._mark)
+        self._store.nodes.go_back()
+        self.decoder.mark_born()
         self.samples.clear()
         self._session.give_back(work.messages)
 

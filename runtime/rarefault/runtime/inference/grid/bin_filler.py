@@ -139,8 +139,8 @@ class BinFiller(DeviceArrays):
             np.broadcast_to(np.int64(0), rows.value.shape),
             inclusive=True,
         )
-        before = np.isfinite(carried[rows.device]).any(axis=1)
-        after_row = np.isfinite(latest).any(axis=1)
+        before: Bool = np.asarray(np.isfinite(carried[rows.device]).any(axis=1))
+        after_row: Bool = np.asarray(np.isfinite(latest).any(axis=1))
         holds = np.where(first, before, np.concatenate((before[:1], after_row[:-1])))
         return np.where(holds, self.spec.most_bins, self.spec.gap_bins)
 

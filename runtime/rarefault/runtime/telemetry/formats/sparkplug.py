@@ -23,11 +23,12 @@ from rarefault.runtime.telemetry.reasons import Ignored, Reason, RejectionError,
 from rarefault.runtime.telemetry.sparkplug import Metric, Node, Nodes, Payload, SparkplugTopic, read_payload
 from rarefault.runtime.telemetry.sparkplug.nodes import Entry, Key, Table
 from rarefault.runtime.telemetry.sparkplug.payload import SIGNED, signed
+from rarefault.runtime.telemetry.sparkplug.writing import BD_SEQ
 from rarefault.runtime.telemetry.values import NO_VALUE, BadQuality
 from rarefault.runtime.times import TIME_LIMIT_MS
 
-#: Name of the metric that numbers the sessions of an edge node.
-BD_SEQ = "bdSeq"
+#: Numbers that a message which comes again may be behind.
+AGAIN = 64
 #: A value's time may be so far ahead of its payload's and count as the time of its node.
 AHEAD_MS = 60_000
 #: A node that has been further ahead than this had a wrong clock.
@@ -41,6 +42,7 @@ class Sparkplug:
 
     Attributes:
         nodes: what is remembered of edge nodes.
+        wants: whether edge nodes are to be born again where that is needed.
     """
 
     def __init__(self, config: MappingConfig) -> None:
@@ -49,6 +51,7 @@ class Sparkplug:
         self._most = config.max_batch
         self._good = good_qualities(config.good) | {None}
         self._by_arrival = ARRIVAL in config.times
+        self.wants = config.rebirth
         self._tick_ms = round(config.alive_s * 1000)
         self._names: dict[tuple[str, str, str], str] = {}
         self._keys: dict[str, tuple[str, str, str]] = {}
@@ -66,7 +69,10 @@ class Sparkplug:
             raise RejectionError(Reason.TOO_LARGE, f"{error}, the limit of telemetry.max_batch") from None
         except ValueError as error:
             raise RejectionError(Reason.NOT_JSON, f"no payload of Sparkplug B: {error}") from None
-        return _Reading(self, topic, found, message).groups()
+        try:
+            return _Reading(self, topic, found, message).groups()
+        except IgnoredMessage as ignored:
+            return {}, [ignored]
 
     def name(self, group: str, edge: str, device: str) -> str:
         """What a device is called; RejectionError where another one has that name."""
@@ -145,9 +151,13 @@ class _Reading:
             self._node_death(node)
             return self.found, self.bad
         if node is None or not node.state.alive:
-            self.nodes.want(self.key, "nothing is known of it")
+            self._want("nothing is known of it")
             raise RejectionError(Reason.NO_BIRTH, f"edge node {quote(self._where)} has not been born here")
-        self._follow(node)
+        if self._comes_again(node):
+            if type_ in {"DBIRTH", "DDEATH"}:
+                raise IgnoredMessage(Ignored.REPEATED)
+        else:
+            self._follow(node)
         if type_ == "DBIRTH":
             self._birth(node)
         elif type_ == "DDEATH":
@@ -157,12 +167,23 @@ class _Reading:
         node.state.newest_ms = max(node.state.newest_ms, self.newest_ms)
         return self.found, self.bad
 
+    def _want(self, why: str) -> None:
+        if self.format.wants:
+            self.nodes.want(self.key, why)
+
     @property
     def _where(self) -> str:
         return "/".join((*self.key, self.topic.device)).rstrip("/")
 
     def _name(self, device: str) -> str:
         return self.format.name(*self.key, device)
+
+    def _comes_again(self, node: Node) -> bool:
+        """Whether the broker has sent the message again, as it does after QoS 1: it is older than the last one."""
+        state, seq, stamp = node.state, self.payload.seq, self.payload.timestamp
+        if seq is None or state.seq is None or stamp is None:
+            return False
+        return (state.seq - seq) % 256 < AGAIN and stamp <= state.newest_ms
 
     def _follow(self, node: Node) -> None:
         """Compare the number of the message with the last one."""
@@ -171,7 +192,7 @@ class _Reading:
             return
         if state.seq is not None and seq != (state.seq + 1) % 256:
             self.nodes.counts["gaps"] += 1
-            self.nodes.want(self.key, "some of its messages are missing")
+            self._want("some of its messages are missing")
         state.seq = seq % 256
 
     def _now(self, node: Node) -> int:
@@ -199,7 +220,9 @@ class _Reading:
             # It died, and that was not received.
             for device in sorted(before):
                 self.found[self._name(device), now_ms] = ENDED
+                self.nodes.events.append((self._name(device), None))
             before = set()
+        self.nodes.events += [(self._name(device), None) for device in sorted(before)]
         since = {device: state.expected.get(device, now_ms) for device in before if state.alive}
         state.alive, state.bd_seq, state.newest_ms = True, bd_seq, now_ms
         state.seq = None if self.payload.seq is None else self.payload.seq % 256
@@ -251,7 +274,7 @@ class _Reading:
         device, state = self.topic.device, node.state
         table = node.tables.get(device)
         if table is None or device not in state.born:
-            self.nodes.want(self.key, "data came before a birth")
+            self._want(f"data of {quote(self._where)} came before a birth")
             raise RejectionError(Reason.NO_BIRTH, f"{quote(self._where)} has not been born here")
         now_ms = self._now(node)
         name = self._name(device)
@@ -269,7 +292,7 @@ class _Reading:
             if value is not None:
                 put(name, metric, entry.name, value)
         if unknown:
-            self.nodes.want(self.key, "it sends metrics that its birth does not have")
+            self._want("it sends metrics that its birth does not have")
         self._show_others(node, device, now_ms)
 
     def _put(self, name: str, metric: Metric, channel: str, value: Any) -> None:

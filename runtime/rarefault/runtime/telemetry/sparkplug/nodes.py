@@ -42,7 +42,7 @@ class Table:
     def __init__(self, entries: Iterable[Entry]) -> None:
         self.entries = tuple(entries)
         self.by_name = {entry.name: entry for entry in self.entries}
-        self.by_alias = {entry.alias: entry for entry in self.entries if entry.alias is not None}
+        self.by_alias: dict[int | None, Entry] = {entry.alias: entry for entry in self.entries if entry.alias is not None}
 
 
 class NodeState(msgspec.Struct, kw_only=True):
@@ -115,13 +115,14 @@ class Nodes:
         counts: what came of them so far, by what it was: ``gaps`` in the sequence, ``births``, ``deaths``, and
             ``old_deaths``, of a session that has been over for long.
         wanted: edge nodes that should be born again, and why.
-        events: devices that were born (True) or died (False) since they were taken last, in order.
+        events: devices that were born (True), died (False), or have to be born again for anybody to know (None), since
+            they were taken last, in order.
     """
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.wanted: dict[Key, str] = {}
-        self.events: list[tuple[str, bool]] = []
+        self.events: list[tuple[str, bool | None]] = []
         self._nodes: dict[Key, Node] = {}
         self._before: dict[Key, Node | None] = {}  # as they were before this turn
         self._counts_before: Counter[str] = Counter()
@@ -169,7 +170,7 @@ class Nodes:
         if key in self.wanted or len(self.wanted) < MAX_WANTED:
             self.wanted.setdefault(key, why)
 
-    def take_events(self) -> list[tuple[str, bool]]:
+    def take_events(self) -> list[tuple[str, bool | None]]:
         """Devices that were born or died since the last call."""
         events, self.events = self.events, []
         return events

@@ -128,7 +128,8 @@ def _metric(data: bytes, at: int, end: int) -> Metric:
     alias: int | None = None
     timestamp: int | None = None
     datatype = 0
-    value = quality = None
+    value: Any = None
+    quality: Any = None
     null = historical = False
     while at < end:
         tag = data[at]
@@ -213,7 +214,8 @@ def _quality(data: bytes, at: int, end: int) -> Any:
 
 def _property(data: bytes, at: int, end: int) -> Any:
     """The value of a property between two places."""
-    datatype, value = 0, None
+    datatype = 0
+    value: Any = None
     while at < end:
         tag, at = _varint(data, at, end)
         if tag in {0x08, 0x18, 0x20, 0x38}:

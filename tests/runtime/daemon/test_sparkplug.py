@@ -1,0 +1,214 @@
+"""Edge nodes of Sparkplug and a daemon at a real broker: births, deaths, steady values, kills."""
+
+import json
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from tests.harness.broker import Mosquitto
+from tests.harness.daemon import Daemon
+from tests.harness.sparkplug import EdgeNode, Payload
+from tests.harness.tiny_model import MANIFEST, save_tiny_model
+
+from rarefault.runtime.journal.reader import JournalReader
+
+if TYPE_CHECKING:
+    from tests.harness.client import Peer
+
+FIELDS = {"Motor/S1": "c1.S1", "Motor/S2": "c1.S2"}
+HOLDING = msgspec.structs.replace(MANIFEST, grid=msgspec.structs.replace(MANIFEST.grid, hold="until death"))
+REBIRTH = "spBv1.0/hall/NCMD/gw"
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Plant:
+    """A daemon with Sparkplug, an edge node, and what the daemon says."""
+
+    def __init__(self, folder: Path, mosquitto: Mosquitto, peer: "Peer", wait_until: Callable[..., None]) -> None:
+        save_tiny_model(folder / "tiny.onnx", HOLDING)
+        self.config = folder / "edge.toml"
+        self.journal = folder / "journal"
+        fields = "\n".join(f'"{name}" = "{channel}"' for name, channel in FIELDS.items())
+        self.config.write_text(
+            f'[model]\npath = "tiny.onnx"\n[broker]\nurl = "{mosquitto.url}"\nreconnect_min_s = 0.1\n'
+            '[telemetry]\npreset = "sparkplug"\nmax_age_s = inf\nsilent_after_s = 1\nalive_s = 10\n'
+            f"[telemetry.fields]\n{fields}\n"
+            '[limits]\nsamples_per_s = inf\n[publish]\nruntime = "edge"\n[journal]\npath = "journal"\nsync = "normal"\n'
+            "snapshot_s = 0.2\n"
+        )
+        self.peer, self.wait_until = peer, wait_until
+        self.daemon = Daemon(self.config)
+        self.node = EdgeNode()
+        for topic in ("rarefault/#", "spBv1.0/+/NCMD/#"):
+            peer.subscribe(topic)
+
+    def start(self) -> None:
+        """Start the daemon and wait until it listens."""
+        seen = len(self.peer.payloads("rarefault/edge/status"))
+        self.daemon.start()
+        self.wait_until(
+            lambda: b"offline" != (self.peer.payloads("rarefault/edge/status")[seen:] or [b"offline"])[-1],
+            "a daemon that listens",
+        )
+
+    def send(self, message: tuple[str, bytes], qos: int = 0) -> None:
+        self.peer.publish(*message, qos=qos)
+
+    def born(self, at_ms: int, *devices: str) -> None:
+        """The edge node and its devices are born."""
+        self.send(self.node.node_birth(at_ms))
+        for device in devices:
+            self.send(self.node.birth(device, at_ms, {"Motor/S1": 1.0, "Motor/S2": 2.0}))
+
+    def verdicts(self, device: str) -> dict[str, Any]:
+        """Probabilities by the end of the window."""
+        found = map(json.loads, self.peer.payloads(f"rarefault/hall.gw.{device}/verdict"))
+        return {verdict["end"]: verdict["probabilities"] for verdict in found}
+
+    def states(self, device: str) -> list[str]:
+        """States of alarms in their order."""
+        return [json.loads(p)["state"] for p in self.peer.payloads(f"rarefault/hall.gw.{device}/alarm")]
+
+    def health(self) -> dict[str, Any]:
+        """The last health."""
+        found: dict[str, Any] = json.loads(self.peer.payloads("rarefault/edge/health")[-1])
+        return found
+
+    def values(self) -> dict[str, list[tuple[int, list[float]]]]:
+        """All samples of each device in the journal: time and values."""
+        found: dict[str, list[tuple[int, list[float]]]] = {}
+        with JournalReader(self.journal) as reader:
+            names = reader.devices()
+            for batch in reader.batches():
+                if batch.kind == 0:
+                    for number, at, row in zip(
+                        batch.device.tolist(), batch.time_ms.tolist(), batch.values.tolist(), strict=True
+                    ):
+                        found.setdefault(names[number], []).append((at, row))
+        return found
+
+
+@pytest.fixture
+def plant(
+    tmp_path: Path, mosquitto: Mosquitto, peer: "Peer", wait_until: Callable[..., None]
+) -> Iterator[Plant]:
+    made = Plant(tmp_path, mosquitto, peer, wait_until)
+    yield made
+    made.daemon.kill()
+
+
+def test_deaths_are_no_data_at_once_and_a_birth_brings_the_device_back(plant: Plant) -> None:
+    """While they are born, devices may be silent for long; of what is dead, nothing is judged."""
+    begin = now_ms() - 3_000_000
+    plant.start()
+    plant.born(begin, "p1", "p2")
+    for i in range(1, 20):
+        plant.send(plant.node.data("p1", begin + 10_000 * i, {"Motor/S1": float(i)}))
+    plant.wait_until(lambda: len(plant.verdicts("p2")) >= 5, "verdicts of a device that has nothing to report")
+    time.sleep(2.5)  # longer than silent_after_s
+    assert plant.states("p1")[-1] != "no data"
+    assert plant.states("p2")[-1] != "no data"
+    plant.send(plant.node.death("p2", begin + 200_000))
+    plant.wait_until(lambda: plant.states("p2")[-1] == "no data", "a death of a device")
+    assert plant.states("p1")[-1] != "no data"
+    plant.send(plant.node.node_death())
+    plant.wait_until(lambda: plant.states("p1")[-1] == "no data", "a death of the node")
+    plant.node.connect()
+    plant.born(begin + 400_000, "p1", "p2")
+    for i in range(1, 20):
+        plant.send(plant.node.data("p1", begin + 400_000 + 10_000 * i, {"Motor/S1": float(i)}))
+    plant.wait_until(lambda: plant.states("p1")[-1] != "no data", "a device that is back")
+    plant.wait_until(lambda: plant.states("p2")[-1] != "no data", "another one that is back")
+    assert plant.daemon.stop() == 0
+
+
+def test_a_killed_daemon_reads_on_without_a_rebirth(plant: Plant) -> None:
+    """Killed at random moments and started again, it knows the aliases, misses nothing, and takes nothing for a gap."""
+    rng = random.Random(4)
+    begin = now_ms() - 3_000_000
+    plant.start()
+    plant.born(begin, "p1", "p2")
+    sent: list[tuple[int, float]] = []
+    for round_ in range(5):
+        for _ in range(rng.randrange(1, 40)):
+            at = begin + 10_000 * (len(sent) + 1)
+            sent.append((at, float(rng.randrange(1000))))
+            # With QoS 1 the broker keeps what the daemon has not kept.
+            plant.send(plant.node.data("p1", at, {"Motor/S1": sent[-1][1]}), qos=1)
+            if rng.random() < 0.2:
+                time.sleep(rng.random() / 50)
+        if rng.random() < 0.7:
+            _wait_for(plant, len(sent))
+        plant.daemon.kill()
+        if round_ < 4:
+            plant.start()
+    plant.start()
+    at = begin + 10_000 * (len(sent) + 1)
+    sent.append((at, 7.0))
+    plant.send(plant.node.data("p1", at, {"Motor/S1": 7.0}), qos=1)
+    _wait_for(plant, len(sent))
+    assert plant.daemon.stop() == 0
+    assert not plant.peer.payloads(REBIRTH)
+    got = {at: row[0] for at, row in plant.values()["hall.gw.p1"] if row[0] == row[0]}
+    assert got == {begin: 1.0, **dict(sent)}
+
+
+def _wait_for(plant: Plant, count: int) -> None:
+    def kept() -> bool:
+        rows = plant.values().get("hall.gw.p1", [])
+        return len({at for at, row in rows if row[0] == row[0]}) > count
+
+    plant.wait_until(kept, f"{count} values in the journal")
+
+
+def test_what_is_missed_is_noticed_and_a_rebirth_asked_for(plant: Plant) -> None:
+    """Messages that were sent while the daemon was away (QoS 0): the next one shows it; the birth makes all right."""
+    begin = now_ms() - 3_000_000
+    plant.start()
+    plant.born(begin, "p1")
+    plant.send(plant.node.data("p1", begin + 10_000, {"Motor/S1": 5.0}))
+    _wait_for(plant, 1)
+    plant.daemon.kill()
+    plant.send(plant.node.data("p1", begin + 20_000, {"Motor/S2": 99.0}))
+    plant.start()
+    plant.send(plant.node.data("p1", begin + 30_000, {"Motor/S1": 6.0}))
+    (command,) = plant.peer.wait_for(REBIRTH)
+    made = Payload.FromString(command)
+    assert [(m.name, m.boolean_value, m.datatype) for m in made.metrics] == [("Node Control/Rebirth", True, 11)]
+    assert not made.HasField("seq")
+    plant.send(plant.node.node_birth(begin + 30_500))
+    plant.send(plant.node.birth("p1", begin + 30_500))
+    plant.wait_until(lambda: plant.values()["hall.gw.p1"][-1][1][:2] == [6.0, 99.0], "the value that was missed")
+    # Nobody answers: one request in 30 s, however much there is to complain about.
+    for i in range(300):
+        plant.node.seq += 2
+        plant.send(plant.node.data("p1", begin + 40_000 + i, {"Motor/S1": 1.0}))
+    for i in range(50):
+        plant.send(EdgeNode("hall", f"foreign{i}").data("p1", begin, {"Motor/S1": 1.0}))
+    _wait_for(plant, 302)
+    plant.wait_until(lambda: plant.peer.payloads("spBv1.0/hall/NCMD/foreign49"), "a request to the last one")
+    plant.peer.catch_up()
+    assert len(plant.peer.payloads(REBIRTH)) == 1
+    assert len([m for m in plant.peer.messages if m.topic.startswith("spBv1.0/hall/NCMD/")]) == 51
+
+
+def test_without_rebirths_nothing_is_asked(plant: Plant) -> None:
+    """telemetry.rebirth = false: the daemon only counts."""
+    plant.config.write_text(plant.config.read_text().replace("alive_s = 10", "alive_s = 10\nrebirth = false"))
+    plant.start()
+    plant.send(plant.node.data("p1", now_ms(), {"Motor/S1": 1.0}))
+    plant.daemon.wait_for("has not been born here")
+    begin = now_ms()
+    plant.born(begin, "p1")
+    plant.node.seq += 1
+    plant.send(plant.node.data("p1", begin + 10, {"Motor/S1": 1.0}))
+    _wait_for(plant, 1)
+    plant.peer.catch_up()
+    assert not plant.peer.payloads(REBIRTH)
