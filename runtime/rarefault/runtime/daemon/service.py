@@ -182,7 +182,7 @@ class Service(Parts):
             self._connection = self.session.connections
             self.presence.listen(time.monotonic())
             if not self.session.resumed:
-                self.intake.decoder.doubt_births()
+                self.intake.decoder.distrust_births()
 
     def _take(self) -> list[Message]:
         """Bring messages to verdicts and return them; by then, all that must not be lost is kept."""

@@ -67,6 +67,10 @@ class Piece:
         )
 
 
+#: Stands for a value that was there and means none: the one before it has ended.
+DROPPED = -np.inf
+
+
 def drop_values(pieces: Iterable[Piece], missing: Sequence[float], notes: ReadNotes) -> None:
     """Take values as missing, and note them by channel: those that no float32 holds, and the named ones."""
     for piece in pieces:
@@ -81,7 +85,7 @@ def drop_values(pieces: Iterable[Piece], missing: Sequence[float], notes: ReadNo
                 rows = np.flatnonzero(which[:, i])
                 where = f"{piece.path.name}:{piece.line[rows[0]]}: {piece.values[rows[0], i]:g}"
                 notes.add(kind, len(rows), where, problem=problem, at=piece.channels[i])
-            piece.values[which] = np.inf if piece.journal else np.nan  # the value has ended
+            piece.values[which] = DROPPED if kind == NAMED_MISSING else np.nan
 
 
 def assemble(pieces: list[Piece], channels: Sequence[str], notes: ReadNotes) -> tuple[Int32, Int64, Float64]:

@@ -140,7 +140,7 @@ class TelemetryDecoder:
                             self._devices.born[slot] = True
                     break
 
-    def doubt_births(self) -> None:
+    def distrust_births(self) -> None:
         """The broker has kept no messages: who died meanwhile is not known, and has to be asked."""
         self._devices.born[:] = False
         for node in self.nodes:

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 #: Least time between two requests to one edge node, and how often one is asked that is not born.
 EVERY_S, TRIES = 30.0, 5
 #: Requests that go out at one time, and edge nodes of which it is remembered that they were asked.
-AT_ONCE, MOST = 20, 2000
+AT_ONCE, MOST_REMEMBERED = 20, 2000
 
 
 class Rebirths:
@@ -33,7 +33,7 @@ class Rebirths:
         self.requested = 0
         self._nodes = nodes
         self._session = session
-        self._asked: dict[Key, tuple[float, int]] = {}  # when last, and how often
+        self._requests: dict[Key, tuple[float, int]] = {}  # when last, and how often
         self._log = SampledLog(log)
 
     def run(self, now: float) -> None:
@@ -47,24 +47,24 @@ class Rebirths:
             return
         left = AT_ONCE
         for key, why in list(wanted.items()):
-            asked_at, tries = self._asked.get(key, (-EVERY_S, 0))
-            if now - asked_at < EVERY_S:
+            requested_at, tries = self._requests.get(key, (-EVERY_S, 0))
+            if now - requested_at < EVERY_S:
                 continue
             if tries >= TRIES:
                 del wanted[key]  # it will be wanted again should it send anything that needs it
-                self._asked[key] = (now, 0)
+                self._requests[key] = (now, 0)
                 continue
             if left <= 0 or self._session.window <= 0 or not self._room(key, now):
                 return
             left -= 1
-            self._asked[key] = (now, tries + 1)
+            self._requests[key] = (now, tries + 1)
             self._ask(key, why)
 
     def _room(self, key: Key, now: float) -> bool:
         """Whether it can be remembered that a node is asked, as it must be."""
-        if key not in self._asked and len(self._asked) >= MOST:
-            self._asked = {key: asked for key, asked in self._asked.items() if now - asked[0] < EVERY_S}
-        return key in self._asked or len(self._asked) < MOST
+        if key not in self._requests and len(self._requests) >= MOST_REMEMBERED:
+            self._requests = {key: request for key, request in self._requests.items() if now - request[0] < EVERY_S}
+        return key in self._requests or len(self._requests) < MOST_REMEMBERED
 
     def _ask(self, key: Key, why: str) -> None:
         topic = f"{NAMESPACE}/{key[0]}/NCMD/{key[1]}"

@@ -157,8 +157,8 @@ class Grid:
             return
         if times.min() < 0 or times.max() >= TIME_LIMIT_MS:
             raise ValueError("a sample's time is outside 1970 to 2109")
-        if not self.spec.ends and (ended := np.isinf(value)).any():
-            value = np.where(ended, np.nan, value)
+        if (ended := np.isinf(value)).any():
+            value = np.where(ended, np.inf if self.spec.ends else np.nan, value)
         self._make_room(int(devices.max()) + 1)
         arrived = np.argsort(devices, kind="stable")
         devices, times, value = devices[arrived], times[arrived], value[arrived]

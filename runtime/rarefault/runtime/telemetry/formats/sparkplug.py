@@ -28,7 +28,7 @@ from rarefault.runtime.telemetry.values import NO_VALUE, BadQuality
 from rarefault.runtime.times import TIME_LIMIT_MS
 
 #: Numbers that a message which comes again may be behind.
-AGAIN = 64
+MOST_BEHIND = 64
 #: A value's time may be so far ahead of its payload's and count as the time of its node.
 AHEAD_MS = 60_000
 #: A node that has been further ahead than this had a wrong clock.
@@ -153,7 +153,7 @@ class _Reading:
         if node is None or not node.state.alive:
             self._want("nothing is known of it")
             raise RejectionError(Reason.NO_BIRTH, f"edge node {quote(self._where)} has not been born here")
-        if self._comes_again(node):
+        if self._is_repeated(node):
             if type_ in {"DBIRTH", "DDEATH"}:
                 raise IgnoredMessage(Ignored.REPEATED)
         else:
@@ -178,12 +178,12 @@ class _Reading:
     def _name(self, device: str) -> str:
         return self.format.name(*self.key, device)
 
-    def _comes_again(self, node: Node) -> bool:
+    def _is_repeated(self, node: Node) -> bool:
         """Whether the broker has sent the message again, as it does after QoS 1: it is older than the last one."""
         state, seq, stamp = node.state, self.payload.seq, self.payload.timestamp
         if seq is None or state.seq is None or stamp is None:
             return False
-        return (state.seq - seq) % 256 < AGAIN and stamp <= state.newest_ms
+        return (state.seq - seq) % 256 < MOST_BEHIND and stamp <= state.newest_ms
 
     def _follow(self, node: Node) -> None:
         """Compare the number of the message with the last one."""
@@ -344,11 +344,14 @@ class _Reading:
         self.message.quiet = not self.topic.device
         tick_ms, shown = self.format.tick_ms, node.shown_ms
         shown[device] = now_ms
-        if node.look_ms - tick_ms <= now_ms < node.look_ms:
+        if node.look_ms - 2 * tick_ms <= now_ms < node.look_ms:
             return
-        node.look_ms = now_ms + tick_ms
+        oldest = now_ms
         for other in node.state.born:
             last = shown.get(other)
-            if other != device and (last is None or last + tick_ms <= now_ms):
+            if other != device and (last is None or last + tick_ms < now_ms):
                 shown[other] = now_ms
                 self.found.setdefault((self._name(other), now_ms), ALIVE)
+            oldest = min(oldest, shown[other])
+        # So seldom that the work for each message does not grow with the number of devices.
+        node.look_ms = max(oldest + tick_ms + 1, now_ms + tick_ms // 8)
