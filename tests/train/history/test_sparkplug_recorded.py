@@ -123,7 +123,7 @@ def recorded(folder: Path, messages: list[Message]) -> History:
             arrived = BEGIN_MS + i
         lines.append({"topic": topic, "payload_base64": base64.b64encode(payload).decode(), "tst_ms": arrived})
     (folder / "plant.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    given = {"format": "recording", "recordings": "plant.jsonl", "daemon": "edge.toml"}
+    given: dict[str, Any] = {"format": "recording", "recordings": "plant.jsonl", "daemon": "edge.toml"}
     given |= {"channels": list(MANIFEST.channels)}
     train = from_mapping({"data": given, "channels": msgspec.to_builtins(SPECS)}, TrainConfig, "train.toml")
     return read_history(train.data, folder, channels=train.channels)

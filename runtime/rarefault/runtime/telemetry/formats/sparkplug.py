@@ -279,8 +279,10 @@ class _Reading:
         now_ms = self._now(node)
         name = self._name(device)
         by_alias, by_name = table.by_alias, table.by_name
-        value_of, put = self.format.value_of, self._put
+        value_of, put, found = self.format.value_of, self._put, self.found
         unknown = 0
+        stamp: int | None = None  # of the metric before, which most have the time of
+        group: dict[str, Any] | None = None
         for metric in self.payload.metrics:
             entry = by_alias.get(metric.alias) if metric.name is None else by_name.get(metric.name)
             if entry is None:
@@ -288,9 +290,17 @@ class _Reading:
                 what = f"alias {metric.alias}" if metric.name is None else quote(metric.name)
                 self.bad.append(RejectionError(Reason.UNKNOWN_METRIC, f"the birth of {self._where} has no {what}"))
                 continue
-            value = value_of(metric, metric.datatype or entry.datatype)
-            if value is not None:
+            value = metric.value
+            if type(value) is not float or metric.quality is not None or metric.null:
+                value = value_of(metric, metric.datatype or entry.datatype)
+                if value is None:
+                    continue
+            if metric.timestamp == stamp and group is not None:
+                group[entry.name] = value
+            else:
                 put(name, metric, entry.name, value)
+                stamp = metric.timestamp
+                group = None if stamp is None else found.get((name, stamp))
         if unknown:
             self._want("it sends metrics that its birth does not have")
         self._show_others(node, device, now_ms)

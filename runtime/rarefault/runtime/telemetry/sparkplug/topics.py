@@ -1,5 +1,6 @@
 """Topics of Sparkplug B: ``spBv1.0/{group}/{type}/{edge}`` and ``spBv1.0/{group}/{type}/{edge}/{device}``."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 #: First level of all topics.
@@ -22,8 +23,9 @@ class SparkplugTopic(NamedTuple):
     edge: str
     device: str
 
-    @classmethod
-    def parse(cls, topic: str) -> "SparkplugTopic | None":
+    @staticmethod
+    @lru_cache(maxsize=4096)
+    def parse(topic: str) -> "SparkplugTopic | None":
         """The parts of a topic; None where it is none of telemetry, such as one of a command.
 
         >>> SparkplugTopic.parse("spBv1.0/hall/DDATA/gw/pump")
@@ -36,4 +38,4 @@ class SparkplugTopic(NamedTuple):
         device = levels[4] if len(levels) == 5 else ""
         if TYPES.get(type_) is not bool(device):
             return None
-        return cls(group, type_, edge, device)
+        return SparkplugTopic(group, type_, edge, device)
