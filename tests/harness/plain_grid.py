@@ -164,7 +164,9 @@ class PlainDevice:
         n = len(values)
         ends = self.spec.hold == "until death"
         anew = self.occupied is None or self.occupied < self.cut <= index
-        latest = [self.meter[c] if self.counters[c] else self.held[c] for c in range(n)] if self.occupied is not None else []
+        latest = (
+            [self.meter[c] if self.counters[c] else self.held[c] for c in range(n)] if self.occupied is not None else []
+        )
         alive = ends and any(last is not None and math.isfinite(last[1]) for last in latest)
         longest = max(self.spec.gap_bins, MOST_HELD) if alive else self.spec.gap_bins
         reset = anew or (self.occupied is not None and index - self.occupied > longest)
@@ -252,7 +254,16 @@ def wrong_clocks(draw: st.DrawFn) -> list[tuple[int, int, list[float]]]:
         time = 5_000
         for _ in range(rng.integers(60)):
             time += int(rng.integers(500, 9_000)) if rng.random() < 0.97 else int(rng.integers(20_000, 200_000))
-            made.append((device, time, [float(rng.integers(-5, 5)) if rng.random() < 0.7 else ENDED if rng.random() < 0.2 else NAN for _ in range(3)]))
+            made.append(
+                (
+                    device,
+                    time,
+                    [
+                        float(rng.integers(-5, 5)) if rng.random() < 0.7 else ENDED if rng.random() < 0.2 else NAN
+                        for _ in range(3)
+                    ],
+                )
+            )
     made.sort(key=lambda s: s[1] + int(rng.integers(0, 3_000)))
     for _ in range(rng.integers(6) if made else 0):
         device, ahead = int(rng.integers(3)), int(rng.choice([12_000, 60_000, 90_000, 150_000, 300_000, 5_000_000]))

@@ -1,4 +1,4 @@
-"""An edge node of Sparkplug B, whose payloads are made by protobuf itself: an oracle that shares nothing with our reader."""
+"""An edge node of Sparkplug B, whose payloads protobuf itself makes: an oracle that shares nothing with our reader."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -73,9 +73,7 @@ def _classes() -> dict[str, Any]:
                 message.field.add(name=field, number=number, label=label, type=_TYPES[kind])
             else:
                 named = f".sparkplug.{kind}"
-                message.field.add(
-                    name=field, number=number, label=label, type=_FIELD.TYPE_MESSAGE, type_name=named
-                )
+                message.field.add(name=field, number=number, label=label, type=_FIELD.TYPE_MESSAGE, type_name=named)
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     found = message_factory.GetMessageClassesForFiles(["sparkplug_b.proto"], pool)

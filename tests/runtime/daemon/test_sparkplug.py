@@ -54,7 +54,7 @@ class Plant:
         seen = len(self.peer.payloads("rarefault/edge/status"))
         self.daemon.start()
         self.wait_until(
-            lambda: b"offline" != (self.peer.payloads("rarefault/edge/status")[seen:] or [b"offline"])[-1],
+            lambda: (self.peer.payloads("rarefault/edge/status")[seen:] or [b"offline"])[-1] != b"offline",
             "a daemon that listens",
         )
 
@@ -96,9 +96,7 @@ class Plant:
 
 
 @pytest.fixture
-def plant(
-    tmp_path: Path, mosquitto: Mosquitto, peer: "Peer", wait_until: Callable[..., None]
-) -> Iterator[Plant]:
+def plant(tmp_path: Path, mosquitto: Mosquitto, peer: "Peer", wait_until: Callable[..., None]) -> Iterator[Plant]:
     made = Plant(tmp_path, mosquitto, peer, wait_until)
     yield made
     made.daemon.kill()

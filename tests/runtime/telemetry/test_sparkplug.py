@@ -33,7 +33,7 @@ from rarefault.runtime.telemetry.sparkplug.nodes import MAX_NODES, MAX_WANTED
 from rarefault.runtime.telemetry.sparkplug.payload import signed
 
 KEYS = {"preset": "sparkplug"}
-ENDED = {name: math.inf for name in ("temp", "rpm", "power", "pump", "mode")}
+ENDED = dict.fromkeys(("temp", "rpm", "power", "pump", "mode"), math.inf)
 
 
 def plant(**keys: Any) -> tuple[Mapping, Nodes]:
@@ -140,7 +140,11 @@ def test_values_of_each_datatype(value: Any, datatype: int, number: float) -> No
 def test_what_is_no_single_value_is_counted_and_ends_the_value() -> None:
     """A template, text that is no number, NaN: the value before is over, and the others are used."""
     mapping, _, node = started()
-    for value, datatype, why in (("?", TEMPLATE, "no_number"), ("AUTO", STRING, "no_number"), (math.nan, DOUBLE, "not_finite")):
+    for value, datatype, why in (
+        ("?", TEMPLATE, "no_number"),
+        ("AUTO", STRING, "no_number"),
+        (math.nan, DOUBLE, "not_finite"),
+    ):
         sent = [metric("temp", value, datatype), metric("rpm", 7.0)]
         found = mapping.read(*node.raw("DDATA", NOW_MS, sent, "pump1"))
         assert found == [("hall.gw.pump1", NOW_MS, {"temp": math.inf, "rpm": 7.0})]
@@ -381,9 +385,7 @@ def test_keys_that_do_not_fit_are_refused(keys: dict[str, Any], said: str) -> No
 
 NUMBERS = st.integers(0, 2**64 - 1)
 METRICS = st.builds(
-    lambda name, alias, stamp, datatype, value: metric(
-        name, value & (2**31 - 1), datatype, alias=alias, time_ms=stamp
-    ),
+    lambda name, alias, stamp, datatype, value: metric(name, value & (2**31 - 1), datatype, alias=alias, time_ms=stamp),
     st.none() | st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20),
     st.none() | NUMBERS,
     st.none() | NUMBERS,
@@ -446,7 +448,7 @@ def test_bytes_that_protobuf_refuses_are_refused(payload: bytes) -> None:
     """And what protobuf takes is taken, but for depths that nobody needs."""
     try:
         made = Payload.FromString(payload)
-    except Exception:  # noqa: BLE001 - whatever it is
+    except Exception:
         return
     try:
         found = read_payload(payload, 10_000)

@@ -151,10 +151,12 @@ def _grid(messages: list[Message], spec: GridSpec, folder: Path) -> tuple[Histor
 
 
 def test_a_steady_value_is_not_missing_for_a_day(tmp_path: Path) -> None:
-    """p1 reports by exception and has nothing to say for a day; p2 has. Each minute is judged, with the value of old."""
+    """p1 has nothing to report for a day, p2 has. Each minute of p1 is judged, with the value of old."""
     node = EdgeNode()
     messages = [node.node_birth(BEGIN_MS)]
-    messages += [node.birth(device, BEGIN_MS, {"Motor/S1": 41.0, "Motor/S2": 7.0, "Energy": 1.0}) for device in ("p1", "p2")]
+    messages += [
+        node.birth(device, BEGIN_MS, {"Motor/S1": 41.0, "Motor/S2": 7.0, "Energy": 1.0}) for device in ("p1", "p2")
+    ]
     messages += [node.data("p2", BEGIN_MS + 30_000 * i, {"Motor/S1": float(i)}) for i in range(1, 2 * 1440)]
     spec = GridSpec(period_s=60, max_hold_s=120, max_gap_s=600, hold="until death")
     history, device, values = _grid(messages, spec, tmp_path)
@@ -168,7 +170,10 @@ def test_a_node_with_nothing_to_say_for_weeks_takes_bounded_work(tmp_path: Path)
     """No more than MOST_HELD bins are filled; the values go on, as nobody has died."""
     node = EdgeNode()
     weeks = 6 * 7 * 86_400_000
-    messages = [node.node_birth(BEGIN_MS), node.birth("p1", BEGIN_MS, {"Motor/S1": 41.0, "Motor/S2": 7.0, "Energy": 1.0})]
+    messages = [
+        node.node_birth(BEGIN_MS),
+        node.birth("p1", BEGIN_MS, {"Motor/S1": 41.0, "Motor/S2": 7.0, "Energy": 1.0}),
+    ]
     messages += [node.data("p1", BEGIN_MS + weeks + 60_000 * i, {"Motor/S2": float(i)}) for i in range(5)]
     spec = GridSpec(period_s=60, max_hold_s=120, max_gap_s=600, hold="until death")
     _, _, values = _grid(messages, spec, tmp_path)
@@ -185,7 +190,10 @@ def test_a_node_with_nothing_to_say_for_weeks_takes_bounded_work(tmp_path: Path)
 def test_deaths_of_a_recording_end_values(tmp_path: Path) -> None:
     """From the bin of the death on, until the birth, nothing is known; a long time dead is a gap."""
     node = EdgeNode()
-    messages = [node.node_birth(BEGIN_MS), node.birth("p1", BEGIN_MS, {"Motor/S1": 41.0, "Motor/S2": 7.0, "Energy": 1.0})]
+    messages = [
+        node.node_birth(BEGIN_MS),
+        node.birth("p1", BEGIN_MS, {"Motor/S1": 41.0, "Motor/S2": 7.0, "Energy": 1.0}),
+    ]
     messages += [node.death("p1", BEGIN_MS + 300_000), node.birth("p1", BEGIN_MS + 600_000)]
     messages += [node.death("p1", BEGIN_MS + 900_000), node.birth("p1", BEGIN_MS + 9_000_000)]
     messages += [node.data("p1", BEGIN_MS + 9_060_000 * 1 + 60_000 * i, {"Motor/S2": float(i)}) for i in range(3)]

@@ -73,7 +73,7 @@ class Service(Parts):
         self.identity = DaemonIdentity(config, store, self.session)
         self.broker = BrokerSink(self.session, config.publish.prefix, config.broker.username)
         self.broker_delivery = BrokerDelivery(self.broker, store, self.session)
-        self.sinks = open_sinks(config, setup.source.parent)
+        self.sinks = open_sinks(config, setup.source)
         self.deliveries = [Delivery(sink, store) for sink in self.sinks]
         self.clock = ClockWatch(config.telemetry, store.received_ms)
         rejections = Rejections(keep=bool(config.journal.path and config.journal.max_rejected_bytes))

@@ -50,7 +50,8 @@ class GridSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """How long an empty cell repeats the last value before it counts as missing (NaN), seconds."""
     hold: Literal["max_hold_s", "until death"] = "max_hold_s"
     """How long a value is held. ``max_hold_s``: no longer than that. ``until death``: until the device says that the
-    value is over, or dies, as for Sparkplug and others that report by exception; counters are held for ``max_hold_s``."""
+    value is over, or dies, as for Sparkplug and others that report by exception. Counters are held for
+    ``max_hold_s``."""
     allowed_lateness_s: NotNegative = 0.0
     """How long after its end a bin stays open for samples that arrive out of order, seconds. Counted in the device's
     own time."""

@@ -113,7 +113,8 @@ class ChannelMeaning:
             values: as they were received, NaN = not reported, infinite = the value ends, [M, C].
 
         Returns:
-            New values, [M, C], infinite where one was dropped, as the one before it has ended; and column, reason and rows [M] of those that were dropped.
+            New values, [M, C], infinite where one was dropped, as the one before it has ended; and column, reason and
+            rows [M] of those that were dropped.
         """
         result = values.copy() if self._specs else values
         dropped: list[tuple[int, ValueReason, Bool]] = []

@@ -218,8 +218,8 @@ class MappingConfig(Section, frozen=True):
     def _problems_of_sparkplug(self) -> Iterator[str]:
         if not self.topic.startswith(f"{NAMESPACE}/") or len(self.topic.split("/")) < 4:
             yield (
-                f"topic {self.topic!r} is none of Sparkplug: write it like {NAMESPACE}/{{group}}/+/{{edge}}/#, with a name "
-                "in place of a level for that group or edge node only"
+                f"topic {self.topic!r} is none of Sparkplug: write it like {NAMESPACE}/{{group}}/+/{{edge}}/#, with a "
+                "name in place of a level for that group or edge node only"
             )
         text = self.device or DEVICE_OF_FORMAT["sparkplug"]
         if not self.device or "{" in text:
@@ -229,7 +229,8 @@ class MappingConfig(Section, frozen=True):
             elif not names & {"edge", "device"}:
                 yield f"device {text!r} must have {{edge}} or {{device}}"
         else:
-            yield f"device {text!r} must be made of {{group}}, {{edge}} and {{device}}, such as {{group}}.{{edge}}.{{device}}"
+            whole = "{group}.{edge}.{device}"
+            yield f"device {text!r} must be made of {{group}}, {{edge}} and {{device}}, such as {whole}"
         if self.times[0] not in {"time", ARRIVAL}:
             yield "time can only be 'arrival' with format 'sparkplug', for values without a timestamp"
         if given := [key for key in ("time_unit", "time_zone", "time_format", "ignore") if getattr(self, key)]:

@@ -14,7 +14,7 @@ from rarefault.runtime.telemetry.formats import Format, GroupedFormat, format_of
 from rarefault.runtime.telemetry.formats.influx import LineProtocol
 from rarefault.runtime.telemetry.formats.message import ALIVE, ENDED, Birth, Groups, IgnoredMessage, Message, Unusable
 from rarefault.runtime.telemetry.formats.sparkplug import Sparkplug
-from rarefault.runtime.telemetry.payload import BEGINS_OF_JSON, unpack
+from rarefault.runtime.telemetry.payload import BEGINS_OF_JSON, check_size, unpack
 from rarefault.runtime.telemetry.reasons import Ignored, Reason, RejectionError, Report, ValueReason, quote
 from rarefault.runtime.telemetry.sparkplug import Node, Nodes
 from rarefault.runtime.telemetry.topics import CHANNEL, MAX_REMEMBERED, MAX_TOPICS, Place, topic_filter
@@ -97,8 +97,7 @@ class SourceReader:
                 return []
             text = payload
             if self.nodes is not None:
-                if len(payload) > self._max_bytes:
-                    raise RejectionError(Reason.TOO_LARGE, f"{len(payload)} bytes, the limit is {self._max_bytes}")
+                check_size(payload, self._max_bytes)
             elif payload[:1] not in self._begins or len(payload) > self._max_bytes:
                 text = unpack(payload, self.config.compression, self._max_bytes)
                 if not text:

@@ -74,11 +74,12 @@ DROPPED = -np.inf
 def drop_values(pieces: Iterable[Piece], missing: Sequence[float], notes: ReadNotes) -> None:
     """Take values as missing, and note them by channel: those that no float32 holds, and the named ones."""
     for piece in pieces:
-        for kind, which, problem in (
+        ended = np.isinf(piece.values)
+        for kind, named, problem in (
             (TOO_LARGE, beyond_float32(piece.values), True),
             (NAMED_MISSING, stands_for_none(piece.values, missing), False),
         ):
-            which &= ~np.isinf(piece.values)  # the end of a value
+            which = named & ~ended
             if not which.any():
                 continue
             for i in np.flatnonzero(which.any(axis=0)).tolist():

@@ -66,7 +66,7 @@ class Intake:
         config, manifest = setup.config, setup.model.manifest
         self._config: DaemonConfig = config
         self.decoder = TelemetryDecoder(
-            config.sources,
+            config.foreign_sources,
             manifest.channels,
             manifest.channel_specs,
             self._store.devices,

@@ -70,6 +70,4 @@ class Rebirths:
         topic = f"{NAMESPACE}/{key[0]}/NCMD/{key[1]}"
         self._session.publish(topic, rebirth_command(time.time_ns() // 1_000_000), retain=False, qos=0)
         self.requested += 1
-        self._log.log(
-            "rebirth", logging.WARNING, "asked edge node %s to be born again: %s", quote("/".join(key)), why
-        )
+        self._log.log("rebirth", logging.WARNING, "asked edge node %s to be born again: %s", quote("/".join(key)), why)

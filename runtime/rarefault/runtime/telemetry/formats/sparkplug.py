@@ -88,8 +88,8 @@ class Sparkplug:
             if (other := self._keys.setdefault(name, key)) != key:
                 raise RejectionError(
                     Reason.TWO_TOPICS,
-                    f"{quote('/'.join(other).rstrip('/'))} and {quote('/'.join(key).rstrip('/'))} both are {quote(name)}: "
-                    "telemetry.device must tell them apart",
+                    f"{quote('/'.join(other).rstrip('/'))} and {quote('/'.join(key).rstrip('/'))} both are "
+                    f"{quote(name)}: telemetry.device must tell them apart",
                 )
             self._names[key] = name
         return name

@@ -42,7 +42,9 @@ class Table:
     def __init__(self, entries: Iterable[Entry]) -> None:
         self.entries = tuple(entries)
         self.by_name = {entry.name: entry for entry in self.entries}
-        self.by_alias: dict[int | None, Entry] = {entry.alias: entry for entry in self.entries if entry.alias is not None}
+        self.by_alias: dict[int | None, Entry] = {
+            entry.alias: entry for entry in self.entries if entry.alias is not None
+        }
 
 
 class NodeState(msgspec.Struct, kw_only=True):

@@ -29,6 +29,12 @@ _USUAL = re.compile(
     re.DOTALL,
 )
 _new = tuple.__new__
+#: Place in a :class:`Metric` of each field that is needed: name, alias, timestamp, datatype, and so on; 16 to 18 are no
+#: single value.
+_PLACES = {0x0A: 0, 0x10: 1, 0x18: 2, 0x20: 3, 0x38: 5, 0x28: 6, 0x4A: 7} | dict.fromkeys(
+    (0x50, 0x58, 0x65, 0x69, 0x70, 0x7A, 0x82, 0x8A, 0x92), 4
+)
+_BOOLEANS = frozenset({0x28, 0x38, 0x70})
 _LARGEST = (1 << 64) - 1
 _double, _float = struct.Struct("<d").unpack_from, struct.Struct("<f").unpack_from
 
@@ -148,69 +154,41 @@ def signed(value: int, datatype: int) -> int:
 
 def _metric(data: bytes, at: int, end: int) -> Metric:
     """The metric between two places."""
-    name: str | None = None
-    alias: int | None = None
-    timestamp: int | None = None
-    datatype = 0
-    value: Any = None
-    quality: Any = None
-    null = historical = False
+    found: list[Any] = [None, None, None, 0, None, False, False, None]
     while at < end:
-        tag = data[at]
-        at += 1
-        if tag >= 0x80:
-            tag, at = _varint(data, at - 1, end)
+        tag, at = _varint(data, at, end)
+        place = _PLACES.get(tag)
+        if place is None:
+            at = _skip(data, at, end, tag)
+            continue
         kind = tag & 7
         if kind == VARINT:
-            if at >= end:
-                raise ValueError("a number ends too early")
-            number = data[at]
-            at += 1
-            if number >= 0x80:
-                number, at = _varint(data, at - 1, end)
-            if tag == 0x10:
-                alias = number
-            elif tag == 0x18:
-                timestamp = number
-            elif tag == 0x20:
-                datatype = number
-            elif tag in {0x50, 0x58}:
-                value = number
-            elif tag == 0x70:
-                value = number != 0
-            elif tag == 0x38:
-                null = number != 0
-            elif tag == 0x28:
-                historical = number != 0
-        elif tag == 0x65:
-            if end - at < 4:
-                raise ValueError("a number ends too early")
-            value = _float(data, at)[0]
-            at += 4
-        elif tag == 0x69:
-            if end - at < 8:
-                raise ValueError("a number ends too early")
-            value = _double(data, at)[0]
-            at += 8
+            number, at = _varint(data, at, end)
+            found[place] = number != 0 if tag in _BOOLEANS else number
         elif kind == BYTES:
             size, at = _varint(data, at, end)
-            stop = at + size
-            if stop > end:
+            if size > end - at:
                 raise ValueError("a field ends too early")
-            if tag == 0x0A:
-                name = _text(data, at, min(stop, at + MAX_NAME + 1))
-                if size > MAX_NAME:
-                    raise ValueError(f"a metric's name is longer than {MAX_NAME} bytes")
-            elif tag == 0x7A:
-                value = _text(data, at, stop)
-            elif tag == 0x4A:
-                quality = _quality(data, at, stop)
-            elif tag in {0x82, 0x8A, 0x92}:  # fields 16 to 18
-                value = UNREADABLE
-            at = stop
+            found[place] = _bytes_field(data, at, at + size, tag)
+            at += size
         else:
-            at = _skip(data, at, end, tag)
-    return Metric(name, alias, timestamp, datatype, value, null, historical, quality)
+            size, unpack = (4, _float) if kind == FIXED32 else (8, _double)
+            if size > end - at:
+                raise ValueError("a number ends too early")
+            found[place] = unpack(data, at)[0]
+            at += size
+    return _new(Metric, found)
+
+
+def _bytes_field(data: bytes, at: int, stop: int, tag: int) -> Any:
+    """What a field of a metric between two places holds."""
+    if tag == 0x0A:
+        if stop - at > MAX_NAME:
+            raise ValueError(f"a metric's name is longer than {MAX_NAME} bytes")
+        return _text(data, at, stop)
+    if tag == 0x7A:
+        return _text(data, at, stop)
+    return _quality(data, at, stop) if tag == 0x4A else UNREADABLE
 
 
 def _quality(data: bytes, at: int, end: int) -> Any:
