@@ -12,13 +12,14 @@ from rarefault.runtime.telemetry.config import MappingConfig
 from rarefault.runtime.telemetry.presets import PRESETS
 from rarefault.runtime.telemetry.reader import readers
 from rarefault.runtime.telemetry.reasons import Ignored, Reason, RejectionError, ValueReason, quote
+from rarefault.runtime.telemetry.sparkplug import NAMESPACE
 
 #: Messages that are tried.
 MOST_TRIED = 200
 #: Keys of a preset that say where a sender publishes, and not what.
 PLACE = ("topic", "ignore_topics", "several_topics")
 #: Reasons that say nothing about the shape.
-NO_SHAPE = frozenset({Reason.NO_KNOWN_CHANNEL, Reason.BAD_VALUE})
+NO_SHAPE = frozenset({Reason.NO_KNOWN_CHANNEL, Reason.BAD_VALUE, Reason.NO_BIRTH, Reason.UNKNOWN_METRIC})
 
 
 class _Tally:
@@ -54,6 +55,8 @@ def shape_hint(setup: Setup, messages: Sequence[Message]) -> str:
     """
     config = setup.config.telemetry
     some = list(messages)[:MOST_TRIED]
+    if config.format != "sparkplug" and all(message.topic.startswith(f"{NAMESPACE}/") for message in some):
+        return "the topics are those of Sparkplug B: 'rarefault presets sparkplug' prints the keys for it"
     now = _fitting(config, {}, setup, some)
     if 2 * now >= len(some):
         return ""

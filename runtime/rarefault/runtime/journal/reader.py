@@ -166,6 +166,15 @@ class JournalTables:
         kind = DamagedJournalError if is_damage(error) else JournalError
         return kind(f"{self.path}: {reason_of(error)}")
 
+    def edge_nodes(self) -> list[bytes]:
+        """The states of all edge nodes."""
+        return [state for (state,) in self._rows("SELECT state FROM edge_node ORDER BY group_id, edge")]
+
+    def births(self, group: str, edge: str) -> list[tuple[str, bytes]]:
+        """The devices of an edge node and their births."""
+        rows = self._rows("SELECT device, state FROM birth WHERE group_id = ? AND edge = ?", (group, edge))
+        return [(device, state) for device, state in rows]
+
 
 class JournalReader(JournalTables):
     """A journal that is only read; a daemon may be writing it meanwhile.

@@ -235,15 +235,6 @@ class Journal(JournalTables):
         self._executemany("INSERT OR REPLACE INTO edge_node VALUES (?, ?, ?)", states)
         self._executemany("INSERT OR REPLACE INTO birth VALUES (?, ?, ?, ?)", births)
 
-    def edge_nodes(self) -> list[bytes]:
-        """The states of all edge nodes."""
-        return [state for (state,) in self._rows("SELECT state FROM edge_node ORDER BY group_id, edge")]
-
-    def births(self, group: str, edge: str) -> list[tuple[str, bytes]]:
-        """The devices of an edge node and their births."""
-        rows = self._rows("SELECT device, state FROM birth WHERE group_id = ? AND edge = ?", (group, edge))
-        return [(device, state) for device, state in rows]
-
     def alarm(self, id_: str) -> AlarmRecord | None:
         """The alarm of an id."""
         row = next(

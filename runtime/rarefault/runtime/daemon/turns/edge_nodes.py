@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import msgspec
 
 from rarefault.runtime.errors import DamagedJournalError
+from rarefault.runtime.journal.reader import JournalTables
 from rarefault.runtime.journal.writer import Journal
 from rarefault.runtime.telemetry.sparkplug import Nodes, NodeState
 from rarefault.runtime.telemetry.sparkplug.nodes import Entry, Table
@@ -27,7 +28,7 @@ def keep_nodes(nodes: Nodes, journal: Journal) -> None:
     )
 
 
-def load_nodes(journal: Journal) -> Iterator[tuple[NodeState, Iterator[tuple[str, Table]]]]:
+def load_nodes(journal: JournalTables) -> Iterator[tuple[NodeState, Iterator[tuple[str, Table]]]]:
     """The edge nodes that the journal has; DamagedJournalError where they cannot be read."""
     for data in journal.edge_nodes():
         try:
@@ -37,7 +38,7 @@ def load_nodes(journal: Journal) -> Iterator[tuple[NodeState, Iterator[tuple[str
         yield state, _births(state, journal)
 
 
-def _births(state: NodeState, journal: Journal) -> Iterator[tuple[str, Table]]:
+def _births(state: NodeState, journal: JournalTables) -> Iterator[tuple[str, Table]]:
     for device, data in journal.births(state.group, state.edge):
         try:
             yield device, Table(Entry(*entry) for entry in _table.decode(data))
