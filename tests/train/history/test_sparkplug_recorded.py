@@ -3,6 +3,8 @@
 import base64
 import json
 import math
+import re
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +34,12 @@ BEGIN_MS = 1_700_000_000_000
 SPECS = {"c1.S1": ChannelSpec(scale=0.1, missing=(65535,))}
 FIELDS = {"Motor/S1": "c1.S1", "Motor/S2": "c1.S2", "Energy": "z1.E1"}
 Message = tuple[str, bytes]
+GIVEN = {
+    "format": "recording",
+    "recordings": "plant.jsonl",
+    "daemon": "edge.toml",
+    "channels": list(MANIFEST.channels),
+}
 
 
 def holding(hold: str) -> Any:
@@ -123,10 +131,14 @@ def recorded(folder: Path, messages: list[Message]) -> History:
             arrived = BEGIN_MS + i
         lines.append({"topic": topic, "payload_base64": base64.b64encode(payload).decode(), "tst_ms": arrived})
     (folder / "plant.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    given: dict[str, Any] = {"format": "recording", "recordings": "plant.jsonl", "daemon": "edge.toml"}
-    given |= {"channels": list(MANIFEST.channels)}
-    train = from_mapping({"data": given, "channels": msgspec.to_builtins(SPECS)}, TrainConfig, "train.toml")
+    train = from_mapping({"data": GIVEN, "channels": msgspec.to_builtins(SPECS)}, TrainConfig, "train.toml")
     return read_history(train.data, folder, channels=train.channels)
+
+
+def _probe(peer: "Peer", path: Path) -> bool:
+    """Whether a recorder has written something down."""
+    peer.publish("probe", "")
+    return path.stat().st_size > 0
 
 
 def _live(peer: "Peer") -> dict[tuple[str, int], list[float]]:
@@ -203,3 +215,30 @@ def test_deaths_of_a_recording_end_values(tmp_path: Path) -> None:
     assert known.tolist()[:16] == [True] * 5 + [False] * 5 + [True] * 5 + [False]
     assert len(known) < 25
     assert not math.isnan(values[-1, 0])
+
+
+def test_mosquitto_sub_records_what_can_be_read(
+    mosquitto: Mosquitto, peer: "Peer", wait_until: Callable[..., None], tmp_path: Path
+) -> None:
+    """With the format of the guide, in hexadecimal digits: the same history as of the messages themselves."""
+    guide = (Path(__file__).parents[3] / "docs" / "guides" / "sparkplug.md").read_text()
+    (form,) = set(re.findall(r"mosquitto_sub .*-F '(.*)' > plant.jsonl", guide))
+    messages = [message for message in conversation() if "NDEATH" not in message[0]]
+    (tmp_path / "edge.toml").write_text(
+        '[telemetry]\npreset = "sparkplug"\n[telemetry.fields]\n'
+        + "\n".join(f'"{name}" = "{channel}"' for name, channel in FIELDS.items())
+    )
+    expected = recorded(tmp_path, messages)
+    lines = tmp_path / "plant.jsonl"
+    with lines.open("wb") as file:
+        command = ["mosquitto_sub", "-p", str(mosquitto.port), "-F", form, "-t", "spBv1.0/#", "-t", "probe"]
+        with subprocess.Popen(command, stdout=file) as process:
+            wait_until(lambda: _probe(peer, lines), "a recorder that listens")
+            for topic, payload in messages:
+                peer.publish(topic, payload)
+            wait_until(lambda: lines.read_text().count("spBv1.0") == len(messages), "all messages")
+            process.terminate()
+    train = from_mapping({"data": GIVEN, "channels": msgspec.to_builtins(SPECS)}, TrainConfig, "train.toml")
+    history = read_history(train.data, tmp_path, channels=train.channels)
+    np.testing.assert_array_equal(history.time_ms, expected.time_ms)
+    np.testing.assert_array_equal(history.values, expected.values)

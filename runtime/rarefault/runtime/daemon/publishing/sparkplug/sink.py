@@ -14,14 +14,9 @@ import time
 from pathlib import Path
 
 import msgspec
-import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
-from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
 
-from rarefault.runtime.daemon.config import DaemonConfig, SparkplugSinkConfig, read_password
-from rarefault.runtime.daemon.host.sampled_log import SampledLog
-from rarefault.runtime.daemon.mqtt.tls import tls_context
+from rarefault.runtime.daemon.config import DaemonConfig, SparkplugSinkConfig
+from rarefault.runtime.daemon.mqtt.own_thread import OwnConnection
 from rarefault.runtime.daemon.publishing.sparkplug.messages import EdgeMessages
 from rarefault.runtime.daemon.publishing.sparkplug.state import EdgeState, Machine, load_state, save_state
 from rarefault.runtime.errors import ConfigError
@@ -34,10 +29,6 @@ log = logging.getLogger(__name__)
 
 #: Alarms that are gathered at most before they are sent.
 TOGETHER = 1000
-#: Longest wait of the thread, and between two attempts to connect at first and at last, seconds.
-WAIT_S, RETRY_S, MOST_RETRY_S = 0.1, 1.0, 60.0
-#: How long the end may take, seconds.
-LEAVE_S = 3.0
 #: Least time between two births that are asked for, seconds.
 REBIRTH_EVERY_S = 1.0
 #: Metrics that are looked at in a command.
@@ -55,7 +46,7 @@ class _Alarm(msgspec.Struct):
     probability: float | None = None
 
 
-class SparkplugSink:
+class SparkplugSink(OwnConnection):
     """Publishes alarms as an edge node.
 
     Args:
@@ -65,37 +56,27 @@ class SparkplugSink:
 
     Attributes:
         name: of the sink.
-        problem: why nothing can be published at present; empty where it can.
         generation: does not change: what was taken is kept until it is sent.
         written: number of alarms that were sent.
-        failures: number of connections that ended or were not to be had.
     """
 
     def __init__(self, config: SparkplugSinkConfig, daemon: DaemonConfig, source: Path) -> None:
         self.name = config.name
-        self.generation = self.written = self.failures = 0
-        self.problem = ""
-        self._broker, self._source = daemon.broker, source
-        self._password = read_password(daemon.broker, source)
-        self._client_id = f"{daemon.client_id}-{config.group}-{config.edge_of(daemon.publish.runtime_name)}"
+        self.generation = self.written = 0
+        edge = config.edge_of(daemon.publish.runtime_name)
         self._path = source.parent / config.path
         self._state: EdgeState = load_state(self._path)
-        self._messages = EdgeMessages(
-            config.group, config.edge_of(daemon.publish.runtime_name), config.codes, self._state
-        )
+        self._messages = EdgeMessages(config.group, edge, config.codes, self._state)
         self._ids = itertools.count(1)
         self._lock = threading.Lock()
         self._gathered: list[tuple[int, Entry]] = []
         self._sent: list[int] = []
-        self._up = self._accepted = self._rebirth = False
-        self._refusal = ""
+        self._rebirth = False
         self._born: set[str] = set()
         self._born_at = 0.0
-        self._stopping = threading.Event()
-        self._log = SampledLog(log)
-        self._client: mqtt.Client | None = None
-        self._thread = threading.Thread(target=self._run, name=f"sink {self.name}", daemon=True)
-        self._thread.start()
+        client_id = f"{daemon.client_id}-{config.group}-{edge}"
+        super().__init__(f"sink {self.name}", client_id, self._messages.command_topic, daemon.broker, source)
+        self.start()
 
     @staticmethod
     def place(config: SparkplugSinkConfig, base: Path) -> str:
@@ -142,115 +123,28 @@ class SparkplugSink:
             sent, self._sent = self._sent, []
         return sent
 
-    def close(self) -> None:
-        """Send what was taken, say that the node dies, and leave."""
-        self._stopping.set()
-        self._thread.join(LEAVE_S)
-
-    def _run(self) -> None:
-        """Connect, serve, and connect again; where that ends by an error of ours, it is a problem that stays."""
-        try:
-            self._connect_and_serve()
-        finally:
-            with self._lock:
-                self._up = False
-            if not self._stopping.is_set():
-                self.problem = f"sink {self.name}: it has ended, the log has the error; restart the daemon"
-
-    def _connect_and_serve(self) -> None:
-        delay_s = RETRY_S
-        while not self._stopping.is_set():
-            begin = time.monotonic()
-            try:
-                self._serve()
-                why = self._refusal or "the connection ended"
-            except OSError as error:
-                why = error.strerror or str(error) or type(error).__name__
-            except ConfigError as error:
-                why = error.problems[0]
-            with self._lock:
-                self._up = False
-            if self._stopping.is_set():
-                return
-            self.failures += 1
-            self.problem = f"sink {self.name}: {self._broker.url}: {why}"
-            delay_s = RETRY_S if time.monotonic() - begin > MOST_RETRY_S else min(2 * delay_s, MOST_RETRY_S)
-            self._log.log("down", logging.WARNING, "%s; trying again in %.0f s", self.problem, delay_s)
-            self._stopping.wait(delay_s)
-
-    def _serve(self) -> None:
-        """One connection, from its beginning to its end."""
+    def _will(self) -> tuple[str, bytes, bool]:
+        """The death of the session that begins."""
         self._state.bd_seq = (self._state.bd_seq + 1) % 256
         save_state(self._path, self._state)
-        self._accepted, self._rebirth, self._refusal = False, False, ""
-        self._born = set()
-        client = self._client = self._new_client()
-        host, port = self._broker.address
-        client.connect(host, port, self._broker.keepalive_s)
-        deadline = time.monotonic() + 2 * self._broker.connect_timeout_s
+        self._rebirth, self._born_at, self._born = True, 0.0, set()
+        return *self._messages.node_death(), False
+
+    def _serve(self) -> None:
+        """Births where they are due, then what was taken."""
+        if self._rebirth and time.monotonic() - self._born_at >= REBIRTH_EVERY_S:
+            self._be_born()
+            self._up = True
+        self._send_gathered()
+
+    def _leave(self) -> None:
+        """Say that the node dies: the broker will not, where a client takes leave."""
+        self._send(*self._messages.node_death())
+
+    def _take(self, payload: bytes) -> None:
+        """A command."""
         try:
-            while client.loop(WAIT_S) == MQTTErrorCode.MQTT_ERR_SUCCESS and not self._refusal:
-                if not self._accepted:
-                    if self._stopping.is_set():
-                        return
-                    if time.monotonic() > deadline:
-                        raise TimeoutError("the broker does not answer")
-                    continue
-                if self._rebirth and time.monotonic() - self._born_at >= REBIRTH_EVERY_S:
-                    self._be_born()
-                    self.problem = ""
-                    with self._lock:
-                        self._up = True
-                self._send_gathered()
-                if self._stopping.is_set():
-                    self._send(*self._messages.node_death())
-                    return
-        finally:
-            client.disconnect()
-            client.loop(WAIT_S)
-
-    def _new_client(self) -> mqtt.Client:
-        broker = self._broker
-        client = mqtt.Client(
-            CallbackAPIVersion.VERSION2, self._client_id, clean_session=True, protocol=MQTTProtocolVersion.MQTTv311
-        )
-        client.connect_timeout = broker.connect_timeout_s
-        if broker.username:
-            client.username_pw_set(broker.username, self._password)
-        if (context := tls_context(broker, self._source)) is not None:
-            client.tls_set_context(context)
-        topic, payload = self._messages.node_death()
-        client.will_set(topic, payload, qos=1)
-        client.on_connect = self._on_connect
-        client.on_subscribe = self._on_subscribe
-        client.on_message = self._on_message
-        return client
-
-    def _on_connect(
-        self,
-        client: mqtt.Client,
-        _data: object,
-        _flags: mqtt.ConnectFlags,
-        code: ReasonCode,
-        _properties: Properties | None,
-    ) -> None:
-        if code.is_failure:
-            self._refusal = f"the broker refuses the connection: {code}; see broker.username and the password"
-            return
-        client.subscribe(self._messages.command_topic, qos=1)
-
-    def _on_subscribe(
-        self, _client: mqtt.Client, _data: object, _mid: int, codes: list[ReasonCode], _properties: Properties | None
-    ) -> None:
-        if any(code.is_failure for code in codes):
-            self._refusal = f"the broker refuses the subscription to {self._messages.command_topic}: allow it"
-            return
-        self._accepted = self._rebirth = True
-        self._born_at = 0.0
-
-    def _on_message(self, _client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
-        try:
-            found = read_payload(bytes(message.payload), MOST_COMMANDS)
+            found = read_payload(payload, MOST_COMMANDS)
         except (ValueError, OverflowError) as error:
             self._log.log("command", logging.WARNING, "sink %s: a command cannot be read: %s", self.name, error)
             return
@@ -304,12 +198,6 @@ class SparkplugSink:
             self._state.machines.pop(name, None)
         else:
             self._state.machines[name] = last
-
-    def _send(self, topic: str, payload: bytes) -> None:
-        assert self._client is not None
-        found = self._client.publish(topic, payload, qos=0)
-        if found.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            raise OSError(f"the broker cannot be reached ({mqtt.error_string(found.rc)})")
 
 
 def _machine(entry: Entry) -> tuple[str, Machine | None]:
