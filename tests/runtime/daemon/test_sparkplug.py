@@ -210,3 +210,37 @@ def test_without_rebirths_nothing_is_asked(plant: Plant) -> None:
     _wait_for(plant, 1)
     plant.peer.catch_up()
     assert not plant.peer.payloads(REBIRTH)
+
+
+def test_a_host_application_says_that_it_is_there(plant: Plant) -> None:
+    """STATE is retained, with the time of its will; false is answered at once; a kill and a stop take it back."""
+    plant.config.write_text(plant.config.read_text().replace("alive_s = 10", 'alive_s = 10\nhost_id = "rare"'))
+    topic = "spBv1.0/STATE/rare"
+    plant.peer.subscribe(topic)
+
+    def states() -> list[dict[str, Any]]:
+        return [json.loads(payload) for payload in plant.peer.payloads(topic)]
+
+    plant.start()
+    plant.wait_until(lambda: states() and states()[-1]["online"], "a host that is there")
+    first = states()[-1]
+    plant.peer.publish(topic, json.dumps({"online": False, "timestamp": 1}), retain=True)
+    plant.wait_until(lambda: len(states()) >= 3 and states()[-1] == first, "an answer")
+    plant.daemon.kill()
+    plant.wait_until(lambda: states()[-1] == {"online": False, "timestamp": first["timestamp"]}, "the will")
+    plant.start()
+    plant.wait_until(lambda: states()[-1]["online"], "a host that is back")
+    assert states()[-1]["timestamp"] > first["timestamp"]
+    assert plant.daemon.stop() == 0
+    plant.wait_until(lambda: not states()[-1]["online"], "a leave")
+
+
+def test_an_observer_says_nothing_of_a_host(plant: Plant) -> None:
+    """By default no edge node is made to wait for it."""
+    plant.peer.subscribe("spBv1.0/STATE/#")
+    plant.start()
+    plant.born(now_ms(), "p1")
+    plant.wait_until(lambda: plant.values().get("hall.gw.p1"), "a sample")
+    assert plant.daemon.stop() == 0
+    plant.peer.catch_up()
+    assert not [m for m in plant.peer.messages if "STATE" in m.topic]

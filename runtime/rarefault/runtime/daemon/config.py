@@ -151,6 +151,9 @@ class TelemetryConfig(MappingConfig, frozen=True):
     silent_after_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     """A device without telemetry for this long gets the alarm state ``no data``, seconds. 0 takes the model's
     ``max_gap_s``; ``inf`` means never."""
+    host_id: str = ""
+    """Sparkplug only: be a host application of this id, so that edge nodes whose primary host it is send. Empty: be an
+    observer, whom no edge node waits for."""
 
     def __post_init__(self) -> None:
         problems = list(self._problems())
@@ -161,6 +164,10 @@ class TelemetryConfig(MappingConfig, frozen=True):
             for name in ("max_future_s", "max_age_s", "clock_wait_s", "silent_after_s")
             if math.isnan(getattr(self, name))
         ]
+        if self.host_id and (problem := topic_level_problem(self.host_id)):
+            problems.append(f"host_id {self.host_id!r}: {problem}")
+        if self.host_id and self.format != "sparkplug":
+            problems.append(f"host_id can be given with format 'sparkplug' only, but format is {self.format!r}")
         if problems:
             raise ValueError("\n".join(problems))
 

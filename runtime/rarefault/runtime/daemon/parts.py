@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from rarefault.runtime.daemon.host.clock_watch import ClockWatch
+from rarefault.runtime.daemon.mqtt.host_application import HostApplication
 from rarefault.runtime.daemon.mqtt.identity import DaemonIdentity
 from rarefault.runtime.daemon.mqtt.session import BrokerSession
 from rarefault.runtime.daemon.publishing.broker_sink import BrokerSink
@@ -48,6 +49,7 @@ class Parts:
         clock: whether telemetry can be believed.
         intake: messages to samples.
         presence: which devices are silent.
+        host: the role of a host application of Sparkplug, where that is wanted.
         rebirths: asks edge nodes of Sparkplug to be born again.
         broker: the broker as a sink, and its delivery.
         sinks: the other sinks, and their deliveries.
@@ -62,6 +64,7 @@ class Parts:
     intake: Intake
     presence: Presence
     rebirths: Rebirths
+    host: HostApplication | None
     broker: BrokerSink
     broker_delivery: BrokerDelivery
     sinks: list[ConfiguredSink]

@@ -18,6 +18,7 @@ from rarefault.runtime.daemon.host.logs import set_level
 from rarefault.runtime.daemon.host.metrics import Counts, MetricsPage
 from rarefault.runtime.daemon.host.signals import Requests
 from rarefault.runtime.daemon.host.systemd import Notifier
+from rarefault.runtime.daemon.mqtt.host_application import HostApplication
 from rarefault.runtime.daemon.mqtt.identity import DaemonIdentity
 from rarefault.runtime.daemon.mqtt.inbox import Message
 from rarefault.runtime.daemon.mqtt.session import BrokerSession
@@ -81,6 +82,7 @@ class Service(Parts):
         desk = FeedbackDesk(topic, store, self.identity, rejections) if topic else None
         self.intake = Intake(setup, store, self.session, self.clock, rejections, desk)
         self.rebirths = Rebirths(store.nodes, self.session)
+        self.host = HostApplication(config, setup.source) if config.telemetry.host_id else None
         self.totals = Totals()
         self.looked_at = time.monotonic()
         self.health = Health(self, self.notifier)
@@ -120,6 +122,8 @@ class Service(Parts):
     def _startup(self) -> None:
         self.identity.save()
         self.metrics.open(str(self.setup.source))
+        if self.host is not None:
+            self.host.start()
         self._log_start()
         self.notifier.send("READY=1")
 
@@ -138,6 +142,8 @@ class Service(Parts):
         self.session.close(LEAVE_S, self.health.farewell())
         self.metrics.close()
         self._log_what_is_left()
+        if self.host is not None:
+            self.host.close()
         for sink in self.sinks:
             sink.close()
         self.store.close()

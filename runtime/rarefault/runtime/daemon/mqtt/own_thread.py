@@ -62,7 +62,8 @@ class OwnConnection:
     def close(self) -> None:
         """Take leave, and end the thread."""
         self._stopping.set()
-        self._thread.join(LEAVE_S)
+        if self._thread.is_alive():
+            self._thread.join(LEAVE_S)
 
     def _will(self) -> tuple[str, bytes, bool]:
         """Topic and payload of the will of the next connection, and whether it is retained."""
