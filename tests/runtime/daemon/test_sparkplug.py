@@ -1,6 +1,7 @@
 """Edge nodes of Sparkplug and a daemon at a real broker: births, deaths, steady values, kills."""
 
 import json
+import math
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,19 @@ from tests.harness.daemon import Daemon
 from tests.harness.sparkplug import EdgeNode, Payload
 from tests.harness.tiny_model import MANIFEST, save_tiny_model
 
+from rarefault.runtime.cli import main
+from rarefault.runtime.daemon.config import JournalConfig, LimitsConfig, TelemetryConfig
+from rarefault.runtime.daemon.publishing.announcer import Announcer
+from rarefault.runtime.daemon.publishing.sink import Route
+from rarefault.runtime.daemon.telemetry.decoder import TelemetryDecoder
+from rarefault.runtime.daemon.telemetry.rejections import Rejections
+from rarefault.runtime.daemon.telemetry.sample_buffer import SampleBuffer
+from rarefault.runtime.daemon.turns.durable import JournalledTurnStore
+from rarefault.runtime.daemon.turns.work import Work
+from rarefault.runtime.inference.model_file import load_model
+from rarefault.runtime.inference.pipeline import Pipeline
 from rarefault.runtime.journal.reader import JournalReader
+from rarefault.runtime.journal.records import BROKER
 
 if TYPE_CHECKING:
     from tests.harness.client import Peer
@@ -197,12 +210,22 @@ def test_what_is_missed_is_noticed_and_a_rebirth_asked_for(plant: Plant) -> None
     assert len([m for m in plant.peer.messages if m.topic.startswith("spBv1.0/hall/NCMD/")]) == 51
 
 
-def test_without_rebirths_nothing_is_asked(plant: Plant) -> None:
+def _set_aside(journal: Path) -> str:
+    with JournalReader(journal) as reader:
+        return " ".join(aside.reason for aside in reader.set_aside())
+
+
+def test_without_rebirths_nothing_is_asked(plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
     """telemetry.rebirth = false: the daemon only counts."""
     plant.config.write_text(plant.config.read_text().replace("alive_s = 10", "alive_s = 10\nrebirth = false"))
     plant.start()
     plant.send(plant.node.data("p1", now_ms(), {"Motor/S1": 1.0}))
     plant.daemon.wait_for("has not been born here")
+    plant.wait_until(lambda: "no_birth" in _set_aside(plant.journal), "the message in the journal")
+    assert main(["retake", str(plant.journal), "--reason", "no_birth", "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "1 are of Sparkplug, which only their edge node may publish" in said
+    assert "0 would be published again" in said
     begin = now_ms()
     plant.born(begin, "p1")
     plant.node.seq += 1
@@ -244,3 +267,70 @@ def test_an_observer_says_nothing_of_a_host(plant: Plant) -> None:
     assert plant.daemon.stop() == 0
     plant.peer.catch_up()
     assert not [m for m in plant.peer.messages if "STATE" in m.topic]
+
+
+def test_a_large_edge_node_writes_little_for_each_message(tmp_path: Path) -> None:
+    """A thousand devices are born once; a message after that adds no more to the journal than one of a small node."""
+    grown = {}
+    for devices in (1, 1000):
+        store = _store(tmp_path / str(devices))
+        assert store.journal is not None
+        decoder = _decoder(store)
+        node = EdgeNode()
+        samples = SampleBuffer(5000, 3)
+        messages = [node.node_birth(now_ms())]
+        messages += [node.birth(f"p{i}", now_ms(), {"Motor/S1": 1.0}) for i in range(devices)]
+        _turn(store, decoder, samples, messages)
+        before = store.bytes()
+        for i in range(1, 51):
+            _turn(store, decoder, samples, [node.data("p0", now_ms() + i, {"Motor/S1": float(i)})])
+        grown[devices] = store.bytes() - before
+        store.close()
+    assert grown[1000] < 1.5 * grown[1] + 100_000
+    again = _store(tmp_path / "1000")
+    (found,) = again.nodes
+    assert len(found.state.born) == 1001
+    assert len(found.tables) == 1001
+    decoder = _decoder(again)
+    assert int(again.devices.born.sum()) == 1000
+    node_death = node.node_death()
+    _turn(again, decoder, samples, [node_death])
+    again.close()
+    again = _store(tmp_path / "1000")
+    (found,) = again.nodes
+    assert not found.state.born
+    assert not found.state.alive
+    again.close()
+
+
+def _store(folder: Path) -> JournalledTurnStore:
+    folder.mkdir(exist_ok=True)
+    save_tiny_model(folder / "tiny.onnx", HOLDING)
+    model = load_model(folder / "tiny.onnx")
+    return JournalledTurnStore(
+        JournalConfig(path="journal", sync="normal"),
+        folder,
+        lambda slots: Pipeline(model.manifest, model.step, model.model_id, slots),
+        Announcer("rarefault", [Route(BROKER)]),
+    )
+
+
+def _decoder(store: JournalledTurnStore) -> TelemetryDecoder:
+    source = TelemetryConfig.checked({"preset": "sparkplug", "fields": FIELDS, "max_age_s": math.inf})
+    limits = LimitsConfig(max_devices=2000)
+    decoder = TelemetryDecoder(
+        [source], HOLDING.channels, {}, store.devices, limits, Rejections(), "edge.toml", store.nodes
+    )
+    decoder.mark_born()
+    return decoder
+
+
+def _turn(
+    store: JournalledTurnStore, decoder: TelemetryDecoder, samples: SampleBuffer, messages: list[tuple[str, bytes]]
+) -> None:
+    work = Work(samples)
+    for topic, payload in messages:
+        decoder.decode(topic, payload, now_ms(), samples)
+    work.died = decoder.take_died()
+    assert store.turn(work) is not None
+    samples.clear()

@@ -61,7 +61,7 @@ def _restore(nodes: Nodes, path: Path) -> None:
     """Take over the nodes of a journal; nothing where it is an older one, or damaged, which other checks tell."""
     try:
         with JournalReader(path) as journal:
-            nodes.restore([(state, list(births)) for state, births in load_nodes(journal)])
+            nodes.restore(load_nodes(journal))
     except JournalError:
         nodes.restore([])
 

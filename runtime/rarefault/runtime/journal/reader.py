@@ -170,10 +170,12 @@ class JournalTables:
         """The states of all edge nodes."""
         return [state for (state,) in self._rows("SELECT state FROM edge_node ORDER BY group_id, edge")]
 
-    def births(self, group: str, edge: str) -> list[tuple[str, bytes]]:
-        """The devices of an edge node and their births."""
-        rows = self._rows("SELECT device, state FROM birth WHERE group_id = ? AND edge = ?", (group, edge))
-        return [(device, state) for device, state in rows]
+    def births(self, group: str, edge: str) -> list[tuple[str, bytes, bool, int | None]]:
+        """The devices of an edge node: name, birth, whether it is born, and since when its birth is expected."""
+        rows = self._rows(
+            "SELECT device, state, born, expected_ms FROM birth WHERE group_id = ? AND edge = ?", (group, edge)
+        )
+        return [(device, state, bool(born), expected_ms) for device, state, born, expected_ms in rows]
 
 
 class JournalReader(JournalTables):

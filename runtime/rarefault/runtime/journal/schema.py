@@ -41,7 +41,7 @@ CREATE TABLE IF NOT EXISTS edge_node (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS birth (
     group_id TEXT NOT NULL, edge TEXT NOT NULL, device TEXT NOT NULL, state BLOB NOT NULL,
-    PRIMARY KEY (group_id, edge, device)
+    born INTEGER NOT NULL DEFAULT 0, expected_ms INTEGER, PRIMARY KEY (group_id, edge, device)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS snapshot_part (part INTEGER PRIMARY KEY, state BLOB NOT NULL);
 """

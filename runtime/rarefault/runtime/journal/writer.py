@@ -220,6 +220,7 @@ class Journal(JournalTables):
         self,
         states: Iterable[tuple[str, str, bytes]],
         births: Iterable[tuple[str, str, str, bytes]],
+        lives: Iterable[tuple[bool, int | None, str, str, str]],
         forgotten: Iterable[tuple[str, str]],
     ) -> None:
         """Keep what is known of edge nodes.
@@ -227,13 +228,21 @@ class Journal(JournalTables):
         Args:
             states: group, id and state of nodes that have changed.
             births: group, id, device and birth of devices that were born.
+            lives: whether devices are born, and since when their birth is expected; group, id and device.
             forgotten: group and id of nodes of which nothing is to be known any more.
         """
         for key in forgotten:
             for table in ("edge_node", "birth"):
                 self._execute(f"DELETE FROM {table} WHERE group_id = ? AND edge = ?", key)  # noqa: S608 - our own names
         self._executemany("INSERT OR REPLACE INTO edge_node VALUES (?, ?, ?)", states)
-        self._executemany("INSERT OR REPLACE INTO birth VALUES (?, ?, ?, ?)", births)
+        self._executemany(
+            "INSERT INTO birth (group_id, edge, device, state) VALUES (?, ?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET state = excluded.state",
+            births,
+        )
+        self._executemany(
+            "UPDATE birth SET born = ?, expected_ms = ? WHERE group_id = ? AND edge = ? AND device = ?", lives
+        )
 
     def alarm(self, id_: str) -> AlarmRecord | None:
         """The alarm of an id."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import msgspec
+from msgspec.structs import replace
 
 from rarefault.runtime.errors import DamagedJournalError
 from rarefault.runtime.journal.reader import JournalTables
@@ -21,14 +22,23 @@ def keep_nodes(nodes: Nodes, journal: Journal) -> None:
     forgotten = nodes.forgotten()
     if not changed and not forgotten:
         return
+    lives = []
+    for key, device in nodes.lives():
+        state = nodes.state(key)
+        lives.append((device in state.born, state.expected.get(device), *key, device))
     journal.keep_edge_nodes(
-        [(node.state.group, node.state.edge, _encoder.encode(node.state)) for node in changed],
+        # Who lives stands with the births: it changes seldom, and a node may have thousands of devices.
+        [
+            (node.state.group, node.state.edge, _encoder.encode(replace(node.state, born=set(), expected={})))
+            for node in changed
+        ],
         [(*key, device, _encoder.encode(table.entries)) for key, device, table in nodes.learned()],
+        lives,
         forgotten,
     )
 
 
-def load_nodes(journal: JournalTables) -> Iterator[tuple[NodeState, Iterator[tuple[str, Table]]]]:
+def load_nodes(journal: JournalTables) -> Iterator[tuple[NodeState, list[tuple[str, Table]]]]:
     """The edge nodes that the journal has; DamagedJournalError where they cannot be read."""
     for data in journal.edge_nodes():
         try:
@@ -38,9 +48,16 @@ def load_nodes(journal: JournalTables) -> Iterator[tuple[NodeState, Iterator[tup
         yield state, _births(state, journal)
 
 
-def _births(state: NodeState, journal: JournalTables) -> Iterator[tuple[str, Table]]:
-    for device, data in journal.births(state.group, state.edge):
+def _births(state: NodeState, journal: JournalTables) -> list[tuple[str, Table]]:
+    """The births of a node; who lives goes into its state."""
+    tables = []
+    for device, data, born, expected_ms in journal.births(state.group, state.edge):
+        if born:
+            state.born.add(device)
+        if expected_ms is not None:
+            state.expected[device] = expected_ms
         try:
-            yield device, Table(Entry(*entry) for entry in _table.decode(data))
+            tables.append((device, Table(Entry(*entry) for entry in _table.decode(data))))
         except msgspec.MsgspecError as error:
             raise DamagedJournalError(f"{journal.path}: a birth cannot be read: {error}") from None
+    return tables

@@ -47,7 +47,7 @@ class Table:
         }
 
 
-class NodeState(msgspec.Struct, kw_only=True):
+class NodeState(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What changes of an edge node from message to message.
 
     Attributes:
@@ -180,6 +180,21 @@ class Nodes:
     def changed(self) -> list[Node]:
         """Nodes whose state has changed since the last turn that was kept."""
         return [self._nodes[key] for key in self._before if key in self._nodes]
+
+    def lives(self) -> Iterator[tuple[Key, str]]:
+        """Devices that were born or died, or are expected, since the last turn that was kept."""
+        for key, before in self._before.items():
+            node = self._nodes.get(key)
+            if node is None:
+                continue
+            now, old = node.state, before.state if before is not None else NodeState(group="", edge="")
+            if now.born != old.born or now.expected != old.expected:
+                expected = {device for device, _ in now.expected.items() ^ old.expected.items()}
+                yield from ((key, device) for device in (now.born ^ old.born) | expected)
+
+    def state(self, key: Key) -> NodeState:
+        """The state of a node that there is."""
+        return self._nodes[key].state
 
     def learned(self) -> Iterator[tuple[Key, str, Table]]:
         """Births since the last turn that was kept."""
