@@ -76,6 +76,7 @@ def test_metrics_of_the_edge_node_are_of_a_device_of_its_name() -> None:
     assert born == [("hall.gw", NOW_MS, {**ENDED, "temp": 20.0})]
     assert mapping.read(*node.data("", NOW_MS + 5, {"temp": 21.0})) == [("hall.gw", NOW_MS + 5, {"temp": 21.0})]
     assert not mapping.rejected
+    assert not mapping.unknown  # Sparkplug's own metrics are no channels
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from tests.harness.tiny_model import MANIFEST, save_tiny_model
 
 from rarefault.runtime.inference.grid import Grid
 from rarefault.runtime.inference.manifest import MOST_HELD, GridSpec
-from rarefault.runtime.inference.model_file import load_model
+from rarefault.runtime.inference.model_file import LoadedModel, load_model
 from rarefault.runtime.settings import from_mapping
 from rarefault.runtime.telemetry.channels import ChannelSpec
 from rarefault.runtime.times import parse_time_ms
@@ -93,7 +93,7 @@ def test_a_recording_gives_the_verdicts_of_the_daemon(
     config.write_text(
         f'[model]\npath = "tiny.onnx"\n[broker]\nurl = "{mosquitto.url}"\n[telemetry]\npreset = "sparkplug"\n'
         f"max_age_s = inf\nalive_s = 10\n[telemetry.fields]\n{fields}\n[limits]\nsamples_per_s = inf\n"
-        '[publish]\nruntime = "edge"\n'
+        '[publish]\nruntime = "edge"\n[journal]\npath = "journal"\n'
     )
     messages = list(conversation())
     peer.subscribe("rarefault/+/verdict")
@@ -106,13 +106,11 @@ def test_a_recording_gives_the_verdicts_of_the_daemon(
         peer.catch_up()
     history = recorded(tmp_path, messages)
     model = load_model(tmp_path / "tiny.onnx")
-    offline = run_pipeline(history, model.manifest, model.step, model.model_id)
-    expected = {
-        (history.devices[slot], end): posterior
-        for slot, end, posterior in zip(
-            offline.device.tolist(), offline.end_ms.tolist(), offline.posterior.tolist(), strict=True
-        )
-    }
+    expected = _judged(history, model)
+    journal = from_mapping({"data": {"format": "journal", "path": "journal"}}, TrainConfig, "train.toml")
+    kept = _judged(read_history(journal.data, tmp_path, channels=SPECS), model)
+    assert kept.keys() == expected.keys()
+    assert all(kept[key] == pytest.approx(expected[key], abs=1e-6) for key in kept)
     live = _live(peer)
     assert len(live) > 200
     assert live.keys() <= expected.keys()
@@ -133,6 +131,13 @@ def recorded(folder: Path, messages: list[Message]) -> History:
     (folder / "plant.jsonl").write_text("\n".join(map(json.dumps, lines)))
     train = from_mapping({"data": GIVEN, "channels": msgspec.to_builtins(SPECS)}, TrainConfig, "train.toml")
     return read_history(train.data, folder, channels=train.channels)
+
+
+def _judged(history: History, model: LoadedModel) -> dict[tuple[str, int], list[float]]:
+    """Probabilities by device and end of the window."""
+    offline = run_pipeline(history, model.manifest, model.step, model.model_id)
+    ends = zip(offline.device.tolist(), offline.end_ms.tolist(), offline.posterior.tolist(), strict=True)
+    return {(history.devices[slot], end): posterior for slot, end, posterior in ends}
 
 
 def _probe(peer: "Peer", path: Path) -> bool:

@@ -261,6 +261,8 @@ class _Reading:
         name = self._name(device)
         at_birth = Birth()
         for metric, entry in zip(self.payload.metrics, table.entries, strict=True):
+            if entry.name in table.own:
+                continue
             value = self.format.value_of(metric, entry.datatype)
             if metric.historical:
                 self._put(name, metric, entry.name, value)
@@ -278,7 +280,7 @@ class _Reading:
             raise RejectionError(Reason.NO_BIRTH, f"{quote(self._where)} has not been born here")
         now_ms = self._now(node)
         name = self._name(device)
-        by_alias, by_name = table.by_alias, table.by_name
+        by_alias, by_name, own = table.by_alias, table.by_name, table.own
         value_of, put, found = self.format.value_of, self._put, self.found
         unknown = 0
         stamp: int | None = None  # of the metric before, which most have the time of
@@ -289,6 +291,8 @@ class _Reading:
                 unknown += 1
                 what = f"alias {metric.alias}" if metric.name is None else quote(metric.name)
                 self.bad.append(RejectionError(Reason.UNKNOWN_METRIC, f"the birth of {self._where} has no {what}"))
+                continue
+            if entry.name in own:
                 continue
             value = metric.value
             if type(value) is not float or metric.quality is not None or metric.null:

@@ -10,12 +10,17 @@ from typing import NamedTuple
 
 import msgspec
 
+from rarefault.runtime.telemetry.sparkplug.writing import BD_SEQ
+
 #: Edge nodes that are remembered. A new one takes the place of one that is dead.
 MAX_NODES = 5000
 #: Devices of an edge node, and metrics of all its births, that are remembered.
 MAX_DEVICES, MAX_METRICS = 10_000, 200_000
 #: Edge nodes that a rebirth is wanted of at one time.
 MAX_WANTED = 1000
+
+#: What the names of metrics begin with that command an edge node or a device.
+CONTROLS = ("Node Control/", "Device Control/")
 
 #: Group and id of an edge node.
 Key = tuple[str, str]
@@ -35,13 +40,15 @@ class Table:
     Attributes:
         entries: in the order of the birth.
         by_name, by_alias: to find them.
+        own: names of those that are Sparkplug's own, such as the number of the session, and no telemetry.
     """
 
-    __slots__ = ("by_alias", "by_name", "entries")
+    __slots__ = ("by_alias", "by_name", "entries", "own")
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         self.entries = tuple(entries)
         self.by_name = {entry.name: entry for entry in self.entries}
+        self.own = frozenset(name for name in self.by_name if name == BD_SEQ or name.startswith(CONTROLS))
         self.by_alias: dict[int | None, Entry] = {
             entry.alias: entry for entry in self.entries if entry.alias is not None
         }
