@@ -32,20 +32,20 @@ class HostApplication(OwnConnection):
         host_id = config.telemetry.host_id
         self._since_ms = 0
         self._due = False
-        self._said_at = 0.0
+        self._published_at = 0.0
         topic = f"{NAMESPACE}/STATE/{host_id}"
         super().__init__(f"telemetry.host_id {host_id!r}", f"{config.client_id}-host", topic, config.broker, source)
 
     def _will(self) -> tuple[str, bytes, bool]:
         """Offline, with the time of the birth that it takes back."""
         self._since_ms = time.time_ns() // 1_000_000
-        self._due, self._said_at = True, 0.0
+        self._due, self._published_at = True, 0.0
         return self._topic, _encoded(online=False, timestamp=self._since_ms), True
 
     def _serve(self) -> None:
         """Say that it is there, first and where somebody says that it is not."""
-        if self._due and time.monotonic() - self._said_at >= ANSWER_EVERY_S:
-            self._due, self._said_at = False, time.monotonic()
+        if self._due and time.monotonic() - self._published_at >= ANSWER_EVERY_S:
+            self._due, self._published_at = False, time.monotonic()
             self._send(self._topic, _encoded(online=True, timestamp=self._since_ms), 1, retain=True)
 
     def _leave(self) -> None:
