@@ -24,6 +24,7 @@ from rarefault.runtime.daemon.telemetry.rejections import Rejections
 from rarefault.runtime.daemon.telemetry.sample_buffer import SampleBuffer
 from rarefault.runtime.daemon.turns.durable import JournalledTurnStore
 from rarefault.runtime.daemon.turns.work import Work
+from rarefault.runtime.errors import JournalError
 from rarefault.runtime.inference.model_file import load_model
 from rarefault.runtime.inference.pipeline import Pipeline
 from rarefault.runtime.journal.reader import JournalReader
@@ -334,3 +335,44 @@ def _turn(
     work.died = decoder.take_died()
     assert store.turn(work) is not None
     samples.clear()
+
+
+def test_a_gap_is_not_forgotten_by_a_restart(tmp_path: Path) -> None:
+    """A rebirth that is wanted is wanted by the next process, until there is a birth."""
+    store, node, samples = _store(tmp_path), EdgeNode(), SampleBuffer(100, 3)
+    _turn(store, _decoder(store), samples, [node.node_birth(now_ms(), {"Load": 1.0})])
+    node.seq += 1
+    _turn(store, _decoder(store), samples, [node.data("", now_ms() + 1, {"Load": 2.0})])
+    assert store.nodes.wanted
+    store.close()
+    store = _store(tmp_path)
+    assert list(store.nodes.wanted) == [("hall", "gw")]
+    _turn(store, _decoder(store), samples, [node.node_birth(now_ms() + 2)])
+    assert not store.nodes.wanted
+    store.close()
+    store = _store(tmp_path)
+    assert not store.nodes.wanted
+    store.close()
+
+
+def test_a_turn_that_cannot_be_kept_is_as_if_it_had_not_been(tmp_path: Path) -> None:
+    """A death in a turn that fails: the device is born as before; the same messages are then read the same."""
+    store, node, samples = _store(tmp_path), EdgeNode(), SampleBuffer(100, 3)
+    decoder = _decoder(store)
+    at = now_ms()
+    _turn(store, decoder, samples, [node.node_birth(at), node.birth("p1", at, {"Motor/S1": 1.0})])
+    message = node.death("p1", at + 5)
+    work = Work(samples)
+    decoder.decode(*message, at + 5, samples)
+    work.died = decoder.take_died()
+    assert work.died.tolist() == [0]
+    store.fail(JournalError("a full disk"))
+    samples.clear()
+    store.nodes.go_back()
+    decoder.mark_born()
+    assert store.devices.born[0]
+    _turn(store, decoder, samples, [message])
+    assert not store.devices.born[0]
+    assert store.nodes.counts["deaths"] == 1
+    assert store.nodes.counts["gaps"] == 0
+    store.close()

@@ -29,7 +29,7 @@ from tests.harness.sparkplug import (
 
 from rarefault.runtime.telemetry.config import MappingConfig
 from rarefault.runtime.telemetry.sparkplug import Nodes, read_payload
-from rarefault.runtime.telemetry.sparkplug.nodes import MAX_NODES, MAX_WANTED
+from rarefault.runtime.telemetry.sparkplug.nodes import MAX_BYTES, MAX_NODES, MAX_WANTED
 from rarefault.runtime.telemetry.sparkplug.payload import signed
 
 KEYS = {"preset": "sparkplug"}
@@ -472,6 +472,12 @@ def test_hostile_payloads_take_bounded_work() -> None:
         mapping.read(*other.node_birth(NOW_MS))
         mapping.read(*EdgeNode("foreign", f"edge{i}").data("p", NOW_MS, {"temp": 1.0}))
     assert len(nodes) == MAX_NODES
+    big = EdgeNode("hall", "edge1")
+    values = {f"{i}" * 200: 1.0 for i in range(900)}
+    for i in range(250):
+        mapping.read(*big.birth(f"p{i}", NOW_MS, values))
+    assert sum(node.bytes for node in nodes) <= MAX_BYTES
+    assert "no room for more births" in mapping.details[-1]
     assert len(nodes.wanted) == MAX_WANTED
     assert time.perf_counter() - begin < 20
 

@@ -166,6 +166,10 @@ class TelemetryConfig(MappingConfig, frozen=True):
         ]
         if self.host_id and (problem := topic_level_problem(self.host_id)):
             problems.append(f"host_id {self.host_id!r}: {problem}")
+        if self.share and self.format == "sparkplug":
+            problems.append(
+                "share cannot be given with format 'sparkplug': each daemon would miss messages of all nodes"
+            )
         if self.host_id and self.format != "sparkplug":
             problems.append(f"host_id can be given with format 'sparkplug' only, but format is {self.format!r}")
         if problems:

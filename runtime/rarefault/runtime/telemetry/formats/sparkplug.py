@@ -212,7 +212,7 @@ class _Reading:
             raise RejectionError(Reason.TOO_MANY_DEVICES, "too many edge nodes are alive")
         table = self._table()
         if not self.nodes.learn(self.key, "", table):
-            raise RejectionError(Reason.TOO_LARGE, f"edge node {quote(self._where)} has too many metrics")
+            raise RejectionError(Reason.TOO_LARGE, f"edge node {quote(self._where)}: no room for more births")
         state = node.state
         now_ms = self._now(node)
         before = (state.born | state.expected.keys()) - {""}
@@ -228,13 +228,14 @@ class _Reading:
         state.seq = None if self.payload.seq is None else self.payload.seq % 256
         state.born, state.expected = {""}, since
         self.nodes.wanted.pop(self.key, None)
+        state.wanted = ""
         self._take_birth(node, "", now_ms, table)
 
     def _birth(self, node: Node) -> None:
         device, state = self.topic.device, node.state
         table = self._table()
         if not self.nodes.learn(self.key, device, table):
-            raise RejectionError(Reason.TOO_LARGE, f"edge node {quote('/'.join(self.key))} has too many metrics")
+            raise RejectionError(Reason.TOO_LARGE, f"edge node {quote('/'.join(self.key))}: no room for more births")
         now_ms = self._now(node)
         since = state.expected.pop(device, now_ms)
         if now_ms - since > self.format.tick_ms:

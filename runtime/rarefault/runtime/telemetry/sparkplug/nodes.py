@@ -14,8 +14,10 @@ from rarefault.runtime.telemetry.sparkplug.writing import BD_SEQ
 
 #: Edge nodes that are remembered. A new one takes the place of one that is dead.
 MAX_NODES = 5000
-#: Devices of an edge node, and metrics of all its births, that are remembered.
-MAX_DEVICES, MAX_METRICS = 10_000, 200_000
+#: Devices of an edge node that are remembered, and what all births may take, about, in bytes.
+MAX_DEVICES, MAX_BYTES = 10_000, 100_000_000
+#: What a metric of a birth takes beside its name, about, in bytes.
+ENTRY_BYTES = 300
 #: Edge nodes that a rebirth is wanted of at one time.
 MAX_WANTED = 1000
 
@@ -41,13 +43,15 @@ class Table:
         entries: in the order of the birth.
         by_name, by_alias: to find them.
         own: names of those that are Sparkplug's own, such as the number of the session, and no telemetry.
+        bytes: that it takes, about.
     """
 
-    __slots__ = ("by_alias", "by_name", "entries", "own")
+    __slots__ = ("by_alias", "by_name", "bytes", "entries", "own")
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         self.entries = tuple(entries)
         self.by_name = {entry.name: entry for entry in self.entries}
+        self.bytes = sum(ENTRY_BYTES + len(entry.name) for entry in self.entries)
         self.own = frozenset(name for name in self.by_name if name == BD_SEQ or name.startswith(CONTROLS))
         self.by_alias: dict[int | None, Entry] = {
             entry.alias: entry for entry in self.entries if entry.alias is not None
@@ -65,6 +69,7 @@ class NodeState(msgspec.Struct, kw_only=True, omit_defaults=True):
         offset_ms: how far its clock is ahead of the one that arrivals are timed by.
         newest_ms: latest time of its messages and of their values, by its own clock.
         born: devices that are born; the empty name is the node itself.
+        wanted: why it should be born again; empty where it need not.
         expected: devices whose birth has to come again since the node was born, and since when.
     """
 
@@ -75,6 +80,7 @@ class NodeState(msgspec.Struct, kw_only=True, omit_defaults=True):
     bd_seq: int | None = None
     offset_ms: int = 0
     newest_ms: int = 0
+    wanted: str = ""
     born: set[str] = msgspec.field(default_factory=set)
     expected: dict[str, int] = msgspec.field(default_factory=dict)
 
@@ -85,17 +91,17 @@ class Node:
     Attributes:
         state: what changes from message to message.
         tables: the last birth of each device.
-        metrics: number of metrics in them.
+        bytes: that they take, about.
         shown_ms: until when each device was shown to be alive, as far as that is known.
         look_ms: when to look again who has to be shown.
     """
 
-    __slots__ = ("look_ms", "metrics", "shown_ms", "state", "tables")
+    __slots__ = ("bytes", "look_ms", "shown_ms", "state", "tables")
 
     def __init__(self, state: NodeState) -> None:
         self.state = state
         self.tables: dict[str, Table] = {}
-        self.metrics = 0
+        self.bytes = 0
         self.shown_ms: dict[str, int] = {}
         self.look_ms = 0
 
@@ -104,17 +110,14 @@ class Node:
         state = self.state
         found = Node(msgspec.structs.replace(state, born=set(state.born), expected=dict(state.expected)))
         found.tables, found.shown_ms = dict(self.tables), dict(self.shown_ms)
-        found.metrics, found.look_ms = self.metrics, self.look_ms
+        found.bytes, found.look_ms = self.bytes, self.look_ms
         return found
 
-    def learn(self, device: str, table: Table) -> bool:
-        """Remember a birth; False where that would be too much."""
+    def learn(self, device: str, table: Table) -> None:
+        """Remember a birth."""
         before = self.tables.get(device)
-        metrics = self.metrics + len(table.entries) - (len(before.entries) if before is not None else 0)
-        if metrics > MAX_METRICS or (before is None and len(self.tables) >= MAX_DEVICES):
-            return False
-        self.tables[device], self.metrics = table, metrics
-        return True
+        self.bytes += table.bytes - (before.bytes if before is not None else 0)
+        self.tables[device] = table
 
 
 class Nodes:
@@ -169,13 +172,19 @@ class Nodes:
 
     def learn(self, key: Key, device: str, table: Table) -> bool:
         """Remember the birth of a device; False where that would be too much."""
-        learned = self._nodes[key].learn(device, table)
-        if learned:
-            self._learned.add((key, device))
-        return learned
+        node = self._nodes[key]
+        if device not in node.tables and len(node.tables) >= MAX_DEVICES:
+            return False
+        if table.bytes + sum(node.bytes for node in self._nodes.values()) > MAX_BYTES:
+            return False
+        node.learn(device, table)
+        self._learned.add((key, device))
+        return True
 
     def want(self, key: Key, why: str) -> None:
         """Have a node be born again."""
+        if (node := self.node(key)) is not None:
+            node.state.wanted = why
         if key in self.wanted or len(self.wanted) < MAX_WANTED:
             self.wanted.setdefault(key, why)
 
@@ -239,5 +248,7 @@ class Nodes:
             node = self._nodes[state.group, state.edge] = Node(state)
             for device, table in tables:
                 node.learn(device, table)
+            if state.wanted and state.alive:
+                self.wanted[state.group, state.edge] = state.wanted
         self.counts = Counter(self._counts_before)
         self.kept()
