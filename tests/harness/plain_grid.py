@@ -148,8 +148,8 @@ class PlainDevice:
     def place(self, time: int, values: list[float]) -> None:
         """Into its bin; bins before it close."""
         self.late_run, self.strays = 0, (0, 0, 0)
-        if self.spec.hold != "until death":
-            values = [NAN if math.isinf(value) else value for value in values]
+        none = ENDED if self.spec.hold == "until death" else NAN
+        values = [none if value == -math.inf else value for value in values]
         cells = self.open.setdefault(self.bin(time), [(-1, NAN)] * len(values))
         for c, value in enumerate(values):
             if not math.isnan(value) and time >= cells[c][0]:
@@ -223,7 +223,7 @@ specs = st.builds(
     st.sampled_from([3, 5, 20]),
     st.booleans(),
 )
-values = st.one_of(st.just(NAN), st.integers(-5, 5).map(float), st.just(math.inf))
+values = st.one_of(st.just(NAN), st.integers(-5, 5).map(float), st.just(ENDED), st.just(-ENDED))
 sample = st.tuples(st.integers(0, 2), st.integers(0, 200_000), st.lists(values, min_size=3, max_size=3))
 
 
@@ -259,7 +259,11 @@ def wrong_clocks(draw: st.DrawFn) -> list[tuple[int, int, list[float]]]:
                     device,
                     time,
                     [
-                        float(rng.integers(-5, 5)) if rng.random() < 0.7 else ENDED if rng.random() < 0.2 else NAN
+                        float(rng.integers(-5, 5))
+                        if rng.random() < 0.7
+                        else rng.choice([ENDED, -ENDED])
+                        if rng.random() < 0.2
+                        else NAN
                         for _ in range(3)
                     ],
                 )

@@ -229,4 +229,4 @@ def test_new_data_lacks_what_the_model_takes_as_missing(sentinels: Path, tiny_ex
     tiny = load_model(tiny_export / "tiny.onnx").manifest
     manifest = msgspec.structs.replace(tiny, channels=("temp",), counters=(), missing=(-9999.0,))
     history = adapt(read(sentinels), manifest, "the new data", "the run")
-    np.testing.assert_array_equal(history.values[:, 0], [20, 21, np.inf, 22, 65535, np.nan, 23, 24])
+    np.testing.assert_array_equal(history.values[:, 0], [20, 21, -np.inf, 22, 65535, np.nan, 23, 24])

@@ -77,7 +77,7 @@ def check_telemetry(setup: Setup, messages: list[Message], seconds: float, found
         )
         return
     # The clock is examined below; here it must not keep samples out.
-    first, *others = config.sources
+    first, *others = config.foreign_sources
     sources = (msgspec.structs.replace(first, max_future_s=1e12, max_age_s=float("inf")), *others)
     rejections = _Rejections()
     table = DeviceTable()

@@ -23,7 +23,7 @@ from rarefault.runtime.inference.engine import Engine, Step
 from rarefault.runtime.inference.explain import Judged, explain
 from rarefault.runtime.inference.grid import Bins, Clocks, Grid
 from rarefault.runtime.inference.manifest import NO_DATA, UNKNOWN, GridSpec, Manifest, derived_columns
-from rarefault.runtime.inference.missing import stands_for_none
+from rarefault.runtime.inference.missing import NO_VALUE_HERE, stands_for_none
 from rarefault.runtime.inference.slots import Slots
 from rarefault.runtime.inference.window_buffer import WindowBuffer, Windows
 from rarefault.runtime.telemetry.channels import ChannelMeaning
@@ -164,7 +164,7 @@ class Pipeline:
         if self.manifest.missing:
             named = stands_for_none(values, self.manifest.missing)
             self.named_missing += int(named.sum())
-            values = np.where(named, np.inf, values)  # the value ends
+            values = np.where(named, NO_VALUE_HERE, values)
         if self._meaning:
             values, dropped = self._meaning.apply(values)
             for column, why, which in dropped:

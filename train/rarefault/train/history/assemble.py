@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rarefault.runtime.arrays import Bool, Float64, Int32, Int64
-from rarefault.runtime.inference.missing import stands_for_none
+from rarefault.runtime.inference.missing import NO_VALUE_HERE, stands_for_none
 from rarefault.runtime.times import TIME_LIMIT_MS
 from rarefault.train.history.notes import CONFLICTS, DUPLICATES, NAMED_MISSING, TOO_LARGE, UNORDERED, ReadNotes
 from rarefault.train.history.parsing.cells import beyond_float32
@@ -67,10 +67,6 @@ class Piece:
         )
 
 
-#: Stands for a value that was there and means none: the one before it has ended.
-DROPPED = -np.inf
-
-
 def drop_values(pieces: Iterable[Piece], missing: Sequence[float], notes: ReadNotes) -> None:
     """Take values as missing, and note them by channel: those that no float32 holds, and the named ones."""
     for piece in pieces:
@@ -86,7 +82,7 @@ def drop_values(pieces: Iterable[Piece], missing: Sequence[float], notes: ReadNo
                 rows = np.flatnonzero(which[:, i])
                 where = f"{piece.path.name}:{piece.line[rows[0]]}: {piece.values[rows[0], i]:g}"
                 notes.add(kind, len(rows), where, problem=problem, at=piece.channels[i])
-            piece.values[which] = DROPPED if kind == NAMED_MISSING else np.nan
+            piece.values[which] = NO_VALUE_HERE if kind == NAMED_MISSING else np.nan
 
 
 def assemble(pieces: list[Piece], channels: Sequence[str], notes: ReadNotes) -> tuple[Int32, Int64, Float64]:

@@ -96,7 +96,7 @@ class History:
         device: slot of each sample's device, [M].
         time_ms: milliseconds since the epoch, [M].
         values: channel values in physical units, NaN = not in this sample, infinite = the value ends
-            here (negative: by a number that means no value), [M, C].
+            here (minus infinite: a number that means no value), [M, C].
         events: the fault log.
         overlap: which of several active events gives the label.
         notes: what was wrong in the files.

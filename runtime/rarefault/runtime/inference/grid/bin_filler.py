@@ -171,5 +171,5 @@ class BinFiller(DeviceArrays):
         self.held_bin[device[last]] = held_bin[last]
         young = index[:, None] - held_bin <= self.spec.hold_bins
         if self.spec.ends:
-            return np.where((young | ~self._counters) & np.isfinite(held), held, np.nan), held_bin
-        return np.where(young, held, np.nan), held_bin
+            young |= ~self._counters
+        return np.where(young & np.isfinite(held), held, np.nan), held_bin
