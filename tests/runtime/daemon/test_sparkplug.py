@@ -376,3 +376,36 @@ def test_a_turn_that_cannot_be_kept_is_as_if_it_had_not_been(tmp_path: Path) -> 
     assert store.nodes.counts["deaths"] == 1
     assert store.nodes.counts["gaps"] == 0
     store.close()
+
+
+def test_ten_thousand_damaged_messages_leave_the_good_ones_as_they_are(tmp_path: Path) -> None:
+    """Bytes changed, cut and added in messages of all types: counted, bounded, and a birth makes all good again."""
+    rng = random.Random(11)
+    store, samples = _store(tmp_path), SampleBuffer(25_000, 3)
+    decoder = _decoder(store)
+    node = EdgeNode()
+    at = now_ms()
+    good = [node.node_birth(at, {"Motor/S1": 1.0}), node.birth("p1", at, {"Motor/S1": 1.0, "Motor/S2": 2.0})]
+    good += [node.data("p1", at, {"Motor/S1": 5.0}, quality=0), node.death("p1", at), node.node_death()]
+    for number in range(10_000):
+        topic, payload = rng.choice(good)
+        data = bytearray(payload)
+        for _ in range(rng.randrange(4)):
+            begin = rng.randrange(len(data) + 1)
+            data[begin : begin + rng.randrange(3)] = rng.randbytes(rng.randrange(4))
+        before = decoder.rejections.samples
+        decoder.decode(topic, bytes(data), at, samples)
+        assert decoder.rejections.samples - before == len(samples) >= 0
+        work = Work(samples)
+        work.died = decoder.take_died()
+        decoder.rejections.take_aside()
+        if number % 100 == 0:
+            assert store.turn(work) is not None
+        samples.clear()
+    assert len(store.devices) < 3000
+    for message in (node.node_birth(at + 1), node.birth("p1", at + 1), node.data("p1", at + 2, {"Motor/S1": 7.0})):
+        samples.clear()
+        decoder.decode(*message, at + 2, samples)
+    assert store.devices.names[int(samples.device[0])] == "hall.gw.p1"
+    assert samples.values[0, 0] == 7.0
+    store.close()

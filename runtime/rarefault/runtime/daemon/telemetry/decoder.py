@@ -178,6 +178,7 @@ class TelemetryDecoder:
         slot = self._slots.get(device)
         if slot is None:
             if not says_something(cells):
+                self.rejections.samples -= 1  # no device, and so no sample
                 return
             slot = self._new_slot(device)
         if first:
