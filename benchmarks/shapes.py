@@ -31,6 +31,7 @@ from benchmarks.harness.daemon import Daemon
 from benchmarks.harness.machine import RESULTS, ROOT, origin, write
 from benchmarks.harness.models import make_tiny_model
 from paho.mqtt.enums import CallbackAPIVersion
+from tests.harness.sparkplug import EdgeNode
 
 from rarefault.runtime.inference.model_file import load_model
 from rarefault.runtime.inference.pipeline import Pipeline
@@ -133,6 +134,22 @@ def scalars(row: Row) -> list[Message]:
     return [(f"plant/{device}/{name}", _json({"value": value, "ts": ms})) for name, value in values.items()]
 
 
+class Sparkplug:
+    """Edge nodes of Sparkplug, one for each device: births first, then data by alias."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[str, EdgeNode] = {}
+
+    def __call__(self, row: Row) -> list[Message]:
+        """The messages of a sample."""
+        device, ms, values = row
+        node = self._nodes.get(device)
+        if node is not None and ms > BEGIN_MS:
+            return [node.data("pump", ms, values)]
+        node = self._nodes[device] = EdgeNode("hall", device)
+        return [node.node_birth(ms), node.birth("pump", ms, values)]
+
+
 #: Keys of ``[telemetry]``, and what makes the messages of a sample.
 SHAPES: dict[str, tuple[dict[str, Any], Any]] = {
     "plain": ({}, plain),
@@ -166,6 +183,7 @@ SHAPES: dict[str, tuple[dict[str, Any], Any]] = {
         {"format": "scalar", "topic": "plant/{device}/{channel}", "time": "ts"},
         scalars,
     ),
+    "sparkplug": ({"preset": "sparkplug"}, Sparkplug()),
 }
 
 #: Reads messages with the decoder of whichever release is on the path; prints microseconds of processor time a message.

@@ -8,9 +8,9 @@ import numpy as np
 from hypothesis import strategies as st
 
 from rarefault.runtime.inference.grid import Bins, Grid
-from rarefault.runtime.inference.manifest import GridSpec
+from rarefault.runtime.inference.manifest import MOST_HELD, GridSpec
 
-NAN = math.nan
+NAN, ENDED = math.nan, math.inf
 
 
 @dataclass
@@ -82,7 +82,7 @@ class PlainDevice:
             last = self.bin(self.newest)
             if self.begin > last:  # it has just crossed a stretch
                 self.begin = first
-            elif first - last > self.spec.gap_bins:  # else the bins between are filled, and so judged
+            elif first - last > self.most_bins:  # else the bins between are filled, and so judged
                 self.remember((self.begin, last), first)
                 self.begin = first
             agreed, self.waiting = self.waiting, []
@@ -92,6 +92,11 @@ class PlainDevice:
                 self.waiting = [(time, values)]
             else:
                 self.place(time, values)
+
+    @property
+    def most_bins(self) -> int:
+        """While it is not known whether anything is held, more may be filled."""
+        return max(self.spec.gap_bins, MOST_HELD) if self.spec.hold == "until death" else self.spec.gap_bins
 
     def miss(self) -> None:
         self.late += 1
@@ -143,6 +148,8 @@ class PlainDevice:
     def place(self, time: int, values: list[float]) -> None:
         """Into its bin; bins before it close."""
         self.late_run, self.strays = 0, (0, 0, 0)
+        none = ENDED if self.spec.hold == "until death" else NAN
+        values = [none if value == -math.inf else value for value in values]
         cells = self.open.setdefault(self.bin(time), [(-1, NAN)] * len(values))
         for c, value in enumerate(values):
             if not math.isnan(value) and time >= cells[c][0]:
@@ -155,21 +162,36 @@ class PlainDevice:
 
     def close(self, index: int, values: list[float]) -> None:
         n = len(values)
-        reset = self.occupied is None or index - self.occupied > self.spec.gap_bins
-        reset = reset or (self.occupied is not None and self.occupied < self.cut <= index)
+        ends = self.spec.hold == "until death"
+        anew = self.occupied is None or self.occupied < self.cut <= index
+        latest = (
+            [self.meter[c] if self.counters[c] else self.held[c] for c in range(n)] if self.occupied is not None else []
+        )
+        alive = ends and any(last is not None and math.isfinite(last[1]) for last in latest)
+        longest = max(self.spec.gap_bins, MOST_HELD) if alive else self.spec.gap_bins
+        reset = anew or (self.occupied is not None and index - self.occupied > longest)
         if reset:
-            self.held, self.meter = [None] * n, [None] * n
+            self.meter = [None] * n
+            if anew or not ends:
+                self.forget()
         else:
             assert self.occupied is not None
             for empty in range(self.occupied + 1, index):
                 self.emit(empty, [NAN] * n, reset=False)
         for c in range(n):
-            if self.counters[c] and not math.isnan(values[c]):
+            if self.counters[c] and math.isinf(values[c]):
+                self.meter[c] = (index, values[c])
+            elif self.counters[c] and not math.isnan(values[c]):
                 before, self.meter[c] = self.meter[c], (index, values[c])
+                before = before if before and math.isfinite(before[1]) else None
                 increase = values[c] - before[1] if before else NAN
                 values[c] = increase / (index - before[0]) if before and increase > 0 else NAN
         self.occupied = index
         self.emit(index, values, reset=reset)
+
+    def forget(self) -> None:
+        """Nothing is held any more."""
+        self.held = [None] * len(self.counters)
 
     def emit(self, index: int, values: list[float], *, reset: bool) -> None:
         row = []
@@ -177,18 +199,21 @@ class PlainDevice:
             if not math.isnan(value):
                 self.held[c] = (index, value)
             last = self.held[c]
-            row.append(last[1] if last and index - last[0] <= self.spec.hold_bins else NAN)
+            held = last is not None and index - last[0] <= self.spec.hold_bins
+            held = held or (self.spec.hold == "until death" and not self.counters[c])
+            row.append(last[1] if last and held and math.isfinite(last[1]) else NAN)
         self.bins.append((index, row, reset))
 
 
 specs = st.builds(
-    lambda period, offset, hold, late, gap, restart: GridSpec(
+    lambda period, offset, hold, late, gap, restart, ends: GridSpec(
         period_s=period,
         offset_s=round(offset * period, 3),
         max_hold_s=hold,
         allowed_lateness_s=late,
         max_gap_s=max(gap, period),
         restart_after=restart,
+        hold="until death" if ends else "max_hold_s",
     ),
     st.sampled_from([1.0, 7.0, 10.0]),
     st.sampled_from([0.0, 0.25, 0.999]),
@@ -196,8 +221,9 @@ specs = st.builds(
     st.sampled_from([0.0, 3.0, 25.0]),
     st.sampled_from([10.0, 30.0, 80.0]),
     st.sampled_from([3, 5, 20]),
+    st.booleans(),
 )
-values = st.one_of(st.just(NAN), st.integers(-5, 5).map(float))
+values = st.one_of(st.just(NAN), st.integers(-5, 5).map(float), st.just(ENDED), st.just(-ENDED))
 sample = st.tuples(st.integers(0, 2), st.integers(0, 200_000), st.lists(values, min_size=3, max_size=3))
 
 
@@ -228,7 +254,20 @@ def wrong_clocks(draw: st.DrawFn) -> list[tuple[int, int, list[float]]]:
         time = 5_000
         for _ in range(rng.integers(60)):
             time += int(rng.integers(500, 9_000)) if rng.random() < 0.97 else int(rng.integers(20_000, 200_000))
-            made.append((device, time, [float(rng.integers(-5, 5)) if rng.random() < 0.7 else NAN for _ in range(3)]))
+            made.append(
+                (
+                    device,
+                    time,
+                    [
+                        float(rng.integers(-5, 5))
+                        if rng.random() < 0.7
+                        else rng.choice([ENDED, -ENDED])
+                        if rng.random() < 0.2
+                        else NAN
+                        for _ in range(3)
+                    ],
+                )
+            )
     made.sort(key=lambda s: s[1] + int(rng.integers(0, 3_000)))
     for _ in range(rng.integers(6) if made else 0):
         device, ahead = int(rng.integers(3)), int(rng.choice([12_000, 60_000, 90_000, 150_000, 300_000, 5_000_000]))

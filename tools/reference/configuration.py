@@ -88,10 +88,24 @@ def _section(name: str, type_: Any, unset: str) -> str:
         struct, head = get_args(type_)[1], f'[{name}."NAME"]'
     elif get_origin(type_) is tuple:
         struct, head = get_args(type_)[0], f"[[{name}]]"
+        if get_origin(struct) in (Union, UnionType):
+            return _kinds(name, get_args(struct), unset)
     else:
         struct, head = type_, f"[{name}]"
     text = class_text(struct).removeprefix(f"`{head}`: ").removeprefix(f"`{head}` of ")
     return f"## `{head}`\n\n{capital(text)}\n\n{_table(name, rows(struct, unset))}"
+
+
+def _kinds(name: str, kinds: tuple[Any, ...], unset: str) -> str:
+    """A section that may stand several times, and is of one of several kinds."""
+    tags = [str(struct.__struct_config__.tag) for struct in kinds]
+    words = " or ".join(f'`"{tag}"`' for tag in tags)
+    parts = [f"## `[[{name}]]`\n\nMay stand several times. `kind` is {words}."]
+    for tag, struct in zip(tags, kinds, strict=True):
+        text = class_text(struct).removeprefix(f"`[[{name}]]`, kind `{tag}`: ")
+        found = _table(f"{name}.{tag}", rows(struct, unset))
+        parts.append(f'### `kind = "{tag}"`\n\n{capital(text)}\n\n{found}')
+    return "\n\n".join(parts)
 
 
 def _table(section: str, found: list[Row]) -> str:

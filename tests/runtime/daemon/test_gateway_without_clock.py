@@ -230,7 +230,7 @@ def test_what_was_set_aside_comes_back(
     said = capsys.readouterr().out
     assert "1 were too long to be kept whole, and stay" in said
     result = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
-    assert result == {"found": 9, "cut": 1, "late": 0, "sent": 8, "refused": 0}
+    assert result == {"found": 9, "cut": 1, "sparkplug": 0, "late": 0, "sent": 8, "refused": 0}
     wait_until(lambda: gateway.samples() == 8, "the samples")
     assert gateway.rejected() == {"too_new": 1}
     assert gateway.stop() == 0

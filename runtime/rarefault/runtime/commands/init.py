@@ -5,11 +5,15 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
+
 
 if TYPE_CHECKING:
     from rarefault.runtime.proposal.dialogue import Screen
     from rarefault.runtime.proposal.proposal import Proposal
+
+#: Makes a proposal from the command's arguments, and gives where it is shown.
+Proposing: TypeAlias = "tuple[Callable[[argparse.Namespace], Proposal], Callable[[], Screen]]"
 
 HELP = "propose a configuration from files, or from what a broker sends"
 EXTRA: str | None = None
@@ -71,10 +75,7 @@ def run(args: argparse.Namespace) -> int:
     output: Path = args.output or Path("edge.toml" if addresses else "plant.toml")
     if output.exists() and not args.force:
         raise UsageError(f"{output} exists: name another file with --output, or write over it with --force")
-    if addresses:
-        from rarefault.runtime.proposal.broker import propose, screen
-    else:
-        propose, screen = _files()
+    propose, screen = _broker() if addresses else _files()
     proposal = propose(args)
     shown = screen()
     show(proposal, shown)
@@ -92,7 +93,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _files() -> "tuple[Callable[[argparse.Namespace], Proposal], Callable[[], Screen]]":
+def _broker() -> Proposing:
+    """What proposes from what a broker sends."""
+    from rarefault.runtime.proposal.broker import propose, screen
+
+    return propose, screen
+
+
+def _files() -> Proposing:
     """What proposes from files: the trainer's, where it is installed."""
     from rarefault.runtime.errors import MissingExtraError
 

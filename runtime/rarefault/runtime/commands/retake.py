@@ -56,10 +56,12 @@ def run(args: argparse.Namespace) -> int:
         print(f"{args.journal}: {done.found} messages set aside as {args.reason}")
         if done.cut:
             print(f"  {done.cut} were too long to be kept whole, and stay")
+        if done.sparkplug:
+            print(f"  {done.sparkplug} are of Sparkplug, which only their edge node may publish, and stay")
         if done.late:
             print(f"  {done.late} samples are older than their device's newest: late for verdicts, kept for training")
         if args.dry_run:
-            print(f"  {done.found - done.cut} would be published again")
+            print(f"  {done.found - done.cut - done.sparkplug} would be published again")
         else:
             print(
                 f"  {done.sent} published again" + (f", {done.refused} refused by the broker" if done.refused else "")

@@ -14,6 +14,7 @@ from rarefault.runtime.errors import ConfigError
 from rarefault.runtime.inference.manifest import NotNegative, Share
 from rarefault.runtime.settings import Section, load_toml
 from rarefault.runtime.telemetry.config import MappingConfig, key_of
+from rarefault.runtime.telemetry.sparkplug.topics import NAMESPACE
 from rarefault.runtime.telemetry.topics import only_needed, topic_filter, topic_level_problem
 
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
@@ -150,6 +151,9 @@ class TelemetryConfig(MappingConfig, frozen=True):
     silent_after_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     """A device without telemetry for this long gets the alarm state ``no data``, seconds. 0 takes the model's
     ``max_gap_s``; ``inf`` means never."""
+    host_id: str = ""
+    """Sparkplug only: be a host application of this id, so that edge nodes whose primary host it is send. Empty: be an
+    observer, whom no edge node waits for."""
 
     def __post_init__(self) -> None:
         problems = list(self._problems())
@@ -160,6 +164,14 @@ class TelemetryConfig(MappingConfig, frozen=True):
             for name in ("max_future_s", "max_age_s", "clock_wait_s", "silent_after_s")
             if math.isnan(getattr(self, name))
         ]
+        if self.host_id and (problem := topic_level_problem(self.host_id)):
+            problems.append(f"host_id {self.host_id!r}: {problem}")
+        if self.share and self.format == "sparkplug":
+            problems.append(
+                "share cannot be given with format 'sparkplug': each daemon would miss messages of all nodes"
+            )
+        if self.host_id and self.format != "sparkplug":
+            problems.append(f"host_id can be given with format 'sparkplug' only, but format is {self.format!r}")
         if problems:
             raise ValueError("\n".join(problems))
 
@@ -300,14 +312,12 @@ class DecisionConfig(Section, frozen=True):
     """Faults that raise no alarm. Their verdicts are still published."""
 
 
-class FileSinkConfig(Section, frozen=True):
-    """``[[sink]]``: another place for verdicts and alarms, besides the broker: lines of JSON in a file.
+class FileSinkConfig(Section, frozen=True, tag_field="kind", tag="file"):
+    """``[[sink]]``, kind ``file``: another place for verdicts and alarms, besides the broker: lines of JSON in a file.
 
-    May stand several times.
+    ``[[sink]]`` may stand several times.
     """
 
-    kind: Literal["file"]
-    """What the sink is."""
     path: Annotated[str, msgspec.Meta(min_length=1)]
     """The file, relative to the configuration file, on a local disk; its folder must exist. The path is the name of the
     sink in metrics and in the journal: lines that a file under another path is owed are not written to this one."""
@@ -322,6 +332,49 @@ class FileSinkConfig(Section, frozen=True):
     def name(self) -> str:
         """Names the sink."""
         return self.path
+
+
+class SparkplugSinkConfig(Section, frozen=True, tag_field="kind", tag="sparkplug"):
+    """``[[sink]]``, kind ``sparkplug``: alarms as the metrics of a Sparkplug edge node, at the daemon's broker.
+
+    It has a connection of its own. All of it is of QoS 0, so an alarm may be lost on the way.
+    """
+
+    group: Annotated[str, msgspec.Meta(min_length=1)]
+    """Group of the edge node."""
+    path: Annotated[str, msgspec.Meta(min_length=1)]
+    """File that keeps the number of the session, the last alarm of each machine and the codes of faults, relative to
+    the configuration file; its folder must exist. The path is the name of the sink in metrics and in the journal."""
+    edge: str = ""
+    """Id of the edge node. Default: ``publish.runtime``."""
+    codes: dict[str, Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)]] = msgspec.field(default_factory=dict)
+    """Number of each fault for the metric ``Fault Code``. ``normal`` is 0, ``no data`` -1, ``unknown`` -2; faults that
+    are not named get the next free number when they first appear, and keep it."""
+
+    def __post_init__(self) -> None:
+        problems = []
+        for key in ("group", "edge"):
+            name = getattr(self, key)
+            if name and (problem := topic_level_problem(name)):
+                problems.append(f"{key} {name!r}: {problem}")
+        if len(set(self.codes.values())) < len(self.codes):
+            problems.append("codes: two faults have the same number")
+        if problems:
+            raise ValueError("\n".join(problems))
+
+    @property
+    def name(self) -> str:
+        """Names the sink."""
+        return self.path
+
+    @property
+    def what(self) -> Literal["alarms"]:
+        """What goes to it."""
+        return "alarms"
+
+    def edge_of(self, runtime: str) -> str:
+        """Id of the edge node; ``runtime``: the daemon's name."""
+        return self.edge or runtime
 
 
 class LogConfig(Section, frozen=True):
@@ -346,7 +399,7 @@ class DaemonConfig(Section, frozen=True):
     journal: JournalConfig = JournalConfig()
     metrics: MetricsConfig = MetricsConfig()
     decision: DecisionConfig = DecisionConfig()
-    sink: tuple[FileSinkConfig, ...] = ()
+    sink: tuple[FileSinkConfig | SparkplugSinkConfig, ...] = ()
     """Places besides the broker that verdicts and alarms go to."""
     home_assistant: HomeAssistantConfig = HomeAssistantConfig()
     log: LogConfig = LogConfig()
@@ -390,6 +443,21 @@ class DaemonConfig(Section, frozen=True):
     def sources(self) -> tuple[TelemetryConfig, ...]:
         """What messages look like, one mapping or several."""
         return (self.mappings,) if isinstance(self.mappings, TelemetryConfig) else self.mappings
+
+    @property
+    def foreign_sources(self) -> tuple[TelemetryConfig, ...]:
+        """The mappings, without what the daemon publishes itself as an edge node of Sparkplug."""
+        own = tuple(
+            f"{NAMESPACE}/{sink.group}/+/{sink.edge_of(self.publish.runtime_name)}/#"
+            for sink in self.sink
+            if isinstance(sink, SparkplugSinkConfig)
+        )
+        return tuple(
+            msgspec.structs.replace(source, ignore_topics=(*source.ignore_topics, *own))
+            if own and source.format == "sparkplug"
+            else source
+            for source in self.sources
+        )
 
     @property
     def telemetry(self) -> TelemetryConfig:

@@ -24,6 +24,7 @@ class DeviceTable(Slots):
         heard_at: when something last arrived of the device or, before that, when it got its slot; monotonic clock,
             seconds; infinite where the slot is free.
         silent: whether it has fallen silent since.
+        born: whether its own protocol says that it is alive, so that silence means nothing.
         topic: on which it came first; empty where that is not known.
         tokens, newest_ms, filled_ms: its token bucket, see
             :class:`~rarefault.runtime.daemon.telemetry.rate_limit.RateLimit`.
@@ -36,6 +37,7 @@ class DeviceTable(Slots):
         self.number: Int32 = np.empty(0, np.int32)
         self.heard_at: Float64 = np.empty(0)
         self.silent: Bool = np.empty(0, bool)
+        self.born: Bool = np.empty(0, bool)
         self.topic: list[str] = []
         # Read and written one at a time, for every sample: array.array is several times faster at that than numpy.
         self.tokens, self.newest_ms, self.filled_ms = array("d"), array("q"), array("q")
@@ -76,6 +78,7 @@ class DeviceTable(Slots):
 
     def _reset(self, slot: int, heard_at: float) -> None:
         self.number[slot], self.heard_at[slot], self.silent[slot], self.topic[slot] = -1, heard_at, False, ""
+        self.born[slot] = False
         self.newest_ms[slot] = -1  # the bucket is filled at the first sample
 
     def _grow(self, needed: int) -> None:
@@ -87,6 +90,7 @@ class DeviceTable(Slots):
         self.number = np.concatenate((self.number, np.full(more, -1, np.int32)))
         self.heard_at = np.concatenate((self.heard_at, np.full(more, np.inf)))
         self.silent = np.concatenate((self.silent, np.zeros(more, bool)))
+        self.born = np.concatenate((self.born, np.zeros(more, bool)))
         self.topic += [""] * more
         for column in (self.tokens, self.newest_ms, self.filled_ms):
             column.extend([0] * more)

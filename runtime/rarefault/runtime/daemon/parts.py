@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from rarefault.runtime.daemon.host.clock_watch import ClockWatch
+from rarefault.runtime.daemon.mqtt.host_application import HostApplication
 from rarefault.runtime.daemon.mqtt.identity import DaemonIdentity
 from rarefault.runtime.daemon.mqtt.session import BrokerSession
 from rarefault.runtime.daemon.publishing.broker_sink import BrokerSink
@@ -12,6 +13,7 @@ from rarefault.runtime.daemon.publishing.sink import ConfiguredSink
 from rarefault.runtime.daemon.setup import Setup
 from rarefault.runtime.daemon.telemetry.intake import Intake
 from rarefault.runtime.daemon.telemetry.presence import Presence
+from rarefault.runtime.daemon.telemetry.rebirths import Rebirths
 from rarefault.runtime.daemon.turns.memory import TurnStore
 from rarefault.runtime.daemon.turns.work import Outcome
 
@@ -47,6 +49,8 @@ class Parts:
         clock: whether telemetry can be believed.
         intake: messages to samples.
         presence: which devices are silent.
+        host: the role of a host application of Sparkplug, where that is wanted.
+        rebirths: asks edge nodes of Sparkplug to be born again.
         broker: the broker as a sink, and its delivery.
         sinks: the other sinks, and their deliveries.
         looked_at: when the main loop was last seen to go on; monotonic clock, seconds.
@@ -59,6 +63,8 @@ class Parts:
     clock: ClockWatch
     intake: Intake
     presence: Presence
+    rebirths: Rebirths
+    host: HostApplication | None
     broker: BrokerSink
     broker_delivery: BrokerDelivery
     sinks: list[ConfiguredSink]

@@ -18,6 +18,7 @@ from rarefault.runtime.daemon.host.logs import set_level
 from rarefault.runtime.daemon.host.metrics import Counts, MetricsPage
 from rarefault.runtime.daemon.host.signals import Requests
 from rarefault.runtime.daemon.host.systemd import Notifier
+from rarefault.runtime.daemon.mqtt.host_application import HostApplication
 from rarefault.runtime.daemon.mqtt.identity import DaemonIdentity
 from rarefault.runtime.daemon.mqtt.inbox import Message
 from rarefault.runtime.daemon.mqtt.session import BrokerSession
@@ -30,6 +31,7 @@ from rarefault.runtime.daemon.setup import Setup, reload_setup
 from rarefault.runtime.daemon.telemetry.feedback_desk import FeedbackDesk
 from rarefault.runtime.daemon.telemetry.intake import Intake
 from rarefault.runtime.daemon.telemetry.presence import Presence
+from rarefault.runtime.daemon.telemetry.rebirths import Rebirths
 from rarefault.runtime.daemon.telemetry.rejections import Rejections
 from rarefault.runtime.daemon.turns.changes import Changes
 from rarefault.runtime.daemon.turns.memory import TurnStore
@@ -73,7 +75,7 @@ class Service(Parts):
         self.identity = DaemonIdentity(config, store, self.session)
         self.broker = BrokerSink(self.session, config.publish.prefix, config.broker.username)
         self.broker_delivery = BrokerDelivery(self.broker, store, self.session)
-        self.sinks = open_sinks(config, setup.source.parent)
+        self.sinks = open_sinks(config, setup.source)
         self.deliveries = [Delivery(sink, store) for sink in self.sinks]
         self.clock = ClockWatch(config.telemetry, store.received_ms)
         rejections = Rejections(keep=bool(config.journal.path and config.journal.max_rejected_bytes))
@@ -81,6 +83,8 @@ class Service(Parts):
         desk = FeedbackDesk(topic, store, self.identity, rejections) if topic else None
         self.discovery = Discovery(self._discovery_topics(), store.discovery(), setup.model.manifest.classes)
         self.intake = Intake(setup, store, self.session, self.clock, rejections, desk, self.discovery)
+        self.rebirths = Rebirths(store.nodes, self.session)
+        self.host = HostApplication(config, setup.source) if config.telemetry.host_id else None
         self.totals = Totals()
         self.looked_at = time.monotonic()
         self.health = Health(self, self.notifier)
@@ -120,6 +124,8 @@ class Service(Parts):
     def _startup(self) -> None:
         self.identity.save()
         self.metrics.open(str(self.setup.source))
+        if self.host is not None:
+            self.host.start()
         self._log_start()
         self.notifier.send("READY=1")
 
@@ -138,6 +144,8 @@ class Service(Parts):
         self.session.close(LEAVE_S, self.health.farewell())
         self.metrics.close()
         self._log_what_is_left()
+        if self.host is not None:
+            self.host.close()
         for sink in self.sinks:
             sink.close()
         self.store.close()
@@ -167,6 +175,7 @@ class Service(Parts):
             self.metrics.observe_turn(len(messages), now - begin, now - oldest)
             self.intake.pace.observe(now - begin, len(messages))
             self._catch_up(now + (now - begin))
+        self.rebirths.run(time.monotonic())
         self._deliver_to_others()
 
     def _hold(self) -> bool:
@@ -181,6 +190,8 @@ class Service(Parts):
             self._connection = self.session.connections
             self.presence.listen(time.monotonic())
             self.discovery.begin()
+            if not self.session.resumed:
+                self.intake.decoder.distrust_births()
 
     def _take(self) -> list[Message]:
         """Bring messages to verdicts and return them; by then, all that must not be lost is kept."""
@@ -199,6 +210,7 @@ class Service(Parts):
             return False
         # What is late is no sign of life: nothing follows from it.
         self.presence.heard(outcome.heard, time.monotonic())
+        self.presence.note_silent(work.died)
         self.intake.kept(work, outcome)
         self._count(outcome)
         return True

@@ -18,6 +18,7 @@ FIXED = (
     "telemetry.topic",
     "telemetry.qos",
     "telemetry.sender_property",
+    "telemetry.host_id",
     "publish",
     "limits.pending_messages",
     "limits.outbox_messages",

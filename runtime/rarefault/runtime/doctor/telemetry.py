@@ -16,6 +16,7 @@ from rarefault.runtime.daemon.telemetry.rejections import Rejections
 from rarefault.runtime.daemon.telemetry.sample_buffer import SampleBuffer
 from rarefault.runtime.doctor.findings import Findings
 from rarefault.runtime.doctor.shapes import shape_hint
+from rarefault.runtime.doctor.sparkplug import check_sparkplug, known_nodes
 from rarefault.runtime.telemetry.config import ARRIVAL
 from rarefault.runtime.telemetry.reasons import REMEDY, Reason, ValueReason, quote
 
@@ -76,12 +77,13 @@ def check_telemetry(setup: Setup, messages: list[Message], seconds: float, found
         )
         return
     # The clock is examined below; here it must not keep samples out.
-    first, *others = config.sources
+    first, *others = config.foreign_sources
     sources = (msgspec.structs.replace(first, max_future_s=1e12, max_age_s=float("inf")), *others)
     rejections = _Rejections()
     table = DeviceTable()
+    nodes = known_nodes(setup)
     specs = setup.model.manifest.channel_specs
-    decoder = TelemetryDecoder(sources, channels, specs, table, config.limits, rejections, str(setup.source))
+    decoder = TelemetryDecoder(sources, channels, specs, table, config.limits, rejections, str(setup.source), nodes)
     samples = SampleBuffer(max(config.max_batch, 1000), len(channels))
     seen: dict[int, set[int]] = defaultdict(set)
     offsets: dict[int, list[float]] = defaultdict(list)
@@ -100,7 +102,7 @@ def check_telemetry(setup: Setup, messages: list[Message], seconds: float, found
         for device, time_ms, values in zip(
             samples.device.tolist(), samples.time_ms.tolist(), samples.values, strict=True
         ):
-            seen[device] |= set(np.flatnonzero(~np.isnan(values)).tolist())
+            seen[device] |= set(np.flatnonzero(np.isfinite(values)).tolist())
             offsets[device].append((message.arrived_ms - time_ms) / 1000)
         samples.clear()
     devices = table.names
@@ -113,6 +115,7 @@ def check_telemetry(setup: Setup, messages: list[Message], seconds: float, found
             tell(
                 "telemetry", f"{count} messages or samples cannot be used ({reason}){example}; {REMEDY[Reason(reason)]}"
             )
+    check_sparkplug(setup, nodes, found)
     _values(rejections, found)
     if hint := shape_hint(setup, messages):
         found.problem("telemetry", f"the messages do not fit [telemetry]: {hint}")

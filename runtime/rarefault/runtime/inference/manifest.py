@@ -34,6 +34,10 @@ ClassIndex = Annotated[int, msgspec.Meta(ge=1)]
 Finite = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
 
 
+#: Bins that are filled at once with values that hold until they end: those of a longer stretch are left out.
+MOST_HELD = 2000
+
+
 class GridSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``[grid]``: the time grid, which turns irregular samples into bins of a fixed width. All times are in seconds."""
 
@@ -44,6 +48,10 @@ class GridSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     those multiples, a little early or late: otherwise a second decides which bin a sample falls into."""
     max_hold_s: NotNegative = 2700.0
     """How long an empty cell repeats the last value before it counts as missing (NaN), seconds."""
+    hold: Literal["max_hold_s", "until death"] = "max_hold_s"
+    """How long a value is held. ``max_hold_s``: no longer than that. ``until death``: until the device says that the
+    value is over, or dies, as for Sparkplug and others that report by exception. Counters are held for
+    ``max_hold_s``."""
     allowed_lateness_s: NotNegative = 0.0
     """How long after its end a bin stays open for samples that arrive out of order, seconds. Counted in the device's
     own time."""
@@ -117,9 +125,19 @@ class GridSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return round(self.max_hold_s * 1000) // self.period_ms
 
     @property
+    def ends(self) -> bool:
+        """Whether values hold until they end."""
+        return self.hold == "until death"
+
+    @property
     def gap_bins(self) -> int:
         """Largest distance in bins between two occupied bins of one segment."""
         return self.gap_ms // self.period_ms
+
+    @property
+    def most_bins(self) -> int:
+        """Largest distance in bins between two occupied bins of one segment, while a value of the device holds."""
+        return max(self.gap_bins, MOST_HELD) if self.ends else self.gap_bins
 
 
 #: What can be derived of a channel for each bin; see :mod:`rarefault.runtime.inference.grid.derived`.

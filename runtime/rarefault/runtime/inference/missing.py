@@ -6,6 +6,9 @@ import numpy as np
 
 from rarefault.runtime.arrays import Bool, Float64
 
+#: Stands among values for a number that means no value: where values hold until they end, the one before it does.
+NO_VALUE_HERE = -np.inf
+
 
 def stands_for_none(values: Float64, missing: Sequence[float]) -> Bool:
     """Which values are one of the named numbers, or such a number as a float32 holds it.
@@ -20,5 +23,5 @@ def stands_for_none(values: Float64, missing: Sequence[float]) -> Bool:
 
 
 def without_named(values: Float64, missing: Sequence[float]) -> Float64:
-    """The values, NaN where one of the named numbers stands; themselves where none is named."""
-    return np.where(stands_for_none(values, missing), np.nan, values) if missing else values
+    """The values, minus infinite where one of the named numbers stands; themselves where none is named."""
+    return np.where(stands_for_none(values, missing), NO_VALUE_HERE, values) if missing else values

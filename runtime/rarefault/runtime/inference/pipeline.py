@@ -23,7 +23,7 @@ from rarefault.runtime.inference.engine import Engine, Step
 from rarefault.runtime.inference.explain import Judged, explain
 from rarefault.runtime.inference.grid import Bins, Clocks, Grid
 from rarefault.runtime.inference.manifest import NO_DATA, UNKNOWN, GridSpec, Manifest, derived_columns
-from rarefault.runtime.inference.missing import stands_for_none
+from rarefault.runtime.inference.missing import NO_VALUE_HERE, stands_for_none
 from rarefault.runtime.inference.slots import Slots
 from rarefault.runtime.inference.window_buffer import WindowBuffer, Windows
 from rarefault.runtime.telemetry.channels import ChannelMeaning
@@ -155,7 +155,8 @@ class Pipeline:
         Args:
             device: slots as given by :meth:`slot`, [M].
             time_ms: milliseconds since the epoch, [M].
-            values: as they are received, in the order of the manifest's channels, NaN = not reported, [M, C]; the
+            values: as they are received, in the order of the manifest's channels, NaN = not reported, infinite = the
+                value ends, [M, C]; the
                 manifest's ``missing`` are not, either, and its ``channel_specs`` are applied.
             explained: whether alarms of faults are to name the channels that moved them.
         """
@@ -163,7 +164,7 @@ class Pipeline:
         if self.manifest.missing:
             named = stands_for_none(values, self.manifest.missing)
             self.named_missing += int(named.sum())
-            values = np.where(named, np.nan, values)
+            values = np.where(named, NO_VALUE_HERE, values)
         if self._meaning:
             values, dropped = self._meaning.apply(values)
             for column, why, which in dropped:

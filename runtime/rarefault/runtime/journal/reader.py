@@ -193,6 +193,17 @@ class JournalTables:
         kind = DamagedJournalError if is_damage(error) else JournalError
         return kind(f"{self.path}: {reason_of(error)}")
 
+    def edge_nodes(self) -> list[bytes]:
+        """The states of all edge nodes."""
+        return [state for (state,) in self._rows("SELECT state FROM edge_node ORDER BY group_id, edge")]
+
+    def births(self, group: str, edge: str) -> list[tuple[str, bytes, bool, int | None]]:
+        """The devices of an edge node: name, birth, whether it is born, and since when its birth is expected."""
+        rows = self._rows(
+            "SELECT device, state, born, expected_ms FROM birth WHERE group_id = ? AND edge = ?", (group, edge)
+        )
+        return [(device, state, bool(born), expected_ms) for device, state, born, expected_ms in rows]
+
 
 class JournalReader(JournalTables):
     """A journal that is only read; a daemon may be writing it meanwhile.

@@ -8,7 +8,8 @@ from them is in the outbox already, or was confirmed.
 
 Tables: ``batch`` (samples of one turn), ``device``, ``snapshot`` and ``snapshot_part``, ``outbox``, ``alarm`` (those
 published), ``verdict`` (those of a turn in each row), ``feedback`` (answers of people), ``rejected`` (what was set
-aside), ``origin`` (on which topic each device came first, where two devices could share a name), ``meta``.
+aside), ``origin`` (on which topic each device came first, where two devices could share a name), ``edge_node`` and
+``birth`` (what Sparkplug's data cannot be read without), ``meta``.
 
 Others may read the file while the daemon runs (:class:`~rarefault.runtime.journal.reader.JournalReader`); a
 second daemon is kept out by a lock on the file ``PATH.lock``.
@@ -223,6 +224,34 @@ class Journal(JournalTables):
     def origins(self) -> dict[str, str]:
         """The topic on which each device came first, by name."""
         return dict(self._rows("SELECT name, topic FROM origin JOIN device ON device.id = origin.device"))
+
+    def keep_edge_nodes(
+        self,
+        states: Iterable[tuple[str, str, bytes]],
+        births: Iterable[tuple[str, str, str, bytes]],
+        lives: Iterable[tuple[bool, int | None, str, str, str]],
+        forgotten: Iterable[tuple[str, str]],
+    ) -> None:
+        """Keep what is known of edge nodes.
+
+        Args:
+            states: group, id and state of nodes that have changed.
+            births: group, id, device and birth of devices that were born.
+            lives: whether devices are born, and since when their birth is expected; group, id and device.
+            forgotten: group and id of nodes of which nothing is to be known any more.
+        """
+        for key in forgotten:
+            for table in ("edge_node", "birth"):
+                self._execute(f"DELETE FROM {table} WHERE group_id = ? AND edge = ?", key)  # noqa: S608 - our own names
+        self._executemany("INSERT OR REPLACE INTO edge_node VALUES (?, ?, ?)", states)
+        self._executemany(
+            "INSERT INTO birth (group_id, edge, device, state) VALUES (?, ?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET state = excluded.state",
+            births,
+        )
+        self._executemany(
+            "UPDATE birth SET born = ?, expected_ms = ? WHERE group_id = ? AND edge = ? AND device = ?", lives
+        )
 
     def alarm(self, id_: str) -> AlarmRecord | None:
         """The alarm of an id."""

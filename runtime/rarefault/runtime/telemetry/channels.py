@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from rarefault.runtime.arrays import Bool, Float64
-from rarefault.runtime.inference.missing import stands_for_none
+from rarefault.runtime.inference.missing import NO_VALUE_HERE, stands_for_none
 from rarefault.runtime.settings import Section
 from rarefault.runtime.telemetry.reasons import ValueReason
 from rarefault.runtime.telemetry.values import LARGEST_VALUE
@@ -107,21 +107,26 @@ class ChannelMeaning:
         >>> meaning = ChannelMeaning({"p": ChannelSpec(missing=(65535,), scale=0.1, valid=(0, 150))}, ["p"])
         >>> values, dropped = meaning.apply(np.array([[412.0], [65535.0], [9000.0]]))
         >>> values[:, 0].round(3).tolist(), [(why.value, which.tolist()) for _, why, which in dropped]
-        ([41.2, nan, nan], [('named_missing', [False, True, False]), ('out_of_range', [False, False, True])])
+        ([41.2, -inf, -inf], [('named_missing', [False, True, False]), ('out_of_range', [False, False, True])])
 
         Args:
-            values: as they were received, NaN = not reported, [M, C].
+            values: as they were received, NaN = not reported, infinite = the value ends, [M, C].
 
         Returns:
-            New values, [M, C]; and column, reason and rows [M] of those that were dropped.
+            New values, [M, C], minus infinite where one was dropped; and column, reason and rows [M] of these.
         """
         result = values.copy() if self._specs else values
         dropped: list[tuple[int, ValueReason, Bool]] = []
         for column, spec in self._specs:
+            ends = np.isinf(values[:, column])
+            result[ends, column] = np.nan
             for why, which in _apply(result, column, spec):
                 if which.any():
                     dropped.append((column, why, which))
                     result[which, column] = np.nan
+            for _, _, which in (one for one in dropped if one[0] == column):
+                result[which, column] = NO_VALUE_HERE
+            result[ends, column] = values[ends, column]
         return result, dropped
 
 

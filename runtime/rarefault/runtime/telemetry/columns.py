@@ -5,7 +5,7 @@ from typing import Any
 
 from rarefault.runtime.errors import ConfigError
 from rarefault.runtime.telemetry.reasons import ValueReason
-from rarefault.runtime.telemetry.values import LARGEST_VALUE, LOWEST_VALUE, number_of
+from rarefault.runtime.telemetry.values import ENDS_HERE, LARGEST_VALUE, LOWEST_VALUE, number_of
 
 #: How deep unknown objects are looked into for the names that are in them.
 NAMED_LEVELS = 8
@@ -26,6 +26,7 @@ class Cells:
         channels: names, [C].
         states: of each channel, None where it has none, [C].
         others: paths that hold no value of a channel, such as that of the time, where they stand among the values.
+        ends: whether a value that is no number ends the one before; else it is as if it were not there.
     """
 
     def __init__(
@@ -34,7 +35,10 @@ class Cells:
         channels: Sequence[str],
         states: Sequence[Mapping[str, float] | None],
         others: frozenset[str] = frozenset(),
+        *,
+        ends: bool = False,
     ) -> None:
+        self.ends = ends
         self.columns = columns
         self.channels = channels
         self.states = states
@@ -77,6 +81,8 @@ class Cells:
                     number = number_of(value, self.states[place])
                     if isinstance(number, ValueReason):
                         dropped.append((place, number, value))
+                        if self.ends:
+                            add((place, ENDS_HERE))
                     else:
                         add((place, number))
             elif place is None:
@@ -101,6 +107,11 @@ class Cells:
         names: list[str] = []
         name_paths(path + name, value, names)
         unknown += [name for name in names if name[skipped:] not in self.others] if self.others else names
+
+
+def says_something(cells: Sequence[Cell]) -> bool:
+    """Whether a sample has a value, and does not only say that a device lives or that its values end."""
+    return any(value != ENDS_HERE for _, value in cells)
 
 
 def column_tree(channels: Sequence[str], fields: Mapping[str, str], source: str, key: str = "telemetry") -> Columns:

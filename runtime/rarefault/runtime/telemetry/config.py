@@ -1,5 +1,6 @@
 """The mapping from messages to samples: the keys of ``[telemetry]`` that the daemon and the trainer share."""
 
+import re
 import zoneinfo
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
@@ -11,18 +12,23 @@ from rarefault.runtime.telemetry.naming import Naming
 from rarefault.runtime.telemetry.paths import ANY_KEY
 from rarefault.runtime.telemetry.payload import Compression
 from rarefault.runtime.telemetry.presets import PRESETS
+from rarefault.runtime.telemetry.sparkplug.topics import NAMESPACE
 from rarefault.runtime.telemetry.times import Unit
 from rarefault.runtime.telemetry.topics import Template, topic_filter
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
+Positive = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 Path = Annotated[str, msgspec.Meta(min_length=1)]
 Scalar = bool | int | float | str
-Format = Literal["json", "scalar", "senml", "influx"]
+Format = Literal["json", "scalar", "senml", "influx", "sparkplug"]
 
-#: Where formats name the device by themselves: the base name of SenML, a tag of the line protocol.
-DEVICE_OF_FORMAT = {"senml": "bn", "influx": "device"}
+#: Where formats name the device by themselves: the base name of SenML, a tag of the line protocol, levels of the topic.
+DEVICE_OF_FORMAT = {"senml": "bn", "influx": "device", "sparkplug": "{group}.{edge}.{device}"}
 #: Stands in ``time`` for the time of arrival.
 ARRIVAL = "arrival"
+
+
+_DEVICE_PART = re.compile(r"[^{}]*\{device\}")
 
 
 class MappingConfig(Section, frozen=True):
@@ -48,7 +54,8 @@ class MappingConfig(Section, frozen=True):
     device). If false, the second topic counts as another machine of the same name, and its telemetry is rejected."""
     format: Format = "json"
     """Format of the payload. ``scalar``: one value, whose channel is ``{channel}`` of the topic. ``senml``: SenML in
-    JSON. ``influx``: the line protocol of InfluxDB."""
+    JSON. ``influx``: the line protocol of InfluxDB. ``sparkplug``: Sparkplug B; ``device`` is made of ``{group}``,
+    ``{edge}`` and ``{device}``, which are levels of the topic."""
     records: str | tuple[str, ...] = ""
     """JSON only: path of the samples in the message, such as ``metrics``; arrays are gone through. ``*`` stands for
     every key of an object, whose keys are the devices. Several paths: the first that is there. Empty: the message
@@ -80,6 +87,12 @@ class MappingConfig(Section, frozen=True):
     ignore: dict[str, tuple[Scalar, ...]] = msgspec.field(default_factory=dict)
     """Messages that are no telemetry, by path and values, such as ``{method = ["NotifyEvent"]}``. They are counted, no
     more."""
+    alive_s: Positive = 60.0
+    """Sparkplug only: a message of an edge node shows that its other devices are alive with the values that they had.
+    This is written down for each of them at most so often, seconds."""
+    rebirth: bool = True
+    """Sparkplug only: ask an edge node to be born again where messages are missing or cannot be read without, at most
+    every 30 s."""
     compression: Compression = "auto"
     """Compression of the payload. ``auto`` recognises gzip and zlib."""
     fields: dict[str, str] = msgspec.field(default_factory=dict)
@@ -130,6 +143,17 @@ class MappingConfig(Section, frozen=True):
         text = self.device or ("" if template.has_device else DEVICE_OF_FORMAT.get(self.format, ""))
         return Naming(text, template, keyed=any(ANY_KEY in path.split(".") for path in self.record_paths))
 
+    @property
+    def node_naming(self) -> Naming:
+        """How edge nodes of Sparkplug are named: as their devices, without ``{device}`` and the text before it."""
+        text = _DEVICE_PART.sub("", self.device or DEVICE_OF_FORMAT["sparkplug"], count=1).lstrip(" .-_:@|")
+        return Naming(text or "{edge}", self.template)
+
+    @property
+    def from_anywhere(self) -> bool:
+        """Whether a device may come on topics that differ before its name."""
+        return self.several_topics or self.format == "sparkplug"
+
     @classmethod
     def checked(cls, given: Mapping[str, Any]) -> Self:
         """A section of plain values, with its preset; msgspec.ValidationError where it cannot be used."""
@@ -169,7 +193,7 @@ class MappingConfig(Section, frozen=True):
                 f"format 'scalar' has one value a message, but topic {self.topic!r} has no {{channel}} that names it; "
                 "write it where the channel's name stands, such as plant/{device}/{channel}"
             )
-        if template.has_channel and (self.format in {"senml", "influx"} or self.name):
+        if template.has_channel and (self.format in {"senml", "influx", "sparkplug"} or self.name):
             yield f"topic {self.topic!r} has {{channel}}, but the message names the channels; write '+' there"
 
     def _problems_of_format(self) -> Iterator[str]:
@@ -178,6 +202,8 @@ class MappingConfig(Section, frozen=True):
             keys = ("records", "name", "values", "quality") + (() if self.format == "scalar" else ("value",))
             if given := [key for key in keys if getattr(self, key) != default[key]]:
                 yield f"{' and '.join(given)} can be given with format 'json' only, but format is {self.format!r}"
+        if self.format == "sparkplug":
+            yield from self._problems_of_sparkplug()
         if self.name and not self.value:
             yield "name is given without value: name the path of a record's value, too"
         if self.name and self.values not in {"values", ""}:
@@ -188,6 +214,27 @@ class MappingConfig(Section, frozen=True):
             yield "quality is given, but good is empty: no value would be good"
         if not self.record_paths:
             yield 'records must name a path, or "" for the message itself'
+
+    def _problems_of_sparkplug(self) -> Iterator[str]:
+        if not self.topic.startswith(f"{NAMESPACE}/") or len(self.topic.split("/")) < 4:
+            yield (
+                f"topic {self.topic!r} is none of Sparkplug: write it like {NAMESPACE}/{{group}}/+/{{edge}}/#, with a "
+                "name in place of a level for that group or edge node only"
+            )
+        text = self.device or DEVICE_OF_FORMAT["sparkplug"]
+        if not self.device or "{" in text:
+            names = set(re.findall(r"\{([^{}]*)\}", text))
+            if foreign := sorted(names - {"group", "edge", "device", "type"}) or ("type" in names and ["type"]):
+                yield f"device {text!r} has {{{foreign[0]}}}: there are {{group}}, {{edge}} and {{device}}"
+            elif not names & {"edge", "device"}:
+                yield f"device {text!r} must have {{edge}} or {{device}}"
+        else:
+            whole = "{group}.{edge}.{device}"
+            yield f"device {text!r} must be made of {{group}}, {{edge}} and {{device}}, such as {whole}"
+        if self.times[0] not in {"time", ARRIVAL}:
+            yield "time can only be 'arrival' with format 'sparkplug', for values without a timestamp"
+        if given := [key for key in ("time_unit", "time_zone", "time_format", "ignore") if getattr(self, key)]:
+            yield f"{' and '.join(given)} cannot be given with format 'sparkplug'"
 
     def _problems_of_time(self) -> Iterator[str]:
         if ARRIVAL in self.times[:-1]:

@@ -6,7 +6,7 @@ from typing import Any
 from rarefault.runtime.telemetry.channels import ChannelSpecs
 from rarefault.runtime.telemetry.columns import Cell, Cells, Columns, Dropped
 from rarefault.runtime.telemetry.reasons import ValueReason
-from rarefault.runtime.telemetry.values import number_of
+from rarefault.runtime.telemetry.values import ENDS_HERE, number_of
 
 #: Channels that messages may have; more are values in the place of names.
 MOST_CHANNELS = 10_000
@@ -96,6 +96,8 @@ class GrowingCells(Cells):
         number = number_of(value, self._channels.states_of(whole))
         if isinstance(number, ValueReason) or self._channels.fixed:
             unknown.append(whole)
+            return
+        if number == ENDS_HERE:
             return
         columns[name] = column = self._channels.column(whole)
         self.columns.setdefault(whole, column)

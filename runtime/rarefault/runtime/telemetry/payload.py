@@ -20,6 +20,12 @@ BEGINS_OF_JSON = frozenset({b"{", b"["})
 _decoder = msgspec.json.Decoder()
 
 
+def check_size(payload: bytes, limit: int) -> None:
+    """RejectionError for more bytes than the limit."""
+    if len(payload) > limit:
+        raise RejectionError(Reason.TOO_LARGE, f"{len(payload)} bytes, the limit is {limit}")
+
+
 def unpack(payload: bytes, compression: Compression, limit: int) -> bytes:
     """The text of a message: inflated, without byte order mark, NUL bytes at the end and blanks around it.
 
@@ -31,8 +37,7 @@ def unpack(payload: bytes, compression: Compression, limit: int) -> bytes:
     Raises:
         RejectionError: it is too large, or cannot be inflated.
     """
-    if len(payload) > limit:
-        raise RejectionError(Reason.TOO_LARGE, f"{len(payload)} bytes, the limit is {limit}")
+    check_size(payload, limit)
     if compression == "auto":
         kind = _kind(payload)
         if kind == "zlib":

@@ -146,6 +146,15 @@ PRESETS: Mapping[str, Preset] = {
         "SenML (RFC 8428) in JSON; the device is the last part of the base name",
         {"topic": "senml/#", "format": "senml", "several_topics": True},
     ),
+    "sparkplug": Preset(
+        "Sparkplug B 3.0; a device is named by group, edge node and device, metrics are channels of their names",
+        {
+            "topic": "spBv1.0/{group}/{type}/{edge}/#",
+            "device": "{group}.{edge}.{device}",
+            "format": "sparkplug",
+            "max_values": 10_000,
+        },
+    ),
     "influx": Preset(
         "the line protocol of InfluxDB; the device is the tag device",
         {"topic": "influx/#", "format": "influx", "several_topics": True},

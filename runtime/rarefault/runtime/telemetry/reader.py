@@ -12,10 +12,13 @@ from rarefault.runtime.telemetry.columns import Cell, Cells, Columns, Dropped, c
 from rarefault.runtime.telemetry.config import ARRIVAL, MappingConfig, key_of
 from rarefault.runtime.telemetry.formats import Format, GroupedFormat, format_of
 from rarefault.runtime.telemetry.formats.influx import LineProtocol
-from rarefault.runtime.telemetry.formats.message import Groups, IgnoredMessage, Message, Unusable
-from rarefault.runtime.telemetry.payload import BEGINS_OF_JSON, unpack
+from rarefault.runtime.telemetry.formats.message import ALIVE, ENDED, Birth, Groups, IgnoredMessage, Message, Unusable
+from rarefault.runtime.telemetry.formats.sparkplug import Sparkplug
+from rarefault.runtime.telemetry.payload import BEGINS_OF_JSON, check_size, unpack
 from rarefault.runtime.telemetry.reasons import Ignored, Reason, RejectionError, Report, ValueReason, quote
+from rarefault.runtime.telemetry.sparkplug import Node, Nodes
 from rarefault.runtime.telemetry.topics import CHANNEL, MAX_REMEMBERED, MAX_TOPICS, Place, topic_filter
+from rarefault.runtime.telemetry.values import ENDS_HERE
 
 #: Device, milliseconds since the epoch, cells, and the sample in the message's own form where it can be read again
 #: without the message, else None. A plain tuple, as one is made for each sample.
@@ -29,13 +32,15 @@ class SourceReader:
         config: the mapping.
         cells: sorts values into cells; see :func:`cells_of`.
         report: takes what cannot be used.
+        nodes: edge nodes of Sparkplug; None for none that are known before.
 
     Attributes:
         config: the mapping.
         place: how its topics say where a device is.
+        nodes: edge nodes of Sparkplug, where it reads that.
     """
 
-    def __init__(self, config: MappingConfig, cells: Cells, report: Report) -> None:
+    def __init__(self, config: MappingConfig, cells: Cells, report: Report, nodes: Nodes | None = None) -> None:
         self.config = config
         self._template = config.template
         self.place: Place = self._template.place_of(config.naming.of_topic)
@@ -44,6 +49,11 @@ class SourceReader:
         found = format_of(config)
         if isinstance(found, LineProtocol):
             found.measurements = frozenset(n for n, place in cells.columns.items() if type(place) is dict)
+        self.nodes: Nodes | None = None
+        self._sparkplug = found if isinstance(found, Sparkplug) else None
+        if isinstance(found, Sparkplug):
+            found.nodes = self.nodes = Nodes() if nodes is None else nodes
+            cells.ends = True
         self._groups = found.groups if isinstance(found, GroupedFormat) else None
         self._format = cast("Format", found)  # only looked at where there are no groups
         self._ignored: list[re.Pattern[str]] = [topic_filter(text) for text in config.ignore_topics]
@@ -63,6 +73,12 @@ class SourceReader:
         """Whether a message of the topic is known to be no telemetry."""
         return any(pattern.fullmatch(topic) for pattern in self._ignored)
 
+    def born_of(self, node: Node) -> list[str]:
+        """Names of the devices of an edge node of Sparkplug that are born."""
+        if self._sparkplug is None:
+            return []
+        return [self._sparkplug.name(node.state.group, node.state.edge, device) for device in node.state.born]
+
     def read(self, topic: str, payload: bytes, arrived_ms: int, *, retained: bool = False) -> list[Sample]:
         """The samples of a message whose topic fits.
 
@@ -80,12 +96,14 @@ class SourceReader:
                 report.add(topic, error, arrived_ms, payload)
                 return []
             text = payload
-            if payload[:1] not in self._begins or len(payload) > self._max_bytes:
+            if self.nodes is not None:
+                check_size(payload, self._max_bytes)
+            elif payload[:1] not in self._begins or len(payload) > self._max_bytes:
                 text = unpack(payload, self.config.compression, self._max_bytes)
                 if not text:
                     report.add_ignored(Ignored.EMPTY)
                     return []
-            message = Message(names, arrived_ms, retained)
+            message = Message(names, arrived_ms, retained, topic)
             if self._groups is not None:
                 return self._grouped(topic, payload, self._groups(text, message), message)
             records = format_.records(text, message)
@@ -131,8 +149,10 @@ class SourceReader:
         empty: RejectionError | None = None
         for (device, time_ms), values in groups.items():
             try:
-                samples.append((device, time_ms, self._cells_of(device, values, message.names), None))
+                samples.append((device, time_ms, self._cells_of_group(device, values, message.names), None))
             except RejectionError as error:
+                if message.quiet and error.reason == Reason.NO_KNOWN_CHANNEL:
+                    continue
                 if error.reason in {Reason.NO_KNOWN_CHANNEL, Reason.BAD_VALUE}:
                     empty = error  # single values with times of their own: the others may be good
                     continue
@@ -141,6 +161,19 @@ class SourceReader:
         if empty is not None and not samples:
             self._report.add(topic, empty, message.arrived_ms, kept)
         return samples
+
+    def _cells_of_group(self, device: str, values: dict[str, Any], names: dict[str, str]) -> list[Cell]:
+        """As :meth:`_cells_of`, also where the values say no more than whether a device lives."""
+        if values is ALIVE:
+            return []
+        channels = range(len(self._cells.channels))
+        if values is ENDED:
+            return [(column, ENDS_HERE) for column in channels]
+        cells = self._cells_of(device, values, names)
+        if type(values) is Birth:
+            given = {column for column, _ in cells}
+            cells += [(column, ENDS_HERE) for column in channels if column not in given]
+        return cells
 
     def _cells_of(self, device: str, values: dict[str, Any], names: dict[str, str]) -> list[Cell]:
         """The cells of a sample; RejectionError where there is none."""
@@ -219,6 +252,7 @@ def readers(
     states: Sequence[Mapping[str, float] | None],
     report: Report,
     source: str,
+    nodes: Nodes | None = None,
 ) -> MessageReader:
     """The reader of a configuration's mappings.
 
@@ -228,12 +262,14 @@ def readers(
         states: of each channel, None where it has none, [C].
         report: takes what cannot be used.
         source: the file of the configuration.
+        nodes: edge nodes of Sparkplug; None for none that are known before.
 
     Raises:
         ConfigError: fields name no channel of the model, or contradict each other.
     """
+    nodes = Nodes() if nodes is None else nodes
     made = [
-        SourceReader(config, cells_of(config, columns, channels, states), report)
+        SourceReader(config, cells_of(config, columns, channels, states), report, nodes)
         for config, columns in zip(configs, column_trees(configs, channels, source), strict=True)
     ]
     return MessageReader(made, report)

@@ -44,6 +44,10 @@ class Reason(StrEnum):
     """The device's name already comes on another topic; see ``telemetry.several_topics``."""
     BAD_COMPRESSION = "bad_compression"
     """The message is compressed and damaged, or not compressed as ``telemetry.compression`` says."""
+    NO_BIRTH = "no_birth"
+    """Sparkplug: the message is of an edge node or device whose birth has not been received."""
+    UNKNOWN_METRIC = "unknown_metric"
+    """Sparkplug: the metric has an alias or a name that the birth does not have."""
     BAD_FEEDBACK = "bad_feedback"
     """The feedback cannot be used; the reply on ``feedback/result`` says why."""
 
@@ -73,6 +77,10 @@ REMEDY = {
     Reason.TWO_TOPICS: "give each machine a name of its own where {device} stands in telemetry.topic, or each place a "
     "daemon with its own topic and publish.prefix; if it is one machine, set telemetry.several_topics = true",
     Reason.BAD_COMPRESSION: "see the sender, and telemetry.compression",
+    Reason.NO_BIRTH: "it is asked to be born again, unless telemetry.rebirth is false; see that the daemon may publish "
+    "on spBv1.0/+/NCMD/#, or restart the edge node",
+    Reason.UNKNOWN_METRIC: "it is asked to be born again, unless telemetry.rebirth is false; metrics must be in the "
+    "birth of their device",
     Reason.BAD_FEEDBACK: 'send {"alarm": id, "answer": "confirmed", "refuted" or "retracted"}, or "start" and '
     '"end" in place of "alarm"; the answer on the topic feedback/result says what is wrong',
 }
@@ -109,7 +117,9 @@ class Ignored(StrEnum):
     CONTENT = "content"
     """``telemetry.ignore`` names what it holds."""
     TOPIC = "topic"
-    """``telemetry.ignore_topics`` names its topic."""
+    """``telemetry.ignore_topics`` names its topic, or it is none of telemetry, such as a command of Sparkplug."""
+    REPEATED = "repeated"
+    """It is a birth or death of Sparkplug that has been received before."""
 
 
 class Report(Protocol):

@@ -1,5 +1,6 @@
 """A single value of a message as the number that it stands for."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -39,6 +40,21 @@ class BadQuality:
         return f"of quality {quote(self.quality)}"
 
 
+class NoValue:
+    """Stands for a value that a device says it has no longer."""
+
+    def __repr__(self) -> str:
+        """For the log."""
+        return "no value"
+
+
+#: The only one.
+NO_VALUE = NoValue()
+#: Stands among the numbers of a sample for a channel whose value ends there. Samples never hold an infinite number, and
+#: NaN means that a channel is not in the sample.
+ENDS_HERE = math.inf
+
+
 def number_of(value: Any, states: Mapping[str, float] | None = None) -> float | ValueReason:
     """The number that a value stands for, or why there is none.
 
@@ -61,6 +77,8 @@ def number_of(value: Any, states: Mapping[str, float] | None = None) -> float | 
         return float(value) if -LARGEST_VALUE <= value <= LARGEST_VALUE else ValueReason.NOT_FINITE
     if kind is str:
         return _of_text(value, states)
+    if value is NO_VALUE:
+        return ENDS_HERE
     return ValueReason.BAD_QUALITY if kind is BadQuality else ValueReason.NO_NUMBER
 
 

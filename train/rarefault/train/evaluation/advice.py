@@ -240,6 +240,7 @@ def dead_channels(history: History) -> dict[str, tuple[str, ...]]:
         if last - first < 2:
             continue
         values = history.values[order[first:last]]
+        values = np.where(np.isinf(values), np.nan, values)
         lowest = np.fmin.reduce(values, axis=0)
         dead = np.isnan(lowest) | (lowest == np.fmax.reduce(values, axis=0))
         for channel in np.flatnonzero(dead).tolist():

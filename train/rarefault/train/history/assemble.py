@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rarefault.runtime.arrays import Bool, Float64, Int32, Int64
-from rarefault.runtime.inference.missing import stands_for_none
+from rarefault.runtime.inference.missing import NO_VALUE_HERE, stands_for_none
 from rarefault.runtime.times import TIME_LIMIT_MS
 from rarefault.train.history.notes import CONFLICTS, DUPLICATES, NAMED_MISSING, TOO_LARGE, UNORDERED, ReadNotes
 from rarefault.train.history.parsing.cells import beyond_float32
@@ -70,17 +70,19 @@ class Piece:
 def drop_values(pieces: Iterable[Piece], missing: Sequence[float], notes: ReadNotes) -> None:
     """Take values as missing, and note them by channel: those that no float32 holds, and the named ones."""
     for piece in pieces:
-        for kind, which, problem in (
+        ended = np.isinf(piece.values)
+        for kind, named, problem in (
             (TOO_LARGE, beyond_float32(piece.values), True),
             (NAMED_MISSING, stands_for_none(piece.values, missing), False),
         ):
+            which = named & ~ended
             if not which.any():
                 continue
             for i in np.flatnonzero(which.any(axis=0)).tolist():
                 rows = np.flatnonzero(which[:, i])
                 where = f"{piece.path.name}:{piece.line[rows[0]]}: {piece.values[rows[0], i]:g}"
                 notes.add(kind, len(rows), where, problem=problem, at=piece.channels[i])
-            piece.values[which] = np.nan
+            piece.values[which] = NO_VALUE_HERE if kind == NAMED_MISSING else np.nan
 
 
 def assemble(pieces: list[Piece], channels: Sequence[str], notes: ReadNotes) -> tuple[Int32, Int64, Float64]:

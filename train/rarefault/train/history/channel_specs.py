@@ -56,7 +56,7 @@ def with_specs(
 
 
 def without_sent(values: Float64, missing: Sequence[float], specs: ChannelSpecs, channels: Sequence[str]) -> Float64:
-    """Values in the units of their channels, NaN where what was sent stands for no value.
+    """Values in the units of their channels, minus infinite where what was sent stands for no value.
 
     Args:
         values: [M, C].

@@ -16,6 +16,8 @@ Overlap = Literal["rarest", "file order"]
 EventTimes = Literal["exact", "rounded"]
 #: Reserved word of events and labels for time of which nobody knows the class; it is neither trained on nor scored.
 UNLABELLED = "unlabelled"
+#: Rows of a history that are looked at together.
+ROWS = 1 << 16
 #: Stands for the class of such time.
 NO_LABEL = -1
 #: Stands for the unit of an event whose log names none.
@@ -93,7 +95,8 @@ class History:
         counters: the channels that only increase.
         device: slot of each sample's device, [M].
         time_ms: milliseconds since the epoch, [M].
-        values: channel values in physical units, NaN = not in this sample, [M, C].
+        values: channel values in physical units, NaN = not in this sample, infinite = the value ends
+            here (minus infinite: a number that means no value), [M, C].
         events: the fault log.
         overlap: which of several active events gives the label.
         notes: what was wrong in the files.
@@ -141,10 +144,14 @@ def fingerprint(
     classes: tuple[str, ...],
     arrays: tuple[Int32 | Int64 | Float64, ...],
 ) -> str:
-    """sha256 over names and array contents, in hexadecimal."""
+    """sha256 over names and array contents, in hexadecimal; a value that means none is one that is not there."""
     digest = hashlib.sha256()
     digest.update("\x1e".join("\x1f".join(names) for names in (devices, channels, classes)).encode())
     for array in arrays:
         digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
+        for first in range(0, len(array), ROWS):
+            part = array[first : first + ROWS]
+            if part.dtype.kind == "f" and (dropped := np.isneginf(part)).any():
+                part = np.where(dropped, np.nan, part)
+            digest.update(np.ascontiguousarray(part).data)
     return digest.hexdigest()

@@ -112,7 +112,7 @@ def _check_apart(histories: Sequence[History], sources: Sequence[Source]) -> Non
         by_device = np.argsort(history.device, kind="stable")  # each device's samples stay in order of time
         stops = np.cumsum(np.bincount(history.device, minlength=len(history.devices)))
         for device, rows in zip(history.devices, np.split(by_device, stops[:-1]), strict=True):
-            there, time_ms = ~np.isnan(history.values[rows]), history.time_ms[rows]
+            there, time_ms = np.isfinite(history.values[rows]), history.time_ms[rows]
             for i in np.flatnonzero(there.any(axis=0)).tolist():
                 first, last = int(there[:, i].argmax()), len(rows) - 1 - int(there[::-1, i].argmax())
                 span = (int(time_ms[first]), int(time_ms[last]), number)

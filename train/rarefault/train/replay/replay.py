@@ -131,7 +131,7 @@ def _message(
     values = message
     for name in _root(telemetry):
         values = values.setdefault(name, {})
-    known = np.flatnonzero(~np.isnan(row))
+    known = np.flatnonzero(np.isfinite(row))
     for column, value in zip(known.tolist(), row[known].tolist(), strict=True):
         _put(values, paths[column], value)
     return message

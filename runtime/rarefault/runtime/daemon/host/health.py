@@ -47,6 +47,7 @@ class Health:
             Problem(parts.store.loss, past=True),
             Problem("the broker confirms nothing" if parts.broker_delivery.stalled else ""),
             *(Problem(sink.problem) for sink in parts.sinks),
+            Problem(parts.host.problem if parts.host is not None else ""),
             Problem(parts.intake.acceptance.problem, impairs=True),
         ]
         return [problem for problem in found if problem.text]

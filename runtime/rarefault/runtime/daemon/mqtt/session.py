@@ -51,6 +51,7 @@ class BrokerSession:
     Attributes:
         subscriptions: what the daemon listens to, and what of it the broker keeps.
         connections: number of connections that the broker has accepted so far.
+        resumed: whether the broker had kept the session for the last of them.
         connecting: whether a connection is being made at this moment, which may take as long as ``connect_timeout_s``;
             a signal handler may raise an OSError then, which ends it.
     """
@@ -67,6 +68,7 @@ class BrokerSession:
         self._connection: Connection | None = None
         self._number = 0  # of the present connection, accepted or not
         self._retries = Retries(config.broker)
+        self.resumed = False
         self._settled = False  # whether the present connection has been accepted and subscribed
         self._messages = Inbox(config.limits.pending_messages)  # received and not taken
         self._dropped = 0
@@ -169,10 +171,19 @@ class BrokerSession:
         """Put messages back that could not be kept, to be taken again."""
         self._messages.give_back(messages)
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool) -> int:
-        """Publish while :attr:`window` > 0 and return the id that its confirmation will have."""
+    def publish(self, topic: str, payload: bytes, *, retain: bool, qos: int | None = None) -> int:
+        """Publish while :attr:`window` > 0 and return the id that its confirmation will have.
+
+        Args:
+            topic: where to.
+            payload: the message.
+            retain: whether the broker keeps it as the last of its topic.
+            qos: None for that of the configuration.
+        """
         assert self._connection is not None
-        return self._connection.publish(topic, payload, qos=self._config.publish.qos, retain=retain)
+        return self._connection.publish(
+            topic, payload, qos=self._config.publish.qos if qos is None else qos, retain=retain
+        )
 
     def publish_state(self, *, impaired: bool, health: bytes) -> None:
         """Publish on the daemon's own topics how it is, where that has changed, and after every new connection."""
@@ -257,6 +268,7 @@ class BrokerSession:
                 self._identity.client_id,
                 "resumed its" if connection.session_present else "new",
             )
+            self.resumed = connection.session_present
             if connection.session_present:
                 # What the broker has no acknowledgement of comes again; without a session it would not.
                 number = connection.number

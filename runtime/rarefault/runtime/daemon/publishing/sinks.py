@@ -1,15 +1,17 @@
 """The sinks besides the broker, by the kind of their configuration."""
 
 from pathlib import Path
+from typing import Any
 
-from rarefault.runtime.daemon.config import DaemonConfig, FileSinkConfig
+from rarefault.runtime.daemon.config import DaemonConfig, FileSinkConfig, SparkplugSinkConfig
 from rarefault.runtime.daemon.publishing.file_sink import FileSink
 from rarefault.runtime.daemon.publishing.sink import ConfiguredSink, Route
+from rarefault.runtime.daemon.publishing.sparkplug import SparkplugSink
 from rarefault.runtime.journal.records import BROKER
 
 #: The class of each kind of sink. Another kind has a configuration of its own, which :class:`DaemonConfig` names, and a
 #: class with what :class:`FileSink` has.
-KINDS = {FileSinkConfig: FileSink}
+KINDS: dict[type, Any] = {FileSinkConfig: FileSink, SparkplugSinkConfig: SparkplugSink}
 
 
 def routes(config: DaemonConfig) -> list[Route]:
@@ -17,9 +19,12 @@ def routes(config: DaemonConfig) -> list[Route]:
     return [Route(BROKER), *(Route(sink.name, sink.what) for sink in config.sink)]
 
 
-def open_sinks(config: DaemonConfig, base: Path) -> list[ConfiguredSink]:
-    """The sinks besides the broker; ``base``: folder that paths are relative to."""
-    return [KINDS[type(sink)](sink, base) for sink in config.sink]
+def open_sinks(config: DaemonConfig, source: Path) -> list[ConfiguredSink]:
+    """The sinks besides the broker; ``source``: the configuration file, whose folder paths are relative to."""
+    return [
+        SparkplugSink(sink, config, source) if isinstance(sink, SparkplugSinkConfig) else FileSink(sink, source.parent)
+        for sink in config.sink
+    ]
 
 
 def check_sinks(config: DaemonConfig, source: Path) -> list[str]:

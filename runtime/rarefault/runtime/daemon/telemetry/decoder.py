@@ -8,6 +8,9 @@ and a bad sample of a message does not take the good ones with it.
 
 from collections.abc import Sequence
 
+import numpy as np
+
+from rarefault.runtime.arrays import Int64
 from rarefault.runtime.daemon.config import LimitsConfig, TelemetryConfig
 from rarefault.runtime.daemon.devices import DeviceTable
 from rarefault.runtime.daemon.telemetry.origins import Origins
@@ -15,9 +18,10 @@ from rarefault.runtime.daemon.telemetry.rate_limit import RateLimit
 from rarefault.runtime.daemon.telemetry.rejections import Rejections
 from rarefault.runtime.daemon.telemetry.sample_buffer import SampleBuffer
 from rarefault.runtime.telemetry.channels import ChannelSpecs, states_of
-from rarefault.runtime.telemetry.columns import Cell
+from rarefault.runtime.telemetry.columns import Cell, says_something
 from rarefault.runtime.telemetry.reader import readers
 from rarefault.runtime.telemetry.reasons import Reason, RejectionError, quote
+from rarefault.runtime.telemetry.sparkplug import NAMESPACE, Nodes
 from rarefault.runtime.telemetry.topics import topic_level_problem
 from rarefault.runtime.times import format_ms
 
@@ -36,9 +40,12 @@ class TelemetryDecoder:
         limits: most devices that are given one, and how fast each may be.
         rejections: counts what can be used and what cannot.
         file: that ``sources`` are from, for messages.
+        nodes: edge nodes of Sparkplug; None for none that are known before.
 
     Attributes:
         too_new: devices whose samples were too new, since the last sample that was taken.
+        died: slots of devices that have died since they were taken last.
+        nodes: edge nodes of Sparkplug.
 
     Raises:
         ConfigError: fields name no channel of the model, or contradict each other.
@@ -53,15 +60,18 @@ class TelemetryDecoder:
         limits: LimitsConfig,
         rejections: Rejections,
         file: str,
+        nodes: Nodes | None = None,
     ) -> None:
+        self.nodes = Nodes() if nodes is None else nodes
+        self.died: list[int] = []
         self.rejections = rejections
         self.rejections.channels = tuple(channels)
         self.too_new: set[str] = set()
         self._config = sources[0]
-        self._reader = readers(sources, channels, states_of(specs, channels), rejections, file)
+        self._reader = readers(sources, channels, states_of(specs, channels), rejections, file, self.nodes)
         self._only = self._reader.only
         self._origins = {
-            source: Origins(devices, source.place, several=source.config.several_topics)
+            source: Origins(devices, source.place, several=source.config.from_anywhere)
             for source in self._reader.sources
         }
         self._devices = devices
@@ -106,6 +116,43 @@ class TelemetryDecoder:
                 kept = None
             else:
                 rejections.samples += 1
+        if self.nodes.events:
+            self._note_lives()
+
+    def _note_lives(self) -> None:
+        """Devices that were born need not be heard of; those that died are without data at once."""
+        for device, alive in self.nodes.take_events():
+            slot = self._slots.get(device)
+            if slot is None:
+                continue  # the model has none of its channels
+            self._devices.born[slot] = alive is True
+            if alive is False:
+                self.died.append(slot)
+
+    def mark_born(self) -> None:
+        """Devices that were born in an earlier turn, or an earlier process, need not be heard of."""
+        for node in self.nodes:
+            topic = f"{NAMESPACE}/{node.state.group}/NBIRTH/{node.state.edge}"
+            for source in self._reader.sources:
+                if source.fits(topic) and not source.ignores(topic):
+                    for name in source.born_of(node):
+                        if (slot := self._slots.get(name)) is not None:
+                            self._devices.born[slot] = True
+                    break
+
+    def distrust_births(self) -> None:
+        """The broker has kept no messages: who died meanwhile is not known, and has to be asked."""
+        self._devices.born[:] = False
+        for node in self.nodes:
+            topic = f"{NAMESPACE}/{node.state.group}/NBIRTH/{node.state.edge}"
+            asks = any(source.config.rebirth and source.fits(topic) for source in self._reader.sources)
+            if node.state.alive and asks:
+                self.nodes.want((node.state.group, node.state.edge), "it may have died while nobody listened")
+
+    def take_died(self) -> Int64:
+        """Slots of devices that have died since the last call, each once."""
+        died, self.died = self.died, []
+        return np.unique(np.array(died, np.int64))
 
     def _take(
         self,
@@ -130,10 +177,14 @@ class TelemetryDecoder:
         first = origins.watching and origins.check(device, topic)
         slot = self._slots.get(device)
         if slot is None:
+            if not says_something(cells):
+                self.rejections.samples -= 1  # no device, and so no sample
+                return
             slot = self._new_slot(device)
         if first:
             origins.remember(slot, topic)
-        if not self._rates.allow(slot, time_ms, arrived_ms):
+        # What says that a device lives, or that its values end, must not be missed.
+        if not self._rates.allow(slot, time_ms, arrived_ms) and says_something(cells):
             raise RejectionError(
                 Reason.TOO_FAST, f"device {quote(device)} sends more than {self._rates.per_s:g} samples a second"
             )

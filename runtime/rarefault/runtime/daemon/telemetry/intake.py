@@ -70,14 +70,16 @@ class Intake:
         config, manifest = setup.config, setup.model.manifest
         self._config: DaemonConfig = config
         self.decoder = TelemetryDecoder(
-            config.sources,
+            config.foreign_sources,
             manifest.channels,
             manifest.channel_specs,
             self._store.devices,
             config.limits,
             self.rejections,
             str(setup.source),
+            self._store.nodes,
         )
+        self.decoder.mark_born()
         self.samples = SampleBuffer(2 * max(config.max_batch, config.limits.pending_messages), len(manifest.channels))
         self.pace = Pace(config.limits.pending_messages)
         self.acceptance = Acceptance(manifest.grid.period_s, *self._counts())
@@ -131,6 +133,9 @@ class Intake:
                     retained=message.retained,
                     sender=message.sender,
                 )
+                if self.decoder.died:
+                    work.died = self.decoder.take_died()
+                    break  # what comes of the others after it is another turn's, so that the last word is the last
         if not work.messages and not self._store.restless:
             return None
         accepted = self.rejections.samples - self._mark.samples
@@ -145,6 +150,8 @@ class Intake:
         """The messages of a turn that was not kept are to be taken again: be as before them."""
         self.rejections.take_aside()
         self.rejections.go_back(self._mark)
+        self._store.nodes.go_back()
+        self.decoder.mark_born()
         self.samples.clear()
         self._session.give_back(work.messages)
 

@@ -35,8 +35,11 @@ class Presence:
         heard_at[waiting] = np.maximum(heard_at[waiting], since)
 
     def fallen_silent(self, now: float) -> Int64:
-        """Slots of devices that have been silent for long enough and were not named before."""
-        silent = ~self._devices.silent & (now - self._devices.heard_at >= self.silent_after_s)
+        """Slots of devices that have been silent for long enough and were not named before.
+
+        A device whose protocol says that it is alive may be silent.
+        """
+        silent = ~self._devices.silent & ~self._devices.born & (now - self._devices.heard_at >= self.silent_after_s)
         return np.flatnonzero(silent)
 
     def note_silent(self, slots: Int64) -> None:

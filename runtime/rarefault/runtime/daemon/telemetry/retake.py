@@ -25,6 +25,7 @@ from rarefault.runtime.daemon.telemetry.sample_buffer import SampleBuffer
 from rarefault.runtime.errors import BrokerError, ConfigError, JournalError
 from rarefault.runtime.journal.reader import JournalReader, reason_of
 from rarefault.runtime.journal.records import SetAside
+from rarefault.runtime.telemetry.sparkplug import NAMESPACE
 
 #: How long the broker may take to answer.
 ANSWER_S = 10.0
@@ -38,6 +39,7 @@ class Retaken(msgspec.Struct):
     Attributes:
         found: number of messages that were set aside for the reason.
         cut: those that were too long to be kept whole, so that they cannot be taken back.
+        sparkplug: those of Sparkplug, which nobody but their edge node may publish.
         late: samples of the others that are older than the newest that is known of their device: there may be no
             verdicts for them any more, but the journal keeps them to learn from.
         sent: number of messages that were published again and deleted here.
@@ -46,6 +48,7 @@ class Retaken(msgspec.Struct):
 
     found: int = 0
     cut: int = 0
+    sparkplug: int = 0
     late: int = 0
     sent: int = 0
     refused: int = 0
@@ -92,7 +95,9 @@ def retake(journal: Path, source: Path, reason: str, since_ms: int = 0, *, dry_r
     with JournalReader(journal) as reader:
         for key, aside in reader.rejected(reason, since_ms):
             done.found += 1
-            if len(aside.payload) >= MAX_KEPT or len(aside.topic) >= MAX_KEPT_TEXT or not aside.payload:
+            if aside.topic.startswith(f"{NAMESPACE}/"):
+                done.sparkplug += 1
+            elif len(aside.payload) >= MAX_KEPT or len(aside.topic) >= MAX_KEPT_TEXT or not aside.payload:
                 done.cut += 1
             else:
                 whole.append((key, aside))

@@ -13,6 +13,7 @@ from rarefault.runtime.daemon.mqtt.names import Names, Session
 from rarefault.runtime.daemon.publishing.announcer import Announcer
 from rarefault.runtime.daemon.publishing.home_assistant import Topics
 from rarefault.runtime.daemon.turns.durable_outbox import load_outboxes
+from rarefault.runtime.daemon.turns.edge_nodes import keep_nodes, load_nodes
 from rarefault.runtime.daemon.turns.memory import NewPipeline, TurnStore
 from rarefault.runtime.daemon.turns.recovery import bring_up_to_date, go_on_after, recover
 from rarefault.runtime.daemon.turns.work import Outcome, Work
@@ -93,6 +94,7 @@ class JournalledTurnStore(TurnStore):
             self.fail(error)
             return None
         self.devices.saved()
+        self.nodes.kept()
         self.trouble = ""
         return outcome
 
@@ -106,6 +108,12 @@ class JournalledTurnStore(TurnStore):
             self._journal.append_silence(devices.number[work.silent], newest_ms, now_ms)
         if len(samples):
             self._journal.append(devices.number[samples.device], samples.time_ms, samples.values, now_ms)
+        if len(work.died):
+            newest_ms = self.pipeline.grid.newest_ms(work.died).copy()
+            for i, slot in enumerate(work.died.tolist()):
+                newest_ms[i] = max(0, newest_ms[i], samples.time_ms[samples.device == slot].max(initial=0))
+            self._journal.append_silence(devices.number[work.died], newest_ms, now_ms)
+        keep_nodes(self.nodes, self._journal)
         self._bytes_since += self._journal.bytes - before
         outcome = self._process(work)
         self._journal.note_alarms(outcome.records)
@@ -291,6 +299,7 @@ class JournalledTurnStore(TurnStore):
     def _recover(self) -> None:
         """Go on from what the journal has."""
         self.pipeline = recover(self._journal, self._new_pipeline, self.devices)
+        self.nodes.restore(load_nodes(self._journal))
         self.outboxes = load_outboxes(self._journal, self._sinks, self._capacity)
 
     def _warm_up(self, pipeline: Pipeline) -> None:

@@ -18,6 +18,7 @@ from rarefault.runtime.inference.pipeline import Pipeline
 from rarefault.runtime.inference.slots import Slots
 from rarefault.runtime.journal.records import BROKER
 from rarefault.runtime.journal.writer import Journal
+from rarefault.runtime.telemetry.sparkplug import Nodes
 
 #: Makes an empty pipeline of the present model, with slots that it shares.
 NewPipeline = Callable[[Slots], Pipeline]
@@ -34,6 +35,7 @@ class TurnStore:
 
     Attributes:
         devices: the table of devices.
+        nodes: edge nodes of Sparkplug.
         pipeline, outboxes: the present ones; a journalled store replaces both after a failed turn.
         failures: number of turns that could not be kept.
         received_ms: when samples were received that are kept from before, by nearly all of the last ones; 0 for none.
@@ -48,6 +50,7 @@ class TurnStore:
         self.failures = self.received_ms = self.damaged = 0
         self.trouble = self.loss = ""
         self.devices = DeviceTable()
+        self.nodes = Nodes()
         self.pipeline = new_pipeline(self.devices)
         self.outboxes: Mapping[str, Outbox] = {sink: MemoryOutbox(capacity, sink) for sink in sinks}
         self._new_pipeline = new_pipeline
@@ -79,6 +82,7 @@ class TurnStore:
         if len(work.forgotten):
             self.pipeline.forget(work.forgotten)
         self.devices.saved()
+        self.nodes.kept()
         return outcome
 
     def fail(self, error: JournalError) -> None:
@@ -138,6 +142,8 @@ class TurnStore:
             outcome.made = verdicts if len(verdicts) else None
             outcome.heard, outcome.restarts = grid.heard, grid.restarted
             outcome.late, outcome.distrusted = grid.late - late, grid.distrusted - distrusted
+        if len(work.died):
+            self._announcer.announce(None, pipeline.silence(work.died), pipeline, self.outboxes, outcome)
         broker = self.outboxes[BROKER]
         for topic, payload in work.results:
             broker.put(topic, payload, retain=False)

@@ -28,6 +28,7 @@ class Work:
         feedback: from people.
         results: topics and payloads of the answers to people.
         silent: slots of devices that have fallen silent.
+        died: slots of devices that have died, as the last of the samples say.
         forgotten: slots of devices that have been silent for so long that they are forgotten.
     """
 
@@ -37,11 +38,13 @@ class Work:
     feedback: list[Feedback] = field(default_factory=list)
     results: list[tuple[str, bytes]] = field(default_factory=list)
     silent: Int64 = field(default_factory=_no_slots)
+    died: Int64 = field(default_factory=_no_slots)
     forgotten: Int64 = field(default_factory=_no_slots)
 
     def __bool__(self) -> bool:
         """Whether there is anything to do."""
-        return bool(len(self.samples) or self.rejected or self.feedback or len(self.silent) or len(self.forgotten))
+        slots = (self.silent, self.died, self.forgotten)
+        return bool(len(self.samples) or self.rejected or self.feedback or any(map(len, slots)))
 
 
 @dataclass(slots=True)

@@ -89,8 +89,8 @@ class BinFiller(DeviceArrays):
         first = begins(rows.device)
         previous = np.where(first, self.occupied[rows.device], after(NEVER, rows.index))
         cut = self.cut[rows.device]
-        reset = (previous == NEVER) | (rows.index - previous > self.spec.gap_bins)
-        reset |= (previous < cut) & (cut <= rows.index)
+        anew = (previous == NEVER) | ((previous < cut) & (cut <= rows.index))
+        reset = anew | (rows.index - previous > self._longest(rows, first, anew))
         fill = np.where(reset, 0, rows.index - previous - 1)
         at: Int64 = np.cumsum(fill + 1) - 1  # where each occupied bin stands among the emitted ones
         n = int(at[-1]) + 1
@@ -105,14 +105,44 @@ class BinFiller(DeviceArrays):
         boundary = starts.copy()
         boundary[at[first] - fill[first]] = True  # the first emitted bin of each device
         self._difference(value, device, index, boundary, starts)
-        known, held_bin = self._hold(value, device, index, boundary, starts)
+        hold_from = (boundary, starts)
+        if self.spec.ends:
+            # What holds until it ends does so across a gap.
+            begins_anew = np.zeros(n, bool)
+            begins_anew[at[anew]] = True
+            boundary_of_hold = begins_anew.copy()
+            boundary_of_hold[at[first] - fill[first]] = True
+            hold_from = (boundary_of_hold, begins_anew)
+        known, held_bin = self._hold(value, device, index, *hold_from)
         last = ends(begins(device))
         self.occupied[device[last]] = index[last]
         inputs = known
         if self.derived.derived:
-            bins = FilledBins(device, index, boundary, starts, last, at, value, held_bin, known, rows.extent)
+            bins = FilledBins(device, index, *hold_from, last, at, value, held_bin, known, rows.extent)
             inputs = np.concatenate((known, self.derived.of(bins)), axis=1)
         return Bins(device.astype(np.int32), index, inputs.astype(np.float32), starts)
+
+    def _longest(self, rows: OccupiedBins, first: Bool, anew: Bool) -> int | Int64:
+        """Most bins from the one before to each row for them to be of one segment, [R].
+
+        It is more while any value of the device holds.
+        """
+        if not self.spec.ends:
+            return self.spec.gap_bins
+        carried = np.where(self._counters, self.meter, self.held)
+        latest, _ = last_values(
+            rows.value,
+            rows.index,
+            first | anew,
+            anew,
+            carried[rows.device],
+            np.broadcast_to(np.int64(0), rows.value.shape),
+            inclusive=True,
+        )
+        before: Bool = np.asarray(np.isfinite(carried[rows.device]).any(axis=1))
+        after_row: Bool = np.asarray(np.isfinite(latest).any(axis=1))
+        holds = np.where(first, before, np.concatenate((before[:1], after_row[:-1])))
+        return np.where(holds, self.spec.most_bins, self.spec.gap_bins)
 
     def _difference(self, value: Float64, device: Int64, index: Int64, boundary: Bool, starts: Bool) -> None:
         """Counters, in place: readings become increase per bin since the reading before."""
@@ -124,8 +154,8 @@ class BinFiller(DeviceArrays):
         before, before_bin = last_values(reading, index, boundary, starts, *carried, inclusive=False)
         latest, latest_bin = last_values(reading, index, boundary, starts, *carried, inclusive=True)
         last = ends(begins(device))
-        increase = reading - before
         with np.errstate(invalid="ignore"):
+            increase = reading - before
             value[:, columns] = np.where(increase > 0, increase / (index[:, None] - before_bin), np.nan)
         owners = device[last][:, None]
         self.meter[owners, columns] = latest[last]
@@ -139,4 +169,7 @@ class BinFiller(DeviceArrays):
         last = ends(begins(device))
         self.held[device[last]] = held[last]
         self.held_bin[device[last]] = held_bin[last]
-        return np.where(index[:, None] - held_bin <= self.spec.hold_bins, held, np.nan), held_bin
+        young = index[:, None] - held_bin <= self.spec.hold_bins
+        if self.spec.ends:
+            young |= ~self._counters
+        return np.where(young & np.isfinite(held), held, np.nan), held_bin

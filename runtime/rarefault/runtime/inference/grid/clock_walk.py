@@ -237,7 +237,7 @@ class DeviceWalk:
         if self._crosses(index):
             return False
         last = self.spec.bin_of(self.newest_ms)
-        if self.begin > last or index - last > self.spec.gap_bins:  # else the bins between are filled, and so judged
+        if self.begin > last or index - last > self.spec.most_bins:  # else the bins between are filled, and so judged
             self._add((self.begin, last), index)
             self.begin = index
         self._place_waiting()

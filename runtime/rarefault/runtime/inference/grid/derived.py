@@ -34,11 +34,11 @@ class FilledBins:
     Attributes:
         device: slot of the device, [E].
         index: number of the bin, [E].
-        boundary: rows where a segment or a device begins, [E].
-        starts: rows where a segment begins, [E].
+        boundary: rows where a segment or a device begins, [E]; not those into which values are held.
+        starts: rows where a segment begins, [E]; likewise.
         last: the last row of each device, [E].
         occupied: rows of the bins that have samples, [R].
-        value: of the bin itself, NaN where it has none, [E, C].
+        value: of the bin itself, NaN where it has none, infinite where the value ends, [E, C].
         held_bin: the bin that the last value is from, [E, C].
         known: value that the model reads, [E, C].
         extent: of the samples of the bins that have some, [R, 3, Q].

@@ -126,7 +126,8 @@ class Grid:
         Args:
             device: slot of each sample's device, [M].
             time_ms: milliseconds since the epoch, [M].
-            values: channel values, NaN = not reported, [M, C].
+            values: channel values, NaN = not reported, infinite = ended, minus infinite = a number that means no
+                value, [M, C].
 
         Raises:
             ValueError: a time before 1970 or after 2109, or arrays that do not fit each other.
@@ -157,6 +158,8 @@ class Grid:
             return
         if times.min() < 0 or times.max() >= TIME_LIMIT_MS:
             raise ValueError("a sample's time is outside 1970 to 2109")
+        if (none := np.isneginf(value)).any():
+            value = np.where(none, np.inf if self.spec.ends else np.nan, value)
         self._make_room(int(devices.max()) + 1)
         arrived = np.argsort(devices, kind="stable")
         devices, times, value = devices[arrived], times[arrived], value[arrived]

@@ -45,6 +45,7 @@ def extent_of(value: Float64, columns: Int64) -> Float64:
     if not len(columns):
         return np.empty((len(value), 3, 0))
     own = value[:, columns]
+    own = np.where(np.isinf(own), np.nan, own)
     return np.stack((own, own, ~np.isnan(own)), axis=1)
 
 

@@ -11,6 +11,7 @@ from rarefault.runtime.telemetry.formats.json_values import JsonValues
 from rarefault.runtime.telemetry.formats.message import Groups, Message, RawSample, Unusable
 from rarefault.runtime.telemetry.formats.scalar import Scalars
 from rarefault.runtime.telemetry.formats.senml import SenmlPack
+from rarefault.runtime.telemetry.formats.sparkplug import Sparkplug
 
 __all__ = ["FORMATS", "Format", "GroupedFormat", "Message", "format_of"]
 
@@ -60,6 +61,7 @@ FORMATS: dict[str, Callable[[MappingConfig], Format | GroupedFormat]] = {
     "scalar": Scalars,
     "senml": SenmlPack,
     "influx": LineProtocol,
+    "sparkplug": Sparkplug,
 }
 
 

@@ -17,6 +17,16 @@ RawSample = tuple[str, int, dict[str, Any]]
 Groups = dict[tuple[str, int], dict[str, Any]]
 
 
+#: Stands in groups for the values of a device that has died: all of them end.
+ENDED: dict[str, Any] = {"ended": True}
+#: Stands there for a device of which nothing new is known but that it is alive.
+ALIVE: dict[str, Any] = {"alive": True}
+
+
+class Birth(dict[str, Any]):
+    """All values that a device has: any other one ends."""
+
+
 class IgnoredMessage(Exception):  # noqa: N818 - it is no error
     """A message that is no telemetry; never leaves the reader."""
 
@@ -36,12 +46,15 @@ class Message:
         names: what the topic has for each name of the template.
         arrived_ms: when it arrived.
         retained: whether the broker had kept it, so that its time of arrival means nothing.
+        topic: of the message.
+        quiet: whether it is usual that no channel of the model is in it.
     """
 
-    __slots__ = ("arrived_ms", "names", "retained")
+    __slots__ = ("arrived_ms", "names", "quiet", "retained", "topic")
 
-    def __init__(self, names: dict[str, str], arrived_ms: int, retained: bool = False) -> None:
-        self.names, self.arrived_ms, self.retained = names, arrived_ms, retained
+    def __init__(self, names: dict[str, str], arrived_ms: int, retained: bool = False, topic: str = "") -> None:
+        self.names, self.arrived_ms, self.retained, self.topic = names, arrived_ms, retained, topic
+        self.quiet = False
 
     @property
     def arrival_ms(self) -> int:

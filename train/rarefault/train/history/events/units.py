@@ -32,7 +32,7 @@ def with_units(history: History, units: Sequence[str]) -> History:
         for name in units:
             channels = [i for i, channel in enumerate(history.channels) if channel.startswith(f"{name}.")]
             reported = samples.copy()
-            reported[samples] = ~np.isnan(history.values[np.ix_(samples, channels)]).all(axis=1)
+            reported[samples] = np.isfinite(history.values[np.ix_(samples, channels)]).any(axis=1)
             times.append(history.time_ms[reported])
         found[own] = units_of(events.start_ms[own], events.end_ms[own], times)
     return replace(history, events=replace(events, unit=found), units=tuple(units))

@@ -22,12 +22,13 @@ from rarefault.runtime.daemon.config import TelemetryConfig
 from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.settings import from_mapping, read_toml
 from rarefault.runtime.telemetry.channels import ChannelSpecs
-from rarefault.runtime.telemetry.columns import Cell, column_tree
+from rarefault.runtime.telemetry.columns import Cell, column_tree, says_something
 from rarefault.runtime.telemetry.config import MappingConfig, key_of
 from rarefault.runtime.telemetry.growing import MOST_CHANNELS, GrowingCells, GrowingChannels, TooManyChannelsError
 from rarefault.runtime.telemetry.reader import MessageReader, SourceReader, other_paths
 from rarefault.runtime.telemetry.reasons import Ignored, Reason, RejectionError, ValueReason, quote
 from rarefault.runtime.telemetry.topics import topic_level_problem
+from rarefault.runtime.telemetry.values import ENDS_HERE
 from rarefault.runtime.times import parse_time_ms
 from rarefault.train.history.assemble import Piece
 from rarefault.train.history.data import History
@@ -188,6 +189,8 @@ class _Reader(NamedReader):
                     error = RejectionError(Reason.BAD_DEVICE, f"device {quote(device)}: {problem}")
                     self.add(topic, error, arrived_ms, None)
                     continue
+                if device not in self.devices and not says_something(cells):
+                    continue  # as in the daemon, it is no device before it has a value
                 self._check_place(source, device, topic)
                 self._append(device, time_ms, cells, number)
         self._end_piece()
@@ -202,7 +205,7 @@ class _Reader(NamedReader):
 
     def _check_place(self, source: SourceReader, device: str, topic: str) -> None:
         """HistoryError where a device comes from two places: two machines of one name."""
-        if source.config.several_topics or not source.place.ambiguous:
+        if source.config.from_anywhere or not source.place.ambiguous:
             return
         first = self._topics.setdefault((self._sources.index(source), device), topic)
         if first != topic and source.place.of(first) != source.place.of(topic):
@@ -219,6 +222,8 @@ class _Reader(NamedReader):
         self._line.append(line)
         for column, value in cells:
             if column not in self._met:
+                if value == ENDS_HERE:
+                    continue
                 self._met.add(column)
                 self.channels[self._columns.names[column]] = None
             self._row.append(row)

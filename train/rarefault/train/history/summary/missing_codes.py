@@ -21,7 +21,7 @@ def codes_of(value: Float64) -> dict[float, int]:
     A code is a value that devices write for "no value" (-9999, 65535) and that is further from all other values than
     these are from each other, or an extreme that stands there repeatedly and is ten times larger than all else.
     """
-    value = value[~np.isnan(value)]
+    value = value[np.isfinite(value)]
     known: dict[float, int] = {}
     while len(value):
         ends = {float(value.min()), float(value.max())}

@@ -165,7 +165,7 @@ def _devices(
 def _channels(history: History, counts: _Counts) -> list[ChannelSummary]:
     summaries = []
     for i, name in enumerate(history.channels):
-        reported = np.flatnonzero(~np.isnan(history.values[:, i]))
+        reported = np.flatnonzero(np.isfinite(history.values[:, i]))
         value, time_ms = history.values[reported, i], history.time_ms[reported]
         low, high = (float(value.min()), float(value.max())) if len(value) else (None, None)
         summaries.append(
