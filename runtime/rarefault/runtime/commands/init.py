@@ -7,7 +7,6 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-
 if TYPE_CHECKING:
     from rarefault.runtime.proposal.dialogue import Screen
     from rarefault.runtime.proposal.proposal import Proposal
