@@ -2,6 +2,8 @@
 
 import msgspec
 
+from rarefault.train.history.shift.structs import LogShift
+
 
 class DeviceSummary(msgspec.Struct, kw_only=True):
     """One device: its samples, its gaps, its part of the grid."""
@@ -83,5 +85,7 @@ class HistorySummary(msgspec.Struct, kw_only=True):
     classes: list[ClassSummary]
     notes: list[NoteSummary]
     findings: list[str]
+    log_shift: LogShift | None = None
+    """Whether the log fits the telemetry better when it is shifted; None where it was not looked for."""
     unlabelled_bins: int = 0
     """Bins of which nobody knows the class; they are in no share."""
