@@ -125,11 +125,12 @@ def _print_channels(console: "Console", summary: "HistorySummary") -> None:
     console.print(f"\n{len(summary.channels)} channels")
     table = _table()
     table.add_column("channel")
-    for name in ("samples", "min", "mean", "max", "last", "longest gap", "missing"):
+    for name in ("samples", "min", "mean", "max", "last", "every", "90 % within", "longest gap", "missing"):
         table.add_column(name, justify="right")
     table.add_column("")
     for channel in summary.channels:
-        remarks = [word for word in ("counter" if channel.counter else "", channel.finding) if word]
+        exception = channel.reports if channel.reports == "by exception" else ""
+        remarks = [word for word in ("counter" if channel.counter else "", exception, channel.finding) if word]
         table.add_row(
             channel.name,
             f"{channel.samples:,}",
@@ -137,6 +138,8 @@ def _print_channels(console: "Console", summary: "HistorySummary") -> None:
             _number(channel.mean),
             _number(channel.maximum),
             "" if channel.last is None else channel.last[:10],
+            duration(channel.interval_s),
+            duration(channel.interval_p90_s),
             duration(channel.longest_gap_s),
             percent(channel.missing),
             ", ".join(remarks),

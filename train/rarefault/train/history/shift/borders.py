@@ -24,6 +24,7 @@ class Borders:
         device: slot, [b].
         time_ms: as logged, milliseconds since the epoch, [b].
         sign: 1 for a start, -1 for an end, [b].
+        lasts_ms: of the border's event, milliseconds, [b].
         first: position of each group's first border, [g].
         cluster: number of the device's day that the event begins on, [b]; what happened on one day is no independent
             evidence.
@@ -33,6 +34,7 @@ class Borders:
     device: Int64
     time_ms: Int64
     sign: Float64
+    lasts_ms: Int64
     first: Int64
     cluster: Int64
     events: int
@@ -106,7 +108,9 @@ def _borders(groups: list[Int64], spans_ms: dict[int, tuple[int, int]]) -> Borde
     for number, table in enumerate(groups):
         for column, sign in ((1, 1), (2, -1)):
             own = np.full((len(table), 1), number)
-            pieces.append(np.hstack([own, table[:, [0, column]], np.full_like(own, sign), table[:, [1]] // _DAY_MS]))
+            lasts = table[:, [2]] - table[:, [1]]
+            day = table[:, [1]] // _DAY_MS
+            pieces.append(np.hstack([own, table[:, [0, column]], np.full_like(own, sign), day, lasts]))
     rows = np.concatenate(pieces)
     low, high = np.array([spans_ms[slot] for slot in rows[:, 1].tolist()], np.int64).T
     # The end of the samples is no end of an event.
@@ -117,4 +121,6 @@ def _borders(groups: list[Int64], spans_ms: dict[int, tuple[int, int]]) -> Borde
     first = np.flatnonzero(np.append(True, np.diff(rows[:, 0]) > 0))
     _, cluster = np.unique(rows[:, [1, 4]], axis=0, return_inverse=True)
     events = sum(map(len, groups))
-    return Borders(rows[:, 1], rows[:, 2], rows[:, 3].astype(np.float64), first, cluster.reshape(-1), events)
+    return Borders(
+        rows[:, 1], rows[:, 2], rows[:, 3].astype(np.float64), rows[:, 5], first, cluster.reshape(-1), events
+    )

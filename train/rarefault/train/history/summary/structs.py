@@ -1,8 +1,13 @@
 """A history in numbers, as ``describe --json`` prints it."""
 
+from typing import Literal
+
 import msgspec
 
 from rarefault.train.history.shift.structs import LogShift
+
+#: How a channel reports: at nearly even intervals, or when something changes; "" where it has no two values.
+Reporting = Literal["steady", "by exception", ""]
 
 
 class DeviceSummary(msgspec.Struct, kw_only=True):
@@ -33,6 +38,12 @@ class ChannelSummary(msgspec.Struct, kw_only=True):
     """Its last sample of any device."""
     longest_gap_s: float | None
     """Longest stretch between two of its samples of one device."""
+    interval_s: float | None
+    """Median time between two of its values of one device."""
+    interval_p90_s: float | None
+    """90th percentile of these times."""
+    reports: Reporting
+    """``steady`` where the 90th percentile is at most twice the median, else ``by exception``."""
     missing: float | None
     """Share of the grid's bins that have no value, after the hold."""
     finding: str
