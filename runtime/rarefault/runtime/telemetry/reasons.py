@@ -102,7 +102,7 @@ class ValueReason(StrEnum):
 
 
 class Ignored(StrEnum):
-    """Why a message is no telemetry, and nothing is wrong with it."""
+    """Why a message, or a value of one, is no telemetry, and nothing is wrong with it."""
 
     EMPTY = "empty"
     """It has no payload: it clears a retained message."""
@@ -110,6 +110,8 @@ class Ignored(StrEnum):
     """``telemetry.ignore`` names what it holds."""
     TOPIC = "topic"
     """``telemetry.ignore_topics`` names its topic."""
+    NAME = "name"
+    """A value whose name fits no ``telemetry.name_pattern``."""
 
 
 class Report(Protocol):
@@ -119,7 +121,7 @@ class Report(Protocol):
         """A message (its bytes) or a sample of it (as plain values) cannot be used; None where it was given before."""
 
     def add_ignored(self, why: Ignored) -> None:
-        """A message is no telemetry."""
+        """A message, or a value of one, is no telemetry."""
 
     def add_dropped_value(self, device: str, column: int, why: ValueReason, value: object) -> None:
         """A value of a channel is taken as missing."""

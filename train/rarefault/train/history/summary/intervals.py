@@ -25,8 +25,9 @@ def steps_ms(device: Int32, time_ms: Int64) -> Int64:
         time_ms: of the values, in order of time for each device, [n].
     """
     order = np.argsort(device, kind="stable")
-    step = np.diff(time_ms[order])[np.diff(device[order]) == 0]
-    return step[step > 0]
+    step = np.diff(time_ms[order])
+    own: Int64 = step[(np.diff(device[order]) == 0) & (step > 0)]
+    return own
 
 
 def reporting(step: Int64) -> tuple[float | None, float | None, Reporting]:
