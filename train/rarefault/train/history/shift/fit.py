@@ -6,7 +6,7 @@ import numpy as np
 
 from rarefault.runtime.arrays import Float64, Int64
 from rarefault.train.history.shift.borders import Borders
-from rarefault.train.history.shift.streams import MEASURED, MOST_CHANGE, Stream
+from rarefault.train.history.shift.channel_sets import MEASURED, MOST_CHANGE, ChannelSet
 
 #: What the square of a mean change has to exceed to count: twice its spread by chance.
 CHANCE = 4.0
@@ -21,27 +21,27 @@ class Fit:
 
     Args:
         borders: of the log.
-        streams: of each device, by slot.
+        channel_sets: of each device, by slot.
         n_channels: of the history.
         span_ms: how long before and after a border is looked at.
     """
 
     def __init__(
-        self, borders: Borders, streams: Mapping[int, Sequence[Stream]], n_channels: int, span_ms: int
+        self, borders: Borders, channel_sets: Mapping[int, Sequence[ChannelSet]], n_channels: int, span_ms: int
     ) -> None:
         self.borders, self.span_ms = borders, span_ms
-        self._streams, self._n_channels = streams, n_channels
-        self._width = n_channels + max(map(len, streams.values()))
-        self._own = {slot: np.flatnonzero(borders.device == slot) for slot in streams}
-        self._sizes = {id(stream): self._usual(stream) for own in streams.values() for stream in own}
+        self._channel_sets, self._n_channels = channel_sets, n_channels
+        self._width = n_channels + max(map(len, channel_sets.values()))
+        self._own = {slot: np.flatnonzero(borders.device == slot) for slot in channel_sets}
+        self._sizes = {id(one): self._usual(one) for own in channel_sets.values() for one in own}
 
-    def _usual(self, stream: Stream) -> tuple[Float64, Float64]:
+    def _usual(self, channel_set: ChannelSet) -> tuple[Float64, Float64]:
         """Usual size of a change, [c], and the spread of the changes in it, [c]."""
-        at = stream.time_ms[:: max(1, len(stream.time_ms) // MEASURED)]
-        change, there = stream.changes(*self._spans(at))
+        at = channel_set.time_ms[:: max(1, len(channel_set.time_ms) // MEASURED)]
+        change, there = channel_set.changes(*self._spans(at))
         change = change[there]
         if not len(change):
-            nothing = np.full(len(stream.columns), np.inf)
+            nothing = np.full(len(channel_set.columns), np.inf)
             return nothing, np.ones_like(nothing)
         size = np.maximum(1.4826 * np.median(np.abs(change), axis=0), change.std(axis=0) / 2)
         size = np.where(size > 0, size, np.inf)
@@ -68,11 +68,11 @@ class Fit:
         for slot, own in self._own.items():
             at = self.borders.time_ms[own] + (shift_ms if isinstance(shift_ms, int) else shift_ms[slot])
             spans = self._spans(at, wait_ms)
-            for number, stream in enumerate(self._streams[slot]):
-                size, spread = self._sizes[id(stream)]
-                change, _ = stream.changes(*spans)
-                out[np.ix_(own, stream.columns)] = np.clip(change / size, -MOST_CHANGE, MOST_CHANGE) / spread
-                out[own, self._n_channels + number] = 2 * stream.presence(*spans)
+            for number, channel_set in enumerate(self._channel_sets[slot]):
+                size, spread = self._sizes[id(channel_set)]
+                change, _ = channel_set.changes(*spans)
+                out[np.ix_(own, channel_set.columns)] = np.clip(change / size, -MOST_CHANGE, MOST_CHANGE) / spread
+                out[own, self._n_channels + number] = 2 * channel_set.presence(*spans)
         return out * self.borders.sign[:, None]
 
     def score(self, changes: Float64, *, sign: int = 0) -> float:

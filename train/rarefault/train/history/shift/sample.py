@@ -6,7 +6,7 @@ import numpy as np
 
 from rarefault.runtime.arrays import Int64
 from rarefault.train.history.data import Events, History
-from rarefault.train.history.shift.streams import DAY_MS, Stream, streams_of
+from rarefault.train.history.shift.channel_sets import DAY_MS, ChannelSet, channel_sets_of
 
 #: Devices and channels that are looked at, and values of all of them.
 MOST_DEVICES, MOST_CHANNELS, MOST_VALUES = 16, 48, 12_000_000
@@ -19,12 +19,12 @@ class Sampled:
     """Streams of some devices.
 
     Attributes:
-        streams: by slot.
+        channel_sets: by slot.
         spans_ms: first and last sample, by slot.
-        period_ms: median time between two samples of a stream.
+        period_ms: median time between two samples of a channel set.
     """
 
-    streams: dict[int, list[Stream]]
+    channel_sets: dict[int, list[ChannelSet]]
     spans_ms: dict[int, tuple[int, int]]
     period_ms: float
 
@@ -40,7 +40,7 @@ def sample(history: History, rng: np.random.Generator) -> Sampled | None:
     columns = np.arange(len(history.channels))
     if len(columns) > MOST_CHANNELS:
         columns = np.sort(rng.permutation(columns)[:MOST_CHANNELS])
-    streams: dict[int, list[Stream]] = {}
+    channel_sets: dict[int, list[ChannelSet]] = {}
     spans: dict[int, tuple[int, int]] = {}
     room = MOST_VALUES // max(len(columns), 1)
     for slot in np.argsort(-count, kind="stable")[:MOST_DEVICES].tolist():
@@ -48,15 +48,15 @@ def sample(history: History, rng: np.random.Generator) -> Sampled | None:
         rows = rows[_busiest(history.time_ms[rows], history.events, slot, room)]
         if len(rows) < 2 or history.time_ms[rows[-1]] - history.time_ms[rows[0]] < SHORTEST_MS:
             continue
-        own = list(streams_of(history, rows, columns))
+        own = list(channel_sets_of(history, rows, columns))
         if own:
-            streams[slot] = own
+            channel_sets[slot] = own
             spans[slot] = (int(history.time_ms[rows[0]]), int(history.time_ms[rows[-1]]))
             room -= len(rows)
-    if not streams:
+    if not channel_sets:
         return None
-    periods = [stream.period_ms for own in streams.values() for stream in own]
-    return Sampled(streams, spans, float(np.median(periods)))
+    periods = [channel_set.period_ms for own in channel_sets.values() for channel_set in own]
+    return Sampled(channel_sets, spans, float(np.median(periods)))
 
 
 def _busiest(time_ms: Int64, events: Events, slot: int, room: int) -> slice:

@@ -16,10 +16,10 @@ import numpy as np
 
 from rarefault.train.history.data import History
 from rarefault.train.history.shift.borders import Borders, borders_of
+from rarefault.train.history.shift.channel_sets import DAY_MS
 from rarefault.train.history.shift.fine import HOUR_MS, MINUTE_MS, QUARTER_MS, Coarse, Fine
 from rarefault.train.history.shift.fit import Fit
 from rarefault.train.history.shift.sample import Sampled, sample
-from rarefault.train.history.shift.streams import DAY_MS
 from rarefault.train.history.shift.structs import LogShift, ShiftCurve
 from rarefault.train.history.shift.wording import (
     NO_BORDERS,
@@ -35,7 +35,7 @@ from rarefault.train.history.shift.wording import (
 FARTHEST_MS = 14 * HOUR_MS
 #: Shortest and longest span before and after a border, and what each is of the one before.
 SHORTEST_SPAN_MS, LONGEST_SPAN_MS, WIDER = 300_000, 80 * MINUTE_MS, 4
-#: A span holds a sample of a stream even where these are not quite regular.
+#: A span holds a sample of a channel set even where these are not quite regular.
 IRREGULAR = 1.1
 #: Samples that are farther apart tell too little of hours.
 RAREST_MS = 3 * HOUR_MS
@@ -48,7 +48,7 @@ STANDS_OUT = 1.5
 #: From here on no other span is tried.
 CLEAR = 3.0
 #: Times that the events are dealt into halves, and share of them in which both halves must be best at one shift.
-DEALS, AGREED = 40, 0.6
+DEALS, AGREED = 40, 0.75
 
 
 def find_log_shift(history: History, *, from_log: bool = True, seed: int = 0) -> LogShift:
@@ -114,7 +114,7 @@ class _Search:
         return spans
 
     def _coarse(self, span_ms: int) -> Coarse:
-        fit = Fit(self.borders, self.sampled.streams, self.n_channels, span_ms)
+        fit = Fit(self.borders, self.sampled.channel_sets, self.n_channels, span_ms)
         step = min(QUARTER_MS, span_ms // MINUTE_MS * MINUTE_MS)
         both = (np.arange(-FARTHEST_MS, FARTHEST_MS + 1, one) for one in (QUARTER_MS, step))
         shifts = np.unique(np.concatenate([*both]))

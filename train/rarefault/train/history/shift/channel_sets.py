@@ -1,7 +1,7 @@
 """The channels of a device as sums over time, so that the change of their means at any instant costs a look-up.
 
-A stream is the channels that report together. Of a value counts what it differs from usual at its time of the week:
-what changes at the same hours on all days, such as a set point in the morning, tells nothing of faults.
+A channel set is the channels that report together. Of a value counts what it differs from usual at its time of the
+week: what changes at the same hours on all days, such as a set point in the morning, tells nothing of faults.
 """
 
 from collections.abc import Iterator
@@ -17,9 +17,9 @@ DAY_MS = 86_400_000
 WEEK_MS = 7 * DAY_MS
 #: Steps of the usual course of a day or week.
 COURSE_MS = 1_800_000
-#: Periods that a stream must last for its course to be known.
+#: Periods that a set must last for its course to be known.
 REPEATS = 4
-#: Fewest samples of a stream.
+#: Fewest samples of a set.
 FEWEST = 20
 #: A change counts for at most so many times its usual size, so that no single one decides.
 MOST_CHANGE = 6.0
@@ -30,7 +30,7 @@ TAIL = 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class Stream:
+class ChannelSet:
     """Channels (c of them) of a device that report together (n samples).
 
     Attributes:
@@ -76,8 +76,8 @@ class Stream:
         return np.where(inside, np.sign(count[3] - count[2]) - np.sign(count[1] - count[0]), 0).astype(np.float64)
 
 
-def streams_of(history: History, rows: Int64, columns: Int64) -> Iterator[Stream]:
-    """The streams of a device.
+def channel_sets_of(history: History, rows: Int64, columns: Int64) -> Iterator[ChannelSet]:
+    """The channel sets of a device.
 
     Args:
         history: any.
@@ -96,10 +96,10 @@ def streams_of(history: History, rows: Int64, columns: Int64) -> Iterator[Stream
         if len(time_ms) >= FEWEST:
             chosen = np.array(names, np.int64)
             values = history.values[np.ix_(own[first], chosen)]
-            yield _stream(chosen, time_ms, values, history.counter_mask[chosen])
+            yield _channel_set(chosen, time_ms, values, history.counter_mask[chosen])
 
 
-def _stream(columns: Int64, time_ms: Int64, values: Float64, counters: Bool) -> Stream:
+def _channel_set(columns: Int64, time_ms: Int64, values: Float64, counters: Bool) -> ChannelSet:
     for i in range(values.shape[1]):
         column = values[:, i]
         if counters[i]:  # what counts is how fast it counts
@@ -109,7 +109,7 @@ def _stream(columns: Int64, time_ms: Int64, values: Float64, counters: Bool) -> 
         values[:, i] = column - _usual(time_ms, column)
     sums = np.zeros((len(values) + 1, values.shape[1]))
     np.cumsum(values, axis=0, out=sums[1:])
-    return Stream(columns, time_ms, sums)
+    return ChannelSet(columns, time_ms, sums)
 
 
 def _usual(time_ms: Int64, column: Float64) -> Float64 | float:
