@@ -453,8 +453,24 @@ CASES: dict[str, Case] = {
                 ),
             ),
             ("gw", _json(time=NOW_MS + S, metrics=[{"n": "uptime", "v": 8}])),
+            (
+                "gw",
+                _json(
+                    time=NOW_MS + S,
+                    metrics=[
+                        {"n": "p2.temp", "v": 42},
+                        {"n": "p1.temp", "v": 43, "time": NOW_MS + 2 * S},
+                        {"n": "p2.rpm", "v": 5},
+                    ],
+                ),
+            ),
         ],
-        [("p1", 0, {"temp": 41.2, "rpm": 1480.0}), ("p2", 0, {"temp": 40.0})],
+        [
+            ("p1", 0, {"temp": 41.2, "rpm": 1480.0}),
+            ("p2", 0, {"temp": 40.0}),
+            ("p2", S, {"temp": 42.0, "rpm": 5.0}),
+            ("p1", 2 * S, {"temp": 43.0}),
+        ],
         rejected={"wrong_shape": 1},
         ignored={"name": 2},
         says="no name of its 1 values fits '{device}.{channel}': 'uptime'",

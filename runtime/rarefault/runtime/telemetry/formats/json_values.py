@@ -20,7 +20,7 @@ from rarefault.runtime.telemetry.formats.message import (
     distinct,
     good_qualities,
 )
-from rarefault.runtime.telemetry.formats.name_parts import NameParts
+from rarefault.runtime.telemetry.formats.name_parts import LONGEST_NAME, MOST_NAMES, NameParts
 from rarefault.runtime.telemetry.paths import Found, at_path
 from rarefault.runtime.telemetry.payload import parse_json
 from rarefault.runtime.telemetry.reasons import Ignored, Reason, RejectionError, keys_of, quote
@@ -45,13 +45,19 @@ class JsonValues:
         keys = (*self._times, config.name, config.value, config.quality)
         self._plain = not any("." in key for key in keys)
         path = config.record_paths[0]
-        by_topic = self._naming.by_topic_alone and "." not in path and path not in {"", "*"}
+        named = self._names is not None
+        #: Device and channel by the name of a value, where nothing else has a part in the device's name.
+        self._places: dict[str, tuple[str, str]] | None = (
+            {} if named and not self._naming.message_paths and not self._naming.of_topic else None
+        )
+        by_device = self._places is not None or (self._naming.by_topic_alone and not named)
+        by_key = "." not in path and path not in {"", "*"}
         #: Key of the list whose items are read in a short loop; empty where there is none.
         self._list = (
-            path if self._plain and by_topic and config.name and self._ignore is None and len(self._times) > 0 else ""
+            path
+            if self._plain and by_device and by_key and config.name and self._ignore is None and len(self._times) > 0
+            else ""
         )
-        if self._names is not None:
-            self._list = ""
 
     def groups(self, payload: bytes, message: Message) -> tuple[Groups, list[Unusable]]:
         """See :class:`rarefault.runtime.telemetry.formats.GroupedFormat`."""
@@ -94,7 +100,7 @@ class JsonValues:
         self, items: list[Any], root: dict[str, Any], message: Message, groups: Groups, bad: list[Unusable]
     ) -> None:
         """Take a list of names and values; each item that is not plain goes the general way."""
-        config, device = self._config, message.names[DEVICE]
+        config, places, device = self._config, self._places, message.names.get(DEVICE, "")
         name_key, value_key, quality_key = config.name, config.value, config.quality
         times = [(key, root.get(key)) for key in self._times]
         first_key, around = times[0]
@@ -103,9 +109,12 @@ class JsonValues:
         for item in items:
             name: Any = item.get(name_key) if type(item) is dict else None
             value = item.get(value_key, _ABSENT) if type(name) is str else _ABSENT
-            if value is _ABSENT:
+            place = None if places is None or value is _ABSENT else places.get(name)
+            if value is _ABSENT or (place is None and places is not None):
                 self._take(Found((item, root), None), message, groups, bad)
                 continue
+            if place is not None:
+                device, name = place
             time = item.get(first_key, around)
             if time is None:
                 time = next((t for key, outer in times if (t := item.get(key, outer)) is not None), None)
@@ -118,6 +127,8 @@ class JsonValues:
                     bad.append(error)
                     continue
                 last = time
+                group = groups.setdefault((device, ms), {})
+            elif place is not None:
                 group = groups.setdefault((device, ms), {})
             if quality_key and distinct(quality := item.get(quality_key, root.get(quality_key))) not in self._good:
                 value = BadQuality(quality)
@@ -154,10 +165,15 @@ class JsonValues:
         if config.quality and distinct(quality := found.get(config.quality)) not in self._good:
             value = BadQuality(quality)
         names = message.names
+        whole = name
         if self._names is not None:
-            parts, name = self._names.of(name)
+            parts, name = self._names.of(whole)
             names = {**names, **parts}
         device = self._naming.name(names, found)
+        if self._places is not None and len(whole) <= LONGEST_NAME:
+            if len(self._places) >= MOST_NAMES:
+                self._places.clear()
+            self._places[whole] = (device, name)
         group = groups.setdefault((device, self._time.of(found.get, item, message)), {})
         if value is not None or name not in group:
             group[name] = value
