@@ -46,7 +46,7 @@ FAR_SHIFTS = 200
 #: The best fit must exceed the fit by chance so many times, both above its middle.
 STANDS_OUT = 1.5
 #: From here on no other span is tried.
-CLEAR = 3.0
+CLEAR = 2.0
 #: Times that the events are dealt into halves, and share of them in which both halves must be best at one shift.
 DEALS, AGREED = 40, 0.75
 
