@@ -436,6 +436,71 @@ CASES: dict[str, Case] = {
         ],
         [("p1", 0, {"temp": 41.2}), ("p1", 0, {"power": 60.0})],
     ),
+    "devices in the names of values": Case(
+        {"topic": "gw", "records": "metrics", "name": "n", "value": "v", "name_pattern": "{device}.{channel}"},
+        [
+            (
+                "gw",
+                _json(
+                    time=NOW_MS,
+                    metrics=[
+                        {"n": "p1.temp", "v": 41.2},
+                        {"n": "p2.temp", "v": 40},
+                        {"n": "p1.rpm", "v": 1480},
+                        {"n": "uptime", "v": 7},
+                        {"n": "p1.motor.temp", "v": 90},
+                    ],
+                ),
+            ),
+            ("gw", _json(time=NOW_MS + S, metrics=[{"n": "uptime", "v": 8}])),
+            (
+                "gw",
+                _json(
+                    time=NOW_MS + S,
+                    metrics=[
+                        {"n": "p2.temp", "v": 42},
+                        {"n": "p1.temp", "v": 43, "time": NOW_MS + 2 * S},
+                        {"n": "p2.rpm", "v": 5},
+                    ],
+                ),
+            ),
+        ],
+        [
+            ("p1", 0, {"temp": 41.2, "rpm": 1480.0}),
+            ("p2", 0, {"temp": 40.0}),
+            ("p2", S, {"temp": 42.0, "rpm": 5.0}),
+            ("p1", 2 * S, {"temp": 43.0}),
+        ],
+        rejected={"wrong_shape": 1},
+        ignored={"name": 2},
+        says="no name of its 1 values fits '{device}.{channel}': 'uptime'",
+    ),
+    "lines and machines in the keys of values": Case(
+        {
+            "topic": "{site}/tags",
+            "device": "{site}-{line}-{device}",
+            "name_pattern": ["Line {line}/{device}/{channel}", "L{line}.{device}.{channel+}"],
+        },
+        [
+            (
+                "north/tags",
+                _json(time=NOW_MS, values={"Line 3/A 1/temp": 41.2, "L4.A 1.power": 3, "Line 3/A 1/rpm": 2}),
+            ),
+            ("south/tags", _json(time=NOW_MS + S, values={"Line 3/A 1/temp": 20})),
+        ],
+        [
+            ("north-3-A 1", 0, {"temp": 41.2, "rpm": 2.0}),
+            ("north-4-A 1", 0, {"power": 3.0}),
+            ("south-3-A 1", S, {"temp": 20.0}),
+        ],
+    ),
+    "two machines that differ in what a pattern skips": Case(
+        {"topic": "tags", "name_pattern": "*/{device}/{channel}"},
+        [("tags", _json(time=NOW_MS, values={"hall 1/p1/temp": 41.2, "hall 2/p1/temp": 50}))],
+        [("p1", 0, {"temp": 41.2})],
+        rejected={"two_topics": 1},
+        says="'hall 1/p1/temp' and 'hall 2/p1/temp' have the same parts",
+    ),
     "two kinds of messages": Case(
         [SCALAR, LISTS],
         [

@@ -37,6 +37,12 @@ METRICS = {
         "Weights in the loss, by network: of each class in that of the `device`, of each fault in that `at_units`."
     ),
     "notes": "Sentences about the data and the fit that a person should know; the report shows them, too.",
+    "log_shift": (
+        "Whether the log of faults fits the telemetry better when it is shifted. `kind`: `none`, `zone` (whole quarter "
+        "hours, from one hour on) or `clock`; `text`: the finding with its mend, or why there is none; `offset_s`: to "
+        "be added to the log; `low_s`, `high_s`: what fits nearly as well; `events`: that were looked at; `curve`: "
+        "`fit` at each `shift_s`, as a share of the best, and the `noise`, null where nothing was searched."
+    ),
     "seconds": "Time that each stage took, seconds.",
     "estimated_seconds": "Time that was announced for the long stages before they began, seconds.",
     "budget": (

@@ -49,7 +49,7 @@ def test_each_message_is_read_by_its_mapping(
         wait_until(lambda: service.intake.messages == len(messages), "all messages")
         found = counts(service)
         assert service.intake.rejections.samples == 3
-        assert found["rarefault_ignored_total"] == {"empty": 1, "content": 1, "topic": 1, "repeated": 0}
+        assert found["rarefault_ignored_total"] == {"empty": 1, "content": 1, "topic": 1, "repeated": 0, "name": 0}
         assert found["rarefault_values_dropped_total"] == {("c1.S1", "no_number"): 1}
         assert service.store.devices.names == ["p1"]
         with urllib.request.urlopen(f"http://127.0.0.1:{free_port}/metrics", timeout=10) as answer:
@@ -58,3 +58,21 @@ def test_each_message_is_read_by_its_mapping(
         assert 'rarefault_ignored_total{reason="topic"} 1.0' in page
         filters = {text for text, _ in service.session.subscriptions.filters}
         assert filters >= {"plant/+/+", "gw/+"}
+
+
+def test_devices_in_the_names_of_values(
+    mosquitto: "Mosquitto", peer: "Peer", serving: Callable[..., Any], wait_until: Callable[..., None]
+) -> None:
+    """One list feeds two devices, again and again; names of neither are counted."""
+    mapping = {"topic": "tags", "records": "m", "name": "n", "value": "v", "name_pattern": "Line 3/{device}/{channel}"}
+    names = ("Line 3/p1/c1.S1", "Line 3/p2/c1.S1", "Line 3/p1/z1.E1", "system/uptime")
+    with serving(mosquitto.url, telemetry=mapping) as service:
+        peer.catch_up()
+        for second in range(3):
+            metrics = [{"n": name, "v": i} for i, name in enumerate(names)]
+            peer.publish("tags", json.dumps({"time": NOW_S + second, "m": metrics}))
+        wait_until(lambda: service.intake.messages == 3, "all messages")
+        assert service.store.devices.names == ["p1", "p2"]
+        assert service.intake.rejections.samples == 6
+        assert counts(service)["rarefault_ignored_total"] == {"empty": 0, "content": 0, "topic": 0, "name": 3}
+        assert not any(service.intake.rejections.counts.values())

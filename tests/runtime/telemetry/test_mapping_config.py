@@ -55,6 +55,20 @@ def test_presets_are_printed(capsys: pytest.CaptureFixture[str], tmp_path: Path)
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
+        ({"topic": "a", "name_pattern": "{channel}"}, "has no {device}"),
+        ({"topic": "a", "name_pattern": "{device}"}, "name_pattern '{device}' has no {channel}"),
+        ({"topic": "a", "name_pattern": "{device}{channel}"}, "two parts stand beside each other"),
+        ({"name_pattern": "{device}.{channel}"}, "topic and name_pattern both have {device}"),
+        ({"topic": "a", "name_pattern": "{line}/{device}/{channel}"}, "has {line}, which device does not use"),
+        ({"topic": "a", "name_pattern": ["{device}.{channel}", "{channel}"]}, "does not have the same parts as"),
+        (
+            {"topic": "a/{channel}", "name_pattern": "{device}.{channel}"},
+            "name_pattern says where the channel's name is",
+        ),
+        (
+            {"format": "senml", "topic": "a", "name_pattern": "{device}.{channel}"},
+            "name_pattern can be given with format",
+        ),
         ({"preset": "zigbee"}, "preset: there is no 'zigbee'; there are zigbee2mqtt"),
         ({"topic": "a/+"}, "has no {device}"),
         ({"format": "scalar", "time": "arrival"}, "has no {channel} that names it"),

@@ -1,6 +1,7 @@
 """``rarefault describe``: its tables, its JSON, and what it refuses."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,11 @@ def test_json_result(plant: Path) -> None:
     assert channels["flow"]["minimum"] == -119
     assert channels["flow"]["maximum"] == 119
     assert channels["flow"]["missing"] == 0
+    assert (channels["flow"]["interval_s"], channels["flow"]["interval_p90_s"]) == (60.0, 60.0)
+    assert channels["flow"]["reports"] == "steady"
+    assert (channels["none"]["interval_s"], channels["none"]["reports"]) == (None, "")
+    assert result["log_shift"]["kind"] == "none"
+    assert result["log_shift"]["text"].startswith("not looked for")
     assert channels["same"]["finding"] == "constant"
     assert channels["none"]["finding"] == "never reported"
     assert channels["none"]["missing"] == 1
@@ -269,3 +275,51 @@ def test_durations() -> None:
     assert [duration(seconds) for seconds in (None, 5, 900, 5400, 1_105_920, 1e9)] == [
         "", "5 s", "15 min", "1.5 h", "12.8 d", "11,574 d",
     ]  # fmt: skip
+
+
+def test_a_log_of_another_zone(
+    write_plant: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is said with its mend, with a picture, and in the JSON; with the mend it is gone."""
+    config = write_plant(tmp_path, days=40)
+    events = [line.split(",") for line in (tmp_path / "events.csv").read_text().splitlines()]
+    late = [
+        [device, str(int(start) + 7_200_000), str(int(end) + 7_200_000), fault]
+        for device, start, end, fault in events[1:]
+    ]
+    (tmp_path / "events.csv").write_text("\n".join(map(",".join, [events[0], *late])) + "\n")
+    found = described(config)["log_shift"]
+    assert (found["kind"], found["offset_s"]) == ("zone", -7200)
+    text = capsys.readouterr().out
+    assert "note: the log is 2 h late, as if its times were of another time zone" in text
+    picture, under = text[text.index("log shifted by -14 h") :].splitlines()[:2]
+    assert picture.index("█") == under.index("0") - 4  # two hours are four bars
+    key = 'events = { path = "events.csv", offset_s = -7200 }'
+    config.write_text(config.read_text().replace('events = "events.csv"', key))
+    assert described(config)["log_shift"]["kind"] == "none"
+    assert "log shift: the log fits the telemetry as it is" in capsys.readouterr().out
+
+
+def test_how_often_channels_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The time between two values, steady or by exception, and a grid that is far from it."""
+    rng = np.random.default_rng(0)
+    rows = [f"{t},{t % 7}," for t in range(1_704_067_200, 1_704_067_200 + 36_000, 30)]
+    by_exception = 1_704_067_200 + np.cumsum(rng.geometric(1 / 400, 80))
+    rows += [f"{t},,{t % 5}" for t in by_exception.tolist()]
+    (tmp_path / "samples.csv").write_text("time,steady,valve\n" + "\n".join(sorted(rows)) + "\n")
+    section = 'format = "table"\nsamples = ["samples.csv"]\ndevice = "p"\n'
+    config = write_config(tmp_path / "p.toml", f"[data]\n{section}[grid]\nperiod_s = 900\n")
+    result = described(config)
+    steady, valve = result["channels"]
+    assert (steady["interval_s"], steady["interval_p90_s"], steady["reports"]) == (30, 30, "steady")
+    step = np.diff(by_exception)
+    assert (valve["interval_s"], valve["interval_p90_s"]) == (np.percentile(step, 50), np.percentile(step, 90))
+    assert valve["reports"] == "by exception"
+    text = capsys.readouterr().out
+    assert "90 % within" in text
+    assert "by exception" in text
+    assert any("set grid.period_s nearer to 30" in finding for finding in result["findings"])
+    short = described(config, "--period", "1")
+    assert any("set grid.period_s to about 30" in finding for finding in short["findings"])
+    fits = described(config, "--period", "60")
+    assert not any("grid.period_s" in finding for finding in fits["findings"])

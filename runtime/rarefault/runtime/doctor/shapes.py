@@ -11,6 +11,7 @@ from rarefault.runtime.proposal.finding import toml_value
 from rarefault.runtime.proposal.messages.recognition import Source, recognise
 from rarefault.runtime.proposal.messages.trial import Heard, try_mapping
 from rarefault.runtime.telemetry.config import MappingConfig
+from rarefault.runtime.telemetry.sparkplug import NAMESPACE
 from rarefault.runtime.telemetry.topics import Template
 
 #: Messages that are tried.
@@ -27,6 +28,10 @@ def shape_hint(setup: Setup, messages: Sequence[Message]) -> str:
         messages: some that came.
     """
     heard = [Heard(m.topic, bytes(m.payload), m.arrived_ms, m.retained) for m in list(messages)[:MOST_TRIED]]
+    if heard and all(message.topic.startswith(f"{NAMESPACE}/") for message in heard):
+        if any(source.format == "sparkplug" for source in setup.config.sources):
+            return ""  # what a birth is needed for is said elsewhere
+        return "the topics are those of Sparkplug B: 'rarefault presets sparkplug' prints the keys for it"
     for source in setup.config.sources:
         own = [message for message in heard if source.template.matches(message.topic)]
         keys = {name: getattr(source, name) for name in _MAPPING if name not in {"fields", "preset"}}

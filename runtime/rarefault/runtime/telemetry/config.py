@@ -10,11 +10,12 @@ import msgspec
 from rarefault.runtime.settings import Section
 from rarefault.runtime.telemetry.naming import Naming
 from rarefault.runtime.telemetry.paths import ANY_KEY
+from rarefault.runtime.telemetry.pattern import Pattern
 from rarefault.runtime.telemetry.payload import Compression
 from rarefault.runtime.telemetry.presets import PRESETS
 from rarefault.runtime.telemetry.sparkplug.topics import NAMESPACE
 from rarefault.runtime.telemetry.times import Unit
-from rarefault.runtime.telemetry.topics import Template, topic_filter
+from rarefault.runtime.telemetry.topics import CHANNEL, DEVICE, Template, topic_filter
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Positive = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
@@ -66,6 +67,11 @@ class MappingConfig(Section, frozen=True):
     value: str = ""
     """Path of the value in a record with ``name``. Without ``name``: path of the value in each object of ``values``.
     ``scalar``: path of the value where the payload is an object; ``value`` by default."""
+    name_pattern: str | tuple[str, ...] = ()
+    """JSON only: how the names of values are made of device and channel, such as ``{device}.{channel}`` or
+    ``Line 3/{device}/{channel}``; of several patterns the first that fits. The names are those at ``name`` or, without
+    it, the keys of ``values``. A part holds none of the marks beside it, unless it is written ``{channel+}``; ``*`` is
+    anything. Values whose name fits none are counted and left out. Default: the name is the channel's."""
     values: str = "values"
     """JSON only: path of the object with the channel values in the record. Empty: the record itself is that object."""
     quality: str = ""
@@ -141,7 +147,19 @@ class MappingConfig(Section, frozen=True):
         """How devices are named."""
         template = self.template
         text = self.device or ("" if template.has_device else DEVICE_OF_FORMAT.get(self.format, ""))
-        return Naming(text, template, keyed=any(ANY_KEY in path.split(".") for path in self.record_paths))
+        keyed = any(ANY_KEY in path.split(".") for path in self.record_paths)
+        return Naming(text, template, keyed=keyed, of_names=self.parts_of_names)
+
+    @property
+    def name_patterns(self) -> tuple[Pattern, ...]:
+        """How the names of values are made; ValueError where that cannot be."""
+        texts = (self.name_pattern,) if isinstance(self.name_pattern, str) else self.name_pattern
+        return tuple(map(Pattern, texts))
+
+    @property
+    def parts_of_names(self) -> frozenset[str]:
+        """What the names of values hold beside the channel."""
+        return frozenset(name for pattern in self.name_patterns for name in pattern.names) - {CHANNEL}
 
     @property
     def node_naming(self) -> Naming:
@@ -168,7 +186,13 @@ class MappingConfig(Section, frozen=True):
         except ValueError as error:
             yield str(error)
         else:
-            yield from self._problems_of_names(template)
+            try:
+                patterns = self.name_patterns
+            except ValueError as error:
+                yield f"name_pattern: {error}"
+            else:
+                yield from self._problems_of_names(template)
+                yield from self._problems_of_patterns(patterns, template)
         for text in self.ignore_topics:
             try:
                 topic_filter(text)
@@ -196,10 +220,34 @@ class MappingConfig(Section, frozen=True):
         if template.has_channel and (self.format in {"senml", "influx", "sparkplug"} or self.name):
             yield f"topic {self.topic!r} has {{channel}}, but the message names the channels; write '+' there"
 
+    def _problems_of_patterns(self, patterns: Sequence[Pattern], template: Template) -> Iterator[str]:
+        """What is wrong with ``name_pattern``; a part that is used for nothing would make two machines one."""
+        try:
+            used = {DEVICE, *self.naming.sources}
+        except ValueError:  # said already
+            return
+        parts = [set(pattern.names) - {CHANNEL} for pattern in patterns]
+        for pattern, own in zip(patterns, parts, strict=True):
+            if CHANNEL not in pattern.names:
+                yield f"name_pattern {pattern.text!r} has no {{channel}}"
+            elif own != parts[0]:
+                yield f"name_pattern: {pattern.text!r} does not have the same parts as {patterns[0].text!r}"
+            elif unused := sorted(own - used):
+                yield (
+                    f"name_pattern {pattern.text!r} has {{{unused[0]}}}, which device does not use: two machines that "
+                    "differ in it would be one; use it in device, or write '*' if it is the same everywhere"
+                )
+        for part in sorted(self.parts_of_names & set(template.keys)):
+            yield f"topic and name_pattern both have {{{part}}}: write '+' or another name in the topic"
+        if patterns and template.has_channel:
+            yield f"topic {self.topic!r} has {{channel}}, but name_pattern says where the channel's name is; write '+'"
+
     def _problems_of_format(self) -> Iterator[str]:
         if self.format != "json":
             default = {field.name: field.default for field in msgspec.structs.fields(type(self))}
-            keys = ("records", "name", "values", "quality") + (() if self.format == "scalar" else ("value",))
+            keys = ("records", "name", "name_pattern", "values", "quality") + (
+                () if self.format == "scalar" else ("value",)
+            )
             if given := [key for key in keys if getattr(self, key) != default[key]]:
                 yield f"{' and '.join(given)} can be given with format 'json' only, but format is {self.format!r}"
         if self.format == "sparkplug":

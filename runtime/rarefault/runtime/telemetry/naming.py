@@ -1,4 +1,4 @@
-"""The device's name: from levels of the topic and paths of the message."""
+"""The device's name: from levels of the topic, paths of the message, and parts of the names of values."""
 
 import re
 from typing import Any
@@ -22,6 +22,7 @@ class Naming:
         text: ``telemetry.device``.
         template: of the topics.
         keyed: whether the keys of an object are devices.
+        of_names: what the names of values have, by ``telemetry.name_pattern``.
 
     Attributes:
         sources: what the name is made from; nothing where neither topic nor message has it.
@@ -32,8 +33,12 @@ class Naming:
         ValueError: the text has braces that do not fit.
     """
 
-    def __init__(self, text: str, template: Template, *, keyed: bool = False) -> None:
+    def __init__(
+        self, text: str, template: Template, *, keyed: bool = False, of_names: frozenset[str] = frozenset()
+    ) -> None:
         self.text = text
+        named = template.has_device or DEVICE in of_names
+        given = of_names | frozenset(template.keys)
         pattern = text if "{" in text or "}" in text else ""
         rest = _PART.sub("", pattern)
         if "{" in rest or "}" in rest or "{}" in pattern:
@@ -42,14 +47,14 @@ class Naming:
         if pattern:
             names = [found[1] for found in _PART.finditer(pattern)]
         else:
-            names = [text] if text else [KEY] if keyed and not template.has_device else []
-            names += [DEVICE] if template.has_device else []
+            names = [text] if text else [KEY] if keyed and not named else []
+            names += [DEVICE] if named else []
             pattern = f"{{{names[0]}}}" if names else ""
         self.sources = tuple(names)
         self.of_topic = frozenset(name for name in names if name in template.keys)
-        self.message_paths = tuple(n for n in names if n not in template.keys and not (n == KEY and keyed))
+        self.message_paths = tuple(n for n in names if n not in given and not (n == KEY and keyed))
         self._pieces = _PART.split(pattern)  # text, name, text, name, ..., text
-        self._topic_keys = frozenset(template.keys)
+        self._given = given
         self._is_topic = pattern == "{device}" and template.has_device
         self._several = len(self._pieces) > 3
         self._parts_of: dict[str, tuple[str, ...]] = {}
@@ -63,7 +68,7 @@ class Naming:
         """The name of a record's device.
 
         Args:
-            names: what the topic has for each of its names.
+            names: what the topic, and the name of the value, have for each of their parts.
             found: the record.
 
         Raises:
@@ -94,7 +99,7 @@ class Naming:
         return name
 
     def _part(self, path: str, names: dict[str, str], found: Found) -> str:
-        if path in self._topic_keys:
+        if path in self._given:
             return names[path]
         value: Any = found.key if path == KEY and found.key is not None else found.get(path)
         if type(value) is int and value.bit_length() <= 64:

@@ -110,7 +110,7 @@ class ValueReason(StrEnum):
 
 
 class Ignored(StrEnum):
-    """Why a message is no telemetry, and nothing is wrong with it."""
+    """Why a message, or a value of one, is no telemetry, and nothing is wrong with it."""
 
     EMPTY = "empty"
     """It has no payload: it clears a retained message."""
@@ -120,6 +120,8 @@ class Ignored(StrEnum):
     """``telemetry.ignore_topics`` names its topic, or it is none of telemetry, such as a command of Sparkplug."""
     REPEATED = "repeated"
     """It is a birth or death of Sparkplug that has been received before."""
+    NAME = "name"
+    """A value whose name fits no ``telemetry.name_pattern``."""
 
 
 class Report(Protocol):
@@ -129,7 +131,7 @@ class Report(Protocol):
         """A message (its bytes) or a sample of it (as plain values) cannot be used; None where it was given before."""
 
     def add_ignored(self, why: Ignored) -> None:
-        """A message is no telemetry."""
+        """A message, or a value of one, is no telemetry."""
 
     def add_dropped_value(self, device: str, column: int, why: ValueReason, value: object) -> None:
         """A value of a channel is taken as missing."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from rarefault.train.history.shift.structs import LogShift, ShiftCurve
     from rarefault.train.history.summary.structs import HistorySummary
 
 HELP = "print what is in a history: devices, channels, gaps, duplicates, events, class proportions"
@@ -26,6 +27,8 @@ samples can be described, too.
 
 #: Devices that are shown one by one, and channels or devices at which something was found.
 MOST_DEVICES, MOST_PARTS = 20, 8
+#: Bars of the picture of a log's fit, from none to the best, and the shifts that one stands for, seconds.
+BARS, BAR_S = "▁▂▃▄▅▆▇█", 1800.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
     from rarefault.train.commands.console import PlainConsole
     from rarefault.train.config import load_train_config
     from rarefault.train.history import read_history
+    from rarefault.train.history.shift import log_shift
     from rarefault.train.history.summary.summarise import summarise
 
     config = load_train_config(args.config)
@@ -60,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
             config.data, args.config.parent, strict=args.strict, allow_incomplete=True, channels=config.channels
         )
         summary = summarise(history, grid, span_ms=config.data.span_ms, folds=split.folds, block_s=block_s)
+    with console.status("looking for a shift of the log"):
+        summary.log_shift = log_shift(history, config.data)
     print_summary(console, summary, everything=args.all)
     if args.json is not None:
         write_json(args.json, summary)
@@ -75,6 +81,8 @@ def print_summary(console: "Console", summary: "HistorySummary", *, everything: 
     if summary.notes:
         _print_notes(console, summary)
     console.print()
+    if summary.log_shift is not None:
+        _print_log_shift(console, summary.log_shift)
     for finding in summary.findings:
         console.print(f"note: {finding}", style="yellow", soft_wrap=True)
     console.print(f"fingerprint {summary.fingerprint}", soft_wrap=True)
@@ -117,11 +125,12 @@ def _print_channels(console: "Console", summary: "HistorySummary") -> None:
     console.print(f"\n{len(summary.channels)} channels")
     table = _table()
     table.add_column("channel")
-    for name in ("samples", "min", "mean", "max", "last", "longest gap", "missing"):
+    for name in ("samples", "min", "mean", "max", "last", "every", "90 % within", "longest gap", "missing"):
         table.add_column(name, justify="right")
     table.add_column("")
     for channel in summary.channels:
-        remarks = [word for word in ("counter" if channel.counter else "", channel.finding) if word]
+        exception = channel.reports if channel.reports == "by exception" else ""
+        remarks = [word for word in ("counter" if channel.counter else "", exception, channel.finding) if word]
         table.add_row(
             channel.name,
             f"{channel.samples:,}",
@@ -129,6 +138,8 @@ def _print_channels(console: "Console", summary: "HistorySummary") -> None:
             _number(channel.mean),
             _number(channel.maximum),
             "" if channel.last is None else channel.last[:10],
+            duration(channel.interval_s),
+            duration(channel.interval_p90_s),
             duration(channel.longest_gap_s),
             percent(channel.missing),
             ", ".join(remarks),
@@ -177,6 +188,27 @@ def _print_notes(console: "Console", summary: "HistorySummary") -> None:
         if more := list(parts.values())[MOST_PARTS:]:
             table.add_row(f"{sum(part.count for part in more):,}", "", f"{len(more)} others", "")
     console.print(table)
+
+
+def _print_log_shift(console: "Console", shift: "LogShift") -> None:
+    if shift.curve is not None:
+        console.print(_picture(shift.curve), soft_wrap=True)
+    found = shift.kind != "none"
+    console.print(f"{'note: ' if found else 'log shift: '}{shift.text}", style="red" if found else None, soft_wrap=True)
+
+
+def _picture(curve: "ShiftCurve") -> str:
+    """The fit over the shift in bars, each the best of half an hour."""
+    first, last = curve.shift_s[0], curve.shift_s[-1]
+    best = [0.0] * (round((last - first) / BAR_S) + 1)
+    for shift, fit in zip(curve.shift_s, curve.fit, strict=True):
+        bar = round((shift - first) / BAR_S)
+        best[bar] = max(best[bar], fit)
+    middle = round(-first / BAR_S)
+    bars = "".join(BARS[round(fit * (len(BARS) - 1))] for fit in best)
+    line = f"log shifted by {first / 3600:+g} h {bars} {last / 3600:+g} h"
+    under = "fit to the telemetry".ljust(line.index(bars[0], 15) + middle)
+    return f"{line}\n{under}0"
 
 
 def _table() -> "Table":

@@ -1,5 +1,6 @@
 """A ``[data]`` section: the keys that formats share, and what each format answers for itself."""
 
+import json
 from abc import abstractmethod
 from collections.abc import Sequence
 from datetime import datetime
@@ -57,6 +58,19 @@ class HistoryConfig(Section, frozen=True, kw_only=True):
     def counters(self) -> tuple[str, ...]:
         """The channels that only increase, as far as the section names them."""
         return ()
+
+    @property
+    def has_log(self) -> bool:
+        """Whether events come from a log with times of its own, which may be those of another clock."""
+        return True
+
+    @abstractmethod
+    def with_offset(self, offset_s: float) -> str:
+        """What to set so that the log's times are shifted.
+
+        Args:
+            offset_s: to be added to them, seconds.
+        """
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -143,6 +157,21 @@ class NamedSourceConfig(SourceConfig, frozen=True, kw_only=True):
         if isinstance(self.events, EventsConfig):
             return msgspec.structs.replace(self.events, path=str(base.resolve() / self.events.path))
         return str(base.resolve() / self.events) if self.events else ""
+
+    @property
+    def has_log(self) -> bool:
+        """Whether there is a file of events."""
+        return bool(self.events)
+
+    def with_offset(self, offset_s: float) -> str:
+        """The keys of ``[data.events]``."""
+        mapped = isinstance(self.events, EventsConfig)
+        total = offset_s + (self.events.offset_s if isinstance(self.events, EventsConfig) else 0.0)
+        path = "" if mapped else f"path = {json.dumps(self.events)}, "
+        return (
+            "if its times are of another zone, set time_zone in [data.events]; if its clock was wrong, "
+            f"offset_s = {total:g} ([data.events] with {path}offset_s = {total:g})"
+        )
 
     @property
     def event_log(self) -> EventsConfig | None:

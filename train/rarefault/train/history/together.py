@@ -50,6 +50,16 @@ class TogetherConfig(HistoryConfig, frozen=True, kw_only=True, tag_field="format
         """The channels that only increase in any of the sources."""
         return tuple(dict.fromkeys(name for source in self.sources for name in source.counters))
 
+    @property
+    def has_log(self) -> bool:
+        """Whether any of the sources has one."""
+        return any(source.has_log for source in self.sources)
+
+    def with_offset(self, offset_s: float) -> str:
+        """That of the source whose log it is."""
+        first = next(source for source in self.sources if source.has_log)
+        return f"in the source whose log it is: {first.with_offset(offset_s)}"
+
     def absolute(self, base: Path) -> Self:
         """The section with the paths of all sources made absolute."""
         return msgspec.structs.replace(self, sources=tuple(source.absolute(base) for source in self.sources))

@@ -18,6 +18,7 @@ from rarefault.train.evaluation.cost_curve import CostPoint, cost_curve
 from rarefault.train.evaluation.evaluate import Evaluation
 from rarefault.train.evaluation.metrics import headlines, to_plain
 from rarefault.train.history.formats.phm2015 import Phm2015Config
+from rarefault.train.history.shift.structs import LogShift
 from rarefault.train.history.source import HistoryConfig
 from rarefault.train.report import plots
 from rarefault.train.report.comparison import comparison_rows
@@ -38,6 +39,7 @@ def write_report(training: Training) -> None:
     curves = run.load_json(run.curves)
     extra = {
         "notes": grouped(metrics["notes"]),
+        "log_shift": _log_shift(metrics["log_shift"]),
         "balance": plots.class_balance(metrics["windows"]),
         "curves": plots.curves(curves) if curves else "",
         "epochs": metrics["epochs"],
@@ -104,6 +106,12 @@ def _write(
         extra=extra,
     )
     path.write_text(page, encoding="utf-8")
+
+
+def _log_shift(found: dict[str, Any]) -> tuple[str, str]:
+    """What the search for a shift of the log found, and its plot; empty where there was none."""
+    shift = msgspec.convert(found, LogShift)
+    return shift.text, "" if shift.curve is None else plots.log_shift(shift)
 
 
 def _with_code(sentence: str) -> Markup:

@@ -15,9 +15,8 @@ OTHERS = "others"
 GROUPS: dict[str, re.Pattern[str]] = {
     name: re.compile(pattern)
     for name, pattern in {
-        GRAVE: r"class .* cannot learn it|fault .* no rare fault|channel .* gives fault |\d+ (?:"
-        + "|".join(map(re.escape, ABOUT_LABELS))
-        + ")",
+        GRAVE: r"the log is .* (?:late|early), |class .* cannot learn it|fault .* no rare fault|"
+        r"channel .* gives fault |\d+ (?:" + "|".join(map(re.escape, ABOUT_LABELS)) + ")",
         LEFT_OUT: r"[^:]*: left out to save time: |budget of .* all the same",
         "few events": r"class .* has no window|fewer ",
         "blocks": r"\d+ event\(s\) last|\d+ samples of the new data|.* are gone from |.* has changed since ",

@@ -13,6 +13,7 @@ from rarefault.runtime.arrays import Float64, Int64
 from rarefault.runtime.times import format_ms
 from rarefault.train.evaluation.cost_curve import CostPoint
 from rarefault.train.evaluation.metrics import ReliabilityBin
+from rarefault.train.history.shift.structs import LogShift
 
 #: Normal is grey; faults have the colours of Okabe and Ito, which colour-blind people can tell apart.
 COLOURS = ("#c8ccd4", "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#f0e442", "#7a5195", "#444444")
@@ -104,6 +105,24 @@ def precision_recall(label: Int64, posterior: Float64, classes: tuple[str, ...])
                 precision, recall, _ = precision_recall_curve(label == c, posterior[:, c])
                 ax.step(recall, precision, where="post", label=_name(name), color=colour(c), lw=1.6)
         ax.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.03))
+        ax.legend(frameon=False, fontsize=8)
+        return _svg(figure)
+
+
+def log_shift(shift: LogShift) -> str:
+    """How well the log fits the telemetry over the shift; 0 is the log as it is."""
+    curve = shift.curve
+    if curve is None:
+        raise ValueError("nothing was searched")
+    with mpl.rc_context(_STYLE):
+        figure, ax = _figure(7.2, 2.4)
+        ax.axhspan(0, curve.noise, color="#c8ccd4", alpha=0.5, lw=0)
+        ax.plot(np.array(curve.shift_s) / 3600, curve.fit, color="#3b4252", lw=1.2)
+        ax.axvline(0, color="#009e73", lw=1.2, ls="--", label="as it is")
+        if shift.kind != "none":
+            ax.axvline(shift.offset_s / 3600, color="#d55e00", lw=1.2, label="fits best")
+        ax.set(xlabel="added to the log, hours", ylabel="fit", ylim=(0, 1.05), xlim=(-14, 14))
+        ax.set_xticks(range(-14, 15, 2))
         ax.legend(frameon=False, fontsize=8)
         return _svg(figure)
 

@@ -18,6 +18,7 @@ from rarefault.train.evaluation.cost_curve import CostPoint
 from rarefault.train.evaluation.evaluate import Evaluation
 from rarefault.train.fitting.network import Epoch, Fit
 from rarefault.train.history import History
+from rarefault.train.history.shift.structs import LogShift
 from rarefault.train.model.experts import Experts
 from rarefault.train.model.network_expert import NetworkExpert
 from rarefault.train.model.trees import TreeExpert
@@ -65,6 +66,7 @@ class Course:
         notes: what a person should know.
         own: the history that the configuration names.
         label_notes: findings about its labels.
+        log_shift: whether its log fits better when it is shifted.
         origin: where the training begins.
         units: columns of each unit, [U, M].
         parts: windows of each part.
@@ -109,6 +111,7 @@ class Course:
     notes: list[str] = field(default_factory=list)
     own: History = field(init=False)
     label_notes: list[str] = field(init=False)
+    log_shift: LogShift = field(init=False)
     origin: Origin = field(init=False)
     units: Int64 = field(init=False)
     parts: dict[Part, LabelledWindows] = field(init=False)

@@ -25,6 +25,7 @@ from rarefault.train.fitting.network import Epoch, Fit, ResumeFile, choose_devic
 from rarefault.train.fitting.new_model import networks_of
 from rarefault.train.fitting.trees import grow_trees
 from rarefault.train.history import absolute, read_history
+from rarefault.train.history.shift import log_shift
 from rarefault.train.history.summary.findings import border_finding, code_finding
 from rarefault.train.model.experts import Experts
 from rarefault.train.model.network_expert import NetworkExpert
@@ -46,6 +47,7 @@ def read(course: Course) -> None:
     config = course.config = msgspec.structs.replace(config, channels=_specs(course))
     course.own = read_history(config.data, course.base, strict=course.strict, channels=config.channels)
     course.label_notes, other_notes = in_order(course.own.notes)
+    course.log_shift = log_shift(course.own, config.data)
     if course.start is None:
         course.origin = Origin.from_scratch(course.own, config)
     else:
@@ -98,7 +100,8 @@ def begin(course: Course) -> None:
     course.network, course.initial, channel_notes = course.origin.networks(config, train, course.at_units)
     unlearnt, unscored = absent_classes(history, course.parts)
     findings = [found for found in (border_finding(history, config.grid), code_finding(history)) if found]
-    gravest = [*unlearnt, *common_faults(history, train), *course.label_notes, *leaks(history, train)]
+    shifted = [] if course.log_shift.kind == "none" else [course.log_shift.text]
+    gravest = [*shifted, *unlearnt, *common_faults(history, train), *course.label_notes, *leaks(history, train)]
     notes = [*gravest, *course.notes, *channel_notes, *findings, *unscored]
     course.notes = []
     course.tell(*notes)

@@ -51,6 +51,7 @@ def metrics_of(course: Course) -> dict[str, Any]:
         "epochs": len(course.fit.curves),
         "weights": _weights(course),
         "notes": course.notes,
+        "log_shift": msgspec.to_builtins(course.log_shift),
         "seconds": {stage: round(value, 3) for stage, value in course.seconds.items()},
         "estimated_seconds": course.estimate.seconds(),
         "budget": course.plan.to_plain(),

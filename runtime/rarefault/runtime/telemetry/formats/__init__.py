@@ -69,6 +69,6 @@ def format_of(config: MappingConfig) -> Format | GroupedFormat:
     """The reader of a mapping's payloads."""
     if config.format != "json":
         return FORMATS[config.format](config)
-    if config.name or config.value:
+    if config.name or config.value or config.name_pattern:
         return JsonValues(config)
     return JsonSamples(config) if config.record_paths == ("",) and not config.quality else JsonRecords(config)

@@ -20,6 +20,7 @@ from rarefault.runtime.telemetry.formats.message import (
     distinct,
     good_qualities,
 )
+from rarefault.runtime.telemetry.formats.name_parts import LONGEST_NAME, MOST_NAMES, NameParts
 from rarefault.runtime.telemetry.paths import Found, at_path
 from rarefault.runtime.telemetry.payload import parse_json
 from rarefault.runtime.telemetry.reasons import Ignored, Reason, RejectionError, keys_of, quote
@@ -39,14 +40,23 @@ class JsonValues:
         self._ignore = IgnoreRule(config.ignore) if config.ignore else None
         self._naming = config.naming
         self._good = good_qualities(config.good)
+        self._names = NameParts(config.name_patterns) if config.name_pattern else None
         self._times = tuple(path for path in config.times if path != ARRIVAL)
         keys = (*self._times, config.name, config.value, config.quality)
         self._plain = not any("." in key for key in keys)
         path = config.record_paths[0]
-        by_topic = self._naming.by_topic_alone and "." not in path and path not in {"", "*"}
+        named = self._names is not None
+        #: Device and channel by the name of a value, where nothing else has a part in the device's name.
+        self._places: dict[str, tuple[str, str]] | None = (
+            {} if named and not self._naming.message_paths and not self._naming.of_topic else None
+        )
+        by_device = self._places is not None or (self._naming.by_topic_alone and not named)
+        by_key = "." not in path and path not in {"", "*"}
         #: Key of the list whose items are read in a short loop; empty where there is none.
         self._list = (
-            path if self._plain and by_topic and config.name and self._ignore is None and len(self._times) > 0 else ""
+            path
+            if self._plain and by_device and by_key and config.name and self._ignore is None and len(self._times) > 0
+            else ""
         )
 
     def groups(self, payload: bytes, message: Message) -> tuple[Groups, list[Unusable]]:
@@ -65,9 +75,20 @@ class JsonValues:
             else:
                 for found in islice(self._records.find(root), left + 1):
                     left = self._fewer(left, self._take(found, message, groups, bad))
-        if not groups and not bad:
-            raise RejectionError(Reason.WRONG_SHAPE, "an empty array")
+        if not groups:
+            self._refuse(bad)
         return groups, bad
+
+    def _refuse(self, bad: list[Unusable]) -> None:
+        """Raise where a message has nothing, or only values whose names fit no pattern."""
+        if not bad:
+            raise RejectionError(Reason.WRONG_SHAPE, "an empty array")
+        names = self._names
+        if names is not None and all(type(one) is IgnoredMessage and one.why == Ignored.NAME for one in bad):
+            patterns = " or ".join(repr(pattern.text) for pattern in names.patterns)
+            raise RejectionError(
+                Reason.WRONG_SHAPE, f"no name of its {len(bad)} values fits {patterns}: {names.foreign}"
+            )
 
     def _fewer(self, left: int, count: int) -> int:
         """How many more values there may be; RejectionError where there are too many."""
@@ -79,7 +100,7 @@ class JsonValues:
         self, items: list[Any], root: dict[str, Any], message: Message, groups: Groups, bad: list[Unusable]
     ) -> None:
         """Take a list of names and values; each item that is not plain goes the general way."""
-        config, device = self._config, message.names[DEVICE]
+        config, places, device = self._config, self._places, message.names.get(DEVICE, "")
         name_key, value_key, quality_key = config.name, config.value, config.quality
         times = [(key, root.get(key)) for key in self._times]
         first_key, around = times[0]
@@ -88,9 +109,12 @@ class JsonValues:
         for item in items:
             name: Any = item.get(name_key) if type(item) is dict else None
             value = item.get(value_key, _ABSENT) if type(name) is str else _ABSENT
-            if value is _ABSENT:
+            place = None if places is None or value is _ABSENT else places.get(name)
+            if value is _ABSENT or (place is None and places is not None):
                 self._take(Found((item, root), None), message, groups, bad)
                 continue
+            if place is not None:
+                device, name = place
             time = item.get(first_key, around)
             if time is None:
                 time = next((t for key, outer in times if (t := item.get(key, outer)) is not None), None)
@@ -103,6 +127,8 @@ class JsonValues:
                     bad.append(error)
                     continue
                 last = time
+                group = groups.setdefault((device, ms), {})
+            elif place is not None:
                 group = groups.setdefault((device, ms), {})
             if quality_key and distinct(quality := item.get(quality_key, root.get(quality_key))) not in self._good:
                 value = BadQuality(quality)
@@ -118,7 +144,7 @@ class JsonValues:
             if not self._config.name:
                 return self._take_object(found, message, groups, bad)
             self._take_named(found, message, groups)
-        except RejectionError as error:
+        except (RejectionError, IgnoredMessage) as error:
             bad.append(error)
         return 1
 
@@ -138,7 +164,16 @@ class JsonValues:
             raise RejectionError(Reason.WRONG_SHAPE, f"there is no {config.value!r} with the value; {keys_of(item)}")
         if config.quality and distinct(quality := found.get(config.quality)) not in self._good:
             value = BadQuality(quality)
-        device = self._naming.name(message.names, found)
+        names = message.names
+        whole = name
+        if self._names is not None:
+            parts, name = self._names.of(whole)
+            names = {**names, **parts}
+        device = self._naming.name(names, found)
+        if self._places is not None and len(whole) <= LONGEST_NAME:
+            if len(self._places) >= MOST_NAMES:
+                self._places.clear()
+            self._places[whole] = (device, name)
         group = groups.setdefault((device, self._time.of(found.get, item, message)), {})
         if value is not None or name not in group:
             group[name] = value
@@ -155,13 +190,17 @@ class JsonValues:
             raise RejectionError(
                 Reason.TOO_LARGE, f"a sample of {len(values)} values, the limit is {config.max_values}"
             )
-        device = self._naming.name(message.names, found)
+        device = "" if self._names is not None else self._naming.name(message.names, found)
         outer = [(key, found.get(key)) for key in self._times]
         plain, value_key, first_key = self._plain and bool(outer), config.value, self._times[0] if outer else ""
         last: Any = _ABSENT
         group: dict[str, Any] = {}
-        for name, item in values.items():
+        for key, item in values.items():
+            name = key
             try:
+                if self._names is not None:
+                    parts, name = self._names.of(key)
+                    device, last = self._naming.name({**message.names, **parts}, found), _ABSENT
                 value = item.get(value_key, _ABSENT) if plain and type(item) is dict else _ABSENT
                 if value is _ABSENT:
                     value = self._value_of(item)
@@ -179,7 +218,7 @@ class JsonValues:
                     )
                     last = time
                     group = groups.setdefault((device, ms), {})
-            except RejectionError as error:
+            except (RejectionError, IgnoredMessage) as error:
                 bad.append(error)
                 continue
             if config.quality:
@@ -191,9 +230,9 @@ class JsonValues:
 
     def _value_of(self, item: Any) -> Any:
         """The value of an object with details, or of what stands in its place."""
-        if type(item) is not dict:
-            return item
         key = self._config.value
+        if type(item) is not dict or not key:
+            return item
         value = item.get(key) if self._plain else at_path(item, key)
         if value is None and key not in item:
             raise RejectionError(Reason.WRONG_SHAPE, f"there is no {key!r} with the value; {keys_of(item)}")

@@ -1,5 +1,6 @@
 """``[data.events]``: a log of faults whose columns have other names, or whose file is written otherwise."""
 
+from rarefault.runtime.inference.manifest import Finite
 from rarefault.runtime.settings import Section
 from rarefault.train.history.keys import (
     Lines,
@@ -57,6 +58,9 @@ class EventsConfig(Section, frozen=True, kw_only=True):
     """As ``data.time_format``, but for this file alone."""
     time_unit: TimeUnit = ""
     """As ``data.time_unit``, but for this file alone."""
+    offset_s: Finite = 0.0
+    """Added to start and end of every event, seconds, where the clock of the log was wrong: -600 for one that was ten
+    minutes fast. For times in another zone, ``time_zone`` is the key: it follows summer time, too."""
 
     def __post_init__(self) -> None:
         check_zone(self.time_zone)

@@ -105,6 +105,7 @@ class _LogReader:
         prefix = "data.events." if reader.keys.prefix == "data." else reader.keys.prefix
         self.times = TimeColumns(time_form(log), zone_key, prefix, self._all_times)
         self.device = log.device
+        self.offset_ms = round(log.offset_s * 1000)
 
     def read(self) -> None:
         if not exists(self.path):
@@ -167,13 +168,14 @@ class _LogReader:
         block.report(notes)
         spans = np.array([self.spans_ms.get(name, (0, 0)) for name in device.to_list()], np.int64).reshape(-1, 2)
         first_ms, last_ms = spans[:, 0], spans[:, 1]
-        end_ms = np.where(open_ & block.good, np.maximum(last_ms, started.ms), end_ms)
-        line = np.flatnonzero(refuse_reversed(block, started.ms, end_ms, notes))
+        start_ms = started.ms + self.offset_ms
+        end_ms = np.where(open_ & block.good, np.maximum(last_ms, start_ms), end_ms + self.offset_ms)
+        line = np.flatnonzero(refuse_reversed(block, start_ms, end_ms, notes))
         return _Rows(
             line,
             device.gather(line),
             as_text(_column(block, columns, log.fault_column, log.fault)).gather(line),
-            started.ms[line],
+            start_ms[line],
             end_ms[line],
             open_[line],
             first_ms[line],
@@ -181,7 +183,7 @@ class _LogReader:
         )
 
     def _ends(self, block: Block, column: pl.Series) -> tuple[Int64, Bool]:
-        """Ends of events, [m], and which of them have none, [m]; a day without a time ends with the day."""
+        """Ends of events as logged, [m], and which of them have none, [m]; a day without a time ends with the day."""
         notes, form = self.reader.notes, self.times.form
         open_ = has_no_end(column, form) & block.good
         if open_.any() and self.log.open == "refuse":

@@ -73,6 +73,10 @@ class Phm2015Config(SourceConfig, frozen=True, kw_only=True, tag_field="format",
         """The section with its path made absolute."""
         return msgspec.structs.replace(self, path=str(base.resolve() / self.path))
 
+    def with_offset(self, offset_s: float) -> str:
+        """The key ``time_shift_s``."""
+        return f"set data.time_shift_s = {self.time_shift_s + offset_s:g}"
+
     def unit_prefixes(self, channels: Sequence[str]) -> tuple[str, ...]:
         """The components of a plant: ``c1.``, ``c2.`` and so on."""
         groups = {_stream(name) for name in channels}

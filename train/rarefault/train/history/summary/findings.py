@@ -8,6 +8,7 @@ from rarefault.runtime.inference.manifest import GridSpec
 from rarefault.train.history.data import History
 from rarefault.train.history.dialect.tags import devices_are_tags
 from rarefault.train.history.parsing.files import listed
+from rarefault.train.history.summary.intervals import interval_finding
 from rarefault.train.history.summary.missing_codes import codes_of
 from rarefault.train.history.summary.structs import ChannelSummary, ClassSummary
 
@@ -41,7 +42,8 @@ def findings(
     """
     found = [] if len(history) else ["there are no samples: a fault log alone can be described, not learnt from"]
     tags = devices_are_tags(history.devices, history.channels)
-    found += [finding for finding in (tags, border_finding(history, grid), code_finding(history)) if finding]
+    about = (tags, border_finding(history, grid), interval_finding(channels, grid), code_finding(history))
+    found += [finding for finding in about if finding]
     found += [
         majority_finding(item.name, item.proportion)
         for item in classes[1:]

@@ -1,6 +1,13 @@
 """A history in numbers, as ``describe --json`` prints it."""
 
+from typing import Literal
+
 import msgspec
+
+from rarefault.train.history.shift.structs import LogShift
+
+#: How a channel reports: at nearly even intervals, or when something changes; "" where it has no two values.
+Reporting = Literal["steady", "by exception", ""]
 
 
 class DeviceSummary(msgspec.Struct, kw_only=True):
@@ -31,6 +38,12 @@ class ChannelSummary(msgspec.Struct, kw_only=True):
     """Its last sample of any device."""
     longest_gap_s: float | None
     """Longest stretch between two of its samples of one device."""
+    interval_s: float | None
+    """Median time between two of its values of one device."""
+    interval_p90_s: float | None
+    """90th percentile of these times."""
+    reports: Reporting
+    """``steady`` where the 90th percentile is at most twice the median, else ``by exception``."""
     missing: float | None
     """Share of the grid's bins that have no value, after the hold."""
     finding: str
@@ -83,5 +96,7 @@ class HistorySummary(msgspec.Struct, kw_only=True):
     classes: list[ClassSummary]
     notes: list[NoteSummary]
     findings: list[str]
+    log_shift: LogShift | None = None
+    """Whether the log fits the telemetry better when it is shifted; None where it was not looked for."""
     unlabelled_bins: int = 0
     """Bins of which nobody knows the class; they are in no share."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from rarefault.runtime.arrays import Bool, Int32, Int64
+from rarefault.runtime.arrays import Bool, Int64
 from rarefault.runtime.inference.grid import Grid
 from rarefault.runtime.inference.manifest import GridSpec
 from rarefault.runtime.times import format_ms
@@ -12,6 +12,7 @@ from rarefault.train.history.data import Events, History
 from rarefault.train.history.labels import event_time_ms, label_bins
 from rarefault.train.history.notes import Note
 from rarefault.train.history.summary.findings import findings
+from rarefault.train.history.summary.intervals import reporting, steps_ms
 from rarefault.train.history.summary.structs import (
     ChannelSummary,
     ClassSummary,
@@ -167,6 +168,8 @@ def _channels(history: History, counts: _Counts) -> list[ChannelSummary]:
     for i, name in enumerate(history.channels):
         reported = np.flatnonzero(np.isfinite(history.values[:, i]))
         value, time_ms = history.values[reported, i], history.time_ms[reported]
+        step = steps_ms(history.device[reported], time_ms)
+        interval_s, usual_s, reports = reporting(step)
         low, high = (float(value.min()), float(value.max())) if len(value) else (None, None)
         summaries.append(
             ChannelSummary(
@@ -177,19 +180,15 @@ def _channels(history: History, counts: _Counts) -> list[ChannelSummary]:
                 mean=float(value.mean()) if len(value) else None,
                 maximum=high,
                 last=format_ms(int(time_ms[-1])) if len(value) else None,
-                longest_gap_s=_longest_gap_s(history.device[reported], time_ms),
+                longest_gap_s=float(step.max()) / 1000 if len(step) else None,
+                interval_s=interval_s,
+                interval_p90_s=usual_s,
+                reports=reports,
                 missing=float(counts.missing[i] / counts.gridded) if counts.gridded else None,
                 finding="never reported" if low is None else "constant" if low == high else "",
             )
         )
     return summaries
-
-
-def _longest_gap_s(device: Int32, time_ms: Int64) -> float | None:
-    """Longest step between consecutive samples of one device; None where no device has two."""
-    order = np.argsort(device, kind="stable")
-    step = np.diff(time_ms[order])[np.diff(device[order]) == 0]
-    return float(step.max()) / 1000 if len(step) else None
 
 
 def _classes(history: History, bins: Int64) -> list[ClassSummary]:
