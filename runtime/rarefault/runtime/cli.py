@@ -29,6 +29,7 @@ from rarefault.runtime.errors import MissingExtraError, RarefaultError, UsageErr
 GROUP = "rarefault.commands"
 ORDER = (
     "demo",
+    "init",
     "simulate",
     "describe",
     "train",

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
+from rarefault.runtime.proposal.finding import toml_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,16 +157,5 @@ def as_toml(name: str) -> str:
     """A preset as a section of a configuration, expanded."""
     preset = PRESETS[name]
     lines = [f"# {name}: {preset.about}", "[telemetry]"]
-    lines += [f"{key} = {_value(value)}" for key, value in preset.keys.items()]
+    lines += [f"{key} = {toml_value(value)}" for key, value in preset.keys.items()]
     return "\n".join(lines) + "\n"
-
-
-def _value(value: Any) -> str:
-    """A plain value as TOML."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return f"[{', '.join(map(_value, value))}]"
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{key} = {_value(item)}' for key, item in value.items())}}}"
-    return msgspec.json.encode(value).decode()

@@ -21,7 +21,7 @@ from pathlib import Path
 import polars as pl
 
 from rarefault.runtime.errors import HistoryError
-from rarefault.train.history.dialect.finding import Finding
+from rarefault.runtime.proposal.finding import Finding
 from rarefault.train.history.dialect.lines import fields, head, header_line, separator_finding
 from rarefault.train.history.dialect.numbers import number_evidence, number_findings
 from rarefault.train.history.dialect.tags import long_form_findings

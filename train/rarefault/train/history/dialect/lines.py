@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from rarefault.train.history.dialect.finding import Finding
+from rarefault.runtime.proposal.finding import Finding
 from rarefault.train.history.parsing.lines import first_lines
 from rarefault.train.history.parsing.text_form import SEPARATORS, Separator, TextForm
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from rarefault.train.history.dialect.finding import Finding
+from rarefault.runtime.proposal.finding import Finding
 from rarefault.train.history.parsing.text_form import PLAIN, NumberForm
 
 _GROUPED = r"^[+-]?[1-9]\d{0,2}(\.\d{3})+$"

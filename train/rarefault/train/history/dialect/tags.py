@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from rarefault.train.history.dialect.finding import Finding
+from rarefault.runtime.proposal.finding import Finding
 
 #: Names of the column with the values, in small letters.
 VALUE_WORDS = frozenset({"value", "values", "_value", "val", "wert", "valor", "valeur", "reading"})

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from rarefault.runtime.arrays import Bool, Int64
-from rarefault.train.history.dialect.finding import Finding
+from rarefault.runtime.proposal.finding import Finding
 from rarefault.train.history.parsing.times import EXCEL_1970, NUMERIC_DATE, as_digits
 
 #: Compact days and times, by their count of digits.

@@ -10,10 +10,10 @@ import polars as pl
 from rarefault.runtime.arrays import Bool, Float64, Int32, Int64
 from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.inference.manifest import NORMAL
+from rarefault.runtime.proposal.finding import Finding
 from rarefault.runtime.telemetry.channels import ChannelSpecs
 from rarefault.train.history.assemble import Piece, room
 from rarefault.train.history.data import UNLABELLED, History
-from rarefault.train.history.dialect.finding import Finding
 from rarefault.train.history.dialect.numbers import NumberEvidence, number_findings
 from rarefault.train.history.dialect.times import is_clock
 from rarefault.train.history.events.log import events_path, read_events
