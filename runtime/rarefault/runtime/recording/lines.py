@@ -35,9 +35,7 @@ def line_of(message: Message) -> bytes:
         text, binary = message.payload.decode(), None
     except UnicodeDecodeError:
         text, binary = None, message.payload
-    line = Line(
-        message.arrived_ms, message.topic, message.qos, bool(message.retained), message.sender, text, binary
-    )
+    line = Line(message.arrived_ms, message.topic, message.qos, bool(message.retained), message.sender, text, binary)
     return _encoder.encode(line) + b"\n"
 
 

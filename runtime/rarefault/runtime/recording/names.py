@@ -33,7 +33,8 @@ def file_day(path: Path) -> str:
 
 def next_file(folder: Path, day: str) -> Path:
     """A new file of a day, behind those that there are."""
-    numbers = [int(found[2]) for name in os.listdir(folder) if (found := _NAME.fullmatch(name)) and found[1] == day]
+    names = [_NAME.fullmatch(path.name) for path in folder.iterdir()]
+    numbers = [int(found[2]) for found in names if found and found[1] == day]
     return folder / f"{day}-{max(numbers, default=0) + 1:06}{OPEN}"
 
 

@@ -54,22 +54,24 @@ class Packer:
         with suppress(ValueError):
             self._waiting.remove(path)
 
-    def step(self) -> tuple[Path, Path] | None:
-        """Go on for a bit; the file and what has taken its place, where one has been finished."""
+    def step(self) -> bool:
+        """Go on for a bit; whether a file has been finished."""
         if not self.busy:
-            return None
+            return False
         path = self._waiting[0]
         try:
             if not self._go_on(path):
-                return None
+                return False
+        except FileNotFoundError:
+            self._drop()  # somebody has taken it away
         except OSError as error:
             self._drop()
             self._retry_at = time.monotonic() + RETRY_S
             text = "%s could not be compressed and stays as it is: %s; trying again in %.0f s"
             self._log.log("packer", logging.WARNING, text, path, error.strerror or error, RETRY_S)
-            return None
+            return False
         self._waiting.popleft()
-        return path, _packed_name(path)
+        return True
 
     def close(self) -> None:
         """Leave what is not finished to the next start."""
@@ -92,7 +94,7 @@ class Packer:
         self._source = self._raw = self._packed = None
         _partial_name(path).replace(_packed_name(path))
         sync_folder(self._folder)
-        path.unlink()
+        path.unlink(missing_ok=True)
         return True
 
     def _drop(self) -> None:

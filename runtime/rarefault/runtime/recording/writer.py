@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from rarefault.runtime.daemon.config import RecordConfig
+from rarefault.runtime.daemon.host.sampled_log import SampledLog
 from rarefault.runtime.errors import UsageError
 from rarefault.runtime.recording.lines import is_line
 from rarefault.runtime.recording.names import (
@@ -48,8 +49,11 @@ class RecordingWriter:
         self.deleted = self.deleted_bytes = self.mended = self.mended_bytes = 0
         self._folder, self._config = folder, config
         self._packer = Packer(folder)
+        self._log = SampledLog(log)
+        self._files = self._all_bytes = 0
         self._file = -1
-        self._path: Path | None = None
+        self._path: Path | None = None  # of the open file
+        self._open_size = 0  # of the open file, as far as it is on the disk
         self._torn = False
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -58,7 +62,8 @@ class RecordingWriter:
             raise UsageError(f"--output {folder}: the folder cannot be made or read: {error.strerror}") from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._sizes = self._put_in_order(day_of(now_ms))
+            self._put_in_order(day_of(now_ms))
+            self.count()
         except BlockingIOError:
             os.close(self._lock)
             raise UsageError(
@@ -71,12 +76,12 @@ class RecordingWriter:
     @property
     def files(self) -> int:
         """Number of files."""
-        return len(self._sizes)
+        return self._files
 
     @property
-    def bytes(self) -> int:
+    def size(self) -> int:
         """Bytes of all files, as they are on the disk."""
-        return sum(self._sizes.values())
+        return self._all_bytes
 
     @property
     def busy(self) -> bool:
@@ -97,9 +102,7 @@ class RecordingWriter:
             self._take_back()
         self.look(now_ms)
         if self._path is None:
-            self._open(next_file(self._folder, day_of(now_ms)), new=True)
-        path = self._path
-        assert path is not None
+            self._open(next_file(self._folder, day_of(now_ms)), 0)
         try:
             rest = memoryview(lines)
             while rest:
@@ -110,33 +113,42 @@ class RecordingWriter:
             with suppress(OSError):  # it is tried again before the next lines
                 self._take_back()
             raise
-        self._sizes[path] += len(lines)
-        if self._sizes[path] >= self._config.file_bytes:
+        self._open_size += len(lines)
+        self._all_bytes += len(lines)
+        if self._open_size >= self._config.file_bytes:
             self._finish()
-        self._trim()
+        if self._all_bytes > self._config.max_bytes:
+            self._trim()
 
     def look(self, now_ms: int) -> None:
-        """Complete a file whose day is over."""
-        if self._path is not None and file_day(self._path) != day_of(now_ms) and not self._torn:
+        """Complete a file whose day is over, and leave one that somebody has deleted."""
+        if self._path is None or self._torn:
+            return
+        if not os.fstat(self._file).st_nlink:
+            log.warning("%s was deleted while it was written; going on with a new file", self._path)
+            self._leave()
+        elif file_day(self._path) != day_of(now_ms):
             self._finish()
 
     def step(self) -> None:
         """Compress a bit of what is complete."""
-        if (finished := self._packer.step()) is not None:
-            before, after = finished
-            del self._sizes[before]
-            self._sizes[after] = after.stat().st_size
+        if self._packer.step():
+            self.count()
+
+    def count(self) -> None:
+        """Count files and bytes anew: others may have taken files away."""
+        sizes = files_of(self._folder)
+        self._files, self._all_bytes = len(sizes), sum(sizes.values())
 
     def close(self) -> None:
         """Leave the files to the next start."""
         self._packer.close()
-        if self._file >= 0:
-            os.close(self._file)
-            self._file, self._path = -1, None
+        if self._path is not None:
+            self._leave()
         os.close(self._lock)
 
-    def _put_in_order(self, today: str) -> dict[Path, int]:
-        """Mend and complete what an earlier process has left; the files and their sizes, oldest first."""
+    def _put_in_order(self, today: str) -> None:
+        """Mend and complete what an earlier process has left."""
         for path in self._folder.glob(f"*{PARTIAL}"):
             path.unlink()
         plain = [path for path in files_of(self._folder) if path.name.endswith(OPEN)]
@@ -145,15 +157,11 @@ class RecordingWriter:
                 path.unlink()  # a compressed file is whole
             else:
                 self._mend(path)
-        sizes = files_of(self._folder)
-        plain = [path for path in sizes if path.name.endswith(OPEN)]
-        for i, path in enumerate(plain):
-            last = i == len(plain) - 1
-            if last and file_day(path) == today and sizes[path] < self._config.file_bytes:
-                self._open(path, new=False)
-            else:
-                self._packer.add(path)
-        return sizes
+        left = [(path, size) for path, size in files_of(self._folder).items() if path.name.endswith(OPEN)]
+        if left and file_day(left[-1][0]) == today and left[-1][1] < self._config.file_bytes:
+            self._open(*left.pop())
+        for path, _ in left:
+            self._packer.add(path)
 
     def _mend(self, path: Path) -> None:
         """Cut off what was being written when the process or the machine stopped. It was not acknowledged."""
@@ -163,58 +171,64 @@ class RecordingWriter:
             os.truncate(path, whole)
             self.mended += 1
             self.mended_bytes += size - whole
-            log.warning("%s ended in a torn line: %d byte(s) were cut off; the broker sends it again", path, size - whole)
+            log.warning(
+                "%s ended in a torn line: %d byte(s) were cut off; the broker sends it again", path, size - whole
+            )
         if not whole:
             path.unlink()
 
-    def _open(self, path: Path, *, new: bool) -> None:
+    def _open(self, path: Path, size: int) -> None:
+        """Go on with a file, or begin one where it has no bytes."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
-        file = os.open(path, flags | (os.O_CREAT | os.O_EXCL if new else 0), 0o666)
-        if new:
-            try:
-                sync_folder(self._folder)
-            except OSError:
-                os.close(file)
+        file = os.open(path, flags | (0 if size else os.O_CREAT | os.O_EXCL), 0o666)
+        try:
+            sync_folder(self._folder)
+        except OSError:
+            os.close(file)
+            if not size:
                 path.unlink()
-                raise
-            self._sizes[path] = 0
-        self._file, self._path = file, path
+            raise
+        self._file, self._path, self._open_size = file, path, size
 
     def _take_back(self) -> None:
         """Cut off what was begun and could not be finished."""
-        assert self._path is not None
-        os.ftruncate(self._file, self._sizes[self._path])
+        os.ftruncate(self._file, self._open_size)
         self._torn = False
+
+    def _leave(self) -> None:
+        """Close the open file."""
+        with suppress(OSError):  # what was written is on the disk
+            os.close(self._file)
+        self._file, self._path, self._open_size = -1, None, 0
 
     def _finish(self) -> None:
         """The open file is complete."""
-        if self._path is not None:
-            os.close(self._file)
-            if self._sizes[self._path]:
-                self._packer.add(self._path)
-            else:
-                self._path.unlink()
-                del self._sizes[self._path]
-            self._file, self._path = -1, None
+        assert self._path is not None
+        if self._open_size:
+            self._packer.add(self._path)
+        else:
+            self._path.unlink(missing_ok=True)
+        self._leave()
 
     def _trim(self) -> None:
         """Delete the oldest files, as far as there are too many bytes."""
-        over = self.bytes - self._config.max_bytes
-        for path, size in sorted(self._sizes.items()):
+        sizes = files_of(self._folder)
+        over = sum(sizes.values()) - self._config.max_bytes
+        for path, size in sizes.items():
             if over <= 0 or path == self._path:
-                return
-            self._packer.forget(path)
-            path.unlink(missing_ok=True)
-            del self._sizes[path]
+                break
+            try:
+                self._packer.forget(path)
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                self._log.log("trim", logging.ERROR, "%s cannot be deleted: %s", path, error.strerror)
+                continue
             over -= size
             self.deleted += 1
             self.deleted_bytes += size
-            log.warning(
-                "deleted %s (%.1f MB): the recording has reached record.max_bytes (%.1f MB)",
-                path,
-                size / 1e6,
-                self._config.max_bytes / 1e6,
-            )
+            text = "deleted %s (%.1f MB), the oldest: the recording has reached record.max_bytes (%.1f MB)"
+            log.warning(text, path, size / 1e6, self._config.max_bytes / 1e6)
+        self.count()
 
 
 def _whole_bytes(path: Path) -> int:
