@@ -211,7 +211,9 @@ def test_it_stands_beside_a_daemon(
     wait_until(lambda: len({v["id"] for v in recording.verdicts_at(peer)}) >= len(recording.expected), "verdicts")
     wait_for_lines(tmp_path / "recording", len(recording.messages))
     assert other.stop() == 0 and daemon.running
-    assert [(found["topic"], found["payload"].encode()) for found in lines(tmp_path / "recording")] == recording.messages
+    assert [
+        (found["topic"], found["payload"].encode()) for found in lines(tmp_path / "recording")
+    ] == recording.messages
     assert peer.payloads("rarefault/edge/status") == [b"online"]
     assert "connection" not in log.read_text("utf-8").replace("connected", "")
     assert daemon.stop() == 0
@@ -228,7 +230,10 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     [
         ("[telemetri]\n", "telemetri: unknown key; did you mean 'telemetry'?"),
         ("[record]\nfile_bytes = 1000\n", "record.file_bytes"),
-        ("[record]\nfile_bytes = 1000000\nmax_bytes = 1500000\n", "max_bytes (1500000) must be at least twice file_bytes"),
+        (
+            "[record]\nfile_bytes = 1000000\nmax_bytes = 1500000\n",
+            "max_bytes (1500000) must be at least twice file_bytes",
+        ),
         ('[record]\nclient_id = "me"\n[broker]\nclient_id = "me"\n', "record.client_id: 'me' is the daemon's"),
         ('[broker]\nusername = "edge"\npassword_env = "NOT_THERE"\n', "broker.password_env"),
         ('[telemetry]\ntopic = "{device}/#"\n', "also matches what the daemon uses itself"),

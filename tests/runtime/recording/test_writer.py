@@ -58,13 +58,21 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-@pytest.mark.parametrize("payload", [b"", b"23.5", b'{"a": "\xc3\xa9\\n"}', b"\xff\xfe\x00", b"a\nb\r\0", b"\xef\xbb\xbf{}"])
+@pytest.mark.parametrize(
+    "payload", [b"", b"23.5", b'{"a": "\xc3\xa9\\n"}', b"\xff\xfe\x00", b"a\nb\r\0", b"\xef\xbb\xbf{}"]
+)
 def test_a_line_is_one_line_and_holds_all(payload: bytes) -> None:
     """Whatever the bytes: text as text, anything else as base64, marked where it was retained."""
     text = line_of(Message("t/ü", payload, 5, True, 1, 9, 1, "sender"))
     assert text.endswith(b"\n") and text.count(b"\n") == 1 and is_line(text[:-1])
     found = json.loads(text)
-    assert (found["topic"], found["tst_ms"], found["qos"], found["retain"], found["sender"]) == ("t/ü", 5, 1, True, "sender")
+    assert (found["topic"], found["tst_ms"], found["qos"], found["retain"], found["sender"]) == (
+        "t/ü",
+        5,
+        1,
+        True,
+        "sender",
+    )
     binary = payload.startswith(b"\xff")
     assert ("payload" in found) != binary and ("payload_base64" in found) == binary
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from rarefault.runtime.times import format_ms
@@ -21,9 +22,11 @@ def day_of(time_ms: int) -> str:
 
 def files_of(folder: Path) -> dict[Path, int]:
     """The files of a recording and their sizes in bytes, oldest first; other files are none of it."""
-    with os.scandir(folder) as entries:
-        found = [(entry.name, entry.stat().st_size) for entry in entries if _NAME.fullmatch(entry.name)]
-    return {folder / name: size for name, size in sorted(found)}
+    sizes: dict[Path, int] = {}
+    for path in sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name)):
+        with suppress(FileNotFoundError):  # somebody has taken it away
+            sizes[path] = path.stat().st_size
+    return sizes
 
 
 def file_day(path: Path) -> str:

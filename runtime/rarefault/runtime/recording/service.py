@@ -4,8 +4,10 @@ One thread, turn by turn, as the daemon's (:mod:`rarefault.runtime.daemon.servic
 come, writes them, and acknowledges them only when they are on the disk; what cannot be written waits at the broker.
 """
 
+import errno
 import logging
 import re
+import shutil
 import socket
 import time
 from contextlib import suppress
@@ -41,6 +43,8 @@ PROGRESS_S = 10.0
 RETRY_S = 5.0
 #: Messages that are written together at most, and bytes of their payloads.
 TOGETHER, TOGETHER_BYTES = 1000, 8 << 20
+#: What a full disk answers, or a quota.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: How long the broker may take to forget a session.
 FORGET_S = 5.0
 
@@ -76,6 +80,7 @@ class Recorder:
     Attributes:
         messages: number that were recorded.
         ignored: number that were left out, as ``ignore_topics`` or ``record.retained`` say.
+        unkept: number of those recorded that came with QoS 0, which a broker keeps for nobody.
         session: with the broker.
         writer: of the files.
 
@@ -93,7 +98,7 @@ class Recorder:
         notifier: Notifier | None = None,
         seconds: float | None = None,
     ) -> None:
-        self.messages = self.ignored = 0
+        self.messages = self.ignored = self.unkept = 0
         self._config, self._source, self._folder = _listening(config), source, folder
         self._password = read_password(config.broker, source)
         self._requests, self._notifier = requests or Requests(), notifier or Notifier()
@@ -132,6 +137,15 @@ class Recorder:
             self._folder,
             self._names.client_id,
         )
+        free, more = shutil.disk_usage(self._folder).free, self._config.record.max_bytes - self.writer.size
+        if free < more:
+            log.warning(
+                "the disk of %s has %.2f GB free, the recording may take %.2f GB more; lower record.max_bytes, or "
+                "messages will wait at the broker for room",
+                self._folder,
+                free / 1e9,
+                more / 1e9,
+            )
         self._notifier.send("READY=1")
         try:
             while not self._requests.stopping and self._left_s() > 0:
@@ -188,7 +202,8 @@ class Recorder:
         self.session.poll(min(linger_s, idle_s) if linger_s else idle_s, hold=held, linger=linger_s > 0)
         if self.session.waiting and self._waiting_since is None:
             self._waiting_since = time.monotonic()
-        self.writer.step()
+        with suppress(OSError):  # the next write says it
+            self.writer.step()
         if not held and not self._linger_s():
             self._take()
 
@@ -223,6 +238,7 @@ class Recorder:
             self._problem = ""
         self.messages += len(wanted)
         self.ignored += len(messages) - len(wanted)
+        self.unkept += sum(not message.qos for message in wanted)
         for message in wanted:
             self._topics.add(message.topic)
 
@@ -231,7 +247,8 @@ class Recorder:
         self._retry_at = time.monotonic() + RETRY_S
         problem = f"{self._folder} cannot be written: {error.strerror or error}"
         if problem != self._problem:
-            log.error("%s; messages wait at the broker, next attempt every %g s; free some room", problem, RETRY_S)
+            remedy = "free some room" if error.errno in FULL else "see to the folder and its disk"
+            log.error("%s; messages wait at the broker, next attempt every %g s; %s", problem, RETRY_S, remedy)
         self._problem = problem
 
     def _look_around(self, now: float) -> None:
@@ -269,6 +286,7 @@ class Recorder:
         )
         counts = (
             (self.ignored, "left out"),
+            (self.unkept, "sent with QoS 0, which the broker does not keep while the recorder is away"),
             (self.session.dropped, "of QoS 0 lost, as they came too fast"),
             (self.writer.deleted, "old file(s) deleted"),
         )

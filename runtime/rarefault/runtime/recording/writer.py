@@ -115,10 +115,13 @@ class RecordingWriter:
             raise
         self._open_size += len(lines)
         self._all_bytes += len(lines)
-        if self._open_size >= self._config.file_bytes:
-            self._finish()
-        if self._all_bytes > self._config.max_bytes:
-            self._trim()
+        try:
+            if self._open_size >= self._config.file_bytes:
+                self._finish()
+            if self._all_bytes > self._config.max_bytes:
+                self._trim()
+        except OSError as error:  # the lines are there all the same
+            self._log.log("trim", logging.ERROR, "%s cannot be put in order: %s", self._folder, error)
 
     def look(self, now_ms: int) -> None:
         """Complete a file whose day is over, and leave one that somebody has deleted."""
@@ -217,12 +220,8 @@ class RecordingWriter:
         for path, size in sizes.items():
             if over <= 0 or path == self._path:
                 break
-            try:
-                self._packer.forget(path)
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                self._log.log("trim", logging.ERROR, "%s cannot be deleted: %s", path, error.strerror)
-                continue
+            self._packer.forget(path)
+            path.unlink(missing_ok=True)
             over -= size
             self.deleted += 1
             self.deleted_bytes += size
