@@ -64,7 +64,9 @@ def names(folder: Path) -> list[str]:
 def test_a_line_is_one_line_and_holds_all(payload: bytes) -> None:
     """Whatever the bytes: text as text, anything else as base64, marked where it was retained."""
     text = line_of(Message("t/ü", payload, 5, True, 1, 9, 1, "sender"))
-    assert text.endswith(b"\n") and text.count(b"\n") == 1 and is_line(text[:-1])
+    assert text.endswith(b"\n")
+    assert text.count(b"\n") == 1
+    assert is_line(text[:-1])
     found = json.loads(text)
     assert (found["topic"], found["tst_ms"], found["qos"], found["retain"], found["sender"]) == (
         "t/ü",
@@ -74,7 +76,8 @@ def test_a_line_is_one_line_and_holds_all(payload: bytes) -> None:
         "sender",
     )
     binary = payload.startswith(b"\xff")
-    assert ("payload" in found) != binary and ("payload_base64" in found) == binary
+    assert ("payload" in found) != binary
+    assert ("payload_base64" in found) == binary
 
 
 def test_files_rotate_by_size_and_day_and_are_compressed(tmp_path: Path) -> None:
@@ -95,7 +98,8 @@ def test_files_rotate_by_size_and_day_and_are_compressed(tmp_path: Path) -> None
         "2024-03-02-000001.jsonl.gz",
     ]
     assert numbers(tmp_path) == list(range(91))
-    assert files.files == 4 and files.size == sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert files.files == 4
+    assert files.size == sum(path.stat().st_size for path in tmp_path.iterdir())
 
 
 def test_the_oldest_are_deleted_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -108,8 +112,10 @@ def test_the_oldest_are_deleted_and_counted(tmp_path: Path, caplog: pytest.LogCa
         assert files.size <= 256 * KB
     finish(files)
     left = numbers(tmp_path)
-    assert files.deleted > 3 and files.deleted_bytes > 100 * KB
-    assert left == list(range(left[0], 400)) and left[0] > 0
+    assert files.deleted > 3
+    assert files.deleted_bytes > 100 * KB
+    assert left == list(range(left[0], 400))
+    assert left[0] > 0
     assert caplog.text.count("the oldest: the recording has reached record.max_bytes") == files.deleted
     assert (tmp_path / "notes.txt").exists()
 
@@ -127,13 +133,14 @@ def test_a_torn_end_is_cut_off_and_the_file_gone_on_with(
     files = writer(tmp_path)
     files.write(line(2), NOON)
     files.close()
-    assert numbers(tmp_path) == [0, 1, 2] and names(tmp_path) == [path.name]
-    assert (files.mended, files.mended_bytes) == (1, len(torn))
+    assert numbers(tmp_path) == [0, 1, 2]
+    assert names(tmp_path) == [path.name]
+    assert (files.repaired, files.cut_bytes) == (1, len(torn))
     assert f"{len(torn)} byte(s) were cut off" in caplog.text
 
 
 def test_what_a_kill_left_is_completed(tmp_path: Path) -> None:
-    """In the midst of compression; with both forms there; with a file of yesterday open; with nothing but a torn line."""
+    """In the midst of compression; with both forms there; with yesterday's file open; with a torn line alone."""
     files = writer(tmp_path)
     for number in range(50):
         files.write(line(number, 2 * KB), NOON)
@@ -201,9 +208,11 @@ def test_a_disk_without_room_for_compression_keeps_the_file(tmp_path: Path, capl
     with largest_file(4096):
         for _ in range(10):
             files.step()
-    assert not files.busy and "could not be compressed and stays as it is: File too large" in caplog.text
+    assert not files.busy
+    assert "could not be compressed and stays as it is: File too large" in caplog.text
     files.close()
-    assert len(names(tmp_path)) == 2 and numbers(tmp_path) == list(range(300))
+    assert len(names(tmp_path)) == 2
+    assert numbers(tmp_path) == list(range(300))
     finish(writer(tmp_path, file_bytes=512 * KB, max_bytes=2048 * KB))
     assert names(tmp_path) == ["2024-03-01-000001.jsonl.gz", "2024-03-01-000002.jsonl"]
     assert numbers(tmp_path) == list(range(300))

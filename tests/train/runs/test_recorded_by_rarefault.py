@@ -89,7 +89,8 @@ def test_a_recording_is_trained_on(
         recorder.start()
     wait_until(lambda: len(set(recorded_payloads(folder))) >= len(sent), "all messages")
     assert recorder.stop() == 0
-    assert list(folder.glob("*.gz")) and "connected to broker" in recorder.text()
+    assert list(folder.glob("*.gz"))
+    assert "connected to broker" in recorder.text()
     payloads = recorded_payloads(folder)
     assert {payload for _, payload in sent} == set(payloads)
 
@@ -104,7 +105,9 @@ def test_a_recording_is_trained_on(
         return read_history(config.data, path.parent)
 
     live, table = history(recorded), history(plant)
-    assert live.devices == table.devices and live.classes == table.classes and live.counters == table.counters
+    assert live.devices == table.devices
+    assert live.classes == table.classes
+    assert live.counters == table.counters
     order = [live.channels.index(name) for name in table.channels]
     for name in ("device", "time_ms"):
         np.testing.assert_array_equal(getattr(live, name), getattr(table, name))

@@ -120,8 +120,8 @@ class Recorder:
         self._waiting_since: float | None = None
         self._problem = ""
         self._retry_at = 0.0
-        self._looked_at = self._told_at = time.monotonic()
-        self._told = 0
+        self._looked_at = self._reported_at = time.monotonic()
+        self._reported = 0
 
     def run(self) -> None:
         """Record until a signal, or the end of the time.
@@ -161,7 +161,7 @@ class Recorder:
             self.session.close(IDLE_S)
             self._save()
             self.writer.close()
-        self._tell(time.monotonic())
+        self._report(time.monotonic())
 
     def forget(self) -> bool:
         """Have the broker forget the session, after :meth:`run`; whether it has."""
@@ -258,8 +258,8 @@ class Recorder:
         with suppress(OSError):  # the next write says it
             self.writer.look(wall_ms())
         self._save()
-        if now - self._told_at >= PROGRESS_S:
-            self._tell(now)
+        if now - self._reported_at >= PROGRESS_S:
+            self._report(now)
 
     def _save(self) -> None:
         """Keep the session that the broker has granted."""
@@ -274,10 +274,10 @@ class Recorder:
         except OSError as error:
             log.warning("the state of the recorder could not be kept in %s: %s", self._folder, error.strerror)
 
-    def _tell(self, now: float) -> None:
-        """Say how it goes."""
-        rate = (self.messages - self._told) / max(now - self._told_at, 1e-3)
-        self._told, self._told_at = self.messages, now
+    def _report(self, now: float) -> None:
+        """Log how it goes."""
+        rate = (self.messages - self._reported) / max(now - self._reported_at, 1e-3)
+        self._reported, self._reported_at = self.messages, now
         with suppress(OSError):
             self.writer.count()
         text = (

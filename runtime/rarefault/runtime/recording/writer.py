@@ -39,14 +39,14 @@ class RecordingWriter:
 
     Attributes:
         deleted, deleted_bytes: oldest files that were deleted to stay within ``max_bytes``, and their bytes.
-        mended, mended_bytes: files whose end was torn, and what was cut off.
+        repaired, cut_bytes: files whose end was torn, and what was cut off.
 
     Raises:
         UsageError: the folder cannot be used, or another recorder uses it.
     """
 
     def __init__(self, folder: Path, config: RecordConfig, now_ms: int) -> None:
-        self.deleted = self.deleted_bytes = self.mended = self.mended_bytes = 0
+        self.deleted = self.deleted_bytes = self.repaired = self.cut_bytes = 0
         self._folder, self._config = folder, config
         self._packer = Packer(folder)
         self._log = SampledLog(log)
@@ -159,21 +159,21 @@ class RecordingWriter:
             if path.with_name(path.name.removesuffix(OPEN) + COMPLETE).exists():
                 path.unlink()  # a compressed file is whole
             else:
-                self._mend(path)
+                self._repair(path)
         left = [(path, size) for path, size in files_of(self._folder).items() if path.name.endswith(OPEN)]
         if left and file_day(left[-1][0]) == today and left[-1][1] < self._config.file_bytes:
             self._open(*left.pop())
         for path, _ in left:
             self._packer.add(path)
 
-    def _mend(self, path: Path) -> None:
+    def _repair(self, path: Path) -> None:
         """Cut off what was being written when the process or the machine stopped. It was not acknowledged."""
         size = path.stat().st_size
         whole = _whole_bytes(path)
         if whole < size:
             os.truncate(path, whole)
-            self.mended += 1
-            self.mended_bytes += size - whole
+            self.repaired += 1
+            self.cut_bytes += size - whole
             log.warning(
                 "%s ended in a torn line: %d byte(s) were cut off; the broker sends it again", path, size - whole
             )
