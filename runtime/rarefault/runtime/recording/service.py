@@ -119,6 +119,7 @@ class Recorder:
         self._clock = ClockWatch(config.telemetry, 0)
         self._waiting_since: float | None = None
         self._problem = ""
+        self._ended = False
         self._retry_at = 0.0
         self._looked_at = self._reported_at = time.monotonic()
         self._reported = 0
@@ -158,6 +159,7 @@ class Recorder:
                 self._take()
         finally:
             self._notifier.send("STOPPING=1")
+            self._ended = True
             self.session.close(IDLE_S)
             self._save()
             self.writer.close()
@@ -291,7 +293,7 @@ class Recorder:
             (self.writer.deleted, "old file(s) deleted"),
         )
         text += "".join(f"; {count} {what}" for count, what in counts if count)
-        if not self.session.ready:
+        if not self.session.ready and not self._ended:
             text += "; not connected"
         if self._problem:
             text += f"; {self._problem}"
