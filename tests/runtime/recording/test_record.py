@@ -5,6 +5,7 @@ import gzip
 import json
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -133,10 +134,13 @@ def test_killed_again_and_again_it_loses_nothing(config: Path, peer: Peer, mosqu
     assert len(list(folder.glob("*.gz"))) >= 3
 
 
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 def test_what_comes_while_it_is_away_is_recorded_later(
-    config: Path, peer: Peer, mosquitto: Mosquitto, new_peer: Callable[..., Peer]
+    protocol: str, config: Path, peer: Peer, mosquitto: Mosquitto, new_peer: Callable[..., Peer]
 ) -> None:
     """Over a restart of the broker, too; the end says that the broker keeps it, and --forget ends that."""
+    text = config.read_text("utf-8").replace("[broker]", f'[broker]\nprotocol = "{protocol}"')
+    config.write_text(text, "utf-8")
     daemon = listening(config)
     assert daemon.stop(signal.SIGINT) == 0
     assert "The broker keeps what comes from now on for client rarefault-" in daemon.text()
@@ -222,6 +226,50 @@ def test_it_stands_beside_a_daemon(
     assert peer.payloads("rarefault/edge/status") == [b"online"]
     assert "connection" not in log.read_text("utf-8").replace("connected", "")
     assert daemon.stop() == 0
+
+
+def test_two_recordings_of_one_host_do_not_disturb_each_other(config: Path, peer: Peer, tmp_path: Path) -> None:
+    """Each folder has a session of its own, which stays its own; a client id may be given."""
+    first = listening(config)
+    second = Daemon(config, command=("record", "-o", tmp_path / "second"))
+    second.log = tmp_path / "second.log"
+    second.start()
+    second.wait_for("connected to broker")
+    state = tmp_path / "second/recorder.json"
+    wait_until(lambda: "filters" in state.read_text("utf-8"), "the second recorder to subscribe")
+    peer.publish_all("plant/p1/data", [b"%d" % i for i in range(50)])
+    for folder in (tmp_path / "recording", tmp_path / "second"):
+        assert [found["payload"] for found in wait_for_lines(folder, 50)] == [str(i) for i in range(50)]
+    assert first.stop() == 0
+    assert second.stop() == 0
+    ids = [
+        json.loads((tmp_path / name / "recorder.json").read_text("utf-8"))["client_id"]
+        for name in ("recording", "second")
+    ]
+    assert ids[0] != ids[1]
+    with config.open("a", encoding="utf-8") as file:
+        file.write('[record]\nclient_id = "given"\n')
+    third = listening(config)
+    third.wait_for(f"the client id is 'given' now and was '{ids[0]}'")
+    third.wait_for("as given (new session)")
+    assert third.stop() == 0
+
+
+def test_systemd_hears_of_it(config: Path, peer: Peer, tmp_path: Path) -> None:
+    """Ready, alive, how much has come, and stopping."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(30)
+        daemon = recorder(config, "--seconds", "2")
+        daemon.environment = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+        daemon.start()
+        heard = ""
+        while "STATUS=0 message(s)" not in heard:
+            heard += manager.recv(4096).decode() + "\n"
+        assert daemon.wait() == 0
+    assert heard.startswith("READY=1\n")
+    assert "WATCHDOG=1" in heard
+    assert "STOPPING=1" in heard
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -338,7 +338,8 @@ class RecordConfig(Section, frozen=True):
 
     client_id: str = ""
     """MQTT client id of the recorder, under which the broker keeps messages while the recorder is away. It must not be
-    the daemon's. Default: the id of the folder's first recording, or else the daemon's with ``-record`` behind it."""
+    the daemon's. Default: that of the folder's first recording, which is the daemon's with ``-record-`` and six random
+    digits behind it."""
     retained: bool = True
     """Record messages that the broker had kept from before the subscription. They are marked with ``retain``. With
     ``false`` they are left out."""

@@ -260,6 +260,9 @@ class Recorder:
         with suppress(OSError):  # the next write says it
             self.writer.look(wall_ms())
         self._save()
+        if self._requests.reloading:
+            self._requests.reloading = False
+            log.warning("not reloaded: the recorder reads its configuration when it is started")
         if now - self._reported_at >= PROGRESS_S:
             self._report(now)
 

@@ -1,11 +1,12 @@
 """State: who the recorder is for the broker, and the session that the broker keeps for it, in a file of the folder.
 
-A host's name is no identity (see :mod:`rarefault.runtime.daemon.mqtt.names`), so the names of the first recording stay
-those of the folder.
+A host's name is no identity (see :mod:`rarefault.runtime.daemon.mqtt.names`), and a host may record into several
+folders. So the names of the first recording stay those of the folder.
 """
 
 import logging
 import os
+import secrets
 from pathlib import Path
 
 import msgspec
@@ -64,10 +65,13 @@ def write_state(folder: Path, state: State) -> None:
 
 
 def names_of(config: EdgeConfig, kept: State | None) -> Names:
-    """The names to use: those of the configuration, of the folder, or those that follow from the host's."""
+    """The names to use: those of the configuration, of the folder, or new ones.
+
+    New ones are no other recording's, which the broker may keep messages for.
+    """
     own = config.record.client_id
     if kept is None:
-        return Names(config.publish.runtime_name, own or f"{config.client_id}-record")
+        return Names(config.publish.runtime_name, own or f"{config.client_id}-record-{secrets.token_hex(3)}")
     if own and own != kept.client_id:
         log.warning(
             "the client id is %r now and was %r: what the broker has kept for that is not sent to this one; set "

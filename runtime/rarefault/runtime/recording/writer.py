@@ -218,8 +218,10 @@ class RecordingWriter:
         sizes = files_of(self._folder)
         over = sum(sizes.values()) - self._config.max_bytes
         for path, size in sizes.items():
-            if over <= 0 or path == self._path:
+            if over <= 0:
                 break
+            if path == self._path:
+                continue
             self._packer.forget(path)
             path.unlink(missing_ok=True)
             over -= size

@@ -81,6 +81,7 @@ class BrokerSession:
             listens_only: publish no status, and leave no last will.
         """
         config = self._config
+        self._id_key = "record.client_id" if listens_only else "broker.client_id"
         self._topics = OwnTopics("" if listens_only else f"{config.publish.prefix}/{names.runtime}")
         self._identity = Identity(
             names.client_id,
@@ -303,7 +304,7 @@ class BrokerSession:
         # Brokers end the older of two connections with one id, and not all of them give the reason.
         taken_over = "Session taken over" in str(connection.ended)
         hint = (
-            f"; if another client uses the id {self._identity.client_id}, give each its own broker.client_id"
+            f"; if another client uses the id {self._identity.client_id}, give each its own {self._id_key}"
             if taken_over or self._retries.unstable
             else ""
         )
