@@ -144,7 +144,7 @@ def test_each_command_has_help_and_examples(entry: object) -> None:
 def test_every_command_of_the_design_is_there() -> None:
     """The list of commands is a contract."""
     assert [entry.name for entry in COMMANDS] == [
-        "demo", "describe", "doctor", "evaluate", "export", "init", "inspect", "label", "presets", "replay",
+        "demo", "describe", "doctor", "evaluate", "export", "init", "inspect", "label", "presets", "record", "replay",
         "retake", "run", "simulate", "train", "trials",
     ]  # fmt: skip
 

@@ -1,10 +1,10 @@
-"""The daemon as a process of its own."""
+"""The daemon, or the recorder, as a process of its own."""
 
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -14,19 +14,24 @@ from tests.harness.waiting import PATIENCE_S, wait_until
 class Daemon:
     """``rarefault run CONFIG``; its log, which later starts go on with, lies beside the configuration.
 
+    Another command, such as ``record``, may take its place, with options of its own.
+
     As a context it is started, and ended in good order: with another exit code than 0 the test fails.
     """
 
-    def __init__(self, config: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, config: Path, environment: Mapping[str, str] | None = None, command: Sequence[str | Path] = ("run",)
+    ) -> None:
+        self.command = command
         self.config, self.log = config, config.with_suffix(".log")
         self.environment = dict(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it; it connects later."""
-        command = [sys.executable, "-m", "rarefault.runtime.cli", "run", str(self.config)]
+        command = [sys.executable, "-m", "rarefault.runtime.cli", self.command[0], self.config, *self.command[1:]]
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(command, stderr=log, env=os.environ | self.environment)
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | self.environment)
 
     @property
     def running(self) -> bool:

@@ -47,11 +47,12 @@ def daemon_page() -> str:
     """``configuration-daemon.md``."""
     sections = [
         _section(field.encode_name, field.type, "the model's" if field.name == "decision" else "not set")
-        for field in msgspec.structs.fields(sources.DaemonConfig)
+        for field in sorted(msgspec.structs.fields(sources.DaemonConfig), key=lambda field: field.name != "model")
     ]
     return f"""# Configuration of the daemon
 
-One file for `rarefault run` and `rarefault doctor`. Only `model.path` is required. {FORM} `rarefault run --check` and
+One file for `rarefault run`, `rarefault doctor` and `rarefault record`. Only `model.path` is required, and `record`
+does without it. {FORM} `rarefault run --check` and
 `rarefault doctor` check a file. A changed file is loaded on SIGHUP, or by itself with `model.watch`;
 [some keys need a restart](../operations/what-happens-when.md#new-model-or-configuration).
 

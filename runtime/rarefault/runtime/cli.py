@@ -30,6 +30,7 @@ GROUP = "rarefault.commands"
 ORDER = (
     "demo",
     "init",
+    "record",
     "simulate",
     "describe",
     "train",

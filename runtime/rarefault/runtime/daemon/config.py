@@ -386,10 +386,37 @@ class LogConfig(Section, frozen=True):
     """``text`` for people, or ``json``: one object per line."""
 
 
-class DaemonConfig(Section, frozen=True):
-    """The daemon's configuration file."""
+class RecordConfig(Section, frozen=True):
+    """``[record]``: the recording of messages by ``rarefault record``; the daemon does not read it."""
 
-    model: ModelConfig
+    client_id: str = ""
+    """MQTT client id of the recorder, under which the broker keeps messages while the recorder is away. It must not be
+    the daemon's. Default: that of the folder's first recording, which is the daemon's with ``-record-`` and six random
+    digits behind it."""
+    retained: bool = True
+    """Record messages that the broker had kept from before the subscription. They are marked with ``retain``. With
+    ``false`` they are left out."""
+    file_bytes: Annotated[int, msgspec.Meta(ge=1 << 16)] = 64 << 20
+    """A file of this size is complete: it is compressed, and a new one is begun. So it is at the end of a day (UTC)."""
+    max_bytes: Annotated[int, msgspec.Meta(ge=1 << 17)] = 4 << 30
+    """Most bytes of all files of a recording, as they are on the disk. Beyond it the oldest files are deleted. At least
+    twice ``file_bytes``."""
+    commit_ms: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 100.0
+    """How long a message may wait for others, so that they are written to the disk together, milliseconds."""
+    commit_messages: Count = 16
+    """With this many messages, the recorder writes without waiting. Should not exceed the number of messages that the
+    broker sends unacknowledged (Mosquitto: 20)."""
+
+    def __post_init__(self) -> None:
+        if self.max_bytes < 2 * self.file_bytes:
+            raise ValueError(f"max_bytes ({self.max_bytes}) must be at least twice file_bytes ({self.file_bytes})")
+        if len(self.client_id.encode()) > 65535 or not self.client_id.isprintable():
+            raise ValueError("client_id must be printable text of at most 65535 bytes")
+
+
+class EdgeConfig(Section, frozen=True, kw_only=True):
+    """The sections of a daemon's configuration file, for all that does without its model."""
+
     broker: BrokerConfig = BrokerConfig()
     mappings: TelemetryConfig | Annotated[tuple[TelemetryConfig, ...], msgspec.Meta(min_length=1)] = msgspec.field(
         default=TelemetryConfig(), name="telemetry"
@@ -402,6 +429,7 @@ class DaemonConfig(Section, frozen=True):
     sink: tuple[FileSinkConfig | SparkplugSinkConfig, ...] = ()
     """Places besides the broker that verdicts and alarms go to."""
     home_assistant: HomeAssistantConfig = HomeAssistantConfig()
+    record: RecordConfig = RecordConfig()
     log: LogConfig = LogConfig()
 
     def __post_init__(self) -> None:
@@ -495,6 +523,18 @@ class DaemonConfig(Section, frozen=True):
     def client_id(self) -> str:
         """Names the session at the broker."""
         return self.broker.client_id or f"rarefault-{self.publish.runtime_name}"
+
+
+class DaemonConfig(EdgeConfig, frozen=True, kw_only=True):
+    """The daemon's configuration file."""
+
+    model: ModelConfig
+
+
+class RecorderConfig(EdgeConfig, frozen=True, kw_only=True):
+    """The daemon's configuration file as the recorder reads it: the model may be made later."""
+
+    model: ModelConfig | None = None
 
 
 def load_config(path: Path) -> DaemonConfig:

@@ -8,7 +8,7 @@ forgotten it, or still has subscriptions of an earlier configuration, is found o
 
 import msgspec
 
-from rarefault.runtime.daemon.config import DaemonConfig
+from rarefault.runtime.daemon.config import EdgeConfig
 
 
 class Names(msgspec.Struct, frozen=True):
@@ -37,7 +37,7 @@ class Session(msgspec.Struct, frozen=True):
     filters: tuple[str, ...]
 
 
-def choose_names(config: DaemonConfig, kept: Names | None) -> Names:
+def choose_names(config: EdgeConfig, kept: Names | None) -> Names:
     """The names to use: those of the configuration, else those of the journal, else those that follow from the host's.
 
     Args:

@@ -10,11 +10,11 @@ class OwnTopics:
     """Publishes what has changed, and all of it again on a new connection.
 
     Args:
-        prefix: of the topics, with the daemon's name.
+        prefix: of the topics, with the daemon's name; empty where nothing is published.
     """
 
     def __init__(self, prefix: str) -> None:
-        self.status_topic, self._health_topic = f"{prefix}/status", f"{prefix}/health"
+        self.status_topic, self._health_topic = (f"{prefix}/status", f"{prefix}/health") if prefix else ("", "")
         self._status = self._published_status = ONLINE
         self._health = self._published_health = b""
 
@@ -29,7 +29,8 @@ class OwnTopics:
     def begin(self, connection: Connection) -> None:
         """The connection is new: publish the status; the health follows when it is known."""
         self._published_status, self._published_health = self._status, b""
-        connection.publish(self.status_topic, self._status, qos=1, retain=True)
+        if self.status_topic:
+            connection.publish(self.status_topic, self._status, qos=1, retain=True)
 
     def publish(self, connection: Connection) -> None:
         """Publish what has changed."""
@@ -42,8 +43,14 @@ class OwnTopics:
             connection.publish(self._health_topic, self._health, qos=1, retain=True)
             connection.flush()
 
-    def farewell(self, connection: Connection, health: bytes) -> int:
-        """Publish ``offline``, with the health where it is not empty; the id of the last message's confirmation."""
+    def farewell(self, connection: Connection, health: bytes) -> int | None:
+        """Publish ``offline``, with the health where it is not empty.
+
+        Returns:
+            The id of the last message's confirmation, None where nothing is published.
+        """
+        if not self.status_topic:
+            return None
         if health:
             connection.publish(self._health_topic, health, qos=1, retain=True)
         return connection.publish(self.status_topic, OFFLINE, qos=1, retain=True)

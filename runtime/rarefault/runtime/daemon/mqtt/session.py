@@ -11,7 +11,7 @@ import time
 from collections import deque
 from pathlib import Path
 
-from rarefault.runtime.daemon.config import DaemonConfig
+from rarefault.runtime.daemon.config import EdgeConfig
 from rarefault.runtime.daemon.mqtt.connection import UNSUPPORTED_PROTOCOL, Confirmation, Connection, Identity
 from rarefault.runtime.daemon.mqtt.inbox import Inbox, Message
 from rarefault.runtime.daemon.mqtt.names import Names, Session
@@ -56,7 +56,7 @@ class BrokerSession:
             a signal handler may raise an OSError then, which ends it.
     """
 
-    def __init__(self, config: DaemonConfig, password: str | None, source: Path = Path()) -> None:
+    def __init__(self, config: EdgeConfig, password: str | None, source: Path = Path()) -> None:
         self.connections = 0
         self.connecting = False
         self._config = config
@@ -74,15 +74,17 @@ class BrokerSession:
         self._dropped = 0
         self._waker = Waker()
 
-    def introduce(self, names: Names, session: Session | None) -> None:
+    def introduce(self, names: Names, session: Session | None, *, listens_only: bool = False) -> None:
         """Set who connects, before the first connection.
 
         Args:
             names: of the daemon.
             session: that the broker should have, as an earlier process left it; None where there was none.
+            listens_only: publish no status, and leave no last will.
         """
         config = self._config
-        self._topics = OwnTopics(f"{config.publish.prefix}/{names.runtime}")
+        self._id_key = "record.client_id" if listens_only else "broker.client_id"
+        self._topics = OwnTopics("" if listens_only else f"{config.publish.prefix}/{names.runtime}")
         self._identity = Identity(
             names.client_id,
             self._password,
@@ -217,7 +219,7 @@ class BrokerSession:
         if connection is not None and connection.up:
             mid = self._topics.farewell(connection, farewell)
             deadline = time.monotonic() + timeout_s
-            while connection.up and all(c.mid != mid for c in connection.confirmations):
+            while mid is not None and connection.up and all(c.mid != mid for c in connection.confirmations):
                 if (left := deadline - time.monotonic()) <= 0:
                     break
                 connection.serve(left, self._waker.socket, hold=True)
@@ -314,7 +316,7 @@ class BrokerSession:
         # Brokers end the older of two connections with one id, and not all of them give the reason.
         taken_over = "Session taken over" in str(connection.ended)
         hint = (
-            f"; if another client uses the id {self._identity.client_id}, give each its own broker.client_id"
+            f"; if another client uses the id {self._identity.client_id}, give each its own {self._id_key}"
             if taken_over or self._retries.unstable
             else ""
         )

@@ -3,7 +3,7 @@
 import logging
 import time
 
-from rarefault.runtime.daemon.config import DaemonConfig
+from rarefault.runtime.daemon.config import EdgeConfig
 from rarefault.runtime.daemon.mqtt.connection import Connection
 from rarefault.runtime.daemon.mqtt.names import Session
 from rarefault.runtime.telemetry.topics import Template
@@ -31,7 +31,7 @@ class Subscriptions:
         sessions_lost: how often it did not have the session that there was.
     """
 
-    def __init__(self, config: DaemonConfig, client_id: str, before: Session | None, who: str) -> None:
+    def __init__(self, config: EdgeConfig, client_id: str, before: Session | None, who: str) -> None:
         self.filters: list[tuple[str, int]] = [(text, config.telemetry.qos) for text in config.subscriptions]
         self._of_telemetry = len(self.filters)
         if config.feedback_topic:
