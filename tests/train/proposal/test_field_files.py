@@ -187,12 +187,12 @@ def test_the_command_keeps_what_is_there(init: Init, put: Put, capsys: pytest.Ca
     assert "plant.toml are no tables" not in Path("plant.toml").read_text("utf-8")
 
 
-def test_recordings_are_said(init: Init, put: Put) -> None:
-    """A recording alone is refused with a way on; beside tables it is left out and said."""
+def test_recordings_of_nothing_are_said(init: Init, put: Put) -> None:
+    """A recording without telemetry is refused if it is alone; beside tables it is left out and said."""
     put("r.jsonl", '{"topic": "a/b", "payload": "1"}')
-    with pytest.raises(HistoryError, match=r"r.jsonl: is a recording.*rarefault init mqtt://"):
+    with pytest.raises(HistoryError, match=r"r.jsonl: of 0 messages none looks like telemetry.*rarefault presets"):
         init("r.jsonl")
     put("a.csv", "time,device,temp", *hours("{t}Z,p1,{i}.5", 24))
     made = init("a.csv", "r.jsonl")
-    assert "r.jsonl is a recording" in made.questions
+    assert "r.jsonl: of 0 messages none looks like telemetry" in made.questions
     assert len(read_history(made.config.data, made.path.parent)) == 24

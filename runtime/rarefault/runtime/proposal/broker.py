@@ -135,7 +135,7 @@ def _model_section(model: Path | None) -> Section:
     if model is not None:
         return Section("model", (Finding("path", str(model), ""),))
     evidence = "No model was named"
-    other = 'the file that "rarefault export" writes; to train one first, record: rarefault record'
+    other = 'the file that "rarefault export" writes; to train one first, "rarefault record" keeps what is sent'
     return Section("model", (Finding("path", MODEL, evidence, other),))
 
 

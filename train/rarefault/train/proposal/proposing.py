@@ -19,10 +19,11 @@ from rarefault.train.history.summary.findings import border_finding, code_findin
 from rarefault.train.history.summary.summarise import summarise
 from rarefault.train.proposal.distances import distances_of
 from rarefault.train.proposal.grid import grid_sections, suggestions
-from rarefault.train.proposal.looking.collect import RECORDING, collect
+from rarefault.train.proposal.looking.collect import collect
 from rarefault.train.proposal.looking.excerpt import excerpt
 from rarefault.train.proposal.preview import previews
 from rarefault.train.proposal.reading import Reading, Source, contradictions, problems_of, read
+from rarefault.train.proposal.recordings import recordings_of
 from rarefault.train.proposal.sections.channels import describe_channels
 from rarefault.train.proposal.sections.draft import Draft
 from rarefault.train.proposal.sections.events import leave_zone_open
@@ -52,10 +53,9 @@ def propose(args: argparse.Namespace) -> Proposal:
     found = collect([*args.sources, *args.events], output)
     with tempfile.TemporaryDirectory(prefix="rarefault-init-") as folder:
         work = Work(output.parent, args.time_zone, excerpt(found.tables, Path(folder).resolve()))
-        work.questions += [f"{path} {RECORDING}. It is left out" for path in found.recordings]
         if found.others:
             work.questions.append(f"{listed(found.others, 5)} are no tables, and are left out")
-        sources = [*tables_of(work, found, args.events), *folders_of(work, found)]
+        sources = [*tables_of(work, found, args.events), *folders_of(work, found), *recordings_of(work, found)]
         return _proposal(work, sources, [*args.sources, *args.events])
 
 

@@ -24,21 +24,26 @@ class Source:
         samples: its section.
         events: the section of its log; None where there is none.
         group: the tables; None where it is no table.
+        mappings: sections of what the messages of a recording look like.
     """
 
     samples: Draft
     events: Draft | None = None
     group: Group | None = None
+    mappings: list[Draft] = field(default_factory=list)
 
     def drafts(self, name: str) -> list[Draft]:
         """The sections under the name that they have in the file."""
         several = name != "data"
         own = [self.samples.copied(name, one_of_several=several)]
+        own += [mapping.copied(f"{name}.telemetry", one_of_several=True) for mapping in self.mappings]
         return [*own, self.events.copied(f"{name}.events")] if self.events is not None else own
 
     def plain(self, *, events: bool) -> dict[str, Any]:
         """The section as values, with what is assumed."""
         values = _plain(self.samples)
+        if self.mappings:
+            values["telemetry"] = [_plain(mapping) for mapping in self.mappings]
         if self.events is not None and events:
             values["events"] = _plain(self.events)
         return values

@@ -8,7 +8,7 @@ from rarefault.runtime.errors import HistoryError
 from rarefault.train.history.parsing.natural import natural
 from rarefault.train.proposal.looking.collect import Found
 from rarefault.train.proposal.looking.excerpt import Excerpt
-from rarefault.train.proposal.looking.groups import Group, Sorted, group_of, sort_tables
+from rarefault.train.proposal.looking.groups import EventTimes, Group, Sorted, group_of, sort_tables
 from rarefault.train.proposal.looking.look import Look, look_at
 from rarefault.train.proposal.reading import Source
 from rarefault.train.proposal.sections.devices import parsed_times
@@ -32,12 +32,14 @@ class Work:
         zone: that a person has named.
         made: what is looked at.
         questions: what no key settles.
+        logs: of events, which the sources of tables have not taken.
     """
 
     base: Path
     zone: str
     made: Excerpt
     questions: list[str] = field(default_factory=list)
+    logs: list[tuple[Look, EventTimes]] = field(default_factory=list)
 
 
 def tables_of(work: Work, found: Found, events: Sequence[str]) -> list[Source]:
@@ -54,7 +56,9 @@ def tables_of(work: Work, found: Found, events: Sequence[str]) -> list[Source]:
     tables = sort_tables(looks, wanted)
     why += _reasons(tables)
     if not tables.groups:
-        if found.challenges or found.journals or not found.tables:
+        if found.recordings:
+            work.logs = list(tables.logs)
+        if found.challenges or found.journals or found.recordings or not found.tables:
             return []
         logs = [f"{look.path}: is a log of events; name the files of the samples, too" for look, _ in tables.logs]
         raise HistoryError("no file holds samples:" + "".join(f"\n  {one}" for one in [*why, *logs]))
@@ -135,12 +139,12 @@ def folders_of(work: Work, found: Found) -> list[Source]:
         for path in folder.glob("plant_*[abc].csv"):
             looked = path.name[:-5] in plants[:PLANTS]
             if looked:
-                _show_whole(work.made, path)
+                show_whole(work.made, path)
             work.made.looked[path] = (path.stat().st_size if looked else 0, path.stat().st_size)
         sources.append(Source(draft))
     if found.journals:
         for path in found.journals:
-            _show_whole(work.made, path)
+            show_whole(work.made, path)
         draft = Draft("data", about="What daemons have received.")
         draft.add("format", "journal", "these are files of SQLite that a daemon writes")
         draft.add("path", [relative(path, work.base) for path in found.journals])
@@ -148,7 +152,8 @@ def folders_of(work: Work, found: Found) -> list[Source]:
     return sources
 
 
-def _show_whole(made: Excerpt, path: Path) -> None:
+def show_whole(made: Excerpt, path: Path) -> None:
+    """Let all of a file be read."""
     place = made.place(path)
     place.parent.mkdir(parents=True, exist_ok=True)
     place.symlink_to(path.resolve())

@@ -9,6 +9,7 @@ import msgspec
 from rarefault.runtime.errors import RarefaultError
 from rarefault.train.config import TrainConfig
 from rarefault.train.history import History
+from rarefault.train.history.shift import LogShift
 from rarefault.train.proposal.grid import Suggestion, with_minutes
 from rarefault.train.runs import stages
 from rarefault.train.runs.course import Course, Observer
@@ -67,6 +68,7 @@ def _seconds(config: TrainConfig, history: History, share: float) -> float:
     """How long all stages of a training take that begins with the history."""
     course = Course(config, Path(), RunDirectory(Path()), "", False, False, None, Observer())
     course.own, course.label_notes = history, []
+    course.log_shift = LogShift(kind="none", text="")
     course.origin = Origin.from_scratch(history, config)
     stages.cut(course)
     stages.begin(course)

@@ -281,6 +281,15 @@ class _Reader(NamedReader):
             self._unknown_at.setdefault(name, f"{self._place}: {device}")
 
 
+def messages_of(path: Path) -> Iterator[tuple[str, bytes, int, bool]]:
+    """Topic, payload, arrival and whether it was retained of each message of a file; bad lines are left out."""
+    for _, line in _lines(path):
+        try:
+            yield _message_of(line)
+        except ValueError:
+            continue
+
+
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """The lines of a file that are not blank, with their numbers."""
     try:

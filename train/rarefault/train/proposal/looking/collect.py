@@ -1,4 +1,4 @@
-"""The files that a person names, sorted by what can be read of them: tables, folders of a known kind, journals."""
+"""The files that a person names, sorted by what can be read of them: tables, folders, journals, recordings."""
 
 import re
 from collections.abc import Sequence
@@ -15,11 +15,6 @@ from rarefault.train.history.parsing.sheets import WORKBOOKS
 #: A file of the data challenge, whose folder is read as a whole.
 _PHM = re.compile(r"plant_\d+[abc]\.csv")
 _RECORDINGS = (".jsonl", ".ndjson")
-#: What is said of a recording.
-RECORDING = (
-    "is a recording of messages, whose mapping is proposed from live messages: run 'rarefault init mqtt://HOST' with "
-    'the broker that they came from, and name the file as recordings in a [data] section with format = "recording"'
-)
 #: Endings of tables.
 TABLES = frozenset({*SUFFIXES, *WORKBOOKS})
 
@@ -32,7 +27,7 @@ class Found:
         tables: files that may be tables, of samples or of events.
         challenges: folders of the PHM 2015 data challenge.
         journals: of daemons.
-        recordings: of messages, whose mapping no file shows.
+        recordings: of messages.
         others: files that no format reads.
     """
 
@@ -65,13 +60,11 @@ def collect(sources: Sequence[str], output: Path) -> Found:
             raise HistoryError(f"{source}: there is no such file or folder")
     taken = output.resolve()
     found.others = [path for path in found.others if path.resolve() != taken]
-    if not (found.tables or found.challenges or found.journals):
-        if found.recordings:
-            raise HistoryError(f"{found.recordings[0]}: {RECORDING}")
+    if not (found.tables or found.challenges or found.journals or found.recordings):
         there = f"; there are {listed([path.name for path in found.others])}" if found.others else ""
         raise HistoryError(
             f"{', '.join(sources)}: no file there can be read{there}; name tables (CSV, Parquet, workbooks), a folder "
-            "of the PHM 2015 data challenge, or journals"
+            "of the PHM 2015 data challenge, journals, or recordings of messages"
         )
     return found
 
