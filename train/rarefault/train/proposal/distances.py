@@ -56,7 +56,7 @@ def distances_of(history: History, cuts: int) -> Distances:
         steps.append(np.delete(step, cut))
         if len(rows) > 1:
             span = max(span, float(time_s[-1] - time_s[0]))
-        known: Bool = ~np.isnan(history.values[rows])
+        known: Bool = np.isfinite(history.values[rows])
         for i, name in enumerate(history.channels):
             apart = np.diff(time_s[known[:, i]])
             channels[name].append(apart[apart > 0])

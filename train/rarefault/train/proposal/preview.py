@@ -43,7 +43,7 @@ def _rows(history: History, why: str) -> Table:
         (
             history.devices[history.device[i]],
             format_ms(int(history.time_ms[i])),
-            *("" if np.isnan(value) else f"{value:.6g}" for value in history.values[i, : len(names)]),
+            *("" if not np.isfinite(value) else f"{value:.6g}" for value in history.values[i, : len(names)]),
         )
         for i in range(min(ROWS, len(history)))
     ]
@@ -66,7 +66,7 @@ def _channels(history: History, summary: HistorySummary) -> Table:
     rows = []
     for i, item in enumerate(summary.channels[:BELOW]):
         values = history.values[:, i]
-        known = values[~np.isnan(values)]
+        known = values[np.isfinite(values)]
         median = f"{np.median(known):.5g}" if len(known) else ""
         spec = history.channel_specs.get(item.name)
         unit = spec.unit if spec is not None else ""

@@ -86,7 +86,7 @@ def channel_sets_of(history: History, rows: Int64, columns: Int64) -> Iterator[C
     """
     together: dict[bytes, list[int]] = {}
     for column in columns.tolist():
-        there = ~np.isnan(history.values[rows, column])
+        there = np.isfinite(history.values[rows, column])
         if there.sum() >= FEWEST:
             together.setdefault(np.packbits(there).tobytes(), []).append(column)
     for key, names in together.items():

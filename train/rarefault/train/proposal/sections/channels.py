@@ -76,7 +76,7 @@ def describe_channels(samples: Draft, group: Group, history: History) -> Channel
     counters: list[str] = []
     for i, name in enumerate(history.channels):
         values = history.values[:, i]
-        known = values[~np.isnan(values) & ~np.isin(values, missing)]
+        known = values[np.isfinite(values) & ~np.isin(values, missing)]
         if not len(known) or known.min() == known.max():
             constant.append(f"{name} ({known[0]:g})" if len(known) else f"{name} (empty)")
         elif _is_row_number(known, group, name):
@@ -156,7 +156,7 @@ def _add_missing(samples: Draft, history: History) -> list[float]:
 
 def _only_increases(history: History, values: Float64, missing: Sequence[float]) -> bool:
     """Whether a channel only increases at every device, but for a few resets."""
-    there: Bool = ~np.isnan(values) & ~np.isin(values, missing)
+    there: Bool = np.isfinite(values) & ~np.isin(values, missing)
     order = np.argsort(history.device[there], kind="stable")
     device, value = history.device[there][order], values[there][order]
     step = np.diff(value)[np.diff(device) == 0]
