@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -180,6 +180,37 @@ def test_without_room_messages_wait_at_the_broker(config: Path, peer: Peer, tmp_
     wait_for_lines(folder, 301)
     assert daemon.stop() == 0
     assert [found["payload"].lstrip("x") for found in lines(folder)] == ["first", *map(str, range(300))]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of one megabyte, where recordings go."""
+    folder = tmp_path / "recording"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("a small disk can be mounted by root only")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_full_disk_outlasts_a_restart(config: Path, peer: Peer, small_disk: Path) -> None:
+    """Killed while the disk is full and started again, it waits on, and has everything in the end."""
+    daemon = listening(config)
+    peer.publish("plant/p1/data", b"first")
+    wait_for_lines(small_disk, 1)
+    fill = subprocess.run(["dd", "if=/dev/zero", f"of={small_disk / 'filler'}"], capture_output=True, check=False)
+    assert b"No space left" in fill.stderr
+    peer.publish_all("plant/p1/data", [b"x" * 1000 + b"%d" % i for i in range(300)])
+    full = "No space left on device; messages wait at the broker, next attempt every 5 s; free some room"
+    daemon.wait_for(full)
+    daemon.kill()
+    daemon.start()
+    wait_until(lambda: daemon.text().count(full) == 2, "the second process to find the disk full")
+    (small_disk / "filler").unlink()
+    found = wait_for_lines(small_disk, 301)
+    assert daemon.stop() == 0
+    assert [line["payload"].lstrip("x") for line in found] == ["first", *map(str, range(300))]
 
 
 def test_retained_messages_may_be_left_out(config: Path, peer: Peer, tmp_path: Path) -> None:

@@ -110,7 +110,8 @@ class Recorder:
         self._names = names_of(config, state)
         self._state = State(self._names.client_id, state.session if state else None)
         try:
-            write_state(folder, self._state)
+            if state != self._state:  # a full disk keeps no one from starting again
+                write_state(folder, self._state)
         except OSError as error:
             raise UsageError(f"--output {folder}: the folder cannot be written: {error.strerror}") from None
         self.session = BrokerSession(self._config, self._password, source)
