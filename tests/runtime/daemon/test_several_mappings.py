@@ -74,5 +74,11 @@ def test_devices_in_the_names_of_values(
         wait_until(lambda: service.intake.messages == 3, "all messages")
         assert service.store.devices.names == ["p1", "p2"]
         assert service.intake.rejections.samples == 6
-        assert counts(service)["rarefault_ignored_total"] == {"empty": 0, "content": 0, "topic": 0, "name": 3}
+        assert counts(service)["rarefault_ignored_total"] == {
+            "empty": 0,
+            "content": 0,
+            "topic": 0,
+            "repeated": 0,
+            "name": 3,
+        }
         assert not any(service.intake.rejections.counts.values())
