@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rarefault.runtime.proposal.messages.recognition import recognise
-from rarefault.runtime.proposal.messages.trial import Heard
+from rarefault.runtime.proposal.messages.trial import Heard, try_mapping
 from rarefault.runtime.proposal.proposal import Proposal, Section
+from rarefault.runtime.telemetry.topics import Template
 
 NOW = 1_767_323_044_000
 ISO = "2026-01-02T03:04:04Z"
@@ -123,6 +124,37 @@ CASES: dict[str, tuple[dict[str, Any], set[str], set[str], dict[str, Any]]] = {
         {"temp"},
         {"records": "samples", "time": "at"},
     ),
+    "devices in an array of samples": (
+        {
+            "edge/batch": {
+                "metrics": [{"fields": {"temp": n}, "tags": {"device": f"p{n}"}, "time": NOW} for n in range(3)]
+            }
+        },
+        {"p0", "p1", "p2"},
+        {"temp"},
+        {"topic": "edge/batch", "records": "metrics", "device": "tags.device"},
+    ),
+    "devices in arrays of samples, on several topics": (
+        {
+            f"edge/gw{g}": {"samples": [{"values": {"temp": n}, "machine": f"p{g}{n}", "time": NOW} for n in (1, 2)]}
+            for g in range(2)
+        },
+        {"p01", "p02", "p11", "p12"},
+        {"temp"},
+        {"topic": "edge/+", "several_topics": True, "device": "machine"},
+    ),
+    "times in the German notation": (
+        {f"n/p{n}/de": {"zeit": "02.01.2026 04:04:04", "temp": 2.5} for n in range(2)},
+        {"p0", "p1"},
+        {"temp"},
+        {"time": "zeit", "time_format": "%d.%m.%Y %H:%M:%S", "time_zone": "Etc/GMT-1"},
+    ),
+    "times in the American notation": (
+        {f"n/p{n}/us": {"when": "01/02/2026 03:04:04 AM", "temp": 2.5} for n in range(2)},
+        {"p0", "p1"},
+        {"temp"},
+        {"time": "when", "time_format": "%m/%d/%Y %I:%M:%S %p"},
+    ),
 }
 
 
@@ -165,6 +197,51 @@ def test_several_senders_are_several_sources() -> None:
     read = {topic for source in found.sources for topic in source.topics}
     assert read == set(messages)
     assert all(source.trial.share == 1 for source in found.sources)
+
+
+def test_shapes_that_share_levels_stay_apart() -> None:
+    """Kinds of messages on topics that look alike: each is read by the first mapping whose topic fits, and rightly."""
+    forms: dict[str, Any] = {
+        "a": "1.5",
+        "b": {"value": 1.5, "ts": NOW},
+        "c": {"t": NOW, "temp": 1.5},
+        "d": {"time": NOW, "values": {"temp": 1.5}},
+        "e": {"when": ISO, "temp": 1.5},
+    }
+    forms["h"] = forms["d"]
+    messages = {f"{form}/p{n}/temp": payload for form, payload in forms.items() for n in range(3)}
+    messages |= {f"plug{n}/p0": "2" for n in range(9)} | {f"{x}/p{n}": forms[x] for x in "cde" for n in range(3)}
+    messages |= {"boiler": {"time": NOW, "values": {"temp": 1}}, "list": {"id": 3, "ts": NOW, "temp": 1.5}}
+    found = recognise(heard(messages))
+    assert not found.unread
+    for one in heard(messages, 1):
+        first = next(source for source in found.sources if Template(source.trial.mapping.topic).matches(one.topic))
+        keys = {finding.key: finding.value for finding in first.findings}
+        trial = try_mapping(keys, [one])
+        assert trial is not None
+        assert trial.used == 1, (one, keys)
+        assert trial.has_times == (one.payload[:1] == b"{"), (one, keys)
+        assert set(trial.channels) <= {"temp", "p0", "value"}, (one, keys)
+    by_device = {
+        (device, topic) for source in found.sources for device, own in source.trial.topics.items() for topic in own
+    }
+    assert {("h-p0", "h/p0/temp"), ("d-p0", "d/p0/temp")} <= by_device  # the same name at several places
+    for source in found.sources:  # and none takes the daemon's own
+        ignored = next((finding.value for finding in source.findings if finding.key == "ignore_topics"), [])
+        assert ignored or not Template(source.trial.mapping.topic).matches("rarefault/x/verdict")
+
+
+def test_no_device_of_many_is_left_out() -> None:
+    """More messages than are tried, of machines that take turns: all of their devices and channels are there."""
+    one_by_one = [
+        Heard(f"many/dev{n // 2}/{'temp' if n % 2 else 'rpm'}", b"2.5", NOW) for n in range(1800) for _ in range(2)
+    ]
+    turns = [Heard("sensors", _raw({"id": n % 5, "ts": NOW, "temp": 1.5}), NOW) for n in range(2000)]
+    scalars, objects = recognise([*one_by_one, *turns]).sources
+    assert len(scalars.trial.topics) == 900
+    assert scalars.trial.channels == ["rpm", "temp"]
+    assert scalars.trial.messages == 3600
+    assert set(objects.trial.topics) == {"0", "1", "2", "3", "4"}
 
 
 def test_what_is_no_telemetry_is_told(capsys: pytest.CaptureFixture[str]) -> None:

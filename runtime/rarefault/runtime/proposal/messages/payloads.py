@@ -26,6 +26,12 @@ _NAMES = ("name", "n", "tag", "id", "metric", "variable", "key", "channel", "dis
 _VALUES = ("value", "v", "val", "Value", "values")
 _QUALITIES = ("quality", "q", "qc", "Quality", "statusCode", "StatusCode", "good")
 _DEVICES = ("device", "deviceId", "device_id", "deviceName", "machine", "asset", "src", "host", "id", "sensor", "name")
+#: Notations of times beside ISO 8601 and numbers; where two fit, the nearer to the arrival counts.
+_FORMATS = tuple(
+    f"{day} {clock}"
+    for day in ("%d.%m.%Y", "%d.%m.%y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%d-%b-%Y", "%d %b %Y")
+    for clock in ("%H:%M:%S", "%H:%M:%S.%f", "%H:%M", "%I:%M:%S %p")
+)
 _TIME_WORDS = frozenset({"time", "ts", "timestamp", "date", "datetime", "at", "sent", "seen", "t", "zeit", "when"})
 
 
@@ -64,6 +70,12 @@ def kind_of(message: Heard) -> Kind:
     return "influx" if _LINE.match(text) else "other"
 
 
+def keys_of(messages: Sequence[Heard]) -> frozenset[str]:
+    """The keys that objects in some payloads have."""
+    objects = [one for message in messages for one in (values_of(message) or ())[:5] if type(one) is dict]
+    return frozenset(key for one in objects for key in list(one)[:MOST_PATHS])
+
+
 def _is_value(text: bytes) -> bool:
     """Whether text is a number, or one short word."""
     try:
@@ -82,12 +94,14 @@ class TimePath:
         example: one of them.
         zoned: whether it has an offset, or is a number.
         offset_ms: median of the difference between it (read as UTC where it has no offset) and the arrival.
+        format: for ``telemetry.time_format``; "" for ISO 8601 and numbers.
     """
 
     path: str
     example: Any
     zoned: bool
     offset_ms: float
+    format: str = ""
 
 
 def time_paths(records: Sequence[tuple[Any, int]]) -> list[TimePath]:
@@ -114,6 +128,8 @@ def time_paths(records: Sequence[tuple[Any, int]]) -> list[TimePath]:
                     continue
                 zoned = False
         if len(times) < 0.8 * len(values):
+            if (written := _written(path, values)) is not None:
+                found.append((path.count(".") + 8, written))
             continue
         offset = sorted(times)[len(times) // 2]
         words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", path.rpartition(".")[2])
@@ -123,6 +139,24 @@ def time_paths(records: Sequence[tuple[Any, int]]) -> list[TimePath]:
         rank = path.count(".") + 2 * (not named) + 4 * (not zoned) + min(abs(offset), 1e9) / 1e9
         found.append((rank, TimePath(path, values[0][0], zoned, offset)))
     return [one for _, one in sorted(found, key=lambda item: (item[0], item[1].path))]
+
+
+def _written(path: str, values: Sequence[tuple[Any, int]]) -> TimePath | None:
+    """Times in one of the other notations; None where they are in none, or not near their arrival."""
+    found: list[TimePath] = []
+    texts = [(value, arrived_ms) for value, arrived_ms in values if type(value) is str and value[:1].isdecimal()]
+    if len(texts) < 0.8 * len(values):
+        return None
+    for notation in _FORMATS:
+        reader = TimeReader(zone="UTC", format=notation)
+        try:
+            offsets = sorted(reader.read(value, arrived_ms) - arrived_ms for value, arrived_ms in texts)
+        except ValueError:
+            continue
+        offset = offsets[len(offsets) // 2]
+        if abs(offset) <= LOCAL_MS:
+            found.append(TimePath(path, texts[0][0], zoned=False, offset_ms=offset, format=notation))
+    return min(found, key=lambda one: abs(one.offset_ms), default=None)
 
 
 def record_paths(messages: Sequence[Any]) -> list[str]:

@@ -4,9 +4,10 @@ Presets are tried on topics of theirs. Of the other topics, groups are made, and
 need; the reader of the daemon tries them, and the keys with which it reads most are proposed.
 """
 
+import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +24,8 @@ from rarefault.runtime.telemetry.topics import Template
 
 #: Messages that a trial is made with, and those whose payloads are taken apart.
 MOST_TRIED, MOST_SEEN = 400, 40
+#: First levels of topics that get a mapping each, where one for all would take messages of others.
+MOST_APART = 8
 #: A mapping reads at least such a share of the messages that it is for.
 FEWEST = 0.5
 #: Topics that are never telemetry of machines: discovery, bridges, availability, commands.
@@ -82,15 +85,65 @@ def recognise(messages: Sequence[Heard], own: str = "rarefault") -> Recognised:
             by_topic[message.topic].append(message)
     sources = list(_presets(by_topic))
     unread: dict[str, str] = {}
-    looks = [(topic, _look(heard)) for topic, heard in by_topic.items()]
-    for group in clusters(looks):
-        found = _generic([message for topic in group for message in by_topic[topic]], group)
-        if found is None:
+    looks = [(topic, _look(heard), payloads.keys_of(heard[:2])) for topic, heard in by_topic.items()]
+    every = {message.topic for message in messages}
+    groups = [(group, False) for group in clusters(looks)]
+    generic: list[tuple[int, Source]] = []
+    while groups:
+        group, is_place = groups.pop(0)
+        heard = [message for topic in group for message in by_topic[topic]]
+        found = _generic(heard, group)
+        if found is not None:
+            others = _others(found, every)
+            if others and 1 < len(apart := _by_first_level(group)) <= MOST_APART:
+                is_place = _has_places(found)
+                groups = [*((one, is_place) for one in apart), *groups]
+            else:
+                found = _placed(found, heard) if is_place else found
+                generic.append((others, _without_own(found, own)))
+        else:
             payload = bytes(by_topic[group[0]][0].payload[:80])
             unread[pattern(group)] = payload.decode("utf-8", "replace")
-        else:
-            sources.append(found)
+    # The first whose topic fits reads a message: a mapping whose topic also fits others' messages comes behind theirs.
+    sources += [source for _, source in sorted(generic, key=lambda one: one[0])]
     return Recognised(tuple(sources), noise, unread)
+
+
+def _others(source: Source, topics: Collection[str]) -> int:
+    """How many topics of other messages a mapping would take."""
+    template = Template(source.trial.mapping.topic)
+    return sum(template.matches(topic) for topic in topics) - len(source.topics)
+
+
+def _by_first_level(topics: Sequence[str]) -> list[list[str]]:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for topic in topics:
+        groups[topic.partition("/")[0]].append(topic)
+    return list(groups.values())
+
+
+def _has_places(source: Source) -> bool:
+    """Whether levels of the topics beside the device's are part of its name."""
+    return any(finding.key == "device" and "{device}" in str(finding.value) for finding in source.findings)
+
+
+def _placed(source: Source, heard: Sequence[Heard]) -> Source:
+    """With the first level of the topics in the names of devices: other mappings have devices of the same names."""
+    first = source.topics[0].partition("/")[0]
+    if "{" in first or "{device}" not in source.trial.mapping.topic or source.trial.mapping.device:
+        return source
+    device = Finding("device", f"{first}-{{device}}", "there are devices of these names elsewhere")
+    trial = try_mapping(_keys([*source.findings, device]), heard)
+    usable = trial is not None and trial.share >= FEWEST
+    return replace(source, findings=(*source.findings, device), trial=trial) if trial and usable else source
+
+
+def _without_own(source: Source, own: str) -> Source:
+    """Without the daemon's own topics, where the mapping would take them."""
+    template = Template(source.trial.mapping.topic)
+    if not any(template.matches(f"{own}/x/{leaf}") for leaf in ("status", "feedback/result")):
+        return source
+    return replace(source, findings=(*source.findings, Finding("ignore_topics", [f"{own}/#"], "the daemon's own")))
 
 
 def _look(heard: Sequence[Heard]) -> payloads.Kind:
@@ -99,8 +152,11 @@ def _look(heard: Sequence[Heard]) -> payloads.Kind:
 
 
 def _some(messages: Sequence[Heard], most: int) -> Sequence[Heard]:
-    """Messages from all over them."""
-    return messages[:: max(1, len(messages) // most)][:most]
+    """Messages from all over them; at random, as what takes turns would be left out at even distances."""
+    if len(messages) <= most:
+        return messages
+    drawn = random.Random(len(messages)).sample(range(len(messages)), most)  # noqa: S311 - the same each time
+    return [messages[at] for at in sorted(drawn)]
 
 
 # -- presets
@@ -117,7 +173,7 @@ def _presets(by_topic: dict[str, list[Heard]]) -> Iterator[Source]:
         found = _best_preset(name, _some(heard, MOST_TRIED))
         if found is None:
             continue
-        yield replace(found, topics=tuple(topics))
+        yield _whole(replace(found, topics=tuple(topics)), heard)
         for topic in topics:
             del by_topic[topic]
 
@@ -169,7 +225,15 @@ def _generic(heard: Sequence[Heard], topics: Sequence[str]) -> Source | None:
         rank = (*sound, cells, len(trial.topics), -len(keys))
         if best is None or rank > best[0]:
             best = rank, Source(tuple(findings), trial, tuple(topics))
-    return None if best is None else best[1]
+    return None if best is None else _whole(best[1], heard)
+
+
+def _whole(source: Source, heard: Sequence[Heard]) -> Source:
+    """A source with what its keys make of all messages, so that no device and no channel is left out."""
+    if len(heard) <= MOST_TRIED:
+        return source
+    trial = try_mapping(_keys(source.findings), heard)
+    return source if trial is None else replace(source, trial=trial)
 
 
 def _oddness(trial: Trial) -> int:
@@ -276,7 +340,9 @@ def _json(heard: Sequence[Heard], topics: Sequence[str]) -> Iterator[tuple[Keys,
         first = [] if not path else [Finding("records", path, _of_records(path))]
         time = _time(records) or _time(messages)
         for findings in _contents([record for record, _ in records]):
-            for device in _devices(plain, topics, keyed=path == "*"):
+            inner = [record for record, _ in records] if path not in {"", "*"} else []
+            own = {finding.value for finding in findings if finding.key in {"name", "value"}}
+            for device in [*_devices(plain, topics, keyed=path == "*"), *_devices_within(inner, topics, own)]:
                 every = [*device, *first, *findings, *(time or [])]
                 yield _keys(every), every
                 if not time:
@@ -331,6 +397,8 @@ def _time(records: Sequence[tuple[Any, int]]) -> list[Finding]:
     others = [one.path for one in times[1:3] if one.zoned == best.zoned]
     other = f'time = "{others[0]}"' if others and others[0].count(".") == best.path.count(".") else ""
     findings = [Finding("time", best.path, f"holds times, {near}", other)]
+    if best.format:
+        findings.append(Finding("time_format", best.format, "the times are so written"))
     return findings if best.zoned else [*findings, zone_finding(best)]
 
 
@@ -350,6 +418,17 @@ def _devices(messages: Sequence[Any], topics: Sequence[str], *, keyed: bool) -> 
             return
     for naming in namings(topics, channel=False):
         yield _topic(naming)
+
+
+def _devices_within(records: Sequence[Any], topics: Sequence[str], own: Collection[object]) -> Iterator[list[Finding]]:
+    """Keys for devices that are named in each record of a message; ``own`` are paths of names and values."""
+    for path in [path for path in payloads.device_paths(records) if path not in own][:2]:
+        names = list(dict.fromkeys(str(at_path(record, path)) for record in records))
+        if len(names) < 2:
+            continue
+        several = [Finding("several_topics", True, "")] if len(topics) > 1 else []
+        about = f"names {', '.join(names[:4])}"
+        yield [Finding("topic", _any(topics), f"{len(topics)} topic(s)"), *several, Finding("device", path, about)]
 
 
 def _wrapped(messages: Sequence[tuple[Any, int]], topics: Sequence[str]) -> Iterator[tuple[Keys, list[Finding]]]:

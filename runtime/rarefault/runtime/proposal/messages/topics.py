@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 #: Levels that say what a message is, and not of which machine.
@@ -33,14 +34,16 @@ class Naming:
     other: str = ""
 
 
-def clusters(topics: Iterable[tuple[str, str]]) -> list[list[str]]:
+def clusters(topics: Iterable[tuple[str, str, AbstractSet[str]]]) -> list[list[str]]:
     """Topics in groups that one mapping may read.
 
     Args:
-        topics: different ones, each with what its payloads look like.
+        topics: different ones, each with what its payloads look like, and the keys that they have.
     """
+    keys: dict[str, AbstractSet[str]] = {}
     groups: dict[tuple[str, int, str], list[str]] = defaultdict(list)
-    for topic, look in topics:
+    for topic, look, own in topics:
+        keys[topic] = own
         levels = topic.split("/")
         groups[look, len(levels), levels[0]].append(topic)
     merged: list[tuple[tuple[str, int], list[str]]] = []
@@ -49,12 +52,18 @@ def clusters(topics: Iterable[tuple[str, str]]) -> list[list[str]]:
         for key, other in merged:
             same = {topic.rpartition("/")[2] for topic in other}
             # Sites, or devices, that stand in the first level: what they send has the same names.
-            if key == (look, n_levels) and n_levels > 1 and 2 * len(ends & same) >= len(ends | same):
+            alike = n_levels > 1 and 2 * len(ends & same) >= len(ends | same)
+            if key == (look, n_levels) and alike and _same_keys(keys[group[0]], keys[other[0]]):
                 other.extend(group)
                 break
         else:
             merged.append(((look, n_levels), group))
     return [group for _, group in merged]
+
+
+def _same_keys(one: AbstractSet[str], other: AbstractSet[str]) -> bool:
+    """Whether most keys of payloads are the same, so that the key of the time is likely to be."""
+    return 3 * len(one & other) >= 2 * len(one | other)
 
 
 def namings(topics: Sequence[str], *, channel: bool) -> list[Naming]:
