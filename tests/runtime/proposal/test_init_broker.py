@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+import tomllib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rarefault.runtime.cli import main
-from rarefault.runtime.daemon.config import DaemonConfig, load_config
+from rarefault.runtime.daemon.config import BrokerConfig, DaemonConfig, load_config
+from rarefault.runtime.proposal.broker import proposal_of
+from rarefault.runtime.proposal.messages.recognition import recognise
 from rarefault.runtime.proposal.messages.trial import Heard, try_mapping
 
 if TYPE_CHECKING:
@@ -147,3 +150,43 @@ def test_forty_topics_of_seven_vendors(
     assert "What would be read:" in shown
     assert "QUESTION: No model was named" in text
     assert "no offset; when they arrive, they are 2 h ahead of UTC" in text
+
+
+def test_paths_are_those_of_the_file_that_is_written(
+    busy: "Mosquitto", tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_model: Path
+) -> None:
+    """Paths in a configuration are relative to its folder, those of a command to where it runs."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "secret.txt").write_text("word\n")
+    model = Path("models/tiny.onnx")
+    model.parent.mkdir()
+    model.symlink_to(tiny_model)
+    (tmp_path / "edge").mkdir()
+    options = ["--model", str(model), "--username", "edge", "--password-file", "secret.txt"]
+    assert main(["init", busy.url, "--seconds", "2", "--yes", "-o", "edge/edge.toml", *options]) == 0
+    written = tomllib.loads(Path("edge/edge.toml").read_text())
+    assert written["model"]["path"] == "../models/tiny.onnx"
+    assert written["broker"]["password_file"] == "../secret.txt"
+    assert main(["init", busy.url, "--seconds", "2", "--yes", *options]) == 0
+    assert tomllib.loads(Path("edge.toml").read_text())["model"]["path"] == "models/tiny.onnx"
+
+
+def test_devices_that_sections_name_alike_are_asked_about() -> None:
+    """What several sections read of one name becomes one machine; whether it is one, only people know."""
+    now_ms = int(time.time() * 1000)
+    state, value = b'{"t": %d, "load": 1.5}' % now_ms, b'{"value": 2.5}'
+    states = [Heard(f"tele/p{n}/STATE", state, now_ms) for n in (1, 2)]
+    values = [Heard(f"plant/p{n}/{channel}", value, now_ms) for n in (2, 3) for channel in ("temp", "rpm")]
+    questions = {
+        name: proposal_of(recognise(messages), BrokerConfig(url="mqtt://x"), None, 1).questions
+        for name, messages in {"one": states, "both": [*states, *values]}.items()
+    }
+    assert not questions["one"]
+    assert questions["both"][0].startswith("p2 send on topics of several sections, such as tele/+/STATE, plant/+/+")
+
+
+@pytest.mark.parametrize("text", ["a/#/b", "a+/b", "#x", ""])
+def test_a_topic_filter_is_checked(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """One that no broker takes is named before anything is asked of a broker."""
+    assert main(["init", "mqtt://127.0.0.1:1", "--topics", text]) == 2
+    assert "is no topic filter" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import os
 import statistics
 import sys
 from collections import Counter, defaultdict
@@ -46,6 +47,13 @@ def propose(args: argparse.Namespace) -> Proposal:
     """
     broker, password = _broker(args)
     filters = args.topics or ["#"]
+    for text in filters:
+        if (
+            not text
+            or "#" in text[:-1]
+            or any(mark in level and level != mark for level in text.split("/") for mark in "+#")
+        ):
+            raise UsageError(f"--topics {text!r} is no topic filter: '+' is a whole level, and '#' the last one")
     heard = listen(broker, Path("edge.toml").absolute(), password, filters, args.seconds, _tell)
     print(file=sys.stderr)
     if not heard:
@@ -55,12 +63,26 @@ def propose(args: argparse.Namespace) -> Proposal:
         )
     found = recognise(heard)
     if not found.sources:
-        shown = "; ".join(f"{topic}: {example!r}" for topic, example in list(found.unread.items())[:3])
+        shown = "; ".join(f"{topic}: {example[:40]!r}" for topic, example in list(found.unread.items())[:3])
+        shown = shown or f"only {_some(list(found.noise) or sorted({message.topic for message in heard}))}"
         raise BrokerError(
             f"{broker.url}: {len(heard)} messages came, and none looks like telemetry that can be read ({shown}); "
             "'rarefault presets' prints mappings to begin with"
         )
-    return proposal_of(found, broker, args.model, args.seconds)
+    beside = (args.output or Path("edge.toml")).absolute().parent
+    written = msgspec.structs.replace(
+        broker,
+        password_file=_seen_from(beside, broker.password_file),
+        ca_file=_seen_from(beside, broker.ca_file),
+    )
+    return proposal_of(found, written, args.model, args.seconds, beside)
+
+
+def _seen_from(folder: Path, path: str) -> str:
+    """A path as a file in a folder has to have it: paths in a configuration are relative to its own folder."""
+    if not path or Path(path).is_absolute():
+        return path
+    return os.path.relpath(Path(path).absolute(), folder)
 
 
 def _tell(text: str) -> None:
@@ -89,7 +111,9 @@ def _broker(args: argparse.Namespace) -> tuple[BrokerConfig, str | None]:
     return broker, lines[0] if lines else ""
 
 
-def proposal_of(found: Recognised, broker: BrokerConfig, model: Path | None, seconds: float) -> Proposal:
+def proposal_of(
+    found: Recognised, broker: BrokerConfig, model: Path | None, seconds: float, folder: Path | None = None
+) -> Proposal:
     """The configuration for what was recognised.
 
     Args:
@@ -97,10 +121,11 @@ def proposal_of(found: Recognised, broker: BrokerConfig, model: Path | None, sec
         broker: the section of the broker.
         model: whose channels the telemetry is mapped to.
         seconds: how long was listened.
+        folder: where the configuration will be.
     """
     channels = _channels_of(model)
     several = len(found.sources) > 1
-    sections = [_model_section(model), _broker_section(broker)]
+    sections = [_model_section(model, folder or Path.cwd()), _broker_section(broker)]
     questions: list[str] = []
     for source in found.sources:
         findings, open_points = _mapped(source, channels)
@@ -109,12 +134,29 @@ def proposal_of(found: Recognised, broker: BrokerConfig, model: Path | None, sec
         questions += open_points
     if channels and (lacking := [name for name in channels if name not in _names(found, sections)]):
         questions.append(f"No telemetry has {_some(lacking)} of the model: map them in fields, or listen longer.")
+    questions += _shared_names(found)
     if found.unread:
         topics = "; ".join(f"{topic}, such as {example!r}" for topic, example in list(found.unread.items())[:4])
         questions.append(f"Nothing was recognised on {topics}. If it is telemetry, give it a [[telemetry]] of its own.")
     sections.append(Section("journal", (Finding("path", "edge.journal", "What survives a restart."),)))
     title = f"Proposed from {seconds:g} s of {broker.url}. {_noise(found)}Change what is wrong; then: rarefault doctor."
     return Proposal(title, tuple(sections), tuple(questions), tuple(_previews(found)))
+
+
+def _shared_names(found: Recognised) -> list[str]:
+    """Devices that several sections name alike: what they send becomes one machine's."""
+    sections: dict[str, list[str]] = defaultdict(list)
+    for source in found.sources:
+        for device in source.trial.topics:
+            sections[device].append(pattern(source.topics))
+    shared = {device: topics for device, topics in sections.items() if len(topics) > 1}
+    if not shared:
+        return []
+    topics = _some(next(iter(shared.values())))
+    question = (
+        f"{_some(list(shared))} send on topics of several sections, such as {topics}, and count as one machine each."
+    )
+    return [f'{question} If they are several, give each section names of its own, such as device = "hall-{{device}}".']
 
 
 def _noise(found: Recognised) -> str:
@@ -131,9 +173,9 @@ def _channels_of(model: Path | None) -> tuple[str, ...]:
     return load_model(model).manifest.channels
 
 
-def _model_section(model: Path | None) -> Section:
+def _model_section(model: Path | None, folder: Path) -> Section:
     if model is not None:
-        return Section("model", (Finding("path", str(model), ""),))
+        return Section("model", (Finding("path", _seen_from(folder, str(model)), ""),))
     evidence = "No model was named"
     other = 'the file that "rarefault export" writes; to train one first, "rarefault record" keeps what is sent'
     return Section("model", (Finding("path", MODEL, evidence, other),))
