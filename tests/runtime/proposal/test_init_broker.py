@@ -190,3 +190,30 @@ def test_a_topic_filter_is_checked(text: str, capsys: pytest.CaptureFixture[str]
     """One that no broker takes is named before anything is asked of a broker."""
     assert main(["init", "mqtt://127.0.0.1:1", "--topics", text]) == 2
     assert "is no topic filter" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("hosts", "options", "sentence"),
+    [
+        (("localhost",), [], "its certificate was not issued by an authority in the system's store"),
+        (("elsewhere",), ["--ca-file", "plant-ca.pem"], "its certificate is not made out to 'localhost'"),
+        (None, [], "does not speak TLS; use mqtt:// there"),
+    ],
+)
+def test_what_is_wrong_with_tls_is_said(
+    hosts: tuple[str, ...] | None,
+    options: list[str],
+    sentence: str,
+    tls_broker: Callable[..., tuple[str, "Mosquitto"]],
+    free_port: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With what mends it, and not as if nobody were there."""
+    monkeypatch.chdir(tmp_path)
+    url, _ = tls_broker(*(hosts or ()))
+    assert main(["init", url if hosts else f"mqtts://localhost:{free_port}", "--seconds", "1", "--yes", *options]) != 0
+    said = capsys.readouterr().err
+    assert sentence in said
+    assert "is the broker running" not in said

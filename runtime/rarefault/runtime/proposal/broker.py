@@ -147,9 +147,10 @@ def _shared_names(found: Recognised) -> list[str]:
     """Devices that several sections name alike: what they send becomes one machine's."""
     sections: dict[str, list[str]] = defaultdict(list)
     for source in found.sources:
+        topics = pattern(source.topics)
         for device in source.trial.topics:
-            sections[device].append(pattern(source.topics))
-    shared = {device: topics for device, topics in sections.items() if len(topics) > 1}
+            sections[device].append(topics)
+    shared = {device: own for device, own in sections.items() if len(own) > 1}
     if not shared:
         return []
     topics = _some(next(iter(shared.values())))

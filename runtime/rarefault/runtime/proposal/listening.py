@@ -57,7 +57,7 @@ def listen(
         if not connection.up:
             reason = connection.refused or str(connection.ended)
             remedy = PERMANENT.get(reason, "is the broker running, are address and port right?")
-            raise BrokerError(f"{broker.url}: {reason}; {remedy}")
+            raise BrokerError(f"{broker.url}: {reason}" if "; " in reason else f"{broker.url}: {reason}; {remedy}")
         try:
             _subscribe(connection, wake, filters, broker)
             return _take(connection, inbox, wake, seconds, tell)

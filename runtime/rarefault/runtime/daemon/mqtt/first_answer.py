@@ -1,12 +1,13 @@
 """A connection for what is done once, such as a check: the first protocol that the broker takes."""
 
 import socket
+import ssl
 from pathlib import Path
 
 from rarefault.runtime.daemon.config import BrokerConfig
 from rarefault.runtime.daemon.mqtt.connection import Connection, Identity
 from rarefault.runtime.daemon.mqtt.inbox import Inbox
-from rarefault.runtime.daemon.mqtt.tls import tls_context
+from rarefault.runtime.daemon.mqtt.tls import tls_context, tls_problem
 
 
 def connect_once(
@@ -39,7 +40,8 @@ def connect_once(
         try:
             connection.open()
         except OSError as error:
-            connection.ended = str(error)
+            failed = tls is not None and isinstance(error, ssl.SSLError | ConnectionResetError)
+            connection.ended = tls_problem(error, config) if failed else str(error)
             continue
         while not connection.up and connection.ended is None:
             connection.serve(0.2, wake, hold=hold)
