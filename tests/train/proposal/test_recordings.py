@@ -60,3 +60,14 @@ def test_a_recording_without_telemetry(folder: Path, capsys: pytest.CaptureFixtu
     said = capsys.readouterr().err
     assert "none looks like telemetry" in said
     assert "camera/front" in said
+
+
+def test_machines_that_sections_name_alike_are_asked_about(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two machines of one name, on topics that nothing connects, would become one."""
+    lines = [line(f"hall/{pump}/data", {"ts": T0, "temp": 20.5}, T0) for pump in ("P1", "P2")]
+    lines += [line(f"yard/{pump}/state/now", {"at": T0, "load": 20.5}, T0) for pump in ("P1", "P3")]
+    (folder / "two.jsonl").write_text("".join(lines))
+    assert main(["init", "two.jsonl", "--yes", "-o", "two.toml"]) == 0
+    assert "? P1 send on topics of several sections, such as hall/+/data, yard/+/state/now" in " ".join(
+        capsys.readouterr().out.split()
+    )

@@ -17,7 +17,7 @@ from rarefault.runtime.errors import BrokerError, UsageError
 from rarefault.runtime.proposal.dialogue import PlainScreen, Screen
 from rarefault.runtime.proposal.finding import Finding
 from rarefault.runtime.proposal.listening import listen
-from rarefault.runtime.proposal.messages.recognition import Recognised, Source, recognise
+from rarefault.runtime.proposal.messages.recognition import Recognised, Source, recognise, shared_names
 from rarefault.runtime.proposal.messages.topics import pattern
 from rarefault.runtime.proposal.messages.trial import Trial
 from rarefault.runtime.proposal.proposal import Proposal, Section, Table
@@ -134,30 +134,13 @@ def proposal_of(
         questions += open_points
     if channels and (lacking := [name for name in channels if name not in _names(found, sections)]):
         questions.append(f"No telemetry has {_some(lacking)} of the model: map them in fields, or listen longer.")
-    questions += _shared_names(found)
+    questions += shared_names(found.sources)
     if found.unread:
         topics = "; ".join(f"{topic}, such as {example!r}" for topic, example in list(found.unread.items())[:4])
         questions.append(f"Nothing was recognised on {topics}. If it is telemetry, give it a [[telemetry]] of its own.")
     sections.append(Section("journal", (Finding("path", "edge.journal", "What survives a restart."),)))
     title = f"Proposed from {seconds:g} s of {broker.url}. {_noise(found)}Change what is wrong; then: rarefault doctor."
     return Proposal(title, tuple(sections), tuple(questions), tuple(_previews(found)))
-
-
-def _shared_names(found: Recognised) -> list[str]:
-    """Devices that several sections name alike: what they send becomes one machine's."""
-    sections: dict[str, list[str]] = defaultdict(list)
-    for source in found.sources:
-        topics = pattern(source.topics)
-        for device in source.trial.topics:
-            sections[device].append(topics)
-    shared = {device: own for device, own in sections.items() if len(own) > 1}
-    if not shared:
-        return []
-    topics = _some(next(iter(shared.values())))
-    question = (
-        f"{_some(list(shared))} send on topics of several sections, such as {topics}, and count as one machine each."
-    )
-    return [f'{question} If they are several, give each section names of its own, such as device = "hall-{{device}}".']
 
 
 def _noise(found: Recognised) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.proposal.messages.recognition import Source as Sender
-from rarefault.runtime.proposal.messages.recognition import recognise
+from rarefault.runtime.proposal.messages.recognition import recognise, shared_names
 from rarefault.runtime.proposal.messages.topics import pattern
 from rarefault.runtime.proposal.messages.trial import Heard
 from rarefault.train.history.formats.recording import messages_of
@@ -47,6 +47,7 @@ def recordings_of(work: Work, found: Found) -> list[Source]:
     draft.add("recordings", [relative(path, work.base) for path in found.recordings])
     if seen.unread:
         draft.questions.append(f"Nothing was recognised on {', '.join(list(seen.unread)[:4])}; it is left out")
+    draft.questions += shared_names(seen.sources)
     source = Source(draft, mappings=[_mapping(sender) for sender in seen.sources])
     _add_log(work, source, seen.sources)
     return [source]

@@ -26,6 +26,10 @@ from rarefault.runtime.telemetry.topics import Template
 MOST_TRIED, MOST_SEEN = 400, 40
 #: First levels of topics that get a mapping each, where one for all would take messages of others.
 MOST_APART = 8
+#: Bytes of the messages that a mapping reads in the end: what it makes of them takes several times as much memory.
+MOST_BYTES = 32 << 20
+#: Devices that a question names.
+MOST_NAMED = 8
 #: A mapping reads at least such a share of the messages that it is for.
 FEWEST = 0.5
 #: Topics that are never telemetry of machines: discovery, bridges, availability, commands.
@@ -146,6 +150,23 @@ def _without_own(source: Source, own: str) -> Source:
     return replace(source, findings=(*source.findings, Finding("ignore_topics", [f"{own}/#"], "the daemon's own")))
 
 
+def shared_names(sources: Sequence[Source]) -> list[str]:
+    """Questions about devices that several mappings name alike: what they send becomes one machine's."""
+    sections: dict[str, list[str]] = defaultdict(list)
+    for source in sources:
+        topics = pattern(source.topics)
+        for device in source.trial.topics:
+            sections[device].append(topics)
+    shared = {device: own for device, own in sections.items() if len(own) > 1}
+    if not shared:
+        return []
+    topics = ", ".join(next(iter(shared.values()))[:4])
+    more = f" and {len(shared) - MOST_NAMED} more" if len(shared) > MOST_NAMED else ""
+    names = ", ".join(list(shared)[:MOST_NAMED]) + more
+    question = f"{names} send on topics of several sections, such as {topics}, and count as one machine each."
+    return [f'{question} If they are several, give each section names of its own, such as device = "hall-{{device}}".']
+
+
 def _look(heard: Sequence[Heard]) -> payloads.Kind:
     kinds: Counter[payloads.Kind] = Counter(payloads.kind_of(message) for message in heard[:5])
     return kinds.most_common(1)[0][0]
@@ -230,9 +251,11 @@ def _generic(heard: Sequence[Heard], topics: Sequence[str]) -> Source | None:
 
 def _whole(source: Source, heard: Sequence[Heard]) -> Source:
     """A source with what its keys make of all messages, so that no device and no channel is left out."""
-    if len(heard) <= MOST_TRIED:
+    size = sum(len(message.payload) for message in heard)
+    number = len(heard) if size <= MOST_BYTES else len(heard) * MOST_BYTES // size
+    if number <= MOST_TRIED:
         return source
-    trial = try_mapping(_keys(source.findings), heard)
+    trial = try_mapping(_keys(source.findings), _some(heard, number))
     return source if trial is None else replace(source, trial=trial)
 
 
