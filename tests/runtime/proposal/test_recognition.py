@@ -231,6 +231,23 @@ def test_shapes_that_share_levels_stay_apart() -> None:
         assert ignored or not Template(source.trial.mapping.topic).matches("rarefault/x/verdict")
 
 
+def test_data_and_status_of_a_machine_stay_apart() -> None:
+    """The last level says of what kind a message is, and not of which machine; times of each are found."""
+    kinds = {
+        "data": {"ts": NOW, "temp": 1.5, "rpm": 3},
+        "status": {"t": NOW, "up": True},
+        "log": {"msg": "all is well"},
+    }
+    found = recognise(heard({f"m/p{n}/{kind}": kinds[kind] for n in range(3) for kind in kinds}))
+    keys = {source.topics[0]: {finding.key: finding.value for finding in source.findings} for source in found.sources}
+    assert {topic: own["topic"] for topic, own in keys.items()} == {
+        "m/p0/data": "m/{device}/data",
+        "m/p0/status": "m/{device}/status",
+    }
+    assert [own["time"] for own in keys.values()] == ["ts", "t"]
+    assert set(found.unread) == {"m/+/log"}
+
+
 def test_no_device_of_many_is_left_out() -> None:
     """More messages than are tried, of machines that take turns: all of their devices and channels are there."""
     one_by_one = [

@@ -1,7 +1,7 @@
 """Topics that belong together, and which of their levels name a device or a channel."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -47,7 +47,8 @@ def clusters(topics: Iterable[tuple[str, str, AbstractSet[str]]]) -> list[list[s
         levels = topic.split("/")
         groups[look, len(levels), levels[0]].append(topic)
     merged: list[tuple[tuple[str, int], list[str]]] = []
-    for (look, n_levels, _), group in groups.items():
+    kinds = ((form, kind) for form, group in groups.items() for kind in _by_last_level(group, keys))
+    for (look, n_levels, _), group in kinds:
         ends = {topic.rpartition("/")[2] for topic in group}
         for key, other in merged:
             same = {topic.rpartition("/")[2] for topic in other}
@@ -59,6 +60,23 @@ def clusters(topics: Iterable[tuple[str, str, AbstractSet[str]]]) -> list[list[s
         else:
             merged.append(((look, n_levels), group))
     return [group for _, group in merged]
+
+
+def _by_last_level(topics: list[str], keys: Mapping[str, AbstractSet[str]]) -> list[list[str]]:
+    """Topics apart whose last level says of what kind their messages are, such as data and status of each machine."""
+    ends: dict[str, list[str]] = defaultdict(list)
+    for topic in topics:
+        ends[topic.rpartition("/")[2]].append(topic)
+    if len(ends) == len(topics):
+        return [topics]
+    kinds: list[list[str]] = []
+    for group in ends.values():
+        same = next((kind for kind in kinds if _same_keys(keys[kind[0]], keys[group[0]])), None)
+        if same is None:
+            kinds.append(group)
+        else:
+            same.extend(group)
+    return kinds
 
 
 def _same_keys(one: AbstractSet[str], other: AbstractSet[str]) -> bool:
