@@ -97,7 +97,8 @@ class Origin:
             train: windows of the training blocks.
             at_units: what is looked for at units.
         """
-        notes = channel_notes(train, self.sources.history.channels)
+        derived = tuple(derived.name for derived in config.grid.chosen)
+        notes = channel_notes(train, (*self.sources.history.channels, *derived))
         if not config.model.network:
             return Networks(None, None, notes)
         network = new_network(config, self.sources.history, train, at_units)
