@@ -100,6 +100,12 @@ CASES: dict[str, tuple[dict[str, Any], set[str], set[str], dict[str, Any]]] = {
         {"temp"},
         {"device": "deviceId"},
     ),
+    "a kind of sensor in each message": (
+        {"all/rows": [{"device": "m1", "sensor": s, "value": 1.5, "ts": NOW} for s in ("temp", "rpm")]},
+        {"m1"},
+        {"temp", "rpm"},
+        {"name": "sensor", "device": "device"},
+    ),
     "gzip": (
         {f"z/p{n}/data": gzip.compress(json.dumps({"time": NOW, "values": {"temp": 1.5}}).encode()) for n in range(2)},
         {"p0", "p1"},

@@ -71,3 +71,12 @@ def test_machines_that_sections_name_alike_are_asked_about(folder: Path, capsys:
     assert "? P1 send on topics of several sections, such as hall/+/data, yard/+/state/now" in " ".join(
         capsys.readouterr().out.split()
     )
+
+
+def test_the_files_of_a_recorder_are_a_pattern(folder: Path) -> None:
+    """It compresses them later, and adds some."""
+    (folder / "kept").mkdir()
+    (folder / "march.jsonl").rename(folder / "kept" / "2026-01-02-000001.jsonl")
+    (folder / "kept" / "recorder.json").write_text("{}")
+    assert main(["init", "kept", "--yes"]) == 0
+    assert 'recordings = ["kept/*.jsonl*"]' in (folder / "plant.toml").read_text()

@@ -267,4 +267,6 @@ def _previews(found: Recognised) -> list[Table]:
             )
         )
     columns = ("topics", "number", "devices", "channels", "last of", "at (UTC)", "values")
-    return [Table("What would be read:", columns, tuple(rows[:ROWS]))]
+    if len(rows) > ROWS:
+        rows = [*rows[:ROWS], (f"and {len(rows) - ROWS} more", "", "", "", "", "", "")]
+    return [Table("What would be read:", columns, tuple(rows))]

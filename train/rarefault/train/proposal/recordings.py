@@ -9,6 +9,7 @@ from rarefault.runtime.proposal.messages.recognition import Source as Sender
 from rarefault.runtime.proposal.messages.recognition import recognise, shared_names
 from rarefault.runtime.proposal.messages.topics import pattern
 from rarefault.runtime.proposal.messages.trial import Heard
+from rarefault.runtime.recording.state import FILE as STATE
 from rarefault.train.history.formats.recording import messages_of
 from rarefault.train.proposal.looking.collect import Found
 from rarefault.train.proposal.reading import Source
@@ -44,13 +45,20 @@ def recordings_of(work: Work, found: Found) -> list[Source]:
         show_whole(work.made, path)
     draft = Draft("data", about="Messages of a broker.")
     draft.add("format", "recording", "lines of JSON with topic and payload")
-    draft.add("recordings", [relative(path, work.base) for path in found.recordings])
+    draft.add("recordings", _names(found.recordings, work.base))
     if seen.unread:
         draft.questions.append(f"Nothing was recognised on {', '.join(list(seen.unread)[:4])}; it is left out")
     draft.questions += shared_names(seen.sources)
     source = Source(draft, mappings=[_mapping(sender) for sender in seen.sources])
     _add_log(work, source, seen.sources)
     return [source]
+
+
+def _names(paths: Sequence[Path], base: Path) -> list[str]:
+    """The files; those of a recorder, which compresses and adds some, by a pattern."""
+    kept = {path.parent for path in paths if (path.parent / STATE).exists()}
+    patterns = [f"{relative(folder, base)}/*.jsonl*" for folder in sorted(kept)]
+    return [*patterns, *(relative(path, base) for path in paths if path.parent not in kept)]
 
 
 def _heard(paths: Sequence[Path]) -> Iterator[Heard]:

@@ -23,6 +23,8 @@ NEAR_MS, LOCAL_MS = 6 * 3_600_000, 15 * 3_600_000
 
 _LINE = re.compile(rb"^[^\s,=]+(,[^\s=]+=[^\s]+)* [^\s=]+=[^\n]+?( -?\d+)?$", re.MULTILINE)
 _NAMES = ("name", "n", "tag", "id", "metric", "variable", "key", "channel", "displayName", "nodeId", "point", "signal")
+#: Such a name holds channels only where it differs: it may also say what all messages are.
+_KINDS = ("sensor", "parameter", "quantity", "measurand", "kind", "type")
 _VALUES = ("value", "v", "val", "Value", "values")
 _QUALITIES = ("quality", "q", "qc", "Quality", "statusCode", "StatusCode", "good")
 _DEVICES = ("device", "deviceId", "device_id", "deviceName", "machine", "asset", "src", "host", "id", "sensor", "name")
@@ -202,13 +204,13 @@ def records_at(messages: Sequence[tuple[Any, int]], path: str) -> list[tuple[Any
 def name_value_keys(records: Sequence[Any]) -> Iterator[dict[str, Any]]:
     """Keys of a mapping by which records are single values with their names."""
     paths = _common_paths(records)
-    names = [path for path in paths if path.rpartition(".")[2] in _NAMES]
+    names = [path for path in paths if path.rpartition(".")[2] in _NAMES + _KINDS]
     values = [path for path in paths if path.rpartition(".")[2] in _VALUES]
     for name in names:
         words = {at_path(record, name) for record in records if type(at_path(record, name)) in {str, int}}
         for value in values:
             scalars = sum(type(at_path(record, value)) in {int, float, bool, str} for record in records)
-            if words and scalars >= 0.5 * len(records):
+            if len(words) > (name.rpartition(".")[2] in _KINDS) and scalars >= 0.5 * len(records):
                 yield {"name": name, "value": value}
 
 

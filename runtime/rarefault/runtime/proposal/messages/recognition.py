@@ -367,6 +367,8 @@ def _json(heard: Sequence[Heard], topics: Sequence[str]) -> Iterator[tuple[Keys,
             own = {finding.value for finding in findings if finding.key in {"name", "value"}}
             for device in [*_devices(plain, topics, keyed=path == "*"), *_devices_within(inner, topics, own)]:
                 every = [*device, *first, *findings, *(time or [])]
+                if _keys(device).get("device") == _keys(findings).get("name", ""):
+                    continue  # one name is not both
                 yield _keys(every), every
                 if not time:
                     late = [*every, Finding("time", ARRIVAL, "no key of the messages is a time")]

@@ -57,7 +57,7 @@ def collect(sources: Sequence[str], output: Path) -> Found:
         elif exists(path):
             _sort(path, found, named=True)
         else:
-            raise HistoryError(f"{source}: there is no such file or folder")
+            raise HistoryError(f"{source}: there is no such file or folder; a broker's address begins with mqtt://")
     taken = output.resolve()
     found.others = [path for path in found.others if path.resolve() != taken]
     if not (found.tables or found.challenges or found.journals or found.recordings):
