@@ -1,4 +1,4 @@
-"""The page: a plant whose daemon's store writes a real journal without a broker, and the page as a process of its own."""
+"""The page as a process of its own, and a plant whose daemon's store writes a real journal without a broker."""
 
 import http.client
 import json
@@ -36,12 +36,18 @@ class Plant:
 
     Args:
         folder: of ``edge.toml``, the model and the journal.
-        names: other names for the model's channels and classes, in their order.
+        channels, classes: other names for those of the model, in their order.
+        thresholds: of the classes.
         **sections: of the configuration.
     """
 
     def __init__(
-        self, folder: Path, channels: tuple[str, ...] = (), classes: tuple[str, ...] = (), **sections: dict[str, Any]
+        self,
+        folder: Path,
+        channels: tuple[str, ...] = (),
+        classes: tuple[str, ...] = (),
+        thresholds: tuple[float, ...] = (),
+        **sections: dict[str, Any],
     ) -> None:
         self.folder, self.config, self.journal = folder, folder / "edge.toml", folder / "edge.journal"
         manifest = msgspec.structs.replace(
@@ -49,6 +55,7 @@ class Plant:
             channels=channels or MANIFEST.channels,
             counters=(channels or MANIFEST.channels)[2:],
             classes=classes or MANIFEST.classes,
+            decision=msgspec.structs.replace(MANIFEST.decision, thresholds=thresholds or MANIFEST.decision.thresholds),
         )
         save_tiny_model(folder / "tiny.onnx", manifest)
         self.port = free_port()

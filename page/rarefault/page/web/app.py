@@ -32,6 +32,7 @@ def make_app(follower: Follower, cards: ModelCards) -> tuple[Starlette, Events]:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+        await events.look()  # so that nobody is shown an empty fleet first
         following = asyncio.create_task(events.follow())
         yield
         following.cancel()

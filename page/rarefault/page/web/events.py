@@ -49,19 +49,21 @@ class Events:
         """The route of the events."""
         return [Route("/api/v1/events", self.events)]
 
+    async def look(self) -> None:
+        """Look at the journal once."""
+        if await run_in_threadpool(self._follower.look):
+            self._tell()
+
     async def follow(self) -> None:
         """Look at the journal for ever."""
         while True:
+            await asyncio.sleep(LOOK_S)
             try:
-                changed = await run_in_threadpool(self._follower.look)
+                await self.look()
             except Exception:
                 # A mistake of ours must not freeze the page in silence.
                 log.exception("the journal could not be followed; next attempt in %g s", ALIVE_S)
                 await asyncio.sleep(ALIVE_S)
-                continue
-            if changed:
-                self._tell()
-            await asyncio.sleep(LOOK_S)
 
     def close(self) -> None:
         """End the streams of all readers."""

@@ -10,7 +10,7 @@ import { fleetView } from "./views/fleet.js";
 import { healthView } from "./views/health.js";
 import { modelView } from "./views/model.js";
 
-// A view: (main, argument, query) => { title, refresh(alarm), close() }.
+// A view: (main, argument, query, attempt) => { title, refresh(), close() }; what a person starts goes through `attempt`.
 const VIEWS = { fleet: fleetView, alarms: alarmsView, device: deviceView, health: healthView, model: modelView };
 const NAV = ["fleet", "alarms", "health", "model"];
 const main = document.getElementById("main");
@@ -40,7 +40,8 @@ function navigate() {
   const first = view === null;
   shown = key;
   fill(main);
-  view = VIEWS[name](main, argument, query);
+  let own = null;
+  view = own = VIEWS[name](main, argument, query, (work) => attempt(own, work));
   drawNav(name);
   if (!first) {
     scrollTo(0, 0);
@@ -73,8 +74,13 @@ async function refresh(alarm) {
   refreshStatus();
   if (alarm) announce();
   const of = view;
+  await attempt(of, of.refresh);
+}
+
+/** Do some work of a view; where it fails, say why above it. */
+async function attempt(of, work) {
   try {
-    await of.refresh(alarm);
+    await work();
     of.failed?.remove();
   } catch (error) {
     if (error.name === "AbortError" || of !== view) return;

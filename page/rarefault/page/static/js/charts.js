@@ -18,7 +18,7 @@ function axes(format) {
       const text = step < 60 ? timeSeconds(ms) : time(ms);
       return before === null || day(before) !== day(ms) ? `${text}\n${day(ms)}` : text;
     }) },
-    { ...common, size: 56, values: (_, splits) => splits.map(format) },
+    { ...common, size: 60, space: 22, values: (_, splits) => splits.map(format) },
   ];
 }
 

@@ -11,7 +11,7 @@ const whole = new Intl.NumberFormat(tag);
 const precise = new Intl.NumberFormat(tag, { maximumSignificantDigits: 4 });
 const share = new Intl.NumberFormat(tag, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 const units = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]].map(([unit, seconds]) => [
-  seconds, new Intl.NumberFormat(tag, { style: "unit", unit, unitDisplay: "short", maximumFractionDigits: 0 })]);
+  seconds, unit, new Intl.NumberFormat(tag, { style: "unit", unit, unitDisplay: "long", maximumFractionDigits: 0 })]);
 export const zone = date.resolvedOptions().timeZone;
 
 export const number = (value) => whole.format(value);
@@ -26,9 +26,11 @@ export const megabytes = (bytes) => `${precise.format(bytes / 1e6)} MB`;
 /** How long, in the largest unit that fits at least once. */
 export function duration(ms) {
   const seconds = Math.max(Math.round(ms / 1000), 0);
-  const [size, format] = units.find(([unit]) => seconds >= unit) ?? units.at(-1);
+  const [size, , format] = units.find(([unit]) => seconds >= unit) ?? units.at(-1);
   return format.format(Math.floor(seconds / size));
 }
+
+const relative = new Intl.RelativeTimeFormat(tag, { numeric: "always" });
 
 let ahead = 0; // of the server's clock before the browser's, ms
 export const setServerTime = (ms) => { ahead = ms - Date.now(); };
@@ -37,7 +39,10 @@ export const serverNow = () => Date.now() + ahead;
 export function age(ms) {
   const passed = serverNow() - ms;
   if (passed < -60_000) return t("ahead", { age: duration(-passed) });
-  return passed < 2000 ? t("justNow") : t("ago", { age: duration(passed) });
+  if (passed < 2000) return t("justNow");
+  const seconds = Math.round(passed / 1000);
+  const [size, unit] = units.find(([least]) => seconds >= least);
+  return relative.format(-Math.floor(seconds / size), unit);
 }
 
 /** A time as its age, the moment itself in its title; kept up to date by `refreshAges`. */

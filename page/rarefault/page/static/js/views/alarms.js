@@ -6,7 +6,7 @@ import { t } from "../texts.js";
 
 const LIMIT = 50;
 
-export function alarmsView(main) {
+export function alarmsView(main, _argument, _query, attempt) {
   const open = section("open", "noOpen");
   const past = section("past", "noPast");
   let older = [];
@@ -43,12 +43,12 @@ export function alarmsView(main) {
     older = older.filter(({ key }) => !seen.has(key));
     const all = [...gone.alarms, ...older];
     const last = older.length ? older.at(-1).key : gone.next;
-    draw(past, ended(all), last === null || older.end ? null : async () => {
+    draw(past, ended(all), last === null || older.end ? null : () => attempt(async () => {
       const answer = await ask("alarms", { before: last, limit: LIMIT });
       older = [...older, ...answer.alarms];
       older.end = answer.next === null;
       await refresh();
-    });
+    }));
   }
   return { title: t("alarms"), refresh };
 }
@@ -67,5 +67,5 @@ function alarmRow(alarm) {
 /** The channels that moved an alarm, the most first. */
 export function moved(channels) {
   if (channels.length === 0) return h("span", { class: "quiet" }, "–");
-  return h("ul", { class: "moved" }, channels.slice(0, 3).map(([name, value]) => h("li", {}, name, " ", h("span", { class: "quiet" }, `+${measure(value)}`))));
+  return h("ul", { class: "moved" }, channels.slice(0, 3).map(([name, value]) => h("li", {}, name, " ", h("span", { class: "quiet" }, `${value < 0 ? "" : "+"}${measure(value)}`))));
 }

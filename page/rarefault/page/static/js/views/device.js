@@ -8,10 +8,10 @@ import { moved } from "./alarms.js";
 
 const HOUR = 3_600_000;
 const SPANS = [["hours6", 6 * HOUR], ["day1", 24 * HOUR], ["days7", 168 * HOUR], ["days30", 720 * HOUR]];
-const AROUND = [["minutes", 10, HOUR / 6], ["hours", 1, HOUR], ["hours", 6, 6 * HOUR], ["days", 1, 24 * HOUR]];
+const AROUND = [HOUR / 6, HOUR, 6 * HOUR, 24 * HOUR];
 const SHOWN = 6;
 
-export function deviceView(main, name) {
+export function deviceView(main, name, _query, attempt) {
   let device = null;
   let span = 24 * HOUR;
   let to = null; // null: the newest
@@ -19,6 +19,7 @@ export function deviceView(main, name) {
   let around = HOUR;
   let chosen = null; // channels; null: those that moved the alarm
   const charts = { line: [], raw: [] };
+  const turn = { line: 0, raw: 0 }; // an answer that comes after a later question is not drawn
 
   const head = h("div", { class: "now" });
   const reasons = h("section", { "aria-label": t("what"), hidden: true });
@@ -33,8 +34,8 @@ export function deviceView(main, name) {
     const chosenDay = new Date(`${dayInput.value}T23:59:59`);
     if (!Number.isNaN(chosenDay.getTime())) move(chosenDay.getTime());
   } } });
-  const spanSelect = select("span", SPANS.map(([key, ms]) => [ms, t(key)]), span, (ms) => { span = ms; drawLine(); });
-  const aroundSelect = select("around", AROUND.map(([unit, n, ms]) => [ms, t(unit, { n })]), around, (ms) => { around = ms; drawRaw(); });
+  const spanSelect = select("span", SPANS.map(([key, ms]) => [ms, t(key)]), span, (ms) => { span = ms; attempt(drawLine); });
+  const aroundSelect = select("around", AROUND.map((ms) => [ms, duration(ms)]), around, (ms) => { around = ms; attempt(drawRaw); });
   const button = (key, click) => h("button", { type: "button", on: { click } }, t(key));
   main.append(
     h("p", {}, h("a", { href: "#/fleet" }, `‹ ${t("back")}`)), h("h1", { class: "device" }, name), head, reasons,
@@ -45,7 +46,7 @@ export function deviceView(main, name) {
       h("div", { class: "pair" }, button("earlier", () => look(moment_() - around)), button("later", () => look(moment_() + around)))),
     h("details", { class: "choose" }, h("summary", {}, t("choose")), picker), rawNote, raw),
     h("section", {}, h("h2", {}, t("states")), h("table", { class: "rows" }, h("caption", { class: "hidden" }, t("states")),
-      h("thead", {}, h("tr", {}, ["since", "state", "until", "probability", "channels", "answer", "show"].map((key) => h("th", { scope: "col" }, t(key))))), states)),
+      h("thead", {}, h("tr", {}, ["since", "state", "duration", "probability", "channels", "answer", "show"].map((key) => h("th", { scope: "col" }, t(key))))), states)),
     h("section", {}, h("h2", {}, t("answers")), answers));
 
   function field(id, label, input) {
@@ -59,8 +60,8 @@ export function deviceView(main, name) {
   const alarm = () => device.alarms.find(({ kind }) => kind === "fault" || kind === "unknown") ?? null;
   const moment_ = () => at ?? alarm()?.since_ms ?? newest();
   const channels = () => chosen ?? (alarm()?.channels.length ? alarm().channels.map(([channelName]) => channelName) : device.channels).slice(0, SHOWN);
-  function move(ms) { to = ms === null || ms >= newest() ? null : ms; drawLine(); }
-  function look(ms) { at = ms; drawRaw(); }
+  function move(ms) { to = ms === null || ms >= newest() ? null : ms; attempt(drawLine); }
+  function look(ms) { at = ms; attempt(drawRaw); }
   function clear(which) { charts[which].splice(0).forEach((close) => close()); }
 
   async function refresh() {
@@ -84,15 +85,17 @@ export function deviceView(main, name) {
     reasons.hidden = !standing;
     if (!standing) return;
     const most = Math.max(...last.channels.map(([, value]) => Math.abs(value)), 1e-9);
-    fill(reasons, h("h2", {}, t("what")), h("p", { class: "quiet" }, t(last.channels.length ? "whatHelp" : "noChannels"), last.unit ? ` ${t("unit")}: ${last.unit}.` : ""),
-      h("ul", { class: "reasons" }, last.channels.map(([channelName, value]) => h("li", {}, h("span", { class: "name" }, channelName),
+    fill(reasons, h("h2", {}, t("what")), h("p", { class: "quiet" }, t(last.channels.length ? "whatHelp" : "noChannels"), last.unit ? ` ${t("unit")} ${last.unit}.` : ""),
+      last.channels.length === 0 ? null : h("ul", { class: "reasons" }, last.channels.map(([channelName, value]) => h("li", {}, h("span", { class: "name" }, channelName),
         h("span", { class: "bar", "aria-hidden": "true", vars: { share: Math.abs(value) / most } }), h("span", { class: "value" }, `${value < 0 ? "" : "+"}${measure(value)}`)))));
   }
 
   async function drawLine() {
+    const own = ++turn.line;
     const end = to ?? newest();
     const range = [Math.max(Math.round(end - span), 0), Math.round(end)];
     const history = await ask("verdicts", { device: name, from: range[0], to: range[1] });
+    if (own !== turn.line) return;
     clear("line");
     fill(line);
     const here = new Date(end);
@@ -108,9 +111,11 @@ export function deviceView(main, name) {
   }
 
   async function drawRaw() {
+    const own = ++turn.raw;
     const middle = moment_();
     const range = [Math.max(Math.round(middle - around / 2), 0), Math.round(middle + around / 2)];
     const history = await ask("samples", { device: name, from: range[0], to: range[1], channels: JSON.stringify(channels()) });
+    if (own !== turn.raw) return;
     clear("raw");
     fill(raw);
     const notes = [t("rawHelp", { time: moment(middle) })];
@@ -133,7 +138,7 @@ export function deviceView(main, name) {
       const box = h("input", { type: "checkbox", on: { change: () => {
         chosen = boxes.filter(({ box: one }) => one.checked).map(({ channelName: one }) => one);
         boxes.forEach(({ box: one }) => { one.disabled = !one.checked && chosen.length >= SHOWN; });
-        drawRaw();
+        attempt(drawRaw);
       } } });
       box.checked = channels().includes(channelName);
       return { box, channelName };
@@ -145,7 +150,7 @@ export function deviceView(main, name) {
   function drawStates() {
     const cell = (key, ...content) => h("td", { "data-name": t(key) }, content);
     fill(states, device.alarms.map((one) => h("tr", { class: one.kind }, h("th", { scope: "row" }, momentOf(one.since_ms)), cell("state", badge(one.state, one.kind), one.unit ? ` ${one.unit}` : ""),
-      cell("until", one.until_ms === null ? t("lasts") : duration(one.until_ms - one.since_ms)), cell("probability", meter(one.probability, one.kind)),
+      cell("duration", one.until_ms === null ? t("lasts") : duration(one.until_ms - one.since_ms)), cell("probability", meter(one.probability, one.kind)),
       cell("channels", moved(one.channels)), cell("answer", one.kind === "fault" || one.kind === "unknown" ? answerText(one.answer) : "–"),
       cell("show", h("button", { type: "button", "aria-label": `${t("show")}: ${moment(one.since_ms)}`, on: { click: () => { look(one.since_ms); raw.scrollIntoView({ block: "nearest" }); } } }, t("raw"))))));
     fill(answers, device.answers.length === 0 ? h("p", { class: "quiet" }, t("noAnswers")) : h("ul", { class: "plain" }, [...device.answers].reverse().map((one) =>
@@ -154,7 +159,12 @@ export function deviceView(main, name) {
 
   return {
     title: name, refresh,
-    redraw() { if (device !== null) { drawLine(); drawRaw(); } },
-    close() { clear("line"); clear("raw"); },
+    redraw() { if (device !== null) attempt(() => Promise.all([drawLine(), drawRaw()])); },
+    close() {
+      turn.line += 1;
+      turn.raw += 1;
+      clear("line");
+      clear("raw");
+    },
   };
 }

@@ -7,7 +7,7 @@ import { t } from "../texts.js";
 const SORTS = ["worst", "device", "state", "since", "probability", "sample"];
 const LIMIT = 50;
 
-export function fleetView(main, _argument, query) {
+export function fleetView(main, _argument, query, attempt) {
   let state = read(query);
   let request = null;
   const search = h("input", { type: "search", id: "q", autocomplete: "off", spellcheck: "false", maxlength: 200, value: state.q,
@@ -56,7 +56,7 @@ export function fleetView(main, _argument, query) {
     const address = `#/fleet${parameters.size ? `?${parameters}` : ""}`;
     if (replace) history.replaceState(null, "", address);
     else history.pushState(null, "", address);
-    refresh();
+    attempt(refresh);
   }
 
   async function refresh() {
@@ -99,7 +99,7 @@ export function fleetView(main, _argument, query) {
     navigate(parameters) {
       state = read(parameters);
       search.value = state.q;
-      refresh();
+      attempt(refresh);
     },
   };
 }
