@@ -13,7 +13,12 @@ import pytest
 #: The last commit that knew no limit.
 SHORT_SINCE = "a423d787b20c2a30449644457a68258b2eae271e"
 ROOT = Path(__file__).parents[1]
-PORTIONS = {"runtime": set(), "train": {"runtime"}, "export": {"runtime", "train"}, "page": {"runtime"}}
+PORTIONS: dict[str, set[str]] = {
+    "runtime": set(),
+    "train": {"runtime"},
+    "export": {"runtime", "train"},
+    "page": {"runtime"},
+}
 RUNTIME_LIBRARIES = {"msgspec", "numpy", "onnxruntime", "paho", "prometheus_client", "rarefault"}
 COMMANDS = sorted(entry_points(group="rarefault.commands"), key=lambda entry: entry.name)
 
@@ -143,8 +148,8 @@ def test_each_command_has_help_and_examples(entry: object) -> None:
 def test_every_command_of_the_design_is_there() -> None:
     """The list of commands is a contract."""
     assert [entry.name for entry in COMMANDS] == [
-        "demo", "describe", "doctor", "evaluate", "export", "inspect", "label", "page", "presets", "replay", "retake", "run",
-        "simulate", "train", "trials",
+        "demo", "describe", "doctor", "evaluate", "export", "inspect", "label", "page", "presets", "replay", "retake",
+        "run", "simulate", "train", "trials",
     ]  # fmt: skip
 
 

@@ -37,7 +37,7 @@ class Plant:
     Args:
         folder: of ``edge.toml``, the model and the journal.
         channels, classes: other names for those of the model, in their order.
-        thresholds: of the classes.
+        decision: other settings of the model's decision.
         **sections: of the configuration.
     """
 
@@ -46,7 +46,7 @@ class Plant:
         folder: Path,
         channels: tuple[str, ...] = (),
         classes: tuple[str, ...] = (),
-        thresholds: tuple[float, ...] = (),
+        decision: dict[str, Any] | None = None,
         **sections: dict[str, Any],
     ) -> None:
         self.folder, self.config, self.journal = folder, folder / "edge.toml", folder / "edge.journal"
@@ -55,16 +55,17 @@ class Plant:
             channels=channels or MANIFEST.channels,
             counters=(channels or MANIFEST.channels)[2:],
             classes=classes or MANIFEST.classes,
-            decision=msgspec.structs.replace(MANIFEST.decision, thresholds=thresholds or MANIFEST.decision.thresholds),
+            decision=msgspec.structs.replace(MANIFEST.decision, **(decision or {})),
         )
         save_tiny_model(folder / "tiny.onnx", manifest)
         self.port = free_port()
-        given = {
+        given: dict[str, dict[str, Any]] = {
             "model": {"path": "tiny.onnx"},
             "journal": {"path": "edge.journal", "sync": "normal"},
             "page": {"port": self.port},
             "limits": {"outbox_messages": 100_000},
-        } | sections
+        }
+        given |= sections
         lines = [
             f"[{name}]\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in keys.items()) for name, keys in given.items()
         ]

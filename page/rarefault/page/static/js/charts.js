@@ -68,7 +68,7 @@ export function probabilities(place, history, alarms, [from, to], label, onMomen
     ctx.restore();
   }
   const close = chart(place, {
-    height: 260, padding: [18, 12, 0, 0], scales: { x: { range: [from / 1000, to / 1000] }, y: { range: [-0.06, 1.02] } },
+    height: 260, padding: [18, 30, 0, 0], scales: { x: { range: [from / 1000, to / 1000] }, y: { range: [-0.06, 1.02] } },
     axes: axes((value) => (value === null || value < 0 ? "" : probability(value))), series: [{}, ...series], hooks: { draw: [bands] },
   }, [seconds, ...history.probabilities], label, (i) => (i === null ? "" : `${moment(history.time_ms[i])}: ${history.classes
     .map((name, k) => `${stateName(name)} ${probability(history.probabilities[k][i])}`).join(" · ")}`));
@@ -99,7 +99,7 @@ export function channel(place, history, index, [from, to], at, label) {
     ctx.restore();
   }
   return chart(place, {
-    height: 140, padding: [8, 12, 0, 0], scales: { x: { range: [from / 1000, to / 1000] } }, axes: axes((value) => measure(value)),
+    height: 140, padding: [8, 30, 0, 0], scales: { x: { range: [from / 1000, to / 1000] } }, axes: axes((value) => measure(value)),
     series: [{}, { label: history.channels[index], stroke: colour, width: 1.4, spanGaps: true, points: { show: seconds.length < 80, size: 4 } }], hooks: { draw: [mark] },
   }, [seconds, values], label, (i) => (i === null || values[i] === null || values[i] === undefined ? "" : `${moment(history.time_ms[i])}: ${measure(values[i])}`));
 }

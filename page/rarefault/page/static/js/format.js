@@ -16,6 +16,7 @@ export const zone = date.resolvedOptions().timeZone;
 
 export const number = (value) => whole.format(value);
 export const measure = (value) => precise.format(value);
+export const contribution = (value) => `${value < 0 ? "" : "+"}${share.format(value)}`;
 export const probability = (value) => (value === null ? "–" : share.format(value));
 export const moment = (ms) => date.format(ms);
 export const time = (ms) => clock.format(ms);

@@ -1,7 +1,7 @@
 // Alarms: those that stand, and those of the past, with what moved them.
 import { ask } from "../api.js";
 import { fill, h } from "../dom.js";
-import { ageOf, answerText, badge, deviceLink, duration, measure, meter, momentOf, number } from "../format.js";
+import { ageOf, answerText, badge, deviceLink, contribution, duration, meter, momentOf, number } from "../format.js";
 import { t } from "../texts.js";
 
 const LIMIT = 50;
@@ -67,5 +67,5 @@ function alarmRow(alarm) {
 /** The channels that moved an alarm, the most first. */
 export function moved(channels) {
   if (channels.length === 0) return h("span", { class: "quiet" }, "–");
-  return h("ul", { class: "moved" }, channels.slice(0, 3).map(([name, value]) => h("li", {}, name, " ", h("span", { class: "quiet" }, `${value < 0 ? "" : "+"}${measure(value)}`))));
+  return h("ul", { class: "moved" }, channels.slice(0, 3).map(([name, value]) => h("li", {}, name, " ", h("span", { class: "quiet" }, contribution(value)))));
 }

@@ -2,7 +2,7 @@
 import { ask } from "../api.js";
 import { channel, probabilities, summary } from "../charts.js";
 import { fill, h } from "../dom.js";
-import { ageOf, answerText, badge, duration, measure, meter, moment, momentOf, number } from "../format.js";
+import { ageOf, answerText, badge, contribution, duration, measure, meter, moment, momentOf, number } from "../format.js";
 import { t } from "../texts.js";
 import { moved } from "./alarms.js";
 
@@ -87,7 +87,7 @@ export function deviceView(main, name, _query, attempt) {
     const most = Math.max(...last.channels.map(([, value]) => Math.abs(value)), 1e-9);
     fill(reasons, h("h2", {}, t("what")), h("p", { class: "quiet" }, t(last.channels.length ? "whatHelp" : "noChannels"), last.unit ? ` ${t("unit")} ${last.unit}.` : ""),
       last.channels.length === 0 ? null : h("ul", { class: "reasons" }, last.channels.map(([channelName, value]) => h("li", {}, h("span", { class: "name" }, channelName),
-        h("span", { class: "bar", "aria-hidden": "true", vars: { share: Math.abs(value) / most } }), h("span", { class: "value" }, `${value < 0 ? "" : "+"}${measure(value)}`)))));
+        h("span", { class: "bar", "aria-hidden": "true", vars: { share: Math.abs(value) / most } }), h("span", { class: "value" }, contribution(value))))));
   }
 
   async function drawLine() {
@@ -113,7 +113,9 @@ export function deviceView(main, name, _query, attempt) {
   async function drawRaw() {
     const own = ++turn.raw;
     const middle = moment_();
-    const range = [Math.max(Math.round(middle - around / 2), 0), Math.round(middle + around / 2)];
+    // Where the device has sent nothing yet, there is nothing to show.
+    const end = Math.max(Math.min(middle + around / 2, newest() + around / 20), middle);
+    const range = [Math.max(Math.round(end - around), 0), Math.round(end)];
     const history = await ask("samples", { device: name, from: range[0], to: range[1], channels: JSON.stringify(channels()) });
     if (own !== turn.raw) return;
     clear("raw");
