@@ -1,7 +1,9 @@
 """The routes of the page: all are questions (GET), answered in JSON."""
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import msgspec
@@ -40,6 +42,8 @@ T = TypeVar("T")
 MOST_ROWS = 200
 #: States of a device that are shown, examples of rejections, muted devices, channels of one question.
 STATES, EXAMPLES, MUTED, CHANNELS = 100, 3, 50, 12
+#: Searches of the past that run at a time, so that other questions have room; how long further ones wait, seconds.
+SEARCHES, WAIT_S = 2, 6.0
 
 
 class Json(Response):
@@ -62,6 +66,7 @@ class Api:
     def __init__(self, follower: Follower, cards: ModelCards) -> None:
         self.follower = follower
         self.cards = cards
+        self._searches = threading.BoundedSemaphore(SEARCHES)
 
     def routes(self) -> list[Route]:
         """All routes below ``/api/v1``."""
@@ -130,7 +135,9 @@ class Api:
         """Verdicts of a device over a range."""
         asks = Parameters(request, "device", "from", "to")
         _, number = self._device(asks.text("device"))
-        return verdict_history(self.follower.path, number, *_range(asks))
+        range_ = _range(asks)
+        with self._search():
+            return verdict_history(self.follower.path, number, *range_)
 
     def samples(self, request: Request) -> object:
         """Samples of a device over a range: of the channels that are named, or of the first ones."""
@@ -142,7 +149,9 @@ class Api:
             raise RequestError(400, "parameter channels must be a JSON array of names") from None
         if len(names) > CHANNELS:
             raise RequestError(400, f"parameter channels names more than {CHANNELS}")
-        return sample_history(self.follower.path, number, *_range(asks), names)
+        range_ = _range(asks)
+        with self._search():
+            return sample_history(self.follower.path, number, *range_, names)
 
     def health(self, request: Request) -> Health:
         """What an operator looks at."""
@@ -184,6 +193,16 @@ class Api:
         """What ``rarefault inspect`` says of the model file."""
         Parameters(request)
         return self.cards.card()
+
+    @contextmanager
+    def _search(self) -> Iterator[None]:
+        """Wait for the turn of a search; RequestError where it does not come."""
+        if not self._searches.acquire(timeout=WAIT_S):
+            raise RequestError(503, "too many search the past at the moment; try again")
+        try:
+            yield
+        finally:
+            self._searches.release()
 
     def _journal(self) -> PageJournal:
         return PageJournal(self.follower.path)

@@ -17,7 +17,7 @@ from rarefault.page.web.events import Events
 from rarefault.page.web.security import Guard
 
 #: Questions that are answered at a time; the others wait.
-THREADS = 6
+THREADS = 12
 
 
 def make_app(follower: Follower, cards: ModelCards) -> tuple[Starlette, Events]:

@@ -10,7 +10,7 @@ import { fleetView } from "./views/fleet.js";
 import { healthView } from "./views/health.js";
 import { modelView } from "./views/model.js";
 
-// A view: (main, argument, query, attempt) => { title, refresh(), close() }; what a person starts goes through `attempt`.
+// A view: (main, argument, query, attempt) => { title, refresh(), close(), pace }: what a person starts goes through `attempt`.
 const VIEWS = { fleet: fleetView, alarms: alarmsView, device: deviceView, health: healthView, model: modelView };
 const NAV = ["fleet", "alarms", "health", "model"];
 const main = document.getElementById("main");
@@ -70,10 +70,12 @@ function problem(error) {
   return t("failed", { why: error.message || t("noServer") });
 }
 
-async function refresh(alarm) {
+async function refresh(alarm, paced = false) {
   refreshStatus();
   if (alarm) announce();
   const of = view;
+  if (paced && Date.now() - (of.asked ?? 0) < (of.pace ?? 0)) return;
+  of.asked = Date.now();
   await attempt(of, of.refresh);
 }
 
@@ -149,4 +151,4 @@ addEventListener("hashchange", navigate);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => view?.redraw?.());
 setInterval(refreshAges, 5000);
 navigate();
-follow(refresh, lost);
+follow((alarm) => refresh(alarm, !alarm), lost);

@@ -19,6 +19,7 @@ export function deviceView(main, name, _query, attempt) {
   let around = HOUR;
   let chosen = null; // channels; null: those that moved the alarm
   const charts = { line: [], raw: [] };
+  let drawn = 0; // until when the time line is drawn
   const turn = { line: 0, raw: 0 }; // an answer that comes after a later question is not drawn
 
   const head = h("div", { class: "now" });
@@ -72,7 +73,9 @@ export function deviceView(main, name, _query, attempt) {
     const changed = before !== JSON.stringify(device.alarms);
     if (changed) drawStates();
     if (first) drawPicker();
-    await Promise.all([to === null || changed ? drawLine() : null, first || changed ? drawRaw() : null]);
+    // Searching a long span costs the server: not before there would be another point to see.
+    const moved = first || changed || (to === null && newest() - drawn >= span / 600);
+    await Promise.all([moved ? drawLine() : null, first || changed ? drawRaw() : null]);
   }
 
   function drawHead() {
@@ -96,6 +99,7 @@ export function deviceView(main, name, _query, attempt) {
     const range = [Math.max(Math.round(end - span), 0), Math.round(end)];
     const history = await ask("verdicts", { device: name, from: range[0], to: range[1] });
     if (own !== turn.line) return;
+    drawn = end;
     clear("line");
     fill(line);
     const here = new Date(end);

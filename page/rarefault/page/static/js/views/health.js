@@ -34,5 +34,5 @@ export function healthView(main) {
         health.muted_more ? h("p", {}, t("andMore", { n: number(health.muted_more) })) : null));
     if (focused >= 0) content.querySelectorAll("summary, a, pre")[focused]?.focus();
   }
-  return { title: t("health"), refresh };
+  return { title: t("health"), refresh, pace: 10_000 };
 }

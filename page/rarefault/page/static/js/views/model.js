@@ -21,5 +21,5 @@ export function modelView(main) {
     fill(content, h("p", {}, h("code", {}, card.path)), h("dl", { class: "card" },
       groups.flatMap(([title, values]) => [h("dt", {}, title), values.map((value) => h("dd", {}, value))])));
   }
-  return { title: t("model"), refresh };
+  return { title: t("model"), refresh, pace: 30_000 };
 }
