@@ -15,7 +15,7 @@ from tests.page.conftest import START_MS
 from rarefault.runtime.journal.records import Feedback, SetAside
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Request
     from tests.harness.broker import Mosquitto
     from tests.harness.client import Peer
 
@@ -263,7 +263,11 @@ def test_the_first_view_is_small_and_quick(tmp_path: Path, open_page: OpenPage) 
 def requests_of(window: "Page") -> list[Any]:
     """The requests of a window that have ended, from now on."""
     requests: list[Any] = []
-    window.on("requestfinished", lambda request: requests.append(request))
+
+    def keep(request: "Request") -> None:
+        requests.append(request)
+
+    window.on("requestfinished", keep)
     return requests
 
 

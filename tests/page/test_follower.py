@@ -121,6 +121,24 @@ def test_missing_damaged_foreign_and_replaced(plant: Plant, tmp_path: Path) -> N
     assert list(facts(followed.fleet)) == ["only-one"]
 
 
+def test_a_journal_that_its_daemon_salvages_is_read_anew(plant: Plant) -> None:
+    """The daemon puts the damaged file aside; what it could save is what the page shows, and what comes after it."""
+    followed = Follower(plant.journal)
+    plant.store.close()
+    followed.look()
+    with plant.journal.open("r+b") as file:
+        file.seek(plant.journal.stat().st_size // 2)
+        file.write(b"\xff" * 20_000)
+    followed.look()
+    assert len(followed.fleet) == 3
+    plant.store = plant.open()
+    assert plant.store.damaged == 1
+    plant.run(["pump-1", "pump-2", "Fan-3", "after"], START_MS + 900_000, 40)
+    assert followed.look()
+    assert state_of(followed) == "ok"
+    assert facts(followed.fleet) == expected(plant)
+
+
 def test_orders_filters_and_pages(plant: Plant) -> None:
     """Worst first; each order turned round is the same from behind but for what is missing; pages are disjoint."""
     names = [f"m{i}" for i in range(40)]

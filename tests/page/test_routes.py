@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,20 @@ def test_a_slow_client_holds_up_nobody(shared: PageProcess) -> None:
     assert time.monotonic() - start < 5
     for sock in slow:
         sock.close()
+
+
+def test_many_questions_at_once_are_all_answered(shared: PageProcess) -> None:
+    """Searches of the past wait for each other, and nothing else waits for them."""
+    asks: list[tuple[str, dict[str, object]]] = [
+        ("verdicts", {"device": "pump-1", "from_": START_MS, "to": START_MS + 900_000}),
+        ("samples", {"device": "pump-2", "from_": START_MS, "to": START_MS + 900_000, "channels": '["c1.S1"]'}),
+        ("fleet", {}),
+    ] * 20
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda ask: shared.get(ask[0], **ask[1]), asks))
+    assert {answer["verdicts"] for answer in answers[0::3]} == {answers[0]["verdicts"]}
+    assert {answer["samples"] for answer in answers[1::3]} == {30}
+    assert {answer["found"] for answer in answers[2::3]} == {2}
 
 
 def test_the_journal_may_come_later(tmp_path: Path) -> None:
