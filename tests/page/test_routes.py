@@ -54,6 +54,11 @@ def test_alarms_are_those_that_were_published(plant: Plant, page: PageProcess) -
     assert [a["device"] for a in standing] == [r["device"] for r in rows if r["kind"] in ("fault", "unknown")]
     assert all(alarm["until_ms"] is None for alarm in standing)
     device = page.get("device", device=first.device)
+    own = [alarm for alarm in plant.alarms if alarm.device == first.device]
+    assert (len(device["alarms"]), device["older"]) == (len(own), False)
+    plant.run([first.device], START_MS + 600_000, 600)
+    device = page.get("device", device=first.device)
+    assert (len(device["alarms"]), device["older"]) == (100, True)
     assert [answer["note"] for answer in device["answers"] if answer["alarm"] == first.id] == ["valve"]
 
 

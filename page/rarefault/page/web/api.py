@@ -126,10 +126,12 @@ class Api:
         row, _ = self._device(name)
         with self._journal() as journal:
             answers = journal.answers(name)
-            alarms = _alarms(journal, journal.alarms_of(name, STATES), answers)
+            records = journal.alarms_of(name, STATES + 1)
+            alarms = _alarms(journal, records[:STATES], answers)
             channels = list(journal.channels)
         ends = [time_ms for time_ms in (row.sample_ms, row.since_ms) if time_ms is not None]
-        return Device(row, alarms, [answer_of(answer) for answer in answers], channels, max(ends, default=None))
+        older, newest_ms = len(records) > STATES, max(ends, default=None)
+        return Device(row, alarms, older, [answer_of(answer) for answer in answers], channels, newest_ms)
 
     def verdicts(self, request: Request) -> object:
         """Verdicts of a device over a range."""

@@ -77,10 +77,11 @@ class AlarmList(msgspec.Struct, frozen=True):
 
 
 class Device(msgspec.Struct, frozen=True):
-    """One device: how it is now, its last states, and people's answers."""
+    """One device: how it is now, its last states and whether there are older ones, and people's answers."""
 
     row: Row
     alarms: list[Alarm]
+    older: bool
     answers: list[Answer]
     channels: list[str]
     newest_ms: int | None

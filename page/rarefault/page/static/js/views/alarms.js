@@ -10,6 +10,8 @@ export function alarmsView(main, _argument, _query, attempt) {
   const open = section("open", "noOpen");
   const past = section("past", "noPast");
   let older = [];
+  const most = h("p", { class: "quiet" });
+  open.element.append(most);
   main.append(h("h1", {}, t("alarms")), open.element, past.element);
 
   function section(name, nothing) {
@@ -37,6 +39,7 @@ export function alarmsView(main, _argument, _query, attempt) {
   async function refresh() {
     const [standing, gone] = await Promise.all([ask("alarms", { open: 1, limit: 200 }), ask("alarms", { limit: LIMIT })]);
     open.count.textContent = standing.alarms.length ? number(standing.alarms.length) + (standing.next === null ? "" : "+") : "";
+    fill(most, standing.next === null ? null : h("a", { href: "#/fleet?kinds=fault,unknown" }, t("openMost", { n: number(standing.alarms.length) })));
     draw(open, standing.alarms, null);
     const ended = (alarms) => alarms.filter((alarm) => alarm.until_ms !== null);
     const seen = new Set(gone.alarms.map(({ key }) => key));

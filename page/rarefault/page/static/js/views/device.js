@@ -30,6 +30,7 @@ export function deviceView(main, name, _query, attempt) {
   const rawNote = h("p", { class: "quiet", role: "status" });
   const picker = h("div", { class: "picker" });
   const states = h("tbody");
+  const statesNote = h("p", { class: "quiet" });
   const answers = h("div");
   const dayInput = h("input", { type: "date", id: "day", on: { change: () => {
     const chosenDay = new Date(`${dayInput.value}T23:59:59`);
@@ -46,7 +47,7 @@ export function deviceView(main, name, _query, attempt) {
     h("section", {}, h("h2", {}, t("raw")), h("div", { class: "tools" }, field("around", "around", aroundSelect),
       h("div", { class: "pair" }, button("earlier", () => look(moment_() - around)), button("later", () => look(moment_() + around)))),
     h("details", { class: "choose" }, h("summary", {}, t("choose")), picker), rawNote, raw),
-    h("section", {}, h("h2", {}, t("states")), h("table", { class: "rows" }, h("caption", { class: "hidden" }, t("states")),
+    h("section", {}, h("h2", {}, t("states")), statesNote, h("table", { class: "rows" }, h("caption", { class: "hidden" }, t("states")),
       h("thead", {}, h("tr", {}, ["since", "state", "duration", "probability", "channels", "answer", "show"].map((key) => h("th", { scope: "col" }, t(key))))), states)),
     h("section", {}, h("h2", {}, t("answers")), answers));
 
@@ -155,6 +156,7 @@ export function deviceView(main, name, _query, attempt) {
 
   function drawStates() {
     const cell = (key, ...content) => h("td", { "data-name": t(key) }, content);
+    statesNote.textContent = device.older ? t("statesMost", { n: number(device.alarms.length) }) : "";
     fill(states, device.alarms.map((one) => h("tr", { class: one.kind }, h("th", { scope: "row" }, momentOf(one.since_ms)), cell("state", badge(one.state, one.kind), one.unit ? ` ${one.unit}` : ""),
       cell("duration", one.until_ms === null ? t("lasts") : duration(one.until_ms - one.since_ms)), cell("probability", meter(one.probability, one.kind)),
       cell("channels", moved(one.channels)), cell("answer", one.kind === "fault" || one.kind === "unknown" ? answerText(one.answer) : "–"),
