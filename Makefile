@@ -7,8 +7,9 @@ BENCH_VENV ?= .venv-bench
 MOSQUITTO := $(shell PATH="$$PATH:/usr/sbin:/usr/local/sbin" command -v mosquitto 2>/dev/null)
 MOSQUITTO_SUB := $(shell command -v mosquitto_sub 2>/dev/null)
 STRACE := $(shell command -v strace 2>/dev/null)
+CHROMIUM := $(shell command -v chromium 2>/dev/null)
 FAKETIME := $(wildcard /usr/lib/*/faketime/libfaketimeMT.so.1 /usr/lib*/faketime/libfaketimeMT.so.1)
-SYSTEM := $(if $(MOSQUITTO),,mosquitto) $(if $(MOSQUITTO_SUB),,mosquitto-clients) $(if $(FAKETIME),,faketime) $(if $(STRACE),,strace)
+SYSTEM := $(if $(MOSQUITTO),,mosquitto) $(if $(MOSQUITTO_SUB),,mosquitto-clients) $(if $(FAKETIME),,faketime) $(if $(STRACE),,strace) $(if $(CHROMIUM),,chromium)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup system check unit test docs tutorial demo bench bench-faults bench-quality bench-curve bench-novelty bench-front bench-speed bench-shapes bench-training bench-training-memory bench-files pages clean
@@ -25,12 +26,12 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-system: ## the MQTT broker that the tests start, its clients, what sets a daemon's clock, and what watches its connections
+system: ## the MQTT broker that the tests start, its clients, what sets a daemon's clock, what watches its connections, a browser
 ifneq ($(strip $(SYSTEM)),)
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(SYSTEM); \
-	elif [ -z "$(MOSQUITTO)" ] || [ -z "$(MOSQUITTO_SUB)" ] || [ -z "$(FAKETIME)" ]; then \
-	  echo "The tests need the MQTT broker Mosquitto, its clients and libfaketime: sudo apt-get install $(strip $(SYSTEM))" >&2; \
+	elif [ -z "$(MOSQUITTO)" ] || [ -z "$(MOSQUITTO_SUB)" ] || [ -z "$(FAKETIME)" ] || [ -z "$(CHROMIUM)" ]; then \
+	  echo "The tests need the MQTT broker Mosquitto, its clients, libfaketime and Chromium: sudo apt-get install $(strip $(SYSTEM))" >&2; \
 	  exit 1; \
 	fi
 endif

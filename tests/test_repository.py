@@ -13,7 +13,12 @@ import pytest
 #: The last commit that knew no limit.
 SHORT_SINCE = "a423d787b20c2a30449644457a68258b2eae271e"
 ROOT = Path(__file__).parents[1]
-PORTIONS = {"runtime": set(), "train": {"runtime"}, "export": {"runtime", "train"}}
+PORTIONS: dict[str, set[str]] = {
+    "runtime": set(),
+    "train": {"runtime"},
+    "export": {"runtime", "train"},
+    "page": {"runtime"},
+}
 RUNTIME_LIBRARIES = {"msgspec", "numpy", "onnxruntime", "paho", "prometheus_client", "rarefault"}
 COMMANDS = sorted(entry_points(group="rarefault.commands"), key=lambda entry: entry.name)
 
@@ -54,14 +59,14 @@ def imported(file: Path) -> set[str]:
 
 @pytest.mark.parametrize("portion", PORTIONS)
 def test_the_namespace_has_no_init(portion: str) -> None:
-    """One stray ``rarefault/__init__.py`` would hide the other two folders."""
+    """One stray ``rarefault/__init__.py`` would hide the other folders."""
     assert not (ROOT / portion / "rarefault" / "__init__.py").exists()
     assert (ROOT / portion / "rarefault" / portion / "py.typed").is_file()
 
 
 @pytest.mark.parametrize("portion", PORTIONS)
 def test_imports_point_one_way(portion: str) -> None:
-    """Export -> train -> runtime, and never back."""
+    """Export -> train -> runtime, page -> runtime, and never back."""
     allowed = PORTIONS[portion] | {portion}
     for file in modules(portion):
         for name in imported(file):
@@ -144,8 +149,8 @@ def test_each_command_has_help_and_examples(entry: object) -> None:
 def test_every_command_of_the_design_is_there() -> None:
     """The list of commands is a contract."""
     assert [entry.name for entry in COMMANDS] == [
-        "demo", "describe", "doctor", "evaluate", "export", "init", "inspect", "label", "presets", "record", "replay",
-        "retake", "run", "simulate", "train", "trials",
+        "demo", "describe", "doctor", "evaluate", "export", "init", "inspect", "label", "page", "presets", "record",
+        "replay", "retake", "run", "simulate", "train", "trials",
     ]  # fmt: skip
 
 

@@ -45,7 +45,13 @@ def test_neither_torch_nor_onnx_is_there(gateway: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "extra"), [(("train", "x.toml"), "train"), (("export", "x", "-o", "y"), "train"), (("demo",), "demo")]
+    ("command", "extra"),
+    [
+        (("train", "x.toml"), "train"),
+        (("export", "x", "-o", "y"), "train"),
+        (("demo",), "demo"),
+        (("page", "x.toml"), "page"),
+    ],
 )
 def test_the_missing_extra_is_named(gateway: Path, command: tuple[str, ...], extra: str, tmp_path: Path) -> None:
     """A command of the workstation says what to install."""
@@ -95,6 +101,6 @@ def test_help_works_there_for_every_command(gateway: Path) -> None:
     """Help needs no extra, so that one can see what there is."""
     listing = call(gateway, "--help")
     assert listing.returncode == 0, listing.stderr
-    for name in ("train", "export", "demo", "run", "simulate"):
+    for name in ("train", "export", "demo", "run", "simulate", "page"):
         assert name in listing.stdout
         assert call(gateway, name, "--help").returncode == 0

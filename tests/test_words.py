@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 #: What is checked; of tests, names of functions are sentences and are left to their writers.
-PLACES = ("runtime", "train", "export", "examples", "tools")
+PLACES = ("runtime", "train", "export", "page", "examples", "tools")
 #: A part of a name, as it is written in snake_case, and what to write instead.
 WORDS = {
     "material": "sources",

@@ -17,6 +17,7 @@ NEEDS = {
     "data_dir": ("data",),
     "tiny_export": ("training",),
     "trained": ("training",),
+    "browser": ("slow",),
     "demo": ("training", "broker"),
 }
 

@@ -6,7 +6,7 @@ trainer's. Each names a module, light to import, with:
 ``HELP``
     one line for the list of commands;
 ``EXTRA``
-    the optional dependencies it needs (``"train"``, ``"demo"``), or None;
+    the optional dependencies it needs (``"train"``, ``"demo"``, ``"page"``), or None;
 ``EPILOG``
     examples, printed below its help;
 ``configure(parser)``
@@ -42,6 +42,7 @@ ORDER = (
     "retake",
     "presets",
     "run",
+    "page",
     "label",
     "replay",
 )

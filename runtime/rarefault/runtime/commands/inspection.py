@@ -34,7 +34,7 @@ def inspect_model(path: Path, threads: int, json: Path | None) -> None:
         write_json(json, _result(model, threads, cost_us))
     if str(json) != "-":
         print(model.path)
-        for title, text in _rows(model, threads, cost_us):
+        for title, text in model_rows(model, threads, cost_us):
             print(f"  {title:<10} {text}")
 
 
@@ -116,7 +116,7 @@ def _result(model: LoadedModel, threads: int, cost_us: dict[int, float]) -> dict
     }
 
 
-def _rows(model: LoadedModel, threads: int, cost_us: dict[int, float]) -> Iterator[tuple[str, str]]:
+def model_rows(model: LoadedModel, threads: int, cost_us: dict[int, float]) -> Iterator[tuple[str, str]]:
     """The lines to print: a title (empty where the one before goes on) and a text."""
     manifest = model.manifest
     grid, window, decision = manifest.grid, manifest.window, manifest.decision

@@ -1,5 +1,6 @@
 """Configuration of the daemon: one TOML file, frozen, unknown keys refused."""
 
+import ipaddress
 import math
 import os
 import re
@@ -288,6 +289,30 @@ class MetricsConfig(Section, frozen=True):
     """Address that the pages are served on."""
 
 
+class PageConfig(Section, frozen=True):
+    """``[page]``: the web page for people, ``rarefault page``. The daemon itself does not use it."""
+
+    host: str = "127.0.0.1"
+    """Address that the page is served on: one of this machine alone, ``127.0.0.1``, ``::1`` or ``localhost``."""
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 8650
+    """TCP port of the page."""
+
+    def __post_init__(self) -> None:
+        if not _is_loopback(self.host):
+            raise ValueError(
+                f"host {self.host!r} can be reached from other machines, and the page has no users: everybody there "
+                'could read it; write "127.0.0.1", and reach it from elsewhere through an SSH tunnel, or through a '
+                "reverse proxy with a login"
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 class DecisionConfig(Section, frozen=True):
     """``[decision]``: settings that replace those of the model file, without a new training.
 
@@ -425,6 +450,7 @@ class EdgeConfig(Section, frozen=True, kw_only=True):
     limits: LimitsConfig = LimitsConfig()
     journal: JournalConfig = JournalConfig()
     metrics: MetricsConfig = MetricsConfig()
+    page: PageConfig = PageConfig()
     decision: DecisionConfig = DecisionConfig()
     sink: tuple[FileSinkConfig | SparkplugSinkConfig, ...] = ()
     """Places besides the broker that verdicts and alarms go to."""
