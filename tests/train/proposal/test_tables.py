@@ -95,6 +95,60 @@ def test_the_samples_show_the_order_of_a_logs_days(init: Init, put: Put) -> None
     assert len(made.read().events) == 6
 
 
+def days(count: int = 20) -> list[str]:
+    """Lines of a sample every four hours."""
+    times = [START + timedelta(hours=4 * i) for i in range(6 * count)]
+    return ["time,device,temp", *(f"{time:%Y-%m-%d %H:%M:%S},p1,{20 + i * 7 % 11}.5" for i, time in enumerate(times))]
+
+
+def test_days_of_a_far_future_are_ends_of_open_events(init: Init, put: Put) -> None:
+    """A day without a clock, of digits and points alone, among times with one."""
+    put("data.csv", *days())
+    put("orders.csv", *CMMS, "p1;13.03.2024 04:00;31.12.9999;SEAL;", "p1;14.03.2024 04:00;;SEAL;")
+    made = init("data.csv", "orders.csv")
+    assert made.data["events"]["end_column"] == "Closed at"
+    assert made.data["events"]["open"] == "unlabelled"
+    history = made.read()
+    assert (len(history.events), len(history.unlabelled.device)) == (1, 2)
+
+
+def test_a_comment_of_several_lines_hides_no_names(init: Init, put: Put) -> None:
+    """Most lines are parts of comments, and have fewer fields than the one with the names."""
+    put("data.csv", *telemetry())
+    rows = [f'p1,2024-03-0{day}T04:00:00Z,2024-03-0{day}T05:00:00Z,BEAR,"hot,\nloud,\nreplaced"' for day in (1, 2)]
+    put("orders.csv", "Asset,Reported at,Closed at,Code,Comment", *rows)
+    made = init("data.csv", "orders.csv")
+    assert made.data["events"]["fault_column"] == "Code"
+    assert len(made.read().events) == 2
+
+
+def test_a_column_of_a_workbook_that_is_mostly_empty(init: Init, put: Put, tmp_path: Path) -> None:
+    """The names are in the first row, though most rows end before the last of them."""
+    put("data.csv", *telemetry(form="%Y-%m-%d %H:%M:%S"))
+    with xlsxwriter.Workbook(str(tmp_path / "orders.xlsx")) as book:
+        form = book.add_format({"num_format": "dd.mm.yyyy hh:mm"})
+        sheet = book.add_worksheet()
+        sheet.write_row(0, 0, ["Asset", "Reported at", "Closed at", "Code", "Comment"])
+        for i in range(4):
+            sheet.write(i + 1, 0, "p1")
+            sheet.write_datetime(i + 1, 1, START + timedelta(hours=9 * i + 1), form)
+            sheet.write_datetime(i + 1, 2, START + timedelta(hours=9 * i + 2), form)
+            sheet.write_row(i + 1, 3, ["BEAR", "hot"] if i == 2 else ["BEAR"])
+    made = init("data.csv", "orders.xlsx")
+    assert "skip_rows" not in made.data["events"]
+    assert made.data["events"]["start_column"] == "Reported at"
+    assert len(made.read().events) == 4
+
+
+def test_the_open_order_of_a_day_beside_its_clock(init: Init, put: Put) -> None:
+    """The formats to choose from read day and clock together, and so does the preview."""
+    put("data.csv", "Datum;Uhrzeit;temp", *(f"0{1 + i // 24}.03.2024;{i % 24:02}:00:00;{i % 7}" for i in range(72)))
+    made = init("data.csv")
+    assert 'time_format = "%d.%m.%Y %H:%M:%S"' in made.questions
+    assert made.proposal.previews
+    assert "cannot be read" not in made.questions
+
+
 def test_log_and_samples_in_sheets_of_one_workbook(init: Init, tmp_path: Path) -> None:
     """A title above the header, a sheet of samples, one of events, one of nothing."""
     with xlsxwriter.Workbook(str(tmp_path / "halle.xlsx")) as book:

@@ -23,7 +23,14 @@ import polars as pl
 
 from rarefault.runtime.errors import HistoryError
 from rarefault.runtime.proposal.finding import Finding
-from rarefault.train.history.dialect.lines import MOST_LINES, fields, head, header_line, separator_finding
+from rarefault.train.history.dialect.lines import (
+    MOST_LINES,
+    fields,
+    head,
+    header_line,
+    separator_finding,
+    without_long_fields,
+)
 from rarefault.train.history.dialect.numbers import number_evidence, number_findings
 from rarefault.train.history.dialect.tags import long_form_findings
 from rarefault.train.history.dialect.times import is_clock, number_finding, order_evidence, order_finding
@@ -33,6 +40,7 @@ from rarefault.train.history.parsing.packed import opened
 from rarefault.train.history.parsing.sheets import WORKBOOKS, first_rows
 from rarefault.train.history.parsing.text_form import SEPARATORS, UTF8, Separator, TextForm, TimeForm
 from rarefault.train.history.parsing.times import is_day, parse_times
+from rarefault.train.history.time_columns import joined
 
 #: Bytes of a file that are looked at for its encoding.
 _BYTES = 1 << 20
@@ -76,6 +84,7 @@ def form_findings(path: Path, sheet: str = "") -> tuple[list[Finding], TextForm]
         found.append(encoding)
     form = TextForm(encoding=str(encoding.value) if encoding else UTF8)
     lines = head(path, form)
+    lines = without_long_fields(lines)
     texts = [text for _, text in lines]
     if not texts or names_itself(texts[0]):
         read_header(path, form)  # an empty file is refused
@@ -88,11 +97,11 @@ def form_findings(path: Path, sheet: str = "") -> tuple[list[Finding], TextForm]
 
 
 def _with_header(
-    found: list[Finding], form: TextForm, lines: Sequence[tuple[int, str]]
+    found: list[Finding], form: TextForm, lines: Sequence[tuple[int, str]], *, open_ended: bool = False
 ) -> tuple[list[Finding], TextForm]:
     """The findings with those of the lines around the one with the names, and the form with them."""
     mark = form.separator or ","
-    at = header_line([text for _, text in lines], mark) or 0
+    at = header_line([text for _, text in lines], mark, open_ended=open_ended) or 0
     before, after = header_findings_of(lines, at, mark)
     keys = {one.key: one.value for one in before + after}
     form = replace(
@@ -111,7 +120,7 @@ def _sheet_findings(path: Path, sheet: str) -> tuple[list[Finding], TextForm]:
     lines = [
         (number, ";".join(map(_field, _without_end(cells)))) for number, cells in first_rows(path, sheet, MOST_LINES)
     ]
-    found, form = _with_header(named, replace(form, separator=";"), lines)
+    found, form = _with_header(named, replace(form, separator=";"), lines, open_ended=True)
     return found, replace(form, separator=None)
 
 
@@ -225,7 +234,8 @@ def time_findings(columns: Columns) -> tuple[list[Finding], tuple[str, ...]]:
         if days and clock:
             evidence = f"{name} holds days, {clock} times of the day such as {str(columns[clock][0])!r}"
             found = [Finding("time_column", [name, clock], evidence)]
-        order = order_finding(order_evidence([column]))
+        moments = joined(columns, (name, clock)) if days and clock else column
+        order = order_finding(order_evidence([moments]))
         number = number_finding(column) if column.dtype.is_numeric() or column.dtype == pl.String else None
         more = [one for one in (order, number) if one is not None]
         zoned = not parse_times(column.head(1000), TimeForm(day_first=True)).naive.any()

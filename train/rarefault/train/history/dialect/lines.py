@@ -21,6 +21,21 @@ def head(path: Path, form: TextForm) -> list[tuple[int, str]]:
     return list(islice(first_lines(path, replace(form, skip_rows=0)), MOST_LINES))
 
 
+def without_long_fields(lines: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
+    """The lines without those of a quoted field with line breaks, such as a long comment; they have fewer fields."""
+    inside: set[int] = set()
+    opened = None
+    for i, (_, text) in enumerate(lines):
+        if text.count('"') % 2 == 0:
+            continue
+        if opened is None:
+            opened = i
+        else:
+            inside.update(range(opened, i + 1))
+            opened = None
+    return [line for i, line in enumerate(lines) if i not in inside]
+
+
 def header_findings(path: Path, form: TextForm, needed: Collection[str]) -> list[Finding]:
     """The keys ``separator`` and ``skip_rows`` or ``comment`` with which a line has all of the needed names."""
     wanted = {name for name in needed if name}
@@ -53,12 +68,19 @@ def separator_finding(lines: Sequence[str]) -> Finding | None:
     )
 
 
-def header_line(lines: Sequence[str], separator: Separator) -> int | None:
-    """Which line names the columns: the first with as many fields as most, none of them a number; None where none."""
+def header_line(lines: Sequence[str], separator: Separator, *, open_ended: bool = False) -> int | None:
+    """Which line names the columns: the first with as many fields as most, none of them a number; None where none.
+
+    Args:
+        lines: from the beginning of a file.
+        separator: between the fields.
+        open_ended: whether lines end with the last field that is filled, so that the names may be more than most have.
+    """
     numbers = [len(fields(line, separator)) for line in lines]
     usual = max(set(numbers), key=numbers.count, default=0)
     for i, line in enumerate(lines):
-        if numbers[i] == usual and not any(_is_number(field) for field in fields(line, separator)):
+        enough = numbers[i] >= usual if open_ended else numbers[i] == usual
+        if enough and not any(_is_number(field) for field in fields(line, separator)):
             return i
     return None
 

@@ -8,7 +8,7 @@ from rarefault.train.history.dialect.head import are_times
 from rarefault.train.history.parsing.cells import MISSING
 from rarefault.train.history.parsing.frames import Columns
 from rarefault.train.history.parsing.text_form import TimeForm
-from rarefault.train.history.parsing.times import parse_times
+from rarefault.train.history.parsing.times import NUMERIC_DATE, parse_times
 
 #: Words of a name, or parts of German compounds, in the order of what says more.
 START = ("start", "begin", "anfang", "reported", "report", "gemeldet", "meldung", "from", "von", "raised", "onset",
@@ -95,7 +95,8 @@ def time_names(columns: Columns) -> list[str]:
         there = filled(column)
         if not len(there):
             continue
-        numbers = there.dtype.is_numeric() or there.cast(pl.String).str.contains(r"^\s*[\d.,]+\s*$").any()
+        text = there.cast(pl.String).str.strip_chars()
+        numbers = there.dtype.is_numeric() or (text.str.contains(r"^[\d.,]+$") & ~text.str.contains(NUMERIC_DATE)).any()
         if numbers and rank(name, TIME) is None:
             continue
         if there.dtype == pl.String and not numbers:

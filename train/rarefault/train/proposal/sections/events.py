@@ -143,14 +143,20 @@ def _add_fault(draft: Draft, look: Look, times: EventTimes) -> None:
         draft.add("ignore", ignore, evidence, "ignore = [], if these are faults")
 
 
+def _all_fit(times: pl.Series, wanted: str) -> bool:
+    """Whether a format reads all times, ends in a far future as well."""
+    parsed = parse_times(times, TimeForm("UTC", wanted))
+    return bool((parsed.good | parsed.far).all())
+
+
 def _add_times(
     draft: Draft, look: Look, times: EventTimes, samples: Draft, zone: str, span_ms: tuple[int, int]
 ) -> None:
     """Format and zone, where the samples' do not hold for the log."""
     columns = [filled(joined(look.columns, one)) for one in (times.start, times.end)]
     texts = [one.cast(pl.String) if columns[0].dtype != columns[1].dtype else one for one in columns]
-    both = pl.concat(texts).alias("time")
-    both = both.filter(pl.Series(~parse_times(both, TimeForm("UTC", day_first=True)).far))
+    written = pl.concat(texts).alias("time")
+    both = written.filter(pl.Series(~parse_times(written, TimeForm("UTC", day_first=True)).far))
     found, _ = time_findings({"time": both})
     naive = False
     for finding in found:
@@ -162,8 +168,8 @@ def _add_times(
             draft.findings.append(settled)
         elif finding.key in {"time_format", "time_unit"} and finding.other:
             draft.leave_open(finding, "a wrong value would move events without a word, so it is left open")
-        elif finding.key == "time_format" and not parse_times(both, TimeForm("UTC", str(finding.value))).good.all():
-            continue
+        elif finding.key == "time_format" and not _all_fit(written, str(finding.value)):
+            continue  # the rows settle the order of day and month, and differ in the rest
         elif finding.key != "time_column":
             draft.findings.append(finding)
     zone_finding = next((finding for finding in found if finding.key == "time_zone"), None)
