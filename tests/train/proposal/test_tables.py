@@ -295,3 +295,12 @@ def test_a_refusal_of_the_reader_becomes_a_question(init: Init, put: Put) -> Non
     assert "this cannot be read like this" in made.questions
     assert "days without a time of the day" in made.questions
     assert "rarefault-init" not in made.text  # the names are those of the real files
+
+
+def test_a_log_of_durations_is_no_telemetry(init: Init, put: Put) -> None:
+    """It is left out and said, with what to do."""
+    put("samples.csv", *telemetry())
+    put("log.csv", "device,start,duration_min,fault", *(f"p1,2024-03-0{i}T05:00:00Z,{30 + i},leak" for i in (1, 2)))
+    made = init("samples.csv", "log.csv")
+    assert "log.csv: looks like a log of events, but only start holds times" in made.questions
+    assert len(made.read()) == 300

@@ -16,7 +16,7 @@ from rarefault.train.history.parsing.frames import Columns
 from rarefault.train.history.parsing.text_form import UTF8, NumberForm, TextForm
 from rarefault.train.history.parsing.times import is_day
 from rarefault.train.proposal.looking.look import Look
-from rarefault.train.proposal.looking.words import END, FAULT, START, TIME, best, filled, rank, time_names
+from rarefault.train.proposal.looking.words import DURATION, END, FAULT, START, TIME, best, filled, rank, time_names
 
 #: Least share of a column's cells that are numbers, where it is one of numbers.
 NUMERIC = 0.5
@@ -204,6 +204,8 @@ def _has_values(columns: Columns, times: Sequence[str]) -> bool:
         there = filled(one)
         if name in times or not len(there):
             continue
+        if rank(name, DURATION) is not None and best([other for other in columns if other != name], FAULT) is not None:
+            continue  # how long each fault of a log lasts
         measured = one.dtype == pl.Boolean or (is_numeric(one) and there.n_unique() > 1)
         name_of_something = rank(name, ("id", "code", "number", "nummer", "nr", *FAULT)) is not None
         if measured and (_fractional(one) or not name_of_something or len(columns) > FEW_COLUMNS):

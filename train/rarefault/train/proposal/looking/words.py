@@ -15,6 +15,7 @@ START = ("start", "begin", "anfang", "reported", "report", "gemeldet", "meldung"
          "opened", "open", "occurred", "created", "eröffnet", "gekommen", "kommt", "auftreten")  # fmt: skip
 END = ("end", "finish", "closed", "close", "cleared", "ende", "until", "bis", "resolved", "completed", "to", "fixed",
        "restored", "behoben", "erledigt", "geschlossen", "abgeschlossen", "gegangen", "geht", "stop")  # fmt: skip
+DURATION = ("duration", "dauer", "downtime", "stillstand", "ausfallzeit", "minutes", "minuten", "hours", "stunden")
 DEVICE = ("device", "machine", "asset", "maschine", "gerät", "geraet", "anlage", "aggregat", "equipment", "unit",
           "turbine", "pump", "pumpe", "robot", "roboter", "station", "well", "line", "linie", "plant", "werk", "engine",
           "vehicle", "serial", "id", "name", "tag", "host")  # fmt: skip
