@@ -304,3 +304,12 @@ def test_a_log_of_durations_is_no_telemetry(init: Init, put: Put) -> None:
     made = init("samples.csv", "log.csv")
     assert "log.csv: looks like a log of events, but only start holds times" in made.questions
     assert len(made.read()) == 300
+
+
+def test_samples_without_names_lose_no_row(init: Init, put: Put) -> None:
+    """The first line holds a time and words that come again: it is a row."""
+    put("s.csv", *(f"2024-03-01T{i:02d}:00:00Z,p{i % 2},20.5,{i}" for i in range(24)))
+    made = init("s.csv")
+    assert made.data["header"][0] == "time"
+    history = made.read()
+    assert (len(history), history.devices) == (24, ("p0", "p1"))

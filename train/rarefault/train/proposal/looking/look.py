@@ -17,7 +17,7 @@ from rarefault.train.history.parsing.sheets import WORKBOOKS, sheet_names
 from rarefault.train.history.parsing.text_form import TextForm
 from rarefault.train.proposal.looking.excerpt import Excerpt
 
-_NAMELESS = "the first line holds no names but numbers and times: these, {!r} and so on, are made up"
+_NAMELESS = "the first line holds no names but values: these, {!r} and so on, are made up"
 
 _RIGHT = "header = [...] with the right names"
 
@@ -105,18 +105,25 @@ def _made_up_names(seen: Path, form: TextForm) -> tuple[str, ...] | None:
         return None
     lines = [fields(text, form.separator) for _, text in head(seen, form)]
     first = lines[0] if lines else []
-    there = pl.Series([field for field in first if field], dtype=pl.String)
-    numbers = there.cast(pl.Float64, strict=False).is_not_null()
-    times = [are_times(one) for one in (there.slice(i, 1) for i in range(len(there)))]
-    if not len(there) or not (numbers | pl.Series(times)).all():
-        return None
     clocks = [i for i, field in enumerate(first) if field and are_times(pl.Series([field]))]
+    there = [i for i, field in enumerate(first) if field]
+    words = [i for i in there if i not in clocks and not _is_number(first[i])]
+    # Beside a time, a word that the lines below repeat is a cell as well, such as a machine's name.
+    cells = bool(clocks) and all(any(first[i] == line[i] for line in lines[1:] if len(line) > i) for i in words)
+    if not there or (words and not cells):
+        return None
     names = [f"column {i}" for i in range(1, len(first) + 1)]
     if clocks:
         wanted = ["start", "end"] if len(clocks) > 1 and len(first) <= 4 else ["time"]
         for i, name in zip(clocks, wanted, strict=False):
             names[i] = name
+    if len(words) == 1:  # the question at the key says that the names are made up
+        names[words[0]] = "device"
     return tuple(names)
+
+
+def _is_number(text: str) -> bool:
+    return pl.Series([text]).cast(pl.Float64, strict=False).null_count() == 0
 
 
 def _units(seen: Path, form: TextForm, names: Sequence[str]) -> dict[str, str]:
