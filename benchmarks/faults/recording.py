@@ -22,7 +22,7 @@ MALFORMED = (
     b'{"time": "yesterday", "values": {"c1.S1": 1}}',
     b'{"values": {"c1.S1": NaN}, "time": 1300000000}',
     b'{"values": {"c1.S1": 1e999}, "time": 1300000000}',
-    b'{"values": {"c1.S1": "700"}, "time": 1300000000}',
+    b'{"values": {"c1.S1": "unknown"}, "time": 1300000000}',  # "700" would be a number, and count as a late sample
     b'{"values": {"nothing": 1}, "time": 1300000000}',
     b'{"values": 3, "time": 1300000000}',
     b'{"time": 9999999999999, "values": {"c1.S1": 1}}',
