@@ -6,6 +6,7 @@ A broker that does not answer holds up nobody but this thread. It connects again
 import logging
 import threading
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import paho.mqtt.client as mqtt
@@ -26,7 +27,7 @@ WAIT_S, RETRY_S, MOST_RETRY_S = 0.1, 1.0, 60.0
 LEAVE_S = 3.0
 
 
-class OwnConnection:
+class OwnConnection(ABC):
     """Keeps a connection; what it is for, a subclass says.
 
     Args:
@@ -65,21 +66,21 @@ class OwnConnection:
         if self._thread.is_alive():
             self._thread.join(LEAVE_S)
 
+    @abstractmethod
     def _will(self) -> tuple[str, bytes, bool]:
         """Topic and payload of the will of the next connection, and whether it is retained."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _serve(self) -> None:
         """What is done now and then while there is a connection."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _leave(self) -> None:
         """What is done before it ends in good order."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _take(self, payload: bytes) -> None:
         """A message on the topic."""
-        raise NotImplementedError
 
     def _send(self, topic: str, payload: bytes, qos: int = 0, *, retain: bool = False) -> None:
         """Publish; OSError where there is no connection any more."""
